@@ -1,0 +1,84 @@
+# `make` alone lists the targets. Needs make and Python 3.11, 3.12 or 3.13; nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# A stamp is newer than its lock file while the environment holds what the lock names.
+RUNTIME := $(VENV)/runtime.stamp
+DEV := $(VENV)/dev.stamp
+BENCH := $(VENV)/bench.stamp
+
+LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check format bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
+	$(BIN)/agent-storage ingest examples/wordnet.jsonl --project wordnet
+	$(BIN)/agent-storage search "a person who teaches" --project wordnet --limit 3
+	$(BIN)/agent-storage search "a vehicle with four wheels" --project wordnet --limit 3
+	$(BIN)/agent-storage search "speak in a loud voice" --project wordnet --limit 3
+	@printf '%s\n' '' \
+		'What was stored lies in data/; delete that folder to begin anew. Now try:' \
+		'  $(BIN)/agent-storage search "your own words" --project wordnet' \
+		'  $(BIN)/agent-storage ingest your.jsonl --project yours   (the format: examples/README.md)' \
+		'  $(BIN)/agent-storage verify                              (compare the two stores)' \
+		'  $(BIN)/agent-storage config show                         (every setting and its source)' \
+		'  $(BIN)/agent-storage --help'
+
+test: $(DEV) ## run the tests (PostgreSQL included, nothing to install)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(DEV) ## lint, format, types, and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## format the code and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(BENCH) ## run the benchmarks, each in a process of its own
+	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lock: ## resolve the dependencies anew (needs uv; UPGRADE=--upgrade takes newer versions)
+	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
+	$(LOCK) --group build --output-file requirements.lock
+	$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
+
+clean: ## remove the environment and what the tools made; your data/ stays
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app bench examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo 'There is no $(PYTHON) here. Name a Python 3.11, 3.12 or 3.13: make PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+		echo "agent-storage needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			'Name another: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@echo 'Setting up $(VENV), once'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo 'Adding the tools for tests and checks to $(VENV)'
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(BENCH): requirements-bench.lock $(DEV)
+	@echo 'Adding what the benchmarks compare with to $(VENV)'
+	@$(PIP) install --require-hashes --requirement requirements-bench.lock
+	@touch $@

@@ -1,0 +1,89 @@
+"""``agent-storage config``: what the settings are, where they came from, and what is wrong with them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from app.config import Entry, Reading
+    from app.errors import Problem
+
+app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def show(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Print each setting, its value and where it came from, with secrets masked."""
+    reading = _read(ctx)
+    if as_json:
+        _print_json([asdict(entry) for entry in reading.entries])
+    else:
+        _print_table(_entries_table(reading.entries))
+    _print_remarks(reading, to_stderr=True)
+    raise typer.Exit(1 if reading.problems else 0)
+
+
+@app.command()
+def check(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Print every problem of the settings, or OK; exit code 1 if there is one."""
+    reading = _read(ctx)
+    if as_json:
+        problems = [asdict(problem) for problem in reading.problems]
+        _print_json({"ok": not problems, "problems": problems, "warnings": reading.warnings})
+    else:
+        _print_remarks(reading, to_stderr=False)
+        typer.echo(_verdict(reading.problems))
+    raise typer.Exit(1 if reading.problems else 0)
+
+
+def _read(ctx: typer.Context) -> "Reading":
+    from app.config import read_settings
+
+    config_file: Path | None = getattr(ctx.obj, "config_file", None)
+    return read_settings(config_file)
+
+
+def _verdict(problems: "Sequence[Problem]") -> str:
+    if not problems:
+        return "OK"
+    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _print_remarks(reading: "Reading", *, to_stderr: bool) -> None:
+    for warning in reading.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for problem in reading.problems:
+        typer.echo(f"error: {problem}", err=to_stderr)
+
+
+def _entries_table(entries: "Sequence[Entry]") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    from app.masking import as_text
+
+    table = Table("setting", "value", "source")
+    for column in table.columns:
+        column.overflow = "fold"
+    for entry in entries:
+        # Text, because a value may hold what rich takes for markup.
+        table.add_row(entry.key, Text(as_text(entry.value)), Text(entry.source))
+    return table
+
+
+def _print_table(table: "Table") -> None:
+    from rich.console import Console
+
+    Console().print(table)

@@ -1,0 +1,111 @@
+"""What a command gets from its entry point, and how it runs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
+
+import typer
+
+from app.cli.output import fail
+from app.errors import AgentStorageError
+
+if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so that --help stays quick
+    from sqlalchemy import Engine
+
+    from app.config import Settings
+    from app.executor import BoundedExecutor, Lane
+    from app.services.health import Health
+    from app.services.indexing import IndexingService
+    from app.services.ingestion import IngestionService
+    from app.services.metrics.collector import MetricsCollector
+    from app.services.projects import ProjectService
+    from app.services.reconciliation import ReconciliationService
+    from app.services.reindexing import ReindexingService
+    from app.services.search import SearchService
+    from app.services.storage.qdrant.repository import QdrantRepository
+
+T = TypeVar("T")
+
+INTERRUPTED = 130
+
+
+class Parts(Protocol):
+    """The parts of the running container that commands use; each call gives the one instance."""
+
+    def engine(self) -> "Engine": ...
+    def executor(self) -> "BoundedExecutor": ...
+    def files_lane(self) -> "Lane": ...
+    def health(self) -> "Health": ...
+    def indexing(self) -> "IndexingService": ...
+    def ingestion(self) -> "IngestionService": ...
+    def metrics_collector(self) -> "MetricsCollector": ...
+    def projects(self) -> "ProjectService": ...
+    def qdrant_repository(self) -> "QdrantRepository": ...
+    def reconciliation(self) -> "ReconciliationService": ...
+    def reindexing(self) -> "ReindexingService": ...
+    def search(self) -> "SearchService": ...
+
+
+class OpenParts(Protocol):
+    """Opens the container for one command.
+
+    ``index=False`` leaves Qdrant closed, for commands that need SQL alone and so can run beside a process that
+    holds the embedded engine's directory. ``migrate`` is that of ``running``.
+    """
+
+    def __call__(
+        self, settings: "Settings", *, index: bool = True, migrate: bool | None = None
+    ) -> AbstractContextManager[Parts]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CliContext:
+    """Handed to every command as Typer's context object."""
+
+    config_file: Path | None
+    open_parts: OpenParts
+    draw_graph: Callable[[], str]
+
+    def settings(self) -> "Settings":
+        """The validated settings; a problem ends the command with exit code 1."""
+        from app.config import load_settings
+
+        try:
+            return load_settings(self.config_file)
+        except AgentStorageError as error:
+            fail(error)
+
+
+def context_of(ctx: typer.Context) -> CliContext:
+    """The typed context object of a command."""
+    return cast(CliContext, ctx.obj)
+
+
+def run(
+    ctx: typer.Context,
+    command: Callable[[Parts], Coroutine[Any, Any, T]],
+    *,
+    index: bool = True,
+    migrate: bool | None = None,
+) -> T:
+    """Open the container, run the command on an event loop, close everything, and return its result.
+
+    An error of ours ends the process with exit code 1 and its message; Ctrl-C with 130.
+    """
+    context = context_of(ctx)
+    settings = context.settings()
+    try:
+        with context.open_parts(settings, index=index, migrate=migrate) as parts:
+            return asyncio.run(command(parts))
+    except AgentStorageError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def usage_error(message: str) -> NoReturn:
+    """End the command with exit code 2, as for any other wrong argument."""
+    raise typer.BadParameter(message)

@@ -1,0 +1,105 @@
+"""The commands that look after the index: ``verify``, ``reindex`` and ``optimize``."""
+
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.context import Parts, run
+from app.cli.output import print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from app.services.indexing import Indexed
+    from app.services.reconciliation import Differences
+
+DIFFER = 4
+
+
+def verify(
+    ctx: typer.Context,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare SQL with Qdrant, and mend the difference with --repair. Exit code 4 while a difference remains."""
+    found = run(ctx, lambda parts: _verify(parts, repair=repair))
+    if as_json:
+        print_json({**asdict(found), "remaining": found.remaining})
+    else:
+        print_table(
+            ("", "found", "mended"),
+            [
+                ("orphans: rows without a vector", found.orphans, found.mended_orphans),
+                ("ghosts: vectors without a row", found.ghosts, found.mended_ghosts),
+                ("missing: marked rows whose vector is gone", found.missing, found.mended_missing),
+            ],
+        )
+        typer.echo(f"{found.extractions:,} extractions and {found.points:,} vectors compared. {_verdict(found)}")
+    if found.remaining:
+        raise typer.Exit(DIFFER)
+
+
+def _verdict(found: "Differences") -> str:
+    aside = f" {found.set_aside:,} are set aside, because they can't be embedded." if found.set_aside else ""
+    if found.remaining:
+        return f"The stores differ; `agent-storage verify --repair` mends it.{aside}"
+    return f"The stores agree.{aside}"
+
+
+async def _verify(parts: Parts, *, repair: bool) -> "Differences":
+    from app.services.reconciliation import Differences
+
+    await parts.indexing().open()
+    found = Differences()
+    with progress() as display:
+        task = display.add_task("comparing", total=None)
+        async for found in parts.reconciliation().run(repair=repair):
+            display.update(task, completed=found.extractions + found.points)
+    return found
+
+
+def reindex(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Rebuild the whole index with the configured embedder. The SQL data stays; interrupted, it goes on next time."""
+    done = run(ctx, _reindex)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        aside = f"; {done.set_aside:,} set aside, because they can't be embedded" if done.set_aside else ""
+        typer.echo(f"Reindexed {done.indexed:,} extractions{aside}.")
+
+
+async def _reindex(parts: Parts) -> "Indexed":
+    reindexing = parts.reindexing()
+    return await _sum(reindexing.run(), await reindexing.total())
+
+
+async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
+    from app.services.indexing import Indexed
+
+    done = Indexed()
+    with progress() as display:
+        task = display.add_task("embedding", total=total)
+        async for batch in batches:
+            done += batch
+            display.update(task, completed=done.indexed + done.set_aside)
+    return done
+
+
+def optimize(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Build the vector index of the embedded engine, which makes searches quicker. Takes a while; nothing else runs."""
+    # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill loses nothing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    vectors = run(ctx, _optimize)
+    if as_json:
+        print_json({"optimized_vectors": vectors})
+    else:
+        typer.echo(f"Optimized the index of {vectors:,} vectors.")
+
+
+async def _optimize(parts: Parts) -> int:
+    await parts.indexing().open()
+    with progress() as display:
+        display.add_task("optimizing", total=None)
+        await parts.qdrant_repository().optimize()
+    return await parts.qdrant_repository().count()

@@ -1,0 +1,252 @@
+"""``agent-storage ingest``."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from app.cli.context import Parts, context_of, run
+from app.cli.output import note, print_json, printable, progress
+from app.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from app.services.ingestion import Accepted
+    from app.services.reading import Batch, LineReader, Reject
+
+SOME_REFUSED = 3
+_INDEXERS = 2
+
+
+@dataclass(slots=True)
+class Report:
+    """What an ingest has done so far."""
+
+    project: str
+    stored: int = 0
+    known: int = 0
+    refused: int = 0
+    indexed: int = 0
+    set_aside: int = 0
+    seconds: float = 0.0
+    rejects_file: str | None = None
+    first_reject: "Reject | None" = field(default=None, repr=False)
+
+    @property
+    def waiting(self) -> int:
+        """How many of those stored now have no vector yet."""
+        return max(0, self.stored - self.indexed - self.set_aside)
+
+
+def ingest(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(help="A file of JSON lines, plain or .gz, or - for standard input.")],
+    project: Annotated[str, typer.Option("--project", "-p", help="The project to store them under.")] = "default",
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Go on after a bad line, and write it to the rejects file.")
+    ] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Store, embed and index extractions, each once.
+
+    A line is a JSON object with `source_uri`, `extraction_type`, `data` (an object), and optionally
+    `source_group` and `confidence` (0 to 1).
+    """
+    rejects_file = rejects or Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
+    job = _Ingest(Report(project), file, skip_invalid=skip_invalid, rejects_file=rejects_file)
+    text_fields = context_of(ctx).settings().embedding.text_fields
+    batch_size = context_of(ctx).settings().worker.batch_size
+    try:
+        run(ctx, lambda parts: job.run(parts, text_fields, batch_size))
+    finally:
+        _print(job.report, as_json=as_json)
+    if job.report.first_reject is not None:
+        raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
+
+
+class _Ingest:
+    """One run of the command: a reader and a storer, and beside them the indexers."""
+
+    def __init__(self, report: Report, file: str, *, skip_invalid: bool, rejects_file: Path) -> None:
+        self.report = report
+        self._file = file
+        self._skip_invalid = skip_invalid
+        self._rejects_file = rejects_file
+        self._rejects: BinaryIO | None = None
+        self._unreadable: InvalidInput | None = None
+
+    async def run(self, parts: Parts, text_fields: tuple[str, ...], batch_size: int) -> None:
+        from app.services.reading import open_lines
+
+        with ExitStack() as stack:
+            reader = stack.enter_context(open_lines(self._file, text_fields, skip_invalid=self._skip_invalid))
+            await parts.indexing().open()
+            await parts.indexing().recover()
+            display = stack.enter_context(progress())
+            started = time.monotonic()
+            try:
+                await self._store_and_index(parts, reader, batch_size, _Bars(display, reader))
+            except ExceptionGroup as errors:
+                raise _first(errors) from None
+            finally:
+                self.report.seconds = time.monotonic() - started
+                if self._rejects is not None:
+                    self._rejects.close()
+
+    async def _store_and_index(self, parts: Parts, reader: "LineReader", batch_size: int, bars: "_Bars") -> None:
+        """Indexing runs beside reading and storing; the queue's bound keeps it from falling far behind."""
+        jobs: asyncio.Queue[bool] = asyncio.Queue(maxsize=4)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_INDEXERS):
+                group.create_task(self._index(parts, jobs, bars))
+            async for batch in self._batches(parts, reader, batch_size):
+                await self._take(parts, batch, jobs)
+                bars.show(self.report)
+                if self.report.refused and not self._skip_invalid:
+                    break
+            for _ in range(_INDEXERS):
+                await jobs.put(False)
+        if self._unreadable is not None:
+            raise self._unreadable
+        if self._nothing_read():
+            raise InvalidInput(f"{reader.name} holds no extraction: it is empty")
+
+    async def _batches(self, parts: Parts, reader: "LineReader", size: int) -> "AsyncIterator[Batch]":
+        """A fault of the stream ends it, and is kept until what was read before it is stored and indexed."""
+        try:
+            while (batch := await parts.files_lane().run(reader.next_batch, size)) is not None:
+                yield batch
+        except InvalidInput as fault:
+            self._unreadable = fault
+
+    async def _take(self, parts: Parts, batch: "Batch", jobs: asyncio.Queue[bool]) -> None:
+        for reject in batch.rejects:
+            self._refuse(reject)
+        if not batch.items:
+            return
+        accepted = await _to_the_end(parts.ingestion().accept(self.report.project, batch.items), self._count)
+        if accepted.job_id is not None:
+            await jobs.put(True)
+
+    def _count(self, accepted: "Accepted") -> None:
+        self.report.stored += len(accepted.new)
+        self.report.known += len(accepted.ids) - len(accepted.new)
+
+    def _refuse(self, reject: "Reject") -> None:
+        self.report.refused += 1
+        self.report.first_reject = self.report.first_reject or reject
+        if self._skip_invalid:
+            self._write(reject)
+
+    def _write(self, reject: "Reject") -> None:
+        import orjson
+
+        if self._rejects is None:
+            self._rejects = self._rejects_file.open("wb")
+            self.report.rejects_file = str(self._rejects_file)
+        raw = reject.raw.decode(errors="replace").rstrip("\r\n")
+        self._rejects.write(orjson.dumps({"line": reject.line, "reason": reject.reason, "raw": raw}) + b"\n")
+
+    async def _index(self, parts: Parts, jobs: asyncio.Queue[bool], bars: "_Bars") -> None:
+        """Run one job for each that was stored, and at the end all that are left, older ones included."""
+        indexing = parts.indexing()
+        more = True
+        while more:
+            more = await jobs.get()
+            while (indexed := await indexing.run_next()) is not None:
+                self.report.indexed += indexed.indexed
+                self.report.set_aside += indexed.set_aside
+                bars.show(self.report)
+                if more:
+                    break
+
+    def _nothing_read(self) -> bool:
+        return not (self.report.stored or self.report.known or self.report.refused)
+
+
+class _Bars:
+    """The progress display: how much of the file was read, and how many of the stored are indexed."""
+
+    def __init__(self, display: "Progress", reader: "LineReader") -> None:
+        self._display = display
+        self._reader = reader
+        self._read = display.add_task("read, bytes", total=reader.size_bytes)
+        self._indexed = display.add_task("indexed", total=None)
+
+    def show(self, report: Report) -> None:
+        self._display.update(self._read, completed=self._reader.position_bytes() or 0)
+        self._display.update(self._indexed, completed=report.indexed, total=report.stored)
+
+
+async def _to_the_end(storing: Coroutine[Any, Any, "Accepted"], count: Callable[["Accepted"], None]) -> "Accepted":
+    """Await a write that has begun even if this task is cancelled, so that what is said was stored is true."""
+    task = asyncio.create_task(storing)
+    try:
+        accepted = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        count(await task)
+        raise
+    count(accepted)
+    return accepted
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """One error stands for its group: the others came of the same fault."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_dict(report))
+        return
+    total = report.stored + report.known
+    if report.stored:
+        rate = f" in {report.seconds:.1f} s: {report.stored / report.seconds:,.0f} a second" if report.seconds else ""
+        typer.echo(f"Stored {report.stored:,} new extractions in project {report.project}{rate}.")
+    if report.known:
+        everything = "" if report.stored else "Nothing new: "
+        typer.echo(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
+    if report.indexed:
+        typer.echo(f"Indexed {report.indexed:,} extractions; they can be searched now.")
+    if report.set_aside:
+        typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
+    if report.waiting:
+        typer.echo(f"{report.waiting:,} wait for indexing: the next `agent-storage ingest` or `verify --repair` does it.")
+    if report.first_reject is not None:
+        _print_refusal(report, report.first_reject)
+
+
+def _print_refusal(report: Report, first: "Reject") -> None:
+    if report.rejects_file is None:
+        note(f"Error: line {first.line}: {printable(first.reason)}")
+        note("Everything before it is stored. Mend the line and run this again, or go on with --skip-invalid.")
+    else:
+        note(f"Refused {report.refused:,} lines, the first of them line {first.line}: {printable(first.reason)}")
+        note(f"They are in {report.rejects_file}, with their reasons.")
+
+
+def _as_dict(report: Report) -> dict[str, Any]:
+    first = report.first_reject
+    return {
+        "project": report.project,
+        "stored": report.stored,
+        "already_stored": report.known,
+        "indexed": report.indexed,
+        "set_aside": report.set_aside,
+        "waiting": report.waiting,
+        "refused": report.refused,
+        "first_refused": None if first is None else {"line": first.line, "reason": first.reason},
+        "rejects_file": report.rejects_file,
+        "seconds": round(report.seconds, 3),
+    }

@@ -1,0 +1,55 @@
+"""The command line: one module a group of commands, each thin over a service."""
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli import config, db, diagnosis, index, ingest, metrics, projects, search
+from app.cli.context import context_of
+
+app = typer.Typer(
+    name="agent-storage",
+    help="Store extractions durably, index them in Qdrant, and find them by meaning and by filter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"agent-storage {version('agent-storage')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE", help="The settings' YAML file. Default: AGENT_STORAGE_CONFIG, else ./config.yml."
+        ),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keep the settings' file for the command that follows."""
+    ctx.obj = replace(context_of(ctx), config_file=config_file)
+
+
+app.command("ingest")(ingest.ingest)
+app.command("search")(search.search)
+app.command("verify")(index.verify)
+app.command("metrics")(metrics.metrics)
+app.command("optimize")(index.optimize)
+app.command("reindex")(index.reindex)
+app.command("doctor")(diagnosis.doctor)
+app.command("graph")(diagnosis.graph)
+app.add_typer(projects.app, name="projects")
+app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")

@@ -1,0 +1,57 @@
+"""``agent-storage projects``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.context import Parts, run
+from app.cli.output import fail, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from app.services.projects import Deleted
+
+app = typer.Typer(help="List projects, or delete one with all it holds.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_projects(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the projects with what they hold."""
+    found = run(ctx, lambda parts: parts.projects().list(), index=False)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(
+            ("project", "sources", "extractions", "indexed", "created"),
+            [(p.name, p.sources, p.extractions, p.indexed, f"{p.created_at:%Y-%m-%d %H:%M} UTC") for p in found],
+        )
+    else:
+        note("No projects yet. `agent-storage ingest FILE --project NAME` makes one.")
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The project.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Delete a project: its sources, its extractions and their vectors."""
+    if not yes and not typer.confirm(f"Delete project {name!r} and everything in it?", err=True):
+        fail("nothing was deleted")
+    deleted = run(ctx, lambda parts: _delete(parts, name))
+    if as_json:
+        print_json({"project": name, "deleted_extractions": deleted.extractions})
+    else:
+        typer.echo(f"Deleted project {name}: {deleted.extractions:,} extractions and their vectors.")
+
+
+async def _delete(parts: Parts, name: str) -> "Deleted":
+    indexing = parts.indexing()
+    await indexing.open()
+    await indexing.recover()
+    deleted = await parts.projects().delete(name)
+    while await indexing.run_next() is not None:
+        pass
+    return deleted

@@ -1,0 +1,113 @@
+"""``agent-storage search``."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.context import Parts, context_of, run, usage_error
+from app.cli.output import note, print_json, print_table
+from app.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from app.services.search import Found, Query
+
+
+def search(
+    ctx: typer.Context,
+    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project. Default: all.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many results.")] = 10,
+    group: Annotated[list[str] | None, typer.Option("--group", help="Only sources of this group; repeatable.")] = None,
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
+    min_confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Only this confidence or more.")] = None,
+    max_confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Only this confidence or less.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH=VALUE",
+            help="Only where `data` has this value, e.g. --where term=dog --where 'meta.page=3'. A value that "
+            "reads as JSON is taken as such; quote a number to mean its text. Repeatable; all must hold.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find extractions by meaning, and by filter."""
+    from app.services.search import Query
+
+    wanted = Query(
+        text=query,
+        project=project,
+        limit=limit,
+        source_groups=tuple(group or ()),
+        extraction_types=tuple(type_ or ()),
+        min_confidence=min_confidence,
+        max_confidence=max_confidence,
+        where=dict(_condition(text) for text in where or ()),
+    )
+    fields = context_of(ctx).settings().embedding.text_fields
+    found = run(ctx, lambda parts: _search(parts, wanted))
+    if as_json:
+        print_json([_as_dict(result) for result in found])
+    elif found:
+        _print(found, fields)
+    else:
+        note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
+
+
+async def _search(parts: Parts, wanted: "Query") -> "list[Found]":
+    await parts.indexing().open()
+    return await parts.search().search(wanted)
+
+
+def _condition(text: str) -> tuple[str, Any]:
+    """A path and the JSON scalar that must stand there."""
+    import orjson
+
+    path, separator, value = text.partition("=")
+    if not separator or not path:
+        usage_error(f"--where wants PATH=VALUE, not {text!r}")
+    try:
+        decoded = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return path, value
+    if isinstance(decoded, dict | list):
+        usage_error(f"--where compares strings, numbers, true, false and null, not {value!r}")
+    return path, decoded
+
+
+def _print(found: "list[Found]", fields: tuple[str, ...]) -> None:
+    from app.services.embedding.text import text_of
+
+    def shown(result: "Found") -> str:
+        try:
+            return text_of(result.extraction.data, fields)
+        except InvalidInput:  # stored under other text fields than today's
+            return str(result.extraction.data)
+
+    print_table(
+        ("score", "text", "type", "group", "source"),
+        [
+            (
+                result.score,
+                shown(result),
+                result.extraction.extraction_type,
+                result.extraction.source_group,
+                result.extraction.source_uri,
+            )
+            for result in found
+        ],
+    )
+
+
+def _as_dict(result: "Found") -> dict[str, Any]:
+    row = result.extraction
+    return {
+        "id": str(row.id),
+        "score": result.score,
+        "project_id": str(row.project_id),
+        "source_uri": row.source_uri,
+        "source_group": row.source_group,
+        "extraction_type": row.extraction_type,
+        "confidence": row.confidence,
+        "data": row.data,
+    }

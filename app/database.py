@@ -1,0 +1,233 @@
+"""The pooled engine, and one transaction a thread hop.
+
+A *work* is a function over a session. ``Database.read`` and ``Database.write`` run it on a thread of the
+database lane, in one transaction of its own.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+if TYPE_CHECKING:
+    import psycopg  # slow to import, and not needed for SQLite
+
+from app.errors import DatabaseError, DatabaseUnavailable
+from app.executor import Lane
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT_S = 30.0
+"""How long SQLite waits for another process's write transaction."""
+
+CONNECT_TIMEOUT_S = 10
+"""How long opening one connection to PostgreSQL may take."""
+
+_ACCESS = "agent_storage_access"
+_SQLITE_BEGIN = {
+    "read": ("PRAGMA query_only = ON", "BEGIN"),
+    "write": ("PRAGMA query_only = OFF", "BEGIN IMMEDIATE"),
+    None: ("PRAGMA query_only = OFF", "BEGIN"),
+}
+_SQLITE_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    # Ids are random, so a batch touches pages all over the indexes: keep them, and copy them back less often.
+    "cache_size = -32000",
+    "wal_autocheckpoint = 4000",
+)
+_TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "08", "40", "53", "55P03", "57P")
+"""How the codes begin of errors after which the same call may succeed: out of reach, locked, or overloaded."""
+
+
+def open_engine(
+    url: str, *, pool_size: int, max_overflow: int, pool_timeout_s: float, pool_recycle_s: float
+) -> Engine:
+    """An engine for ``url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
+
+    Makes the folder of a SQLite file. A database in memory gets one connection, shared by all threads, which
+    the pool's sizes don't apply to.
+    """
+    parsed = make_url(url)
+    pool: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": max_overflow,
+        "pool_timeout": pool_timeout_s,
+        "pool_recycle": pool_recycle_s,
+        "pool_pre_ping": True,
+    }
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, {"poolclass": StaticPool} if _is_in_memory(parsed) else pool)
+    engine = _create(parsed, {"connect_timeout": CONNECT_TIMEOUT_S}, pool)
+    event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
+class ReadSession(Session):
+    """A session that can't write: it refuses to flush, and its transaction is read-only in the database."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(
+            engine.execution_options(**{_ACCESS: "read", "postgresql_readonly": True}),
+            autoflush=False,
+            expire_on_commit=False,
+        )
+
+    def flush(self, objects: Sequence[object] | None = None) -> None:
+        """Refuse if there is anything to write."""
+        if self.new or self.dirty or self.deleted:
+            raise RuntimeError("objects were changed in a read-only session; use Database.write")
+        super().flush(objects)
+
+
+class WriteSession(Session):
+    """A session that writes: on SQLite its transaction takes the write lock at its first statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.execution_options(**{_ACCESS: "write"}), expire_on_commit=False)
+
+
+class Database:
+    """Runs works on the database lane. Thread-safe, and usable from any event loop."""
+
+    def __init__(self, engine: Engine, lane: Lane) -> None:
+        self.engine = engine
+        self._lane = lane
+        # SQLite's own waiting for the write lock polls, up to 100 ms a time; this queue doesn't.
+        self._writers: AbstractContextManager[Any] = (
+            threading.Lock() if self.dialect == "sqlite" else nullcontext()
+        )
+
+    @property
+    def dialect(self) -> str:
+        """The dialect's name: ``sqlite`` or ``postgresql``."""
+        return self.engine.dialect.name
+
+    async def read(self, work: Callable[[ReadSession], T], *, timeout_s: float | None = None) -> T:
+        """Run ``work`` over one consistent view of the data and return its result.
+
+        Raises:
+            DatabaseUnavailable: the database can't be reached.
+            DatabaseError: it refused a statement.
+            Saturated, DeadlineExceeded, ShuttingDown: from the lane; ``timeout_s`` counts from now.
+        """
+        return await self._lane.run(self._read, work, timeout_s=timeout_s)
+
+    async def write(self, work: Callable[[WriteSession], T], *, timeout_s: float | None = None) -> T:
+        """Run ``work``, commit, and return its result; roll back if it raises anything.
+
+        After DeadlineExceeded the work may still commit. Raises what :meth:`read` raises.
+        """
+        return await self._lane.run(self._write, work, timeout_s=timeout_s)
+
+    async def ping(self) -> None:
+        """Ask the database for a 1.
+
+        Raises:
+            DatabaseUnavailable: it can't be reached.
+        """
+        await self.read(lambda session: session.execute(text("SELECT 1")))
+
+    def _read(self, work: Callable[[ReadSession], T]) -> T:
+        with translated_errors(), ReadSession(self.engine) as session:
+            result = work(session)
+            session.flush()
+            return result
+
+    def _write(self, work: Callable[[WriteSession], T]) -> T:
+        with translated_errors(), self._writers, WriteSession(self.engine) as session, session.begin():
+            return work(session)
+
+
+def begin_write(engine: Engine) -> AbstractContextManager[Connection]:
+    """A connection in a write transaction, committed at the end, for synchronous code without a session."""
+    return engine.execution_options(**{_ACCESS: "write"}).begin()
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn SQLAlchemy's errors into ours, whose messages hold no values of the statement."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable("every connection of the pool is in use") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_transient(error):
+            raise DatabaseUnavailable(f"the database is unavailable: {_reason(error.orig)}") from error
+        raise DatabaseError(f"the database refused a statement: {_reason(error.orig)}") from error
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"a statement could not be sent: {type(error).__name__}") from error
+
+
+def _code(error: object) -> str | None:
+    """PostgreSQL's SQLSTATE or SQLite's name for the error; None when it came from the driver itself."""
+    return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
+
+
+def _reason(error: object) -> str:
+    code = _code(error)
+    if code is None:
+        return f"{type(error).__name__}: {str(error).strip()}"
+    constraint = getattr(getattr(error, "diag", None), "constraint_name", None)
+    return f"{type(error).__name__} ({code})" + (f" on {constraint}" if constraint else "")
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    code = _code(error.orig)
+    return isinstance(error, OperationalError) and (code is None or code.startswith(_TRANSIENT))
+
+
+def _is_in_memory(url: URL) -> bool:
+    name = url.database or ":memory:"
+    return ":memory:" in name or "mode=memory" in name or url.query.get("mode") == "memory"
+
+
+def _create(url: URL, connect_args: dict[str, Any], pool: dict[str, Any]) -> Engine:
+    return create_engine(
+        url,
+        connect_args=connect_args,
+        hide_parameters=True,
+        json_serializer=_dump_json,
+        json_deserializer=orjson.loads,
+        **pool,
+    )
+
+
+def _dump_json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _open_sqlite(url: URL, pool: dict[str, Any]) -> Engine:
+    if not _is_in_memory(url) and url.database and not url.database.startswith("file:"):
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = _create(url, {"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}, pool)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver would begin late, and never with IMMEDIATE
+    for pragma in _SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    for statement in _SQLITE_BEGIN[connection.get_execution_options().get(_ACCESS)]:
+        connection.exec_driver_sql(statement)
+
+
+def _prepare_postgres(connection: "psycopg.Connection[Any]", _record: object) -> None:
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.commit()

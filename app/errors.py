@@ -1,0 +1,245 @@
+"""Every error a caller can meet.
+
+One tree: a leaf names the thing, the value and the way out, carries them as attributes, and says in
+``retryable`` whether the same call can succeed later without a change by the caller. Errors of other
+libraries are translated where they enter. HTTP status and exit code are tables at the edge, not here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class AgentStorageError(Exception):
+    """The root of the tree."""
+
+    retryable: ClassVar[bool] = False
+
+
+# --- configuration ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with the settings: which key, what stands there (masked if secret), what may."""
+
+    key: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.value}: {self.allowed}"
+
+
+class ConfigurationError(AgentStorageError):
+    """The settings can't be used; carries every problem found, not the first alone."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"the configuration is not usable:\n{lines}\nSee `agent-storage config show`.")
+
+
+class UnsupportedDialect(AgentStorageError):
+    """The database speaks a dialect that a part has no strategy for."""
+
+    def __init__(self, dialect: str, supported: Sequence[str]) -> None:
+        self.dialect = dialect
+        self.supported = tuple(supported)
+        super().__init__(
+            f"no job-duration strategy for the SQL dialect {dialect!r}; there is one for "
+            f"{', '.join(sorted(self.supported))}. Set database.url to one of these."
+        )
+
+
+# --- bad input -------------------------------------------------------------------------------------------
+
+
+class InvalidInput(AgentStorageError):
+    """What the caller handed in can't be accepted; nothing was changed."""
+
+
+class InvalidItem(InvalidInput):
+    """One item of a batch can't be accepted.
+
+    ``index`` counts from 0 within the batch; ``field`` is the dotted name of the offending field, or None.
+    """
+
+    def __init__(self, index: int, reason: str, field: str | None = None) -> None:
+        self.index = index
+        self.reason = reason
+        self.field = field
+        super().__init__(f"item {index}: {reason}")
+
+
+class InvalidVector(InvalidInput):
+    """A vector has the wrong dimension, isn't finite in float32, or is zero. ``index`` counts from 0."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        self.index = index
+        self.reason = reason
+        super().__init__(f"vector {index}: {reason}")
+
+
+class NotFound(AgentStorageError):
+    """Something asked for by name or id isn't there."""
+
+    def __init__(self, kind: str, key: object) -> None:
+        self.kind = kind
+        self.key = key
+        super().__init__(f"no {kind} {str(key)!r}")
+
+
+# --- bounds ----------------------------------------------------------------------------------------------
+
+
+class Saturated(AgentStorageError):
+    """A lane already holds as many waiting callers as it may; the call was refused at once."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, lane: str, waiting: int, *, retry_after_s: float = 1.0) -> None:
+        self.lane = lane
+        self.waiting = waiting
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"the {lane} lane is full: {waiting} callers wait already. Try again in {retry_after_s:g} s, "
+            f"or raise executor.max_workers or executor.max_waiting."
+        )
+
+
+class DeadlineExceeded(AgentStorageError):
+    """The caller's time ran out; counted from when it asked. What already runs may still take effect."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        self.what = what
+        self.timeout_s = timeout_s
+        super().__init__(f"{what} took longer than {timeout_s:g} s")
+
+
+class ShuttingDown(AgentStorageError):
+    """The executor takes no new work, or dropped work that waited, because the process is stopping."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} is shutting down and takes no more work")
+
+
+# --- SQL -------------------------------------------------------------------------------------------------
+
+
+class DatabaseError(AgentStorageError):
+    """The database refused a statement; never contains the statement's values."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database can't be reached, or dropped the connection."""
+
+    retryable: ClassVar[bool] = True
+
+
+class SchemaMismatch(DatabaseError):
+    """The database's schema isn't the one this version works with."""
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            f"the database schema is at {found or 'no revision'}, this version needs {expected}. "
+            "Run `agent-storage db upgrade`; if the database is newer, upgrade agent-storage."
+        )
+
+
+class LeaseLost(AgentStorageError):
+    """The job's lease ran out and the job may be another worker's now; nothing was marked or settled."""
+
+    def __init__(self, job_id: object, attempt: int) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        super().__init__(f"attempt {attempt} of job {job_id} has lost its lease")
+
+
+# --- Qdrant ----------------------------------------------------------------------------------------------
+
+
+class QdrantError(AgentStorageError):
+    """Qdrant refused a request; says what was asked of which collection."""
+
+    def __init__(self, operation: str, collection: str, reason: str) -> None:
+        self.operation = operation
+        self.collection = collection
+        self.reason = reason
+        super().__init__(f"Qdrant could not {operation} in collection {collection!r}: {reason}")
+
+
+class QdrantUnavailable(QdrantError):
+    """Qdrant didn't answer usefully until the deadline (refused, reset, timed out, 429 or 5xx)."""
+
+    retryable: ClassVar[bool] = True
+
+
+class CollectionMismatch(QdrantError):
+    """The collection exists with another vector size or distance; it is never altered."""
+
+    def __init__(self, collection: str, found: str, expected: str) -> None:
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            "be used",
+            collection,
+            f"it holds {found} vectors and the embedder makes {expected}. "
+            "Run `agent-storage reindex`, or point qdrant.path or qdrant.url elsewhere.",
+        )
+
+
+class DataDirectoryLocked(QdrantError):
+    """Another process has the embedded engine's directory open."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            "open the data directory",
+            "extractions",
+            f"another process is using {path}. Stop it, set qdrant.path to another directory, or run a "
+            "Qdrant server and set qdrant.url.",
+        )
+
+
+# --- embedding -------------------------------------------------------------------------------------------
+
+
+class EmbeddingError(AgentStorageError):
+    """The embedder can't embed what it was given; trying again won't help."""
+
+
+class EmbeddingRejected(EmbeddingError):
+    """The embedder refused these very texts; one of them alone may be to blame, and the others fine."""
+
+
+class EmbeddingUnavailable(EmbeddingError):
+    """The embedding endpoint didn't answer usefully until the deadline."""
+
+    retryable: ClassVar[bool] = True
+
+
+class EmbedderMismatch(AgentStorageError):
+    """The stored vectors were made by another embedder than the configured one."""
+
+    def __init__(self, stored: str, configured: str) -> None:
+        self.stored = stored
+        self.configured = configured
+        super().__init__(
+            f"the index was made by {stored}, and the configured embedder is {configured}; vectors of two "
+            "embedders are never mixed. Configure the former again, or run `agent-storage reindex`."
+        )
+
+
+class ReindexUnfinished(AgentStorageError):
+    """A reindex was cut short before the new collection stood."""
+
+    def __init__(self) -> None:
+        super().__init__("a reindex was interrupted. Run `agent-storage reindex` to go on with it.")

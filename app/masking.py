@@ -1,0 +1,64 @@
+"""Settings as they may be shown: secrets, and passwords inside URLs, never appear."""
+
+import json
+import re
+from datetime import date
+from math import isfinite
+from urllib.parse import unquote
+
+MASK = "********"
+
+_REVEALING = r"(?:password|passwd|pwd|passphrase|secret|token|(?:^|[_-])key|apikey)"
+_SECRET_NAME = re.compile(rf"{_REVEALING}$", re.IGNORECASE)
+_SECRET_ASSIGNED = re.compile(rf"{_REVEALING}\s*=", re.IGNORECASE)
+_PAIR = re.compile(r"(?P<name>[^?&=]+)=(?P<value>[^&]*)")
+_LONGEST_SHOWN = 200
+
+
+def masked_url(url: str) -> str:
+    """``url`` without its secrets: the password, a secret query parameter, the whole userinfo of other URLs.
+
+    For any text, a broken URL too, and then rather hides too much. The user name is kept for PostgreSQL only:
+    what stands there in an HTTP URL is a key as often as a name.
+    """
+    if "://" not in url and _SECRET_ASSIGNED.search(url):
+        return MASK
+    shown = _PAIR.sub(_masked_pair, url)
+    scheme, separator, location = shown.partition("://") if "://" in shown else ("", "", shown)
+    userinfo, at, host = location.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    named = scheme.startswith(("postgresql", "sqlite"))
+    if not at:
+        # An @ that went with a secret may have been the one before the host.
+        return shown if "@" not in url else f"{scheme}{separator}{MASK}"
+    if named and not colon:
+        return shown
+    return f"{scheme}{separator}{user + ':' if named else ''}{MASK}@{host}"
+
+
+def _masked_pair(pair: re.Match[str]) -> str:
+    if not pair["value"] or not _SECRET_NAME.search(unquote(pair["name"])):
+        return pair[0]
+    return f"{pair['name']}={MASK}"
+
+
+def masked(value: object, *, secret: bool = False) -> object:
+    """``value`` as it may be shown, in types JSON knows; ``secret`` hides all of it, whatever it is."""
+    if isinstance(value, list | tuple):
+        return [_masked_item(item, secret=secret) for item in value]
+    return _masked_item(value, secret=secret)
+
+
+def _masked_item(value: object, *, secret: bool) -> object:
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float) and not secret:
+        return value if isfinite(value) else str(value)
+    return masked_url(str(value)) if isinstance(value, str | date) and not secret else MASK
+
+
+def as_text(value: object) -> str:
+    """``value`` on one line: JSON for all but plain printable text, cut when very long."""
+    plain = isinstance(value, str) and value.isprintable() and value.strip() == value != ""
+    text = str(value) if plain else json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -1,0 +1,12 @@
+"""What Alembic runs: the revisions, over the connection that ``app.schema`` hands in.
+
+The caller owns the connection and its transaction.
+"""
+
+from alembic import context
+
+from app.models import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+with context.begin_transaction():
+    context.run_migrations()

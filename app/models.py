@@ -1,0 +1,254 @@
+"""The tables. SQL is the truth; Qdrant is an index of ``extractions`` that can be rebuilt from it."""
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, ClassVar, NewType
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+ProjectId = NewType("ProjectId", uuid.UUID)
+SourceId = NewType("SourceId", uuid.UUID)
+ExtractionId = NewType("ExtractionId", uuid.UUID)
+JobId = NewType("JobId", uuid.UUID)
+
+
+def parse_extraction_id(text: str) -> ExtractionId:
+    """The id that a point ID spells.
+
+    Raises:
+        ValueError: it isn't a UUID.
+    """
+    return ExtractionId(uuid.UUID(text))
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+class JobType(StrEnum):
+    """The jobs the product runs itself."""
+
+    EMBED = "embed"
+    DELETE_VECTORS = "delete_vectors"
+
+
+_parse_uuid = lru_cache(maxsize=1_000)(uuid.UUID)  # a page of rows repeats its project's id
+
+
+class UuidText(TypeDecorator[uuid.UUID]):
+    """A UUID: native on PostgreSQL, its 36-character text elsewhere.
+
+    SQLAlchemy's own ``Uuid`` stores 32 hex digits on SQLite, where a cast to text would not be
+    ``str(uuid)``; with this type it is, on every dialect.
+    """
+
+    impl = Uuid
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column's type on ``dialect``."""
+        return dialect.type_descriptor(Uuid() if dialect.name == "postgresql" else String(36))
+
+    def process_bind_param(self, value: uuid.UUID | str | None, dialect: Dialect) -> uuid.UUID | str | None:
+        """A UUID or its canonical text, as ``dialect`` stores it."""
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+        return str(value)
+
+    def process_result_value(self, value: uuid.UUID | str | None, dialect: Dialect) -> uuid.UUID | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """What is stored, as a UUID."""
+        return _parse_uuid(value) if isinstance(value, str) else value
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timezone-aware instant in UTC, to the microsecond, on every dialect.
+
+    SQLite keeps it as text ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts by time. A naive value is refused.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """The instant in UTC.
+
+        Raises:
+            ValueError: it has no timezone.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a timestamp without a timezone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """The instant in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """This process's clock; for display and creation times, never for leases."""
+    return datetime.now(UTC)
+
+
+JsonDocument = JSON(none_as_null=True)
+"""JSON kept as the text that was written, on PostgreSQL too.
+
+JSONB would turn ``1e16`` into an integer and round it, and refuse to compare what it can't tell apart any more.
+"""
+
+ORPHANED = "embedding_id IS NULL AND set_aside_reason IS NULL"
+"""An extraction that waits for its vector. A query finds the partial index by this very text."""
+
+OPEN_JOB = "status IN ('queued', 'running')"
+"""A job that may have to be claimed. A query finds the partial index by this very text."""
+
+
+def _partial_index(name: str, *columns: str | ColumnElement[Any], where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class Base(DeclarativeBase):
+    """The declarative base; constraint names are fixed, so that migrations can name them."""
+
+    __table__: ClassVar[Table]
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Project(Base):
+    """A named group of sources and their extractions."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[ProjectId] = mapped_column(UuidText, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Source(Base):
+    """Where extractions were taken from: a URI, unique in its project, in an optional group."""
+
+    __tablename__ = "sources"
+    __table_args__ = (
+        UniqueConstraint("project_id", "uri"),
+        Index(None, "project_id", "source_group"),
+    )
+
+    id: Mapped[SourceId] = mapped_column(UuidText, primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    uri: Mapped[str] = mapped_column(Text)
+    source_group: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Extraction(Base):
+    """A fact with JSON data.
+
+    ``embedding_id`` is NULL until Qdrant has acknowledged the vector, and then ``str(id)``.
+    ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all others.
+    """
+
+    __tablename__ = "extractions"
+    __table_args__ = (
+        Index(None, "project_id", "id"),
+        Index(None, "source_id"),
+        _partial_index("ix_extractions_orphaned", "id", where=ORPHANED),
+        _partial_index("ix_extractions_set_aside", "id", where="set_aside_reason IS NOT NULL"),
+    )
+
+    id: Mapped[ExtractionId] = mapped_column(UuidText, primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
+    extraction_type: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
+    confidence: Mapped[float | None] = mapped_column(Float(53))
+    embedding_id: Mapped[str | None] = mapped_column(Text)
+    set_aside_reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Job(Base):
+    """Work that follows a write, inserted in the transaction that makes it necessary."""
+
+    __tablename__ = "jobs"
+    id: Mapped[JobId] = mapped_column(UuidText, primary_key=True, default=uuid.uuid4)
+    type: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, default=JobStatus.QUEUED)
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    payload: Mapped[dict[str, Any]] = mapped_column(JsonDocument, default=dict)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
+    error: Mapped[str | None] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('queued', 'running', 'completed', 'failed', 'cancelling', 'cancelled')", name="status"
+        ),
+        Index(None, "type", "status"),
+        _partial_index("ix_jobs_open", priority.desc(), "created_at", where=OPEN_JOB),
+    )
+
+
+class IndexState(Base):
+    """What made the vectors, in one row (``id`` = 1).
+
+    ``rebuilding`` is true from when a reindex cleared every ``embedding_id`` until every extraction has its
+    new vector; the index isn't used in between.
+    """
+
+    __tablename__ = "index_state"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    embedder_name: Mapped[str] = mapped_column(Text)
+    embedder_version: Mapped[str] = mapped_column(Text)
+    dimension: Mapped[int] = mapped_column(Integer)
+    rebuilding: Mapped[bool] = mapped_column(default=False)

@@ -1,0 +1,87 @@
+"""Bringing a database to the schema that this version works with.
+
+Alembic is imported only when something has to be migrated. To change the schema: change ``app/models.py``, add a
+revision to ``app/migrations/versions``, and name it in ``HEAD``.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from app.database import begin_write, translated_errors
+from app.errors import SchemaMismatch
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest revision; what this version works with."""
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x6167656E74  # any number, the same in every process
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The revision the database is at; None for one that was never migrated."""
+    with translated_errors(), engine.connect() as connection:
+        return _revision(connection)
+
+
+def check(engine: Engine) -> None:
+    """Make sure that the database is at :data:`HEAD`.
+
+    Raises:
+        SchemaMismatch: it isn't.
+    """
+    found = current_revision(engine)
+    if found != HEAD:
+        raise SchemaMismatch(found, HEAD)
+
+
+def upgrade(engine: Engine) -> None:
+    """Migrate to :data:`HEAD` in one transaction; several processes may do so at once.
+
+    Raises:
+        SchemaMismatch: the database is newer than this version.
+    """
+    if current_revision(engine) == HEAD:
+        return
+    with translated_errors(), begin_write(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        _migrate(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  # slow to import, and seldom needed
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    found = _revision(connection)
+    if found is not None and found not in known_revisions():
+        raise SchemaMismatch(found, HEAD)
+    command.upgrade(config, "head")
+
+
+def known_revisions() -> list[str]:
+    """This version's revisions, the newest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # slow to import, and seldom needed
+
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+
+
+def alembic_config() -> "Config":
+    """Alembic's ``Config`` for the package's own revisions; needs no ini file and configures no logging."""
+    from alembic.config import Config  # noqa: PLC0415  # slow to import, and seldom needed
+
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config

@@ -1,0 +1,45 @@
+"""An embedder without a model, for tests and trials: the same words give the same vector, everywhere, for ever."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.executor import Lane
+from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.embedder import EmbedderIdentity
+
+
+class DeterministicEmbedder:
+    """Sums a direction for each word, drawn from the word's hash; texts that share words are closer."""
+
+    def __init__(self, lane: Lane, dimension: int) -> None:
+        self.identity = EmbedderIdentity("deterministic", "1", dimension)
+        self._lane = lane
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As :meth:`Embedder.embed`."""
+        vectors = np.empty((len(texts), self.identity.dimension), np.float32)
+        for batch in batches(texts, max_texts=256, max_characters=32_768):
+            vectors[batch.rows] = await self._lane.run(self._embed, batch)
+        return vectors
+
+    async def ping(self) -> None:
+        """Always well."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _embed(self, batch: Batch) -> NDArray[np.float32]:
+        return normalised(np.stack([self._sum(text) for text in batch.texts]), batch.first)
+
+    def _sum(self, text: str) -> NDArray[np.float64]:
+        directions = [_direction(word, self.identity.dimension) for word in text.casefold().split()]
+        total: NDArray[np.float64] = np.sum(directions, axis=0)
+        return total
+
+
+def _direction(word: str, dimension: int) -> NDArray[np.float64]:
+    digest = hashlib.shake_256(word.encode()).digest(4 * dimension)
+    return np.frombuffer(digest, "<i4") / 2.0**31

@@ -1,0 +1,46 @@
+"""What an embedder promises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderIdentity:
+    """What made a vector. Vectors are comparable only if all three are equal."""
+
+    name: str
+    version: str
+    dimension: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.dimension} dimensions)"
+
+
+class Embedder(Protocol):
+    """Makes one vector a text."""
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        """Known without loading a model or asking a server."""
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row a text, in order: shape ``(len(texts), identity.dimension)``, float32, each row of norm 1.
+
+        Takes any number of texts and splits them as it needs; an empty sequence gives shape ``(0, dimension)``.
+
+        Raises:
+            EmbeddingUnavailable: the endpoint didn't answer in time; trying again may help.
+            EmbeddingRejected: one of these texts can't be embedded (blank, no valid Unicode, refused by the
+                endpoint); the others may be fine.
+            EmbeddingError: no text can be embedded as things are configured.
+        """
+
+    async def ping(self) -> None:
+        """Raise unless a text can be embedded now."""
+
+    def close(self) -> None:
+        """Let go of connections, after the last call. Never raises; closing twice is closing once."""

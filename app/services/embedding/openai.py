@@ -1,0 +1,134 @@
+"""Any endpoint that speaks OpenAI's ``/v1/embeddings``."""
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from app.errors import DeadlineExceeded, EmbeddingError, EmbeddingRejected, EmbeddingUnavailable
+from app.executor import Lane
+from app.retry import GaveUp, RetryPolicy, retrying
+from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.embedder import EmbedderIdentity
+from app.services.embedding.openai_answer import PassingError, RefusedError, check_status, read_vectors
+
+if TYPE_CHECKING:
+    import httpx2
+
+_REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a request
+_HARMLESS = Batch(0, ["ping"])
+
+
+class OpenAIEmbedder:
+    """Embeds by HTTP: a synchronous client on the lane's threads, so that decoding leaves the loop free as well.
+
+    ``timeout_s`` bounds each step of one try (connecting, sending, waiting for bytes), ``retry_timeout_s`` all
+    tries and pauses of one request together. The requests of one call go one after the other; no slot is held
+    while pausing. Neither ``api_key`` nor a text gets into a log, an error or a ``repr``.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
+        self,
+        lane: Lane,
+        *,
+        model: str,
+        base_url: str,
+        api_key: SecretStr | None,
+        dimension: int,
+        batch_size: int,
+        timeout_s: float,
+        retry_timeout_s: float,
+    ) -> None:
+        # The URL is no part of it: the same model behind another address makes the same vectors.
+        self.identity = EmbedderIdentity(f"openai/{model}", "1", dimension)
+        self._lane = lane
+        self._model = model
+        self._url = f"{base_url.rstrip('/')}/embeddings"
+        self._api_key = api_key or SecretStr("")
+        self._batch_size = batch_size
+        self._timeout_s = timeout_s
+        self._retry = RetryPolicy(retry_timeout_s)
+        self._opening = threading.Lock()
+        self._client: httpx2.Client | None = None
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As :meth:`Embedder.embed`."""
+        vectors = np.empty((len(texts), self.identity.dimension), np.float32)
+        for batch in batches(texts, max_texts=self._batch_size, max_characters=_REQUEST_CHARACTERS):
+            vectors[batch.rows] = await self._embed(batch)
+        return vectors
+
+    async def ping(self) -> None:
+        """Embed a word, within ``timeout_s``."""
+        await self._request(_HARMLESS, RetryPolicy(self._timeout_s))
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._opening:
+            if self._client is not None:
+                self._client.close()
+
+    async def _embed(self, batch: Batch) -> NDArray[np.float32]:
+        try:
+            return await self._request(batch, self._retry)
+        except RefusedError as refused:
+            # A model's name is refused with the same status as a text; a harmless text tells which it was.
+            await self._request(_HARMLESS, self._retry)
+            raise EmbeddingRejected(f"{batch}: {refused}") from refused
+
+    async def _request(self, batch: Batch, retry: RetryPolicy) -> NDArray[np.float32]:
+        async def attempt(left_s: float) -> NDArray[np.float32]:
+            try:
+                return await self._lane.run(self._post, batch, min(left_s, self._timeout_s), timeout_s=left_s)
+            except DeadlineExceeded as error:
+                raise PassingError("the embedding endpoint didn't answer in the time left") from error
+
+        try:
+            return await retrying(retry, attempt, retry_after=_retry_after)
+        except GaveUp as gave_up:
+            raise EmbeddingUnavailable(f"{gave_up}: {gave_up.__cause__}") from gave_up.__cause__
+
+    def _post(self, batch: Batch, timeout_s: float) -> NDArray[np.float32]:
+        import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
+
+        body = orjson.dumps({"model": self._model, "input": batch.texts, "encoding_format": "float"})
+        try:
+            response = self._opened().post(self._url, content=body, timeout=timeout_s)
+        except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
+            raise PassingError(f"the embedding endpoint can't be reached ({_named(error)})") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise EmbeddingError(f"the embedding endpoint can't be asked ({_named(error)})") from error
+        check_status(response, [*batch.texts, self._key()])
+        return normalised(
+            read_vectors(response.content, len(batch.texts), self.identity.dimension), batch.first
+        )
+
+    def _opened(self) -> "httpx2.Client":
+        import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
+
+        with self._opening:
+            if self._client is None:
+                key = self._key()
+                headers = {"Authorization": f"Bearer {key}"} if key else {}
+                self._client = httpx2.Client(
+                    headers={"Content-Type": "application/json", **headers}, follow_redirects=False
+                )
+            return self._client
+
+    def _key(self) -> str:
+        key = self._api_key.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):  # the client's own error would quote it
+            raise EmbeddingError("embedding.api_key holds a character that no HTTP header can carry")
+        return key
+
+
+def _retry_after(error: Exception) -> float | None:
+    return error.least_s if isinstance(error, PassingError) else None
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,50 @@
+"""Goes round the parts and asks each how it is."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from app.errors import AgentStorageError
+
+Ping = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """How one part answered: ``error`` is None when it is well."""
+
+    part: str
+    latency_seconds: float
+    error: str | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the part is well."""
+        return self.error is None
+
+
+class Health:
+    """Holds the ping of each part: a call that returns when the part works and raises when it doesn't."""
+
+    def __init__(self, pings: Mapping[str, Ping]) -> None:
+        self._pings = dict(pings)
+
+    async def check(self, timeout_s: float = 1.0) -> list[PartHealth]:
+        """Ask every part at once; one that hasn't answered after ``timeout_s`` is reported as not answering."""
+        return list(await asyncio.gather(*(_ask(part, ping, timeout_s) for part, ping in self._pings.items())))
+
+
+async def _ask(part: str, ping: Ping, timeout_s: float) -> PartHealth:
+    started = time.monotonic()
+    error: str | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ping()
+    except TimeoutError:
+        error = f"no answer in {timeout_s:g} s"
+    except AgentStorageError as fault:
+        error = str(fault)
+    except Exception as fault:  # noqa: BLE001 - whatever a part raises, the others are still asked
+        error = f"{type(fault).__name__}: {fault}"
+    return PartHealth(part, time.monotonic() - started, error)

@@ -1,0 +1,243 @@
+"""Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.database import Database, WriteSession
+from app.errors import (
+    AgentStorageError,
+    EmbedderMismatch,
+    EmbeddingRejected,
+    InvalidInput,
+    LeaseLost,
+    ReindexUnfinished,
+)
+from app.models import ExtractionId, IndexState, JobType
+from app.services.embedding.embedder import Embedder, EmbedderIdentity
+from app.services.embedding.text import text_of
+from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+from app.services.storage.repositories.extraction import ExtractionRepository, ExtractionRow
+from app.services.storage.repositories.index_state import IndexStateRepository
+from app.services.storage.repositories.job import ClaimedJob, JobRepository
+
+logger = logging.getLogger(__name__)
+
+INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """How many extractions got their vector, and how many were set aside because they can't have one."""
+
+    indexed: int = 0
+    set_aside: int = 0
+
+    def __add__(self, other: "Indexed") -> "Indexed":
+        return Indexed(self.indexed + other.indexed, self.set_aside + other.set_aside)
+
+
+class IndexingService:
+    """Embeds extractions, puts their vectors into Qdrant and marks their rows.
+
+    ``exclusive`` says that no other process can run index jobs on these stores (the embedded engine admits one
+    process), so a job found running is one that a dead process left.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        qdrant: QdrantRepository,
+        embedder: Embedder,
+        *,
+        text_fields: Sequence[str],
+        lease_s: float,
+        exclusive: bool,
+    ) -> None:
+        self._database = database
+        self._qdrant = qdrant
+        self._embedder = embedder
+        self._text_fields = tuple(text_fields)
+        self._lease_s = lease_s
+        self._exclusive = exclusive
+
+    async def open(self) -> None:
+        """Make sure that the index can be used with the configured embedder, creating the collection if need be.
+
+        Raises:
+            EmbedderMismatch: its vectors were made by another embedder.
+            ReindexUnfinished: a reindex was interrupted.
+            CollectionMismatch: the collection is of another size or distance.
+        """
+        identity = self._embedder.identity
+        state = await self._database.read(lambda session: IndexStateRepository(session).get())
+        if state is None:
+            state = await self._database.write(lambda session: _claim_identity(session, identity))
+        if stored_identity(state) != identity:
+            raise EmbedderMismatch(str(stored_identity(state)), str(identity))
+        if state.rebuilding:
+            raise ReindexUnfinished
+        await self._qdrant.init_collection()
+
+    async def recover(self) -> int:
+        """Queue again the index jobs that a dead process left running; 0 unless this process is the only one."""
+        if not self._exclusive:
+            return 0
+        return await self._database.write(lambda session: JobRepository(session).requeue_running(INDEX_JOBS))
+
+    async def run_next(self) -> Indexed | None:
+        """Claim the most urgent index job, run it and settle it; None when none is waiting.
+
+        A job that fails for a passing reason goes back into the queue and the error is raised; one that fails
+        for good is settled as failed, and the error is raised.
+        """
+        claimed = await self._database.write(
+            lambda session: JobRepository(session).claim(INDEX_JOBS, limit=1, lease_s=self._lease_s)
+        )
+        if not claimed:
+            return None
+        job = claimed[0]
+        try:
+            return await self._run(job)
+        except LeaseLost:
+            logger.warning("job %s was taken over; its outcome is the other worker's", job.id)
+            return Indexed()
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back(job))
+            raise
+        except AgentStorageError as error:
+            if error.retryable:
+                await self._give_back(job)
+            else:
+                reason = str(error)
+                await self._database.write(lambda s: JobRepository(s).fail(job.id, job.attempt, reason))
+            raise
+
+    async def index(self, ids: Sequence[ExtractionId]) -> Indexed:
+        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over."""
+        vectors = await self._make_vectors(ids)
+        await self._database.write(lambda session: _mark(session, vectors))
+        return vectors.counts()
+
+    async def _run(self, job: ClaimedJob) -> Indexed:
+        ids = [ExtractionId(id_) for id_ in job.extraction_ids()]
+        if job.type == JobType.DELETE_VECTORS:
+            return await self._delete(job, ids)
+        vectors = await self._make_vectors(ids)
+        counts = vectors.counts()
+
+        def settle(session: WriteSession) -> None:
+            result = {"indexed": counts.indexed, "set_aside": counts.set_aside}
+            JobRepository(session).complete(job.id, job.attempt, result)
+            _mark(session, vectors)
+
+        await self._database.write(settle)
+        return counts
+
+    async def _delete(self, job: ClaimedJob, ids: list[ExtractionId]) -> Indexed:
+        """Delete the vectors of rows that are gone; a row handed in again meanwhile gets its vector anew."""
+        kept = await self._database.read(lambda session: ExtractionRepository(session).existing_ids(ids))
+        deleted = await self._qdrant.delete_batch([str(id_) for id_ in ids if id_ not in kept])
+
+        def settle(session: WriteSession) -> None:
+            JobRepository(session).complete(job.id, job.attempt, {"deleted": deleted})
+            extractions = ExtractionRepository(session)
+            returned = extractions.existing_ids(ids) - kept
+            if returned:
+                extractions.clear_embedding_ids_batch(returned)
+                enqueue_embedding(session, returned)
+
+        await self._database.write(settle)
+        return Indexed()
+
+    async def _give_back(self, job: ClaimedJob) -> None:
+        await self._database.write(lambda session: JobRepository(session).release(job.id, job.attempt))
+
+    async def _make_vectors(self, ids: Sequence[ExtractionId]) -> "_Outcome":
+        rows = await self._database.read(lambda session: ExtractionRepository(session).get_batch(ids))
+        outcome = _Outcome()
+        await self._embed_into(outcome, [row for row in rows if _waits(row)])
+        return outcome
+
+    async def _embed_into(self, outcome: "_Outcome", rows: Sequence[ExtractionRow]) -> None:
+        """Embed and upsert; where the embedder refuses a batch, halve it until the one to blame stands alone."""
+        if not rows:
+            return
+        try:
+            vectors = await self._embedder.embed([text_of(row.data, self._text_fields) for row in rows])
+        except (EmbeddingRejected, InvalidInput) as error:
+            if len(rows) == 1:
+                outcome.set_aside[rows[0].id] = str(error)
+                return
+            middle = len(rows) // 2
+            await self._embed_into(outcome, rows[:middle])
+            await self._embed_into(outcome, rows[middle:])
+            return
+        await self._qdrant.upsert_batch(_points(rows, vectors))
+        outcome.indexed.extend(row.id for row in rows)
+
+
+class _Outcome:
+    """The ids whose vectors Qdrant has acknowledged, and those that can't have one, with the reason."""
+
+    def __init__(self) -> None:
+        self.indexed: list[ExtractionId] = []
+        self.set_aside: dict[ExtractionId, str] = {}
+
+    def counts(self) -> Indexed:
+        return Indexed(len(self.indexed), len(self.set_aside))
+
+
+def enqueue_embedding(session: WriteSession, ids: Sequence[ExtractionId] | set[ExtractionId]) -> None:
+    """Queue the job that gives these extractions their vectors, in the caller's transaction."""
+    JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in ids]})
+
+
+def stored_identity(state: IndexState) -> EmbedderIdentity:
+    """The embedder that made the stored vectors."""
+    return EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
+
+
+def _claim_identity(session: WriteSession, identity: EmbedderIdentity) -> IndexState:
+    states = IndexStateRepository(session)
+    state = states.get()
+    if state is not None:
+        return state
+    return states.put(identity.name, identity.version, identity.dimension, rebuilding=False)
+
+
+def _mark(session: WriteSession, outcome: _Outcome) -> None:
+    """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion."""
+    extractions = ExtractionRepository(session)
+    if extractions.update_embedding_ids_batch(outcome.indexed) < len(outcome.indexed):
+        gone = set(outcome.indexed) - extractions.existing_ids(outcome.indexed)
+        if gone:
+            JobRepository(session).create(
+                JobType.DELETE_VECTORS, {"extraction_ids": [str(id_) for id_ in gone]}
+            )
+    if outcome.set_aside:
+        extractions.set_aside(outcome.set_aside)
+
+
+def _waits(row: ExtractionRow) -> bool:
+    return row.embedding_id is None and row.set_aside_reason is None
+
+
+def _points(rows: Sequence[ExtractionRow], vectors: NDArray[np.float32]) -> list[EmbeddingItem]:
+    return [
+        EmbeddingItem(
+            extraction_id=str(row.id),
+            embedding=vector,
+            payload={
+                "project_id": str(row.project_id),
+                "source_group": row.source_group,
+                "extraction_type": row.extraction_type,
+                "confidence": row.confidence,
+            },
+        )
+        for row, vector in zip(rows, vectors, strict=True)
+    ]

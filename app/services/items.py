@@ -1,0 +1,186 @@
+"""What an extraction must be to be accepted, and the ids that follow from it."""
+
+import math
+import re
+import unicodedata
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.errors import InvalidInput
+from app.models import ExtractionId, ProjectId
+from app.services.embedding.text import text_of
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REQUIRED = ("source_uri", "extraction_type", "data")
+_KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
+
+MAX_URI_CHARS = 2_000
+MAX_LABEL_CHARS = 200
+MAX_STRING_CHARS = 1_000_000
+MAX_DEPTH = 64
+_INT64 = 2**63
+
+
+class InvalidField(InvalidInput):
+    """A field of an item can't be accepted. ``field`` is its dotted name, ``reason`` says why in words."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field
+        self.reason = reason
+        super().__init__(f"{field}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An extraction as it is handed in, checked. ``canonical_data`` is what its id is made of."""
+
+    source_uri: str
+    source_group: str | None
+    extraction_type: str
+    confidence: float | None
+    data: dict[str, Any]
+    canonical_data: bytes
+
+
+def project_id(name: str) -> ProjectId:
+    """The id of the project of that name: a UUIDv5, the same on every machine.
+
+    Raises:
+        InvalidField: the name isn't 1 to 100 letters, digits, dots, dashes and underscores.
+    """
+    if not _PROJECT_NAME.fullmatch(name):
+        raise InvalidField(
+            "project",
+            f"{name[:100]!r} is no project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
+            "the first a letter or digit",
+        )
+    return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))
+
+
+def extraction_id(project: ProjectId, item: Item) -> ExtractionId:
+    """UUIDv5 of the project, the source's URI, the type and the canonical JSON of the data.
+
+    The same extraction has the same id whatever its keys' order, its Unicode normal form, or the spelling of
+    its numbers (1, 1.0 and 1e0 are one number).
+    """
+    name = orjson.dumps([_nfc(item.source_uri), _nfc(item.extraction_type)]) + item.canonical_data
+    return ExtractionId(uuid.uuid5(project, name.decode()))
+
+
+def parse_item(raw: object, text_fields: Sequence[str]) -> Item:
+    """Check one item as decoded from JSON.
+
+    Raises:
+        InvalidInput: it isn't an object, lacks a field, has an unknown or mistyped one, passes a limit, or has
+            no text to embed. The message names the field and the reason.
+    """
+    if not isinstance(raw, dict):
+        raise InvalidInput(f"an extraction is a JSON object, not {_kind(raw)}")
+    missing = [name for name in _REQUIRED if name not in raw]
+    if missing:
+        raise InvalidField(missing[0], "missing")
+    unknown = raw.keys() - _KNOWN
+    if unknown:
+        raise InvalidField(_shown(min(unknown)), f"unknown; the fields are {', '.join(sorted(_KNOWN))}")
+    data = raw["data"]
+    if not isinstance(data, dict):
+        raise InvalidField("data", f"must be a JSON object, not {_kind(data)}")
+    canonical = orjson.dumps(_canonical(data, "data", 1), option=orjson.OPT_SORT_KEYS)
+    try:
+        text_of(data, text_fields)
+    except InvalidInput as error:
+        raise InvalidField("data", str(error)) from error
+    group = raw.get("source_group")
+    return Item(
+        source_uri=_label(raw["source_uri"], "source_uri", MAX_URI_CHARS),
+        source_group=None if group is None else _label(group, "source_group", MAX_LABEL_CHARS),
+        extraction_type=_label(raw["extraction_type"], "extraction_type", MAX_LABEL_CHARS),
+        confidence=_confidence(raw.get("confidence")),
+        data=data,
+        canonical_data=canonical,
+    )
+
+
+def _label(value: object, field: str, limit: int) -> str:
+    if not isinstance(value, str):
+        raise InvalidField(field, f"must be a string, not {_kind(value)}")
+    if not value.strip():
+        raise InvalidField(field, "must not be empty")
+    if len(value) > limit:
+        raise InvalidField(field, f"has {len(value):,} characters; at most {limit:,} are allowed")
+    return _storable(value, field)
+
+
+def _confidence(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidField("confidence", f"must be a number from 0 to 1, not {_kind(value)}")
+    if not 0 <= value <= 1:
+        raise InvalidField("confidence", f"must be from 0 to 1, not {value:g}")
+    return float(value)
+
+
+def _canonical(value: object, field: str, depth: int) -> Any:
+    """The value in the one spelling that ids are made of; refuses what a store would change or reject."""
+    if isinstance(value, str):
+        if len(value) > MAX_STRING_CHARS:
+            raise InvalidField(
+                field, f"has {len(value):,} characters; at most {MAX_STRING_CHARS:,} are allowed"
+            )
+        return _nfc(_storable(value, field))
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return _canonical_number(value, field)
+    if depth > MAX_DEPTH:
+        raise InvalidField("data", f"is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        return {
+            _nfc(_storable(key, field)): _canonical(member, f"{field}.{key}", depth + 1)
+            for key, member in value.items()
+        }
+    if isinstance(value, list):
+        return [_canonical(member, field, depth + 1) for member in value]
+    raise InvalidField(field, f"{_kind(value)} is no JSON value")
+
+
+def _canonical_number(value: float, field: str) -> float:
+    if isinstance(value, int):
+        if not -_INT64 <= value < _INT64:
+            raise InvalidField(field, "an integer outside 64 bits; write it as a string")
+        return value
+    if not math.isfinite(value):
+        raise InvalidField(field, f"{value} is no JSON number")
+    return int(value) if value.is_integer() and abs(value) < _INT64 else value
+
+
+def _storable(value: str, field: str) -> str:
+    """PostgreSQL keeps no NUL, and no UTF-8 has a lone surrogate."""
+    if "\0" in value:
+        raise InvalidField(_shown(field), "contains the character U+0000")
+    try:
+        value.isascii() or value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidField(_shown(field), f"contains a lone surrogate at character {error.start + 1}") from None
+    return value
+
+
+def _nfc(value: str) -> str:
+    return value if value.isascii() else unicodedata.normalize("NFC", value)
+
+
+def _shown(name: str) -> str:
+    """A name from the input, short and printable enough for a message."""
+    return name[:100].encode("ascii", "backslashreplace").decode() if not name.isprintable() else name[:100]
+
+
+def _kind(value: object) -> str:
+    """What JSON calls a value."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

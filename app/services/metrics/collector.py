@@ -1,0 +1,118 @@
+"""Collects the metrics: everything from SQL in one read transaction, the gauges from the parts themselves."""
+
+from functools import partial
+
+from sqlalchemy import Pool, Row, Select, StaticPool, func, select
+from sqlalchemy.pool import QueuePool
+
+from app.database import Database, ReadSession
+from app.executor import BoundedExecutor, LaneStats
+from app.models import Extraction, Job, JobStatus
+from app.services.metrics.dialects import MICROSECONDS, DurationDialect
+from app.services.metrics.snapshot import JobDurationStats, Metrics, PoolStats
+
+_JOBS = (
+    select(Job.type, Job.status, func.count().label("jobs"))
+    .group_by(Job.type, Job.status)
+    .order_by(Job.type, Job.status)
+)
+_EXTRACTIONS = (
+    select(Extraction.extraction_type.label("type"), func.count().label("extractions"))
+    .group_by(Extraction.extraction_type)
+    .order_by(Extraction.extraction_type)
+)
+_WITHOUT_VECTOR = select(
+    func.count().filter(Extraction.set_aside_reason.is_(None)), func.count(Extraction.set_aside_reason)
+).where(Extraction.embedding_id.is_(None))
+
+
+class MetricsCollector:
+    """Measures when asked and keeps nothing.
+
+    ``duration_dialect`` is the strategy for the database's own dialect. Without an ``executor`` no lanes are
+    reported.
+    """
+
+    def __init__(
+        self, database: Database, duration_dialect: DurationDialect, executor: BoundedExecutor | None = None
+    ) -> None:
+        self._database = database
+        self._durations_query = _durations_by_type(duration_dialect)
+        self._executor = executor
+
+    async def collect(self) -> Metrics:
+        """Everything, with one thread hop and one read transaction, which the gauges don't count.
+
+        Raises:
+            DatabaseError: SQL couldn't be asked.
+            Saturated, DeadlineExceeded, ShuttingDown: from the database lane.
+        """
+        pool = _pool_stats(self._database.engine.pool)
+        lanes = tuple(self._executor.stats()) if self._executor else ()
+        return await self._database.read(partial(self._measure, pool=pool, lanes=lanes))
+
+    async def _job_duration_by_type(self) -> dict[str, JobDurationStats]:
+        """Durations by job type, of the completed jobs that have both timestamps."""
+        return await self._database.read(self._durations)
+
+    def _durations(self, session: ReadSession) -> dict[str, JobDurationStats]:
+        return {row.type: _duration_stats(row) for row in session.execute(self._durations_query)}
+
+    def _measure(self, session: ReadSession, *, pool: PoolStats, lanes: tuple[LaneStats, ...]) -> Metrics:
+        orphans, set_aside = session.execute(_WITHOUT_VECTOR).one()
+        return Metrics(
+            job_durations=self._durations(session),
+            jobs={(row.type, row.status): row.jobs for row in session.execute(_JOBS)},
+            extractions={row.type: row.extractions for row in session.execute(_EXTRACTIONS)},
+            orphans=orphans,
+            set_aside=set_aside,
+            pool=pool,
+            lanes=lanes,
+        )
+
+
+def _durations_by_type(dialect: DurationDialect) -> Select[tuple[str, int, int, int, int, int]]:
+    """Per job type: the sum of durations as seconds and microseconds, the least, the greatest, how many.
+
+    Sums of integers are exact, as sums of floats are not; split in two, they don't overflow.
+    """
+    jobs = (
+        select(Job.type, dialect.microseconds_between(Job.started_at, Job.completed_at).label("duration"))
+        .where(Job.status == JobStatus.COMPLETED, Job.started_at.is_not(None), Job.completed_at.is_not(None))
+        # A subquery with an OFFSET isn't merged into the outer query, where SQLite would compute the
+        # duration once for each aggregate.
+        .offset(0)
+        .subquery()
+    )
+    duration = jobs.c.duration
+    return (
+        select(
+            jobs.c.type,
+            func.sum(duration // MICROSECONDS).label("seconds"),
+            func.sum(duration % MICROSECONDS).label("microseconds"),
+            func.min(duration).label("least"),
+            func.max(duration).label("greatest"),
+            func.count().label("jobs"),
+        )
+        .group_by(jobs.c.type)
+        .order_by(jobs.c.type)
+    )
+
+
+def _duration_stats(row: Row[tuple[str, int, int, int, int, int]]) -> JobDurationStats:
+    # PostgreSQL sums to Decimal.
+    total = int(row.seconds) * MICROSECONDS + int(row.microseconds)
+    return JobDurationStats(
+        avg_seconds=total / (row.jobs * MICROSECONDS),
+        min_seconds=row.least / MICROSECONDS,
+        max_seconds=row.greatest / MICROSECONDS,
+        count=row.jobs,
+    )
+
+
+def _pool_stats(pool: Pool) -> PoolStats:
+    if isinstance(pool, QueuePool):
+        # Below zero while the pool isn't full.
+        overflow = max(0, pool.overflow())
+        return PoolStats(size=pool.size(), checked_out=pool.checkedout(), overflow=overflow)
+    return PoolStats(size=int(isinstance(pool, StaticPool)), checked_out=None, overflow=0)

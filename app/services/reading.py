@@ -1,0 +1,184 @@
+"""JSON lines, read in batches from a file, a gzip file or a stream, with every bad line named."""
+
+import gzip
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import orjson
+
+from app.errors import InvalidInput
+from app.services.items import Item, parse_item
+
+MAX_LINE_BYTES = 16 * 2**20
+_BOM = b"\xef\xbb\xbf"
+_LONG_NUMBER = re.compile(rb"\d{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A line that wasn't accepted. ``line`` counts from 1; ``raw`` is the line as read, cut at 1,000 bytes."""
+
+    line: int
+    reason: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What came of some consecutive lines."""
+
+    items: list[Item] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+class _BrokenStream(InvalidInput):
+    """The bytes end early or can't be decompressed; reading again gives the same."""
+
+
+class LineReader:
+    """Reads items batch by batch. Blocking; for one thread at a time, and off the event loop."""
+
+    def __init__(
+        self, raw: BinaryIO, *, gzipped: bool, name: str, text_fields: Sequence[str], skip_invalid: bool
+    ) -> None:
+        self.name = name
+        self.lines = 0
+        self._raw = raw
+        self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if gzipped else raw
+        self._text_fields = text_fields
+        self._skip_invalid = skip_invalid
+        self.size_bytes = _size(raw)
+
+    def position_bytes(self) -> int | None:
+        """How much of the file (compressed, if it is) was read; None for a stream that can't tell."""
+        return None if self.size_bytes is None else self._raw.tell()
+
+    def next_batch(self, size: int) -> Batch | None:
+        """The items and rejects of the next lines, at most ``size`` of both together; None at the end.
+
+        Without ``skip_invalid`` a batch ends at the first reject, so that all its items stand before it. Blank lines are passed over. A byte order mark before the first line and CRLF line ends are accepted.
+
+        Raises:
+            InvalidInput: the stream itself is broken (a truncated .gz, say), once all before the fault was
+                returned; the message names the line.
+        """
+        batch = Batch()
+        try:
+            self._fill(batch, size)
+        except _BrokenStream:
+            if not batch.items and not batch.rejects:
+                raise
+        return batch if batch.items or batch.rejects else None
+
+    def _fill(self, batch: Batch, size: int) -> None:
+        while len(batch.items) + len(batch.rejects) < size:
+            raw = self._next_line()
+            if not raw:
+                return
+            if raw.isspace():
+                continue
+            try:
+                batch.items.append(self._parse(raw))
+            except InvalidInput as error:
+                batch.rejects.append(Reject(self.lines, str(error), raw[:1_000]))
+                if not self._skip_invalid:
+                    return
+
+    def _next_line(self) -> bytes:
+        try:
+            raw = self._stream.readline(MAX_LINE_BYTES + 1)
+            rest = raw
+            while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                rest = self._stream.readline(MAX_LINE_BYTES + 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+            raise _BrokenStream(f"{self.name}: {_stream_fault(error)} after line {self.lines}") from error
+        if not raw:
+            return b""
+        self.lines += 1
+        return raw.removeprefix(_BOM) or b"\n" if self.lines == 1 else raw
+
+    def _parse(self, raw: bytes) -> Item:
+        if len(raw) > MAX_LINE_BYTES:
+            raise InvalidInput(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB")
+        return parse_item(decode(raw), self._text_fields)
+
+
+def decode(raw: bytes) -> object:
+    """The JSON value of ``raw``, exactly: no number is rounded, NaN and Infinity are refused.
+
+    Raises:
+        InvalidInput: it isn't JSON, with the column and the reason.
+    """
+    try:
+        # orjson turns an integer of more than 64 bits into a rounded float; the standard library doesn't.
+        return _decode_exactly(raw) if _LONG_NUMBER.search(raw) else orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _decode_exactly(raw)
+
+
+def _decode_exactly(raw: bytes) -> object:
+    try:
+        return json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"not JSON: {error.msg} at column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"not UTF-8: byte {raw[error.start]:#04x} at column {error.start + 1}") from None
+    except RecursionError:
+        raise InvalidInput("nested too deep to be read") from None
+    except ValueError as error:
+        raise InvalidInput(f"not JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> object:
+    raise InvalidInput(f"not JSON: {name} is no JSON number")
+
+
+def _stream_fault(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the .gz file is cut short"
+    if isinstance(error, gzip.BadGzipFile | zlib.error):
+        return "not a valid .gz file"
+    return (
+        f"reading failed ({os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error})"
+    )
+
+
+@contextmanager
+def open_lines(source: str, text_fields: Sequence[str], *, skip_invalid: bool = False) -> Iterator[LineReader]:
+    """A reader of the file ``source``, or of standard input for ``-``. Whether it is gzip is read off the bytes.
+
+    Raises:
+        InvalidInput: there is no such file, it is a directory, or it may not be read.
+    """
+    if source == "-":
+        name, raw = "standard input", cast(BinaryIO, sys.stdin.buffer)
+        yield LineReader(raw, gzipped=False, name=name, text_fields=text_fields, skip_invalid=skip_invalid)
+        return
+    try:
+        raw = Path(source).open("rb")  # noqa: SIM115 - closed below; a with statement would catch the body's errors
+        gzipped = raw.peek(2)[:2] == b"\x1f\x8b" if raw.seekable() else source.endswith(".gz")
+    except IsADirectoryError:
+        raise InvalidInput(
+            f"{source} is a directory; name a file of JSON lines, or - for standard input"
+        ) from None
+    except OSError as error:
+        raise InvalidInput(f"{source} can't be read: {os.strerror(error.errno or 0)}") from None
+    with raw:
+        yield LineReader(raw, gzipped=gzipped, name=source, text_fields=text_fields, skip_invalid=skip_invalid)
+
+
+def _size(raw: BinaryIO) -> int | None:
+    if not raw.seekable():
+        return None
+    here = raw.tell()
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(here)
+    return size

@@ -1,0 +1,124 @@
+"""Compare the two stores, and mend the difference."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+from app.database import Database
+from app.models import ExtractionId, parse_extraction_id
+from app.services.indexing import IndexingService
+from app.services.reindexing import index_orphans
+from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.repositories.extraction import ExtractionRepository, Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What a comparison has found so far.
+
+    ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
+    indexed but have no vector. Rows that were set aside because they can't be embedded are counted apart and
+    are no difference. The ``mended_`` counts say how many of each a repair has dealt with.
+    """
+
+    extractions: int = 0
+    points: int = 0
+    orphans: int = 0
+    ghosts: int = 0
+    missing: int = 0
+    set_aside: int = 0
+    mended_orphans: int = 0
+    mended_ghosts: int = 0
+    mended_missing: int = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many differences are left."""
+        found = self.orphans + self.ghosts + self.missing
+        return found - self.mended_orphans - self.mended_ghosts - self.mended_missing
+
+
+class ReconciliationService:
+    """Streams through both stores a page at a time, in memory bounded by the page."""
+
+    def __init__(
+        self, database: Database, qdrant: QdrantRepository, indexing: IndexingService, *, batch_size: int
+    ) -> None:
+        self._database = database
+        self._qdrant = qdrant
+        self._indexing = indexing
+        self._batch_size = batch_size
+
+    async def run(self, *, repair: bool = False) -> AsyncIterator[Differences]:
+        """Compare every row and every vector, yielding the state after each page; the last is the outcome.
+
+        With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again.
+        """
+        state = Differences()
+        async for state in self._compare_rows(state, repair=repair):
+            yield state
+        async for state in self._compare_points(state, repair=repair):
+            yield state
+        if repair:
+            async for state in self._mend_orphans(state):
+                yield state
+
+    async def _compare_rows(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
+        async for page in self._marks():
+            marked = [mark.id for mark in page if mark.embedding_id is not None]
+            held = await self._qdrant.existing_ids([str(id_) for id_ in marked])
+            missing = [id_ for id_ in marked if str(id_) not in held]
+            if missing and repair:
+                await self._database.write(
+                    lambda session, lost=missing: ExtractionRepository(session).clear_embedding_ids_batch(lost)
+                )
+            set_aside = sum(mark.set_aside for mark in page)
+            state = replace(
+                state,
+                extractions=state.extractions + len(page),
+                missing=state.missing + len(missing),
+                set_aside=state.set_aside + set_aside,
+                orphans=state.orphans + len(page) - len(marked) - set_aside,
+            )
+            yield state
+
+    async def _compare_points(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
+        async for page in self._qdrant.iter_ids(self._batch_size):
+            ids = [parse_extraction_id(point) for point in page]
+            known = await self._database.read(
+                lambda session, ids=ids: ExtractionRepository(session).existing_ids(ids)
+            )
+            ghosts = [str(id_) for id_ in ids if id_ not in known]
+            if ghosts and repair:
+                await self._qdrant.delete_batch(ghosts)
+            state = replace(
+                state,
+                points=state.points + len(page),
+                ghosts=state.ghosts + len(ghosts),
+                mended_ghosts=state.mended_ghosts + (len(ghosts) if repair else 0),
+            )
+            yield state
+
+    async def _mend_orphans(self, state: Differences) -> AsyncIterator[Differences]:
+        """The missing were made orphans when they were found, so this mends both kinds."""
+        async for indexed in index_orphans(self._database, self._indexing, self._batch_size):
+            done = indexed.indexed + indexed.set_aside
+            missing = min(done, state.missing - state.mended_missing)
+            state = replace(
+                state,
+                mended_missing=state.mended_missing + missing,
+                mended_orphans=state.mended_orphans + done - missing,
+                set_aside=state.set_aside + indexed.set_aside,
+            )
+            yield state
+
+    async def _marks(self) -> AsyncIterator[list[Mark]]:
+        after: ExtractionId | None = None
+        while True:
+            start = after
+            page = await self._database.read(
+                lambda session: ExtractionRepository(session).page_after(start, self._batch_size)
+            )
+            if not page:
+                return
+            yield page
+            after = page[-1].id

@@ -1,0 +1,82 @@
+"""Rebuild the whole index from SQL, with the configured embedder."""
+
+from collections.abc import AsyncIterator
+
+from app.database import Database, WriteSession
+from app.services.embedding.embedder import Embedder
+from app.services.indexing import Indexed, IndexingService, stored_identity
+from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.index_state import IndexStateRepository
+
+
+class ReindexingService:
+    """Clears every mark, makes a new collection, and embeds everything again. The SQL data stays."""
+
+    def __init__(
+        self,
+        database: Database,
+        qdrant: QdrantRepository,
+        embedder: Embedder,
+        indexing: IndexingService,
+        *,
+        batch_size: int,
+    ) -> None:
+        self._database = database
+        self._qdrant = qdrant
+        self._embedder = embedder
+        self._indexing = indexing
+        self._batch_size = batch_size
+
+    async def run(self) -> AsyncIterator[Indexed]:
+        """Rebuild, yielding what each batch brought. Cut short, the next call goes on where this one stopped."""
+        if not await self._resumable():
+            await self._database.write(self._begin)
+            await self._qdrant.drop_collection()
+        await self._qdrant.init_collection()
+        async for indexed in index_orphans(self._database, self._indexing, self._batch_size):
+            yield indexed
+        await self._database.write(lambda session: self._note(session, rebuilding=False))
+
+    async def total(self) -> int:
+        """How many extractions the next call of :meth:`run` has to embed."""
+        if await self._resumable():
+            return await self._database.read(lambda session: ExtractionRepository(session).count_orphaned())
+        return await self._database.read(lambda session: ExtractionRepository(session).count())
+
+    async def _resumable(self) -> bool:
+        """Whether a reindex with this embedder was cut short after its collection was made anew.
+
+        Marks are cleared before the old collection is dropped and set only in the new one, so a mark proves
+        that the new one stands.
+        """
+        state = await self._database.read(lambda session: IndexStateRepository(session).get())
+        if state is None or not state.rebuilding or stored_identity(state) != self._embedder.identity:
+            return False
+        return await self._database.read(lambda session: ExtractionRepository(session).any_marked())
+
+    def _begin(self, session: WriteSession) -> None:
+        ExtractionRepository(session).clear_all_embedding_ids()
+        self._note(session, rebuilding=True)
+
+    def _note(self, session: WriteSession, *, rebuilding: bool) -> None:
+        made_by = self._embedder.identity
+        IndexStateRepository(session).put(
+            made_by.name, made_by.version, made_by.dimension, rebuilding=rebuilding
+        )
+
+
+async def index_orphans(
+    database: Database, indexing: IndexingService, batch_size: int
+) -> AsyncIterator[Indexed]:
+    """Give every orphan its vector, in the order of their ids, ``batch_size`` at a time."""
+    after = None
+    while True:
+        start = after
+        orphans = await database.read(
+            lambda session: ExtractionRepository(session).find_orphaned(after=start, limit=batch_size)
+        )
+        if not orphans:
+            return
+        yield await indexing.index(orphans)
+        after = orphans[-1]

@@ -1,0 +1,220 @@
+"""The client of a Qdrant server, and of ``qdrant_client``'s in-memory imitation of one.
+
+Both are used by one thread at a time: the imitation corrupts itself otherwise, and threads that share an HTTP
+connection pool close each other's sockets (docs/decisions/qdrant-connections.md).
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from app.services.storage.qdrant.clients import (
+    COLLECTION,
+    FLOAT_FIELDS,
+    KEYWORD_FIELDS,
+    ClientFailure,
+    CollectionInfo,
+    Payload,
+    SearchResult,
+)
+from app.services.storage.qdrant.filters import SearchFilters, server_filter
+
+_INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dict.fromkeys(
+    FLOAT_FIELDS, models.PayloadSchemaType.FLOAT
+)
+_IDLE_S = 30.0
+
+
+def server_client(
+    url: str, *, api_key: str | None, timeout_s: float, connections: int
+) -> "QdrantClientAdapter":
+    """A client of the server at ``url`` with at most ``connections`` connections, opened when needed."""
+    tls = httpx.create_ssl_context() if url.startswith("https") else False
+    one_each = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
+
+    def connect() -> QdrantClient:
+        return QdrantClient(
+            url=url,
+            api_key=api_key,
+            timeout=timeout_s,  # type: ignore[arg-type] # it takes a float and rounds it up
+            prefer_grpc=False,
+            check_compatibility=False,
+            limits=one_each,
+            verify=tls,
+        )
+
+    return QdrantClientAdapter(connect, size=connections, batch_size=256)
+
+
+def memory_client() -> "QdrantClientAdapter":
+    """A client of an imitation in this process, which is gone when it is closed. For tests and trials."""
+    return QdrantClientAdapter(lambda: QdrantClient(":memory:"), size=1, batch_size=64, has_indexes=False)
+
+
+class QdrantClientAdapter:
+    """A :class:`VectorClient` over up to ``size`` ``QdrantClient``s, each used by one thread at a time.
+
+    A thread that finds all of them in use waits; with ``size`` at the lane's limit none does.
+    """
+
+    def __init__(
+        self, connect: Callable[[], QdrantClient], *, size: int, batch_size: int, has_indexes: bool = True
+    ) -> None:
+        """Takes what opens one ``QdrantClient``; ``has_indexes`` is False for the imitation, which has none."""
+        self._clients = _Clients(connect, size)
+        self._batch_size = batch_size
+        self._has_indexes = has_indexes
+
+    def batch_size(self, dimension: int) -> int:  # noqa: ARG002 - requests are bounded by bytes besides
+        """See :class:`VectorClient`."""
+        return self._batch_size
+
+    def get_collection(self) -> CollectionInfo | None:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            if not client.collection_exists(COLLECTION):
+                return None
+            info = client.get_collection(COLLECTION)
+        vectors = info.config.params.vectors
+        if not isinstance(vectors, models.VectorParams):
+            raise ClientFailure("its vectors are named or missing, so another application made it")
+        indexed = not self._has_indexes or info.payload_schema.keys() >= _INDEXES.keys()
+        return CollectionInfo(vectors.size, vectors.distance.value, indexed=indexed)
+
+    def create_collection(self, dimension: int) -> None:
+        """See :class:`VectorClient`."""
+        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
+        with self._clients.one() as client:
+            if not client.collection_exists(COLLECTION):
+                client.create_collection(COLLECTION, vectors_config=vectors)
+            for field, schema in _INDEXES.items() if self._has_indexes else ():
+                client.create_payload_index(COLLECTION, field, schema, wait=True)
+
+    def delete_collection(self) -> None:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            client.delete_collection(COLLECTION)
+
+    def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
+        """See :class:`VectorClient`."""
+        points = models.Batch.model_construct(ids=list(ids), vectors=vectors.tolist(), payloads=list(payloads))
+        with self._clients.one() as client:
+            client.upsert(COLLECTION, points, wait=True)
+
+    def query_points(
+        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+    ) -> list[SearchResult]:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            found = client.query_points(
+                COLLECTION, vector.tolist(), query_filter=server_filter(filters), limit=limit, with_payload=True
+            )
+        return [SearchResult(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    def retrieve(self, ids: Sequence[str]) -> set[str]:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            return {str(r.id) for r in client.retrieve(COLLECTION, ids, with_payload=False, with_vectors=False)}
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            client.delete(COLLECTION, models.PointIdsList(points=list(ids)), wait=True)
+
+    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            records, following = client.scroll(
+                COLLECTION, limit=limit, offset=start, with_payload=False, with_vectors=False
+            )
+        return [str(record.id) for record in records], None if following is None else str(following)
+
+    def count(self) -> int:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            return client.count(COLLECTION, exact=True).count
+
+    def optimize(self) -> None:
+        """A server optimises by itself, and the imitation has nothing to optimise."""
+
+    def ping(self) -> None:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            client.collection_exists(COLLECTION)
+
+    def close(self) -> None:
+        """See :class:`VectorClient`."""
+        self._clients.close()
+
+
+class _Clients:
+    """Up to ``size`` clients, opened when needed, the last used first; each is lent to one thread at a time."""
+
+    def __init__(self, connect: Callable[[], QdrantClient], size: int) -> None:
+        self._connect = connect
+        self._slots = threading.Semaphore(size)
+        self._changing = threading.Lock()
+        self._idle: list[QdrantClient] = []
+        self._closed = False
+
+    @contextmanager
+    def one(self) -> Iterator[QdrantClient]:
+        """A client for this thread alone, whose errors are translated."""
+        with self._slots, _translated():
+            client = self._take()
+            try:
+                yield client
+            finally:
+                self._give_back(client)
+
+    def close(self) -> None:
+        with self._changing:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
+
+    def _take(self) -> QdrantClient:
+        with self._changing:
+            if self._closed:
+                raise ClientFailure("the client is closed")
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, client: QdrantClient) -> None:
+        with self._changing:
+            if not self._closed:
+                self._idle.append(client)
+                return
+        client.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ResourceExhaustedResponse as error:
+        raise ClientFailure(str(error), transient=True, retry_after_s=error.retry_after_s) from error
+    except UnexpectedResponse as error:
+        raise _failure_of(error) from error
+    except ResponseHandlingException as error:
+        source = error.source
+        reason = str(source) or type(source).__name__
+        raise ClientFailure(reason, transient=isinstance(source, httpx.TransportError)) from error
+    except (ApiException, QdrantException, ValueError, TypeError, KeyError, AssertionError) as error:
+        # The imitation, and the client's own checks, raise these for what a server would answer with 4xx.
+        raise ClientFailure(str(error) or type(error).__name__) from error
+
+
+def _failure_of(error: UnexpectedResponse) -> ClientFailure:
+    status = error.status_code or 0
+    body = error.content.decode(errors="replace")[:300]
+    return ClientFailure(f"HTTP {status}: {body}", transient=status == 429 or status >= 500)  # noqa: PLR2004 - HTTP

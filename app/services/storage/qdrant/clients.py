@@ -1,0 +1,133 @@
+"""What the repository needs of a Qdrant client, and how the configured one is opened.
+
+The arguments are plain values, so that the embedded engine is used without importing ``qdrant_client``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.services.storage.qdrant.filters import SearchFilters
+
+COLLECTION = "extractions"
+DISTANCE = "Cosine"
+KEYWORD_FIELDS = ("project_id", "source_group", "extraction_type")
+FLOAT_FIELDS = ("confidence",)
+
+Mode = Literal["embedded", "server", "memory"]
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection as it stands; ``indexed`` is False while one of its payload indexes is missing."""
+
+    dimension: int
+    distance: str
+    indexed: bool
+
+    def __str__(self) -> str:
+        return f"{self.dimension}-dimensional {self.distance}"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A point that was found. ``score`` is the cosine similarity, to six digits."""
+
+    extraction_id: str
+    score: float
+    payload: Payload
+
+
+class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; callers meet QdrantError
+    """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``."""
+
+    def __init__(self, reason: str, *, transient: bool = False, retry_after_s: float | None = None) -> None:
+        self.reason = reason
+        self.transient = transient
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
+
+
+class VectorClient(Protocol):
+    """A synchronous client of one collection, called from any thread, from several at once.
+
+    Every call but ``close`` raises :class:`ClientFailure` and nothing else. What is acknowledged is visible
+    to the next call.
+    """
+
+    def batch_size(self, dimension: int) -> int:
+        """How many points an upsert should carry, so that other threads aren't held up."""
+
+    def get_collection(self) -> CollectionInfo | None:
+        """The collection as it stands, or None when there is none."""
+
+    def create_collection(self, dimension: int) -> None:
+        """Make what is missing of the collection and its payload indexes; what exists stays."""
+
+    def delete_collection(self) -> None:
+        """Drop the collection with all its points, if there is one."""
+
+    def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
+        """Store points, replacing those with the same ids. ``vectors`` has one row of norm 1 a point."""
+
+    def query_points(
+        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+    ) -> list[SearchResult]:
+        """The ``limit`` best points, best first."""
+
+    def retrieve(self, ids: Sequence[str]) -> set[str]:
+        """Which of ``ids`` exist."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete these points; ids without a point are ignored."""
+
+    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+        """Ids in their order from ``start`` on (None: the first), and where the next page starts."""
+
+    def count(self) -> int:
+        """How many points there are, exactly."""
+
+    def optimize(self) -> None:
+        """Build the search indexes now. Embedded, this stops every thread of the process for long."""
+
+    def ping(self) -> None:
+        """Fail unless a call can be answered now."""
+
+    def close(self) -> None:
+        """Release everything; a second time does nothing, a call afterwards fails."""
+
+
+def open_client(  # noqa: PLR0913 - each is a setting of one mode
+    mode: Mode,
+    *,
+    path: Path,
+    url: str | None = None,
+    api_key: str | None = None,
+    timeout_s: float = 10.0,
+    connections: int = 1,
+) -> VectorClient:
+    """Open the client of ``mode``; the caller closes it.
+
+    ``path`` is for ``embedded``; ``url``, ``api_key``, ``timeout_s`` (one HTTP call) and ``connections`` (how
+    many calls may run at once: the lane's limit) are for ``server``. No server is contacted yet.
+
+    Raises:
+        DataDirectoryLocked: another process uses ``path``.
+        QdrantError: ``path`` holds something that can't be opened.
+    """
+    if mode == "embedded":
+        from app.services.storage.qdrant.edge import EdgeClient  # noqa: PLC0415 - only where it is wanted
+
+        return EdgeClient(path)
+    from app.services.storage.qdrant.adapter import memory_client, server_client  # noqa: PLC0415 - slow to import
+
+    if mode == "memory":
+        return memory_client()
+    if url is None:
+        raise ValueError("a server client needs a url")
+    return server_client(url, api_key=api_key, timeout_s=timeout_s, connections=connections)

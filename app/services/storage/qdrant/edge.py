@@ -1,0 +1,252 @@
+"""The embedded client: Qdrant's own engine as a library, in this process.
+
+A call holds the GIL from its start to its end, so calls are kept short.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import qdrant_edge as edge
+from numpy.typing import NDArray
+
+from app.errors import DataDirectoryLocked, QdrantError
+from app.services.storage.qdrant.clients import (
+    COLLECTION,
+    DISTANCE,
+    FLOAT_FIELDS,
+    KEYWORD_FIELDS,
+    ClientFailure,
+    CollectionInfo,
+    Payload,
+    SearchResult,
+)
+from app.services.storage.qdrant.filters import SearchFilters, edge_filter
+
+_INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.fromkeys(
+    FLOAT_FIELDS, edge.PayloadSchemaType.Float
+)
+_FLOATS_A_CALL = 24_576
+"""An upsert of 64 x 384 with its payload indexes holds the GIL for 1.5 ms."""
+
+
+class EdgeClient:
+    """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, alone in its data directory.
+
+    The directory holds ``lock``, held as long as this process has it open, and the shard in ``extractions``.
+    A shard is made in ``new`` and dropped in ``old``, so that whatever a crash leaves opens again. The
+    write-ahead log is on: what was acknowledged survives a killed process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the directory, making it if need be.
+
+        Raises:
+            DataDirectoryLocked: it is open already, most likely in another process.
+            QdrantError: it can't be made, or what it holds can't be opened.
+        """
+        self._path = path
+        self._shard_path = path / COLLECTION
+        self._replacing = threading.Lock()
+        self._shard: edge.EdgeShard | None = None
+        self._lock_file: IO[bytes] | None = _lock(path)
+        try:
+            self._remove_leftovers()
+            if self._shard_path.exists():
+                self._shard = _load(self._shard_path)
+        except BaseException:
+            self._lock_file.close()
+            raise
+
+    def batch_size(self, dimension: int) -> int:
+        """See :class:`VectorClient`."""
+        return max(1, min(64, _FLOATS_A_CALL // dimension))
+
+    def get_collection(self) -> CollectionInfo | None:
+        """See :class:`VectorClient`."""
+        self._check_open()
+        shard = self._shard
+        if shard is None:
+            return None
+        with _translated():
+            # The shard answers everything but how it was configured.
+            vectors = json.loads((self._shard_path / "edge_config.json").read_bytes())["vectors"].get("")
+            if vectors is None:
+                raise ClientFailure("its vectors are named or missing, so another application made it")
+            indexed = shard.info().payload_schema.keys() >= _INDEXES.keys()
+            return CollectionInfo(vectors["size"], vectors["distance"], indexed=indexed)
+
+    def create_collection(self, dimension: int) -> None:
+        """See :class:`VectorClient`."""
+        self._check_open()
+        with self._replacing, _translated():
+            if self._shard is None:
+                self._shard = self._create_shard(dimension)
+            _create_indexes(self._shard)
+
+    def delete_collection(self) -> None:
+        """See :class:`VectorClient`."""
+        self._check_open()
+        with self._replacing, _translated():
+            shard, self._shard = self._shard, None
+            if shard is None:
+                return
+            shard.close()
+            self._rename(self._shard_path, self._path / "old")
+            shutil.rmtree(self._path / "old")
+
+    def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            points = [edge.Point(*point) for point in zip(ids, vectors, payloads, strict=True)]
+            shard.update(edge.UpdateOperation.upsert_points(points))
+
+    def query_points(
+        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+    ) -> list[SearchResult]:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            request = edge.QueryRequest(
+                limit, query=edge.Query.Nearest(vector.tolist()), with_payload=True, filter=edge_filter(filters)
+            )
+            return [SearchResult(str(p.id), p.score, p.payload or {}) for p in shard.query(request)]
+
+    def retrieve(self, ids: Sequence[str]) -> set[str]:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            return {
+                str(record.id) for record in shard.retrieve(list(ids), with_payload=False, with_vector=False)
+            }
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            shard.update(edge.UpdateOperation.delete_points(list(ids)))
+
+    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            records, following = shard.scroll(
+                edge.ScrollRequest(offset=start, limit=limit, with_payload=False, with_vector=False)
+            )
+            return [str(record.id) for record in records], None if following is None else str(following)
+
+    def count(self) -> int:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            return shard.count(edge.CountRequest(exact=True))
+
+    def optimize(self) -> None:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            shard.optimize()
+
+    def ping(self) -> None:
+        """See :class:`VectorClient`."""
+        self._check_open()
+        if self._shard is not None:
+            with _translated():
+                self._shard.info()
+
+    def close(self) -> None:
+        """See :class:`VectorClient`."""
+        with self._replacing:
+            shard, self._shard = self._shard, None
+            lock_file, self._lock_file = self._lock_file, None
+            if shard is not None:
+                shard.close()
+            if lock_file is not None:
+                lock_file.close()
+
+    @contextmanager
+    def _using(self) -> Iterator[edge.EdgeShard]:
+        self._check_open()
+        shard = self._shard
+        if shard is None:
+            raise ClientFailure("there is no such collection")
+        with _translated():
+            yield shard
+
+    def _check_open(self) -> None:
+        if self._lock_file is None:
+            raise ClientFailure("the client is closed")
+
+    def _create_shard(self, dimension: int) -> edge.EdgeShard:
+        new = self._path / "new"
+        shutil.rmtree(new, ignore_errors=True)
+        vectors = edge.EdgeVectorParams(size=dimension, distance=getattr(edge.Distance, DISTANCE))
+        shard = edge.EdgeShard.create(str(new), edge.EdgeConfig(vectors=vectors))
+        _create_indexes(shard)
+        shard.close()
+        self._rename(new, self._shard_path)
+        return edge.EdgeShard.load(str(self._shard_path))
+
+    def _rename(self, old: Path, new: Path) -> None:
+        """Rename, and make it last through a loss of power."""
+        old.rename(new)
+        directory = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _remove_leftovers(self) -> None:
+        for name in ("new", "old"):
+            shutil.rmtree(self._path / name, ignore_errors=True)
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Take the directory for this process; closing the file, or the end of the process, gives it back."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock_file = (path / "lock").open("ab")
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            lock_file.close()
+            raise
+    except BlockingIOError:
+        raise DataDirectoryLocked(str(path)) from None
+    except OSError as error:
+        raise QdrantError("open the data directory", COLLECTION, f"{path}: {error.strerror}") from error
+    return lock_file
+
+
+def _load(path: Path) -> edge.EdgeShard:
+    try:
+        with _translated():
+            return edge.EdgeShard.load(str(path))
+    except ClientFailure as failure:
+        reason = f"{path} is damaged or not a shard of this engine ({failure.reason})"
+        way_out = "Move it away and run `agent-storage reindex`; the SQL data has everything it held."
+        raise QdrantError("open the data directory", COLLECTION, f"{reason}. {way_out}") from failure
+
+
+def _create_indexes(shard: edge.EdgeShard) -> None:
+    existing = shard.info().payload_schema.keys()
+    for field, schema in _INDEXES.items():
+        if field not in existing:
+            shard.update(edge.UpdateOperation.create_field_index(field, schema))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ClientFailure:
+        raise
+    except Exception as error:
+        # The engine raises bare Exception; what went wrong is in its text alone.
+        raise ClientFailure(str(error)) from error
+    except BaseException as error:
+        # A panic of the engine's derives from BaseException, so that nobody handles it by chance.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ClientFailure(f"the engine panicked: {error}") from error

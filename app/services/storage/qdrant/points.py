@@ -1,0 +1,144 @@
+"""What is stored in Qdrant: checked, brought to norm 1 and cut into requests before anything is sent."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import orjson
+from numpy.typing import ArrayLike, NDArray
+
+from app.errors import InvalidItem, InvalidVector
+from app.services.storage.qdrant.clients import Payload
+from app.services.storage.qdrant.filters import POINT_ID
+
+MAX_REQUEST_BYTES = 24_000_000
+"""Below the 32 MB a server accepts by default."""
+
+_JSON_FLOAT_BYTES = 25
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingItem:
+    """One point to store: the extraction's id, its vector of any norm but zero, and what to filter by."""
+
+    extraction_id: str
+    embedding: ArrayLike
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class PointBatch:
+    """Checked points. ``vectors`` has one row of norm 1 a point."""
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    payloads: list[Payload]
+
+
+def checked_batches(items: Sequence[EmbeddingItem], dimension: int, batch_size: int) -> list[PointBatch]:
+    """Check every item, then cut them, in order, into batches bounded by count and by bytes.
+
+    Raises:
+        InvalidVector: a vector has the wrong dimension, isn't finite in float32, or is zero.
+        InvalidItem: an id isn't a canonical UUID, or a payload isn't JSON.
+    """
+    for index, item in enumerate(items):
+        _check_id(index, item.extraction_id)
+    sizes = [dimension * _JSON_FLOAT_BYTES + _payload_bytes(i, item.payload) for i, item in enumerate(items)]
+    vectors = unit_vectors([item.embedding for item in items], dimension)
+    return [
+        PointBatch(
+            [item.extraction_id for item in items[start:stop]],
+            vectors[start:stop],
+            [item.payload for item in items[start:stop]],
+        )
+        for start, stop in _cuts(sizes, batch_size)
+    ]
+
+
+def unit_vectors(vectors: Sequence[ArrayLike], dimension: int) -> NDArray[np.float32]:
+    """Check vectors and bring them to norm 1: shape ``(len(vectors), dimension)``.
+
+    The engines leave a vector shorter than 0.0003 as it is, which then scores near zero: they get none.
+
+    Raises:
+        InvalidVector: one has the wrong dimension, isn't finite in float32, or is zero.
+    """
+    rows = np.empty((len(vectors), dimension), np.float32)
+    for index, vector in enumerate(vectors):
+        rows[index] = _row(index, vector, dimension)
+    # In pieces, because an operation of numpy's on all rows would hold up every other thread.
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        _normalise(rows[start : start + _ROWS_AT_ONCE], start)
+    return rows
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raise InvalidItem for the first that isn't a canonical UUID."""
+    for index, extraction_id in enumerate(ids):
+        _check_id(index, extraction_id)
+
+
+def slices(ids: Sequence[str], size: int) -> Iterator[list[str]]:
+    """``ids`` in order, at most ``size`` at a time."""
+    rest = iter(ids)
+    while page := list(islice(rest, size)):
+        yield page
+
+
+def _check_id(index: int, extraction_id: object) -> None:
+    if not isinstance(extraction_id, str) or not POINT_ID.fullmatch(extraction_id):
+        reason = f"{extraction_id!r:.60} is not a UUID in lower case with hyphens"
+        raise InvalidItem(index, reason, "extraction_id")
+
+
+def _payload_bytes(index: int, payload: Payload) -> int:
+    if any(isinstance(value, float) and not math.isfinite(value) for value in payload.values()):
+        raise InvalidItem(index, "the payload holds a number that is not finite", "payload")
+    try:
+        return len(orjson.dumps(payload))
+    except TypeError as error:
+        raise InvalidItem(index, f"the payload is not JSON: {error}", "payload") from error
+
+
+def _row(index: int, vector: ArrayLike, dimension: int) -> NDArray[np.float32]:
+    try:
+        row = np.asarray(vector)
+    except ValueError as error:
+        raise InvalidVector(index, "is not a flat sequence of numbers") from error
+    if row.shape != (dimension,):
+        shape = f"{len(row)} dimensions" if row.ndim == 1 else f"the shape {row.shape}"
+        raise InvalidVector(index, f"has {shape}, and the collection {dimension}")
+    if row.dtype.kind not in "fiu":
+        raise InvalidVector(index, "holds something that is not a number")
+    with np.errstate(over="ignore"):
+        return row.astype(np.float32, copy=False)
+
+
+def _normalise(rows: NDArray[np.float32], first: int) -> None:
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", rows, rows)
+    for bad, reason in (
+        (~np.isfinite(rows).all(axis=1), "holds a number that is not finite in float32"),
+        (squares == 0.0, "is zero, or too small for float32"),
+    ):
+        if bad.any():
+            raise InvalidVector(first + int(bad.argmax()), reason)
+    # In float64, where no square of a float32 overflows or underflows.
+    exact = rows.astype(np.float64)
+    rows[:] = exact / np.sqrt(np.einsum("ij,ij->i", exact, exact))[:, None]
+
+
+def _cuts(sizes: Sequence[int], batch_size: int) -> Iterator[tuple[int, int]]:
+    """Where batches start and stop; a single item larger than the bound goes alone."""
+    start = total = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == batch_size or total + size > MAX_REQUEST_BYTES):
+            yield start, index
+            start, total = index, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)

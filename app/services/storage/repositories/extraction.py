@@ -1,0 +1,291 @@
+"""Extractions: what the pipeline found, and whether it is in the index."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    cast,
+    func,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.models import ORPHANED, Extraction, ExtractionId, ProjectId, Source, SourceId
+from app.services.storage.repositories.bulk_insert import insert_new
+from app.services.storage.repositories.changes import rows_changed
+from app.services.storage.repositories.data_filter import Where, matches
+from app.services.storage.repositories.id_lists import Ids, among, texts
+
+_TABLE = Extraction.__table__
+_SOURCES = Source.__table__
+_OF_SOURCE = _TABLE.c.source_id == _SOURCES.c.id
+
+
+class NewExtraction(NamedTuple):
+    """An extraction to store. ``data`` is what orjson can write: no NaN, and integers of 64 bits."""
+
+    id: ExtractionId
+    project_id: ProjectId
+    source_id: SourceId
+    extraction_type: str
+    data: Mapping[str, Any]
+    confidence: float | None = None
+
+
+class ExtractionRow(NamedTuple):
+    """An extraction with what is known of its source."""
+
+    id: ExtractionId
+    project_id: ProjectId
+    source_uri: str
+    source_group: str | None
+    extraction_type: str
+    data: dict[str, Any]
+    confidence: float | None
+    embedding_id: str | None
+    set_aside_reason: str | None
+    created_at: datetime
+
+
+class Mark(NamedTuple):
+    """What SQL knows of an extraction's vector."""
+
+    id: ExtractionId
+    embedding_id: str | None
+    set_aside: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionFilters:
+    """Which extractions of a project are meant. Empty means any; bounds are inclusive."""
+
+    source_groups: Sequence[str] = ()
+    extraction_types: Sequence[str] = ()
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    data: Where = field(default_factory=dict)
+
+
+_ANY = ExtractionFilters()
+
+# Named here, because inside the repository ``list`` is its method.
+Extractions = list[ExtractionRow]
+ExtractionIds = list[ExtractionId]
+
+Marks = list[Mark]
+
+
+class ExtractionRepository:
+    """Over a session, in its transaction; never commits.
+
+    Ids may be UUIDs or their text; ids that no row has are ignored.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    def create(self, extraction: NewExtraction) -> bool:
+        """Store an extraction; False if it was there already."""
+        return bool(self.create_batch([extraction]))
+
+    def create_batch(self, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
+        """Store the extractions that aren't there yet; return the ids of those that were new."""
+        if not extractions:
+            return set()
+        columns = dict(zip(NewExtraction._fields, zip(*extractions, strict=True), strict=True))
+        return {ExtractionId(new) for new in insert_new(self._session, _TABLE, columns)}
+
+    def get(self, extraction_id: ExtractionId) -> ExtractionRow:
+        """One extraction.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        found = self.get_batch([extraction_id])
+        if not found:
+            raise NotFound("extraction", extraction_id)
+        return found[0]
+
+    def get_batch(self, ids: Ids) -> Extractions:
+        """The extractions of these ids, in their order, each once; one statement."""
+        if not ids:
+            return []
+        found = self._stored(among(_TABLE.c.id, ids, self._dialect))
+        by_id = dict(zip(texts([row.id for row in found]), found, strict=True))
+        return [by_id[key] for key in dict.fromkeys(texts(ids)) if key in by_id]
+
+    def get_by_source(self, source_id: SourceId) -> Extractions:
+        """A source's extractions, by id."""
+        return self._stored(_TABLE.c.source_id == source_id)
+
+    def list(
+        self,
+        project_id: ProjectId,
+        filters: ExtractionFilters = _ANY,
+        *,
+        after: ExtractionId | None = None,
+        limit: int,
+    ) -> Extractions:
+        """A project's extractions that pass the filters, by id: the ``limit`` next after ``after``.
+
+        Raises:
+            InvalidInput: a data filter can't be used.
+        """
+        return self._stored(self._passes(project_id, filters), _beyond(after), limit=limit)
+
+    def count(self, project_id: ProjectId | None = None, filters: ExtractionFilters = _ANY) -> int:
+        """How many extractions pass the filters, in a project or in all."""
+        query = select(func.count()).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
+        return self._session.scalar(query.where(self._passes(project_id, filters))) or 0
+
+    def filter_by_data(self, project_id: ProjectId, where: Where, *, limit: int) -> Extractions:
+        """A project's extractions whose data has these values, by id, at most ``limit``.
+
+        Raises:
+            InvalidInput: the filter can't be used.
+        """
+        return self.list(project_id, ExtractionFilters(data=where), limit=limit)
+
+    def matching_ids(
+        self,
+        where: Where,
+        *,
+        project_id: ProjectId | None = None,
+        after: ExtractionId | None = None,
+        limit: int,
+    ) -> ExtractionIds:
+        """The ids of extractions whose data has these values, in a project or in any: the next after ``after``.
+
+        Raises:
+            InvalidInput: the filter can't be used.
+        """
+        query = select(_TABLE.c.id).where(
+            _in_project(project_id), _beyond(after), matches(where, self._dialect)
+        )
+        return self._ids(query, limit)
+
+    def keep_matching(self, ids: Ids, where: Where) -> set[ExtractionId]:
+        """Those of ``ids`` whose data has these values."""
+        return self._ids_where(ids, matches(where, self._dialect))
+
+    def existing_ids(self, ids: Ids) -> set[ExtractionId]:
+        """Those of ``ids`` that have a row."""
+        return self._ids_where(ids, true())
+
+    def find_orphaned(self, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
+        """Extractions that wait for a vector and aren't set aside: the ``limit`` next ids after ``after``."""
+        return self._ids(select(_TABLE.c.id).where(text(ORPHANED), _beyond(after)), limit)
+
+    def count_orphaned(self) -> int:
+        """How many extractions wait for a vector and aren't set aside."""
+        return self._session.scalar(select(func.count()).select_from(_TABLE).where(text(ORPHANED))) or 0
+
+    def any_marked(self) -> bool:
+        """Whether any extraction is marked as indexed."""
+        marked = select(_TABLE.c.id).where(_TABLE.c.embedding_id.is_not(None)).exists()
+        return bool(self._session.scalar(select(marked)))
+
+    def page_after(
+        self, after: ExtractionId | None, limit: int, *, project_id: ProjectId | None = None
+    ) -> Marks:
+        """The ``limit`` next extractions after ``after``, by id, in a project or in all."""
+        query = (
+            select(_TABLE.c.id, _TABLE.c.embedding_id, _TABLE.c.set_aside_reason.is_not(None))
+            .where(_in_project(project_id), _beyond(after))
+            .order_by(_TABLE.c.id)
+            .limit(limit)
+        )
+        return [Mark(*row) for row in self._session.execute(query).all()]
+
+    def update_embedding_ids_batch(self, ids: Ids) -> int:
+        """Mark extractions as indexed; one statement. Returns the rows changed: marked ones don't change.
+
+        Call it when Qdrant has acknowledged their vectors.
+        """
+        wanted = cast(_TABLE.c.id, Text)
+        return self._change(
+            ids,
+            {"embedding_id": wanted, "set_aside_reason": None},
+            _TABLE.c.embedding_id.is_distinct_from(wanted),
+        )
+
+    def clear_embedding_ids_batch(self, ids: Ids) -> int:
+        """Make extractions wait for a vector again; one statement. Returns the rows changed."""
+        return self._change(ids, {"embedding_id": None}, _TABLE.c.embedding_id.is_not(None))
+
+    def clear_all_embedding_ids(self) -> int:
+        """Make every extraction wait for a vector, those set aside too. Returns the rows changed."""
+        marked = _TABLE.c.embedding_id.is_not(None) | _TABLE.c.set_aside_reason.is_not(None)
+        return self._execute(update(_TABLE).where(marked).values(embedding_id=None, set_aside_reason=None))
+
+    def set_aside(self, reasons: Mapping[ExtractionId, str]) -> None:
+        """Try these extractions no more, and keep why. Those that have a vector stay as they are."""
+        if not reasons:
+            return
+        statement = (
+            update(_TABLE)
+            .where(_TABLE.c.id == bindparam("extraction"), _TABLE.c.embedding_id.is_(None))
+            .values(set_aside_reason=bindparam("reason"))
+        )
+        self._session.execute(
+            statement, [{"extraction": key, "reason": reason} for key, reason in reasons.items()]
+        )
+
+    def _stored(self, *conditions: ColumnElement[bool], limit: int | None = None) -> Extractions:
+        query = _joined().where(*conditions).order_by(_TABLE.c.id).limit(limit)
+        return [ExtractionRow(*row) for row in self._session.execute(query).all()]
+
+    def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
+        return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
+
+    def _passes(self, project_id: ProjectId | None, filters: ExtractionFilters) -> ColumnElement[bool]:
+        conditions = [_in_project(project_id)]
+        if filters.source_groups:
+            conditions.append(_SOURCES.c.source_group.in_(filters.source_groups))
+        if filters.extraction_types:
+            conditions.append(_TABLE.c.extraction_type.in_(filters.extraction_types))
+        if filters.min_confidence is not None:
+            conditions.append(_TABLE.c.confidence >= filters.min_confidence)
+        if filters.max_confidence is not None:
+            conditions.append(_TABLE.c.confidence <= filters.max_confidence)
+        return and_(*conditions, matches(filters.data, self._dialect))
+
+    def _ids_where(self, ids: Ids, condition: ColumnElement[bool]) -> set[ExtractionId]:
+        query = select(_TABLE.c.id).where(among(_TABLE.c.id, ids, self._dialect), condition)
+        return set(self._session.scalars(query))
+
+    def _change(self, ids: Ids, values: Mapping[str, Any], condition: ColumnElement[bool]) -> int:
+        if not ids:
+            return 0
+        chosen = among(_TABLE.c.id, ids, self._dialect)
+        return self._execute(update(_TABLE).where(chosen, condition).values(**values))
+
+    def _execute(self, statement: Update) -> int:
+        return rows_changed(self._session, statement)
+
+
+def _joined() -> Select[Any]:
+    own = {"source_uri": _SOURCES.c.uri, "source_group": _SOURCES.c.source_group}
+    columns = [own[name] if name in own else _TABLE.c[name] for name in ExtractionRow._fields]
+    return select(*columns).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
+
+
+def _in_project(project_id: ProjectId | None) -> ColumnElement[bool]:
+    return true() if project_id is None else _TABLE.c.project_id == project_id
+
+
+def _beyond(after: ExtractionId | None) -> ColumnElement[bool]:
+    return true() if after is None else _TABLE.c.id > after

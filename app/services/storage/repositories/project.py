@@ -1,0 +1,102 @@
+"""Projects: named groups of sources and their extractions."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Subquery, delete, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.errors import InvalidInput, NotFound
+from app.models import Extraction, Project, ProjectId, Source
+from app.services.items import project_id
+from app.services.storage.repositories.bulk_insert import insert_new
+from app.services.storage.repositories.changes import rows_changed
+
+
+class ProjectSummary(NamedTuple):
+    """A project, and how many sources, extractions and indexed extractions it has."""
+
+    id: ProjectId
+    name: str
+    created_at: datetime
+    sources: int
+    extractions: int
+    indexed: int
+
+
+Summaries = list[ProjectSummary]  # named here, because inside the repository ``list`` is its method
+
+
+class ProjectRepository:
+    """Over a session, in its transaction; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def create(self, name: str) -> Project:
+        """A new project.
+
+        Raises:
+            InvalidInput: that is no name for a project, or it is taken.
+        """
+        if not self._insert(name):
+            raise InvalidInput(f"there is a project {name!r} already")
+        return self.get(name)
+
+    def find(self, name: str) -> Project | None:
+        """The project of that name, if there is one."""
+        return self._session.scalar(select(Project).where(Project.name == name))
+
+    def get(self, name: str) -> Project:
+        """The project of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        project = self.find(name)
+        if project is None:
+            raise NotFound("project", name)
+        return project
+
+    def get_or_create(self, name: str) -> Project:
+        """The project of that name, made if there is none; safe when several do so at once.
+
+        Raises:
+            InvalidInput: that is no name for a project.
+        """
+        project = self.find(name)
+        if project is None:
+            self._insert(name)
+            project = self.get(name)
+        return project
+
+    def list(self) -> Summaries:
+        """Every project by name, with its counts."""
+        sources = _counts(Source.project_id, func.count().label("all"))
+        extractions = _counts(
+            Extraction.project_id,
+            func.count().label("all"),
+            func.count(Extraction.embedding_id).label("indexed"),
+        )
+        counts = (sources.c["all"], extractions.c["all"], extractions.c.indexed)
+        query = (
+            select(Project.id, Project.name, Project.created_at, *(func.coalesce(count, 0) for count in counts))
+            .outerjoin(sources, sources.c.project_id == Project.id)
+            .outerjoin(extractions, extractions.c.project_id == Project.id)
+            .order_by(Project.name)
+        )
+        return [ProjectSummary(*row) for row in self._session.execute(query)]
+
+    def delete(self, name: str) -> bool:
+        """Delete a project with its sources and extractions; False if there was none.
+
+        Their vectors stay until reconciliation, or whoever asked, removes them.
+        """
+        return rows_changed(self._session, delete(Project.__table__).where(Project.name == name)) > 0
+
+    def _insert(self, name: str) -> bool:
+        return bool(insert_new(self._session, Project.__table__, {"id": [project_id(name)], "name": [name]}))
+
+
+def _counts(project: InstrumentedAttribute[ProjectId], *counts: ColumnElement[int]) -> Subquery:
+    return select(project, *counts).group_by(project).subquery()

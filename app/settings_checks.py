@@ -1,0 +1,175 @@
+"""What settings must hold beyond each field's own type and range."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from app.errors import Problem
+from app.masking import as_text, masked
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+DIALECTS = ("postgresql", "sqlite")
+_SCHEMES = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
+_WORDLLAMA_DIMENSION = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule over ``keys``; the first is the one to complain about. ``find`` says what is wrong, or None."""
+
+    keys: tuple[str, ...]
+    find: Callable[["Settings"], str | None]
+
+
+def contradictions(settings: "Settings", unknown: Collection[str] = ()) -> list[Problem]:
+    """Every broken rule, except those that rest on a key in ``unknown``, whose value can't be relied on."""
+    asked = [check for check in CHECKS if not set(check.keys) & set(unknown)]
+    return [
+        Problem(check.keys[0], as_text(masked(settings.value(check.keys[0]))), allowed)
+        for check in asked
+        if (allowed := check.find(settings))
+    ]
+
+
+# --- URLs ------------------------------------------------------------------------------------------------
+
+
+def _database_url(settings: "Settings") -> str | None:
+    scheme, separator, location = settings.database.url.partition("://")
+    dialect, _, driver = scheme.partition("+")
+    if not separator:
+        return "must be a URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    if dialect not in DIALECTS:
+        return f"must be one of {', '.join(DIALECTS)}; the dialect {dialect!r} is not supported"
+    if scheme not in _SCHEMES:
+        return f"must be written {dialect}://…; the driver {driver!r} is not supported"
+    if dialect == "postgresql":
+        return _postgres_url(settings.database.url)
+    if location and not location.startswith("/"):
+        return "must have three slashes before a relative path and four before an absolute one: sqlite:///FILE"
+    return None
+
+
+def _postgres_url(url: str) -> str | None:
+    from sqlalchemy import make_url  # noqa: PLC0415 - 0.5 s that SQLite's `config show` need not pay
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        return "must be postgresql://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded"
+    return None
+
+
+def _http_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        # Reading the port is what checks it.
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    return None if usable else "must be a URL with http or https and a host, such as http://localhost:6333"
+
+
+# --- sections --------------------------------------------------------------------------------------------
+
+
+def _server_has_url(settings: "Settings") -> str | None:
+    if settings.qdrant.mode == "server" and settings.qdrant.url is None:
+        return "needs qdrant.url, such as http://localhost:6333"
+    return None
+
+
+def _openai_has_model(settings: "Settings") -> str | None:
+    if settings.embedding.provider == "openai" and settings.embedding.model is None:
+        return "must name the endpoint's model when embedding.provider is openai"
+    return None
+
+
+def _dimension_fits_provider(settings: "Settings") -> str | None:
+    embedding = settings.embedding
+    if embedding.provider == "openai" and embedding.dimension is None:
+        return "must be the model's dimension when embedding.provider is openai"
+    if embedding.provider == "wordllama" and embedding.dimension != _WORDLLAMA_DIMENSION:
+        return f"must be {_WORDLLAMA_DIMENSION} or null when embedding.provider is wordllama"
+    return None
+
+
+def _remote_bind_has_key(settings: "Settings") -> str | None:
+    if settings.api.api_keys or _is_loopback(settings.api.host):
+        return None
+    return "can be reached from other machines, so api.api_keys needs a key; or use 127.0.0.1"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# --- lanes -----------------------------------------------------------------------------------------------
+
+
+def _lanes_fit_threads(settings: "Settings") -> str | None:
+    limits, threads = settings.lane_limits(), settings.executor.max_workers
+    wanted = sum(limits.values())
+    if wanted <= threads:
+        return None
+    parts = ", ".join(f"{lane} {limit}" for lane, limit in limits.items())
+    return (
+        f"gives {threads} threads and the lanes want {wanted} ({parts}); raise executor.max_workers, or lower "
+        "executor.database_limit, executor.qdrant_limit or executor.embedding_limit"
+    )
+
+
+def _database_limit_fits_pool(settings: "Settings") -> str | None:
+    if settings.executor.database_limit is None or _pool_serves_lane(settings):
+        return None
+    return f"must be at most {_pool(settings)}; lower it or raise one of these two"
+
+
+def _database_share_fits_pool(settings: "Settings") -> str | None:
+    if settings.executor.database_limit is not None or _pool_serves_lane(settings):
+        return None
+    share = settings.lane_limits()["database"]
+    return (
+        f"gives the database lane {share} threads, and it may have at most {_pool(settings)}; raise one of "
+        "these two, lower executor.max_workers, or set executor.database_limit"
+    )
+
+
+def _pool_serves_lane(settings: "Settings") -> bool:
+    database = settings.database
+    return settings.lane_limits()["database"] <= database.pool_size + database.max_overflow
+
+
+def _pool(settings: "Settings") -> str:
+    size, overflow = settings.database.pool_size, settings.database.max_overflow
+    return f"{size + overflow} (database.pool_size {size} + database.max_overflow {overflow})"
+
+
+_LANES = ("executor.max_workers", "executor.database_limit", "database.url")
+_POOL = ("database.pool_size", "database.max_overflow")
+
+CHECKS = (
+    Check(("database.url",), _database_url),
+    Check(("qdrant.url",), lambda settings: _http_url(settings.qdrant.url)),
+    Check(("qdrant.mode", "qdrant.url"), _server_has_url),
+    Check(
+        (*_LANES, "executor.qdrant_limit", "executor.embedding_limit", "qdrant.mode", "qdrant.url"),
+        _lanes_fit_threads,
+    ),
+    Check(("executor.database_limit", *_LANES, *_POOL), _database_limit_fits_pool),
+    Check((*_LANES, *_POOL), _database_share_fits_pool),
+    Check(("embedding.base_url",), lambda settings: _http_url(settings.embedding.base_url)),
+    Check(("embedding.model", "embedding.provider"), _openai_has_model),
+    Check(("embedding.dimension", "embedding.provider"), _dimension_fits_provider),
+    Check(("api.host", "api.api_keys"), _remote_bind_has_key),
+)

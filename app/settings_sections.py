@@ -1,0 +1,198 @@
+"""The sections of the settings: each field's name, type, default and range."""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from app.masking import masked
+
+QdrantMode = Literal["embedded", "server", "memory"]
+EmbeddingProvider = Literal["wordllama", "openai", "deterministic"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+_DAY = 86_400
+_DIMENSIONS = {"wordllama": 256, "deterministic": 32}
+FEWEST_WORKERS = 4  # one a lane
+
+
+def _stripped(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().strip()
+    if not text:
+        raise PydanticCustomError("blank", "blank")
+    return SecretStr(text)
+
+
+def _listed(value: object) -> object:
+    """A list from a variable's text: JSON when it begins with a bracket, else parted by commas."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [part for part in value.split(",") if part.strip()]
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise PydanticCustomError("json", "not a JSON list") from error
+
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Secret = Annotated[SecretStr, AfterValidator(_stripped)]
+
+
+# A field's description says what is allowed, and is what a person is told who wrote something else.
+
+
+def _count(default: int | None, at_least: int = 1, allowed: str = "") -> Any:  # noqa: ANN401 - as Field
+    words = f"a whole number, {at_least} or more" + (", or null" if default is None else "")
+    return Field(default, ge=at_least, description=allowed or words)
+
+
+def _seconds(default: float) -> Any:  # noqa: ANN401 - as Field
+    words = f"a number of seconds, more than 0 and at most {_DAY} (a day)"
+    return Field(default, gt=0, le=_DAY, allow_inf_nan=False, description=words)
+
+
+class Section(BaseModel):
+    """Part of the settings; shown with its secrets masked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans(cls, value: object) -> object:
+        # No setting is a boolean, and pydantic would take True for 1.
+        if isinstance(value, bool):
+            raise PydanticCustomError("boolean", "a boolean")
+        return value
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [(name, masked(value)) for name, value in super().__repr_args__()]
+
+
+class DatabaseSettings(Section):
+    """The SQL store and its connection pool."""
+
+    url: Text = Field(default="sqlite:///data/agent-storage.db", description="a SQLite or PostgreSQL URL")
+    pool_size: int = _count(5, allowed="a whole number, 1 or more (0 would mean connections without a bound)")
+    max_overflow: int = _count(10, 0)
+    pool_timeout: float = _seconds(30.0)
+    pool_recycle: int = _count(1800, allowed="a whole number of seconds, 1 or more")
+
+    @field_validator("url")
+    @classmethod
+    def _name_driver(cls, url: str) -> str:
+        scheme, separator, location = url.partition("://")
+        return f"postgresql+psycopg{separator}{location}" if scheme == "postgresql" else url
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the database is SQLite's that lives in this process alone."""
+        location, _, query = self.url.partition("://")[2].partition("?")
+        named = location not in {"", "/", "/:memory:", "/file::memory:"}
+        return self.url.startswith("sqlite") and (not named or "mode=memory" in query.split("&"))
+
+
+class QdrantSettings(Section):
+    """Which Qdrant engine holds the vectors, and how patient its callers are."""
+
+    url: Text | None = Field(default=None, description="a URL such as http://localhost:6333, or null")
+    # After `url`, from which it is derived when unset.
+    mode: QdrantMode = Field(
+        default=None, validate_default=True, description="embedded, server, memory or null"
+    )
+    path: Text = Field(default="data/qdrant", description="a directory")
+    api_key: Secret | None = Field(
+        default=None, description="text that isn't blank (a number needs quotes), or null"
+    )
+    timeout: int = _count(10, allowed="a whole number of seconds, 1 or more")
+    retry_timeout: float = _seconds(30.0)
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _derive_mode(cls, mode: object, info: ValidationInfo) -> object:
+        if mode is not None:
+            return mode
+        return "server" if info.data.get("url") else "embedded"
+
+
+class ExecutorSettings(Section):
+    """The one thread pool and the lanes' shares of it; see :meth:`Settings.lane_limits`."""
+
+    max_workers: int = _count(
+        16, FEWEST_WORKERS, f"a whole number, {FEWEST_WORKERS} or more (one thread a lane)"
+    )
+    database_limit: int | None = _count(None)
+    qdrant_limit: int | None = _count(None)
+    embedding_limit: int | None = _count(None)
+    max_waiting: int = _count(1000)
+    shutdown_timeout: float = _seconds(10.0)
+
+
+class EmbeddingSettings(Section):
+    """What makes vectors of which text. ``dimension`` is None only until the settings are checked."""
+
+    provider: EmbeddingProvider = Field(default="wordllama", description="wordllama, openai or deterministic")
+    model: Text | None = Field(default=None, description="a model's name, or null")
+    base_url: Text = Field(default="https://api.openai.com/v1", description="a URL")
+    api_key: Secret | None = Field(
+        default=None, description="text that isn't blank (a number needs quotes), or null"
+    )
+    dimension: int | None = Field(
+        default=None, ge=1, validate_default=True, description="a whole number, 1 or more, or null"
+    )
+    batch_size: int = _count(256)
+    timeout: float = _seconds(30.0)
+    retry_timeout: float = _seconds(60.0)
+    text_fields: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
+        default=("fact_text", "text", "summary"),
+        min_length=1,
+        description="at least one field name; in a variable, parted by commas or as a JSON list",
+    )
+
+    @field_validator("dimension", mode="before")
+    @classmethod
+    def _derive_dimension(cls, dimension: object, info: ValidationInfo) -> object:
+        return _DIMENSIONS.get(info.data.get("provider", "")) if dimension is None else dimension
+
+
+class WorkerSettings(Section):
+    """How workers claim, keep and settle jobs."""
+
+    shutdown_timeout: float = _seconds(30.0)
+    batch_size: int = _count(1000)
+    lease_timeout: float = _seconds(60.0)
+    max_attempts: int = _count(5)
+
+
+class ApiSettings(Section):
+    """Where the HTTP API listens, and who may use it."""
+
+    host: Text = Field(default="127.0.0.1", description="an address or host name")
+    port: int = Field(default=8000, ge=1, le=65_535, description="a whole number from 1 to 65535")
+    api_keys: Annotated[tuple[Secret, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="a list of keys that aren't blank (a number needs quotes); in a variable, parted by commas or as a JSON list",
+    )
+
+
+class LoggingSettings(Section):
+    """How much is logged."""
+
+    level: LogLevel = Field(default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _upper(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level

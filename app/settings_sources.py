@@ -1,0 +1,206 @@
+"""Where settings are given: the environment, ``.env`` and a YAML file, each value with its origin.
+
+Nothing is validated here beyond the names. A name is a dotted key, ``section.field``.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
+
+from app.errors import Problem
+from app.masking import MASK, as_text, masked
+
+if TYPE_CHECKING:
+    import yaml
+
+DOTENV = Path(".env")
+CONFIG_FILE = Path("config.yml")
+CONFIG_VARIABLE = "AGENT_STORAGE_CONFIG"
+ALIASES = {
+    "db_pool_size": "database_pool_size",
+    "db_max_overflow": "database_max_overflow",
+    "db_pool_timeout": "database_pool_timeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as it was written, and where."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What sources give by dotted key, and what is wrong with them."""
+
+    given: Mapping[str, Given] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def over(self, lower: "Layer") -> "Layer":
+        """Both layers in one; this one's values win."""
+        return Layer(
+            {**lower.given, **self.given}, self.problems + lower.problems, self.warnings + lower.warnings
+        )
+
+
+def section_types(settings: type[BaseSettings]) -> dict[str, type[BaseModel]]:
+    """The sections of ``settings`` by name."""
+    kinds = {name: info.annotation for name, info in settings.model_fields.items()}
+    return {
+        name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
+
+
+def setting_keys(settings: type[BaseSettings]) -> list[str]:
+    """Every setting's dotted key, in the order of declaration."""
+    return [f"{name}.{key}" for name, kind in section_types(settings).items() for key in kind.model_fields]
+
+
+def read_layers(settings: type[BaseSettings], config_file: Path | None) -> Layer:
+    """Everything given: the environment over ``.env`` over the YAML file."""
+    environment = EnvSettingsSource(settings).env_vars
+    dotenv, unreadable = _dotenv_variables(settings)
+    path, named_by = _config_path(config_file, {**dotenv, **environment})
+    layers = [
+        _variables_layer(settings, environment, "environment"),
+        _variables_layer(settings, dotenv, str(DOTENV)),
+        Layer(problems=unreadable),
+        _file_layer(settings, path, named_by) if path else Layer(),
+    ]
+    return reduce(Layer.over, layers)
+
+
+def _dotenv_variables(settings: type[BaseSettings]) -> tuple[Mapping[str, str | None], tuple[Problem, ...]]:
+    try:
+        return DotEnvSettingsSource(settings, env_file=DOTENV).env_vars, ()
+    except OSError as error:
+        return {}, (Problem(str(DOTENV), "the file", f"can't be read: {error.strerror}"),)
+    except UnicodeDecodeError:
+        return {}, (Problem(str(DOTENV), "the file", "must be UTF-8 text"),)
+
+
+def _config_path(explicit: Path | None, variables: Mapping[str, str | None]) -> tuple[Path | None, str]:
+    """The YAML file, if any, and what named it."""
+    if explicit:
+        return explicit, "--config"
+    if named := variables.get(CONFIG_VARIABLE.lower()):
+        return Path(named), CONFIG_VARIABLE
+    return CONFIG_FILE if CONFIG_FILE.exists() else None, "in the current directory"
+
+
+# --- variables -------------------------------------------------------------------------------------------
+
+
+def _variables_layer(settings: type[BaseSettings], variables: Mapping[str, str | None], place: str) -> Layer:
+    """The settings among ``variables`` (lower-case names). One that looks like ours and isn't is a warning:
+    orchestrators inject such names.
+    """
+    names = {key.replace(".", "_", 1): key for key in setting_keys(settings)}
+    # An alias gives way to the full name, so it comes first.
+    spelled = {full: alias for alias, full in ALIASES.items() if variables.get(alias) is not None}
+    spelled |= {name: name for name in names if variables.get(name) is not None}
+    source = EnvSettingsSource(settings)
+    source.env_vars = {name: variables[spelling] for name, spelling in spelled.items()}
+    given = {
+        f"{section}.{key}": Given(value, f"{place} {spelled[f'{section}_{key}'].upper()}")
+        for section, values in source().items()
+        for key, value in values.items()
+    }
+    prefixes = (*(f"{section}_" for section in section_types(settings)), "db_")
+    known = [*names, *ALIASES]
+    unknown = [name for name in variables if name.startswith(prefixes) and name not in known]
+    return Layer(given, warnings=tuple(_unknown_variable(name, known, place) for name in unknown))
+
+
+def _unknown_variable(name: str, known: list[str], place: str) -> str:
+    nearest = _nearest(name, known).upper()
+    return f"{name.upper()} ({place}) is no setting and is ignored; the nearest is {nearest}"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+# --- the YAML file ---------------------------------------------------------------------------------------
+
+
+def _file_layer(settings: type[BaseSettings], path: Path, named_by: str) -> Layer:
+    document, problems = _read_yaml(path, named_by)
+    sections = section_types(settings)
+    given: dict[str, Given] = {}
+    for name, values in document.items():
+        if name not in sections:
+            problems.append(_unknown_key(str(name), values, [*sections, *setting_keys(settings)], path))
+        elif not isinstance(values, dict | None):
+            allowed = f"must be a mapping with some of {', '.join(sections[name].model_fields)}"
+            problems.append(Problem(name, _unknown_value(values, path), allowed))
+        else:
+            given |= {f"{name}.{key}": Given(value, str(path)) for key, value in (values or {}).items()}
+    keys = setting_keys(settings)
+    problems += [_unknown_key(key, given[key].value, keys, path) for key in given if key not in keys]
+    return Layer({key: value for key, value in given.items() if key in keys}, tuple(problems))
+
+
+def _unknown_key(key: str, value: object, known: list[str], path: Path) -> Problem:
+    return Problem(key, _unknown_value(value, path), f"is no setting; the nearest is {_nearest(key, known)}")
+
+
+def _unknown_value(value: object, path: Path) -> str:
+    """Hides text and anything nested, because under a mistyped key it may be a secret."""
+    scalar = value is None or isinstance(value, bool | int | float)
+    return f"{as_text(masked(value)) if scalar else MASK} ({path})"
+
+
+def _read_yaml(path: Path, named_by: str) -> tuple[dict[object, object], list[Problem]]:
+    import yaml  # noqa: PLC0415 - needed only where there is a file
+
+    def refused(allowed: str) -> tuple[dict[object, object], list[Problem]]:
+        return {}, [Problem("config file", f"{path} ({named_by})", allowed)]
+
+    try:
+        loader = yaml.SafeLoader(path.read_bytes())
+        root = loader.get_single_node()
+        document = loader.construct_document(root) if root else {}
+    except OSError as error:
+        return refused(f"can't be read: {error.strerror}")
+    except yaml.MarkedYAMLError as error:
+        # The parser's own words can quote the file, and so a secret; the place is enough.
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return refused(f"must be valid YAML; it isn't{where}")
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return refused("must be valid YAML in UTF-8")
+    if document is None:
+        return {}, []
+    if not isinstance(document, dict):
+        return refused("must be a mapping of sections, such as `database:` with indented settings")
+    twice = [Problem(key, f"twice ({path})", "must be written once") for key in _repeated_keys(root)]
+    return document, twice
+
+
+def _repeated_keys(root: "yaml.Node | None") -> Iterator[str]:
+    """The sections and settings written more than once; the parser would silently keep the last."""
+    sections = _pairs(root)
+    yield from _repeated(name for name, _ in sections)
+    for name, section in sections:
+        yield from _repeated(f"{name}.{key}" for key, _ in _pairs(section))
+
+
+def _pairs(node: "yaml.Node | None") -> list[tuple[str, "yaml.Node"]]:
+    if node is None or node.tag != "tag:yaml.org,2002:map":
+        return []
+    return [(str(key.value), value) for key, value in node.value]
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

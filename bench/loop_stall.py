@@ -1,0 +1,134 @@
+"""How long the event loop is held up while 16 coroutines each upsert 256 x 384 and search.
+
+Compares the repository, in memory and embedded, with the same client called on the event loop. Run with
+``python bench/loop_stall.py``.
+"""
+
+import argparse
+import asyncio
+import gc
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from app.executor import BoundedExecutor
+from app.services.storage.qdrant.clients import Mode, VectorClient, open_client
+from app.services.storage.qdrant.points import EmbeddingItem, checked_batches, unit_vectors
+from app.services.storage.qdrant.repository import QdrantRepository
+
+COROUTINES = 16
+POINTS = 256
+DIMENSION = 384
+TICK_S = 0.001
+
+
+class LoopProbe:
+    """Ticks every millisecond on the event loop it is entered on, and keeps how late each tick came."""
+
+    async def __aenter__(self) -> Self:
+        self._late: list[float] = []
+        self._ticking = asyncio.create_task(self._tick())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            due = time.perf_counter() + TICK_S
+            await asyncio.sleep(TICK_S)
+            self._late.append(time.perf_counter() - due)
+
+    def p99_ms(self) -> float:
+        return float(np.percentile(self._late, 99)) * 1000
+
+    def max_ms(self) -> float:
+        return max(self._late) * 1000
+
+
+def make_items(rng: np.random.Generator, count: int) -> list[EmbeddingItem]:
+    """Points as the indexing service hands them in."""
+    vectors = rng.standard_normal((count, DIMENSION)).astype(np.float32)
+    payload = {"project_id": "p", "source_group": "g", "extraction_type": "definition", "confidence": 1.0}
+    return [EmbeddingItem(str(uuid.uuid4()), vector, dict(payload)) for vector in vectors]
+
+
+async def load(rounds: int, work: Callable[[list[EmbeddingItem]], Awaitable[None]]) -> LoopProbe:
+    """Sixteen coroutines, each ``rounds`` times an upsert and a search; how the loop fared."""
+    rng = np.random.default_rng(7)
+    batches = [[make_items(rng, POINTS) for _ in range(rounds)] for _ in range(COROUTINES)]
+
+    async def one(own: list[list[EmbeddingItem]]) -> None:
+        for items in own:
+            await work(items)
+
+    async with LoopProbe() as probe:
+        await asyncio.gather(*map(one, batches))
+    return probe
+
+
+async def through_repository(client: VectorClient, rounds: int) -> LoopProbe:
+    executor = BoundedExecutor(1)
+    lane = executor.lane("qdrant", limit=1, max_waiting=1000, wait_timeout_s=60)
+    repository = QdrantRepository(client, lane, dimension=DIMENSION)
+    await repository.init_collection()
+
+    async def work(items: list[EmbeddingItem]) -> None:
+        await repository.upsert_batch(items)
+        await repository.search(items[0].embedding, 10)
+
+    try:
+        return await load(rounds, work)
+    finally:
+        await asyncio.to_thread(executor.close, 10.0)
+
+
+async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
+    client.create_collection(DIMENSION)
+
+    async def work(items: list[EmbeddingItem]) -> None:
+        for batch in checked_batches(items, DIMENSION, POINTS):
+            client.upsert(batch.ids, batch.vectors, batch.payloads)
+        await asyncio.sleep(0)
+        client.query_points(unit_vectors([items[0].embedding], DIMENSION)[0], 10, None)
+        await asyncio.sleep(0)
+
+    return await load(rounds, work)
+
+
+async def measure(mode: Mode, rounds: int) -> None:
+    for name, run in (("on the loop", on_the_loop), ("repository", through_repository)):
+        with tempfile.TemporaryDirectory() as folder:
+            client = open_client(mode, path=Path(folder))
+            # As the entry points do once everything is open: a full collection over all that was imported
+            # would stop every thread for 60 to 120 ms.
+            gc.collect()
+            gc.freeze()
+            started = time.perf_counter()
+            probe = await run(client, rounds)
+            rate = COROUTINES * rounds * POINTS / (time.perf_counter() - started)
+            client.close()
+        print(
+            f"{mode:9} {name:12} stall p99 {probe.p99_ms():6.1f} ms, max {probe.max_ms():6.1f} ms; {rate:7.0f} points/s"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4, help="upserts and searches a coroutine")
+    rounds = parser.parse_args().rounds
+    print(
+        f"{COROUTINES} coroutines x {rounds} rounds of one upsert of {POINTS} x {DIMENSION} and one search, one lane slot"
+    )
+    for mode in ("memory", "embedded"):
+        asyncio.run(measure(mode, rounds))
+
+
+if __name__ == "__main__":
+    main()

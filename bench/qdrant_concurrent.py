@@ -1,0 +1,129 @@
+"""200 concurrent searches of a server that takes 20 ms: the repository against AsyncQdrantClient.
+
+The server is a stub in another process, so what is measured is the client's side: queries a second, how late
+the event loop is, and failed calls. Both get the same connection limits. Run with
+``python bench/qdrant_concurrent.py``.
+"""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+from loop_stall import LoopProbe
+from qdrant_client import AsyncQdrantClient, QdrantClient
+
+from app.executor import BoundedExecutor
+from app.services.storage.qdrant.adapter import QdrantClientAdapter, server_client
+from app.services.storage.qdrant.clients import COLLECTION, VectorClient
+from app.services.storage.qdrant.repository import QdrantRepository
+
+CONCURRENT = 200
+THREADS = 32
+DIMENSION = 384
+DELAY_S = 0.02
+LOCAL = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+REMOTE = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+STUB = Path(__file__).parents[1] / "tests" / "qdrant_stub.py"
+
+Query = Callable[[], Awaitable[object]]
+
+
+@contextmanager
+def stub_server() -> Iterator[str]:
+    command = [sys.executable, str(STUB), "--canned", "--delay", str(DELAY_S)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+        assert server.stdin is not None  # noqa: S101
+        assert server.stdout is not None  # noqa: S101
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+
+
+async def measure(name: str, queries: int, query: Query) -> tuple[float, float]:
+    """Print and return queries a second and the p99 of the loop's stall in ms."""
+    failures = 0
+
+    async def caller() -> None:
+        nonlocal failures
+        for _ in range(queries // CONCURRENT):
+            try:
+                await query()
+            except Exception:  # noqa: BLE001 - counted, whatever it is
+                failures += 1
+
+    await query()
+    started, cpu = time.perf_counter(), time.process_time()
+    async with LoopProbe() as probe:
+        await asyncio.gather(*(caller() for _ in range(CONCURRENT)))
+    rate = queries / (time.perf_counter() - started)
+    cpu_ms = (time.process_time() - cpu) / queries * 1000
+    stall = f"stall p99 {probe.p99_ms():6.1f} ms, max {probe.max_ms():6.1f} ms"
+    print(f"  {name:34} {rate:6.0f} queries/s, {cpu_ms:.2f} ms of CPU each, {stall}, {failures} failed")
+    return rate, probe.p99_ms()
+
+
+async def with_async_client(url: str, limits: httpx.Limits, queries: int) -> tuple[float, float]:
+    client = AsyncQdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False)
+    vector = [0.05] * DIMENSION
+    try:
+        return await measure(
+            "AsyncQdrantClient", queries, lambda: client.query_points(COLLECTION, vector, limit=10)
+        )
+    finally:
+        await client.close()
+
+
+async def with_repository(name: str, client: VectorClient, queries: int) -> tuple[float, float]:
+    executor = BoundedExecutor(THREADS)
+    lane = executor.lane("qdrant", limit=THREADS, max_waiting=CONCURRENT, wait_timeout_s=60)
+    repository = QdrantRepository(client, lane, dimension=DIMENSION)
+    vector = np.full(DIMENSION, 0.05, np.float32)
+    try:
+        return await measure(name, queries, lambda: repository.search(vector, 10))
+    finally:
+        await asyncio.to_thread(executor.close, 10.0)
+        client.close()
+
+
+def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
+    """The repository's client with other connection limits than its own."""
+
+    def connect() -> QdrantClient:
+        return QdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False)
+
+    return QdrantClientAdapter(connect, size=THREADS, batch_size=256)
+
+
+async def compare(url: str, queries: int) -> None:
+    for title, limits in (
+        ("localhost's default limits (no keep-alive)", LOCAL),
+        ("100 connections, 20 kept", REMOTE),
+    ):
+        print(title)
+        async_rate, async_stall = await with_async_client(url, limits, queries)
+        rate, stall = await with_repository(f"repository, lane of {THREADS}", adapter(url, limits), queries)
+        print(f"  ratio: {rate / async_rate:.2f} x the rate, {stall / async_stall:.2f} x the stall")
+    print("as the repository opens it")
+    own = server_client(url, api_key=None, timeout_s=10, connections=THREADS)
+    await with_repository(f"repository, lane of {THREADS}", own, queries)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queries", type=int, default=4000)
+    queries = parser.parse_args().queries
+    print(
+        f"{CONCURRENT} callers, {queries} queries of {DIMENSION} dimensions, a server of {DELAY_S * 1000:g} ms"
+    )
+    with stub_server() as url:
+        asyncio.run(compare(url, queries))
+
+
+if __name__ == "__main__":
+    main()

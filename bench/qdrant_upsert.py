@@ -1,0 +1,107 @@
+"""Vectors stored a second: the repository's upsert_batch, the bare engine, and QdrantClient on a path.
+
+All store the same points of 384 dimensions, to disk, with the same payload; the bare engine has the same
+payload indexes. Run with ``python bench/qdrant_upsert.py``.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import qdrant_edge as edge
+from loop_stall import DIMENSION, make_items
+from qdrant_client import QdrantClient, models
+
+from app.executor import BoundedExecutor
+from app.services.storage.qdrant.clients import COLLECTION, FLOAT_FIELDS, KEYWORD_FIELDS, open_client
+from app.services.storage.qdrant.points import EmbeddingItem
+from app.services.storage.qdrant.repository import QdrantRepository
+
+BATCH = 256
+
+
+def raw_shard(folder: str, items: list[EmbeddingItem]) -> float:
+    params = edge.EdgeVectorParams(size=DIMENSION, distance=edge.Distance.Cosine)
+    shard = edge.EdgeShard.create(folder, edge.EdgeConfig(vectors=params))
+    for field in KEYWORD_FIELDS:
+        shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
+    for field in FLOAT_FIELDS:
+        shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Float))
+    started = time.perf_counter()
+    for start in range(0, len(items), BATCH):
+        points = [edge.Point(i.extraction_id, i.embedding, i.payload) for i in items[start : start + BATCH]]  # type: ignore[arg-type] # numpy rows do
+        shard.update(edge.UpdateOperation.upsert_points(points))
+    rate = len(items) / (time.perf_counter() - started)
+    shard.close()
+    return rate
+
+
+def repository(folder: str, items: list[EmbeddingItem]) -> float:
+    async def run() -> float:
+        client = open_client("embedded", path=Path(folder))
+        executor = BoundedExecutor(1)
+        lane = executor.lane("qdrant", limit=1, max_waiting=10, wait_timeout_s=60)
+        qdrant = QdrantRepository(client, lane, dimension=DIMENSION)
+        await qdrant.init_collection()
+        started = time.perf_counter()
+        for start in range(0, len(items), BATCH):
+            await qdrant.upsert_batch(items[start : start + BATCH])
+        rate = len(items) / (time.perf_counter() - started)
+        await asyncio.to_thread(executor.close, 10.0)
+        client.close()
+        return rate
+
+    return asyncio.run(run())
+
+
+def client_on_path(folder: str, items: list[EmbeddingItem]) -> float:
+    client = QdrantClient(path=folder)
+    client.create_collection(
+        COLLECTION, vectors_config=models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
+    )
+    started = time.perf_counter()
+    for start in range(0, len(items), BATCH):
+        points = [
+            models.PointStruct(id=i.extraction_id, vector=np.asarray(i.embedding).tolist(), payload=i.payload)
+            for i in items[start : start + BATCH]
+        ]
+        client.upsert(COLLECTION, points)
+    rate = len(items) / (time.perf_counter() - started)
+    client.close()
+    return rate
+
+
+def measure(store: Callable[[str, list[EmbeddingItem]], float], items: list[EmbeddingItem]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return store(folder, items)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=8192)
+    parser.add_argument("--slow-points", type=int, default=768, help="for QdrantClient on a path")
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    items = make_items(np.random.default_rng(7), arguments.points)
+    print(
+        f"{len(items)} points of {DIMENSION} dimensions in calls of {BATCH}; median of {arguments.runs} runs, in turns"
+    )
+    pairs = [(measure(raw_shard, items), measure(repository, items)) for _ in range(arguments.runs)]
+    raw, ours = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    slow = measure(client_on_path, items[: arguments.slow_points])
+    print(f"raw EdgeShard           {raw:7.0f} points/s")
+    print(f"upsert_batch, embedded  {ours:7.0f} points/s = {ours / raw:.2f} x raw")
+    print(
+        f"QdrantClient(path=...)  {slow:7.0f} points/s; upsert_batch is {ours / slow:.1f} x ({arguments.slow_points} points)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""The composition root: every part, and what it is made of.
+
+The only module that knows ``dependency_injector``. Resources (what must be closed) are generators with direct
+edges to the resources they use, which gives the closing order; all else is a thread-safe singleton whose
+constructor only stores what it is given.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dependency_injector import containers, providers
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from app import schema
+from app.config import Settings, load_settings
+from app.database import Database, open_engine
+from app.executor import BoundedExecutor
+from app.retry import RetryPolicy
+from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.embedding.openai import OpenAIEmbedder
+from app.services.embedding.wordllama import WordllamaEmbedder
+from app.services.health import Health
+from app.services.indexing import IndexingService
+from app.services.ingestion import IngestionService
+from app.services.metrics.collector import MetricsCollector
+from app.services.metrics.dialects import DurationDialect, duration_dialect_for
+from app.services.projects import ProjectService
+from app.services.reconciliation import ReconciliationService
+from app.services.reindexing import ReindexingService
+from app.services.search import SearchService
+from app.services.storage.qdrant.clients import Mode, VectorClient, open_client
+from app.services.storage.qdrant.repository import QdrantRepository
+
+logger = logging.getLogger(__name__)
+
+
+def _closing(part: str, close: Any) -> None:
+    """Close a part; a failure is logged, because it must not keep the other parts open."""
+    try:
+        close()
+    except Exception:
+        logger.exception("closing the %s failed", part)
+
+
+def _engine(url: str, pool_size: int, max_overflow: int, pool_timeout: float, pool_recycle: float) -> Iterator[Engine]:
+    engine = open_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout_s=pool_timeout,
+        pool_recycle_s=pool_recycle,
+    )
+    try:
+        yield engine
+    finally:
+        _closing("engine", engine.dispose)
+
+
+def _qdrant_client(  # noqa: PLR0913 - each is a setting
+    mode: Mode, path: str, url: str | None, api_key: SecretStr | None, timeout: float, connections: int
+) -> Iterator[VectorClient]:
+    client = open_client(
+        mode,
+        path=Path(path),
+        url=url,
+        api_key=None if api_key is None else api_key.get_secret_value(),
+        timeout_s=timeout,
+        connections=connections,
+    )
+    try:
+        yield client
+    finally:
+        _closing("Qdrant client", client.close)
+
+
+def _executor(max_workers: int, shutdown_timeout: float, *_used_by_its_threads: object) -> Iterator[BoundedExecutor]:
+    executor = BoundedExecutor(max_workers)
+    try:
+        yield executor
+    finally:
+        _closing("executor", lambda: executor.close(shutdown_timeout))
+
+
+def _lane(executor: BoundedExecutor, name: str, limit: int, max_waiting: int, wait_timeout: float) -> Any:
+    return executor.lane(name, limit=limit, max_waiting=max_waiting, wait_timeout_s=wait_timeout)
+
+
+def _duration_dialect(engine: Engine) -> DurationDialect:
+    return duration_dialect_for(engine.dialect.name)
+
+
+def _admits_one_process(mode: Mode) -> bool:
+    return mode != "server"
+
+
+class Container(containers.DeclarativeContainer):
+    """All parts. Make one with :func:`create_container` and open it with :func:`running`."""
+
+    config = providers.Configuration(strict=True)
+
+    engine = providers.Resource(
+        _engine,
+        url=config.database.url,
+        pool_size=config.database.pool_size,
+        max_overflow=config.database.max_overflow,
+        pool_timeout=config.database.pool_timeout,
+        pool_recycle=config.database.pool_recycle,
+    )
+    qdrant_client = providers.Resource(
+        _qdrant_client,
+        mode=config.qdrant.mode,
+        path=config.qdrant.path,
+        url=config.qdrant.url,
+        api_key=config.qdrant.api_key,
+        timeout=config.qdrant.timeout,
+        connections=config.executor.qdrant_limit,
+    )
+    # Opened last and closed first: its threads use the other two.
+    executor = providers.Resource(
+        _executor, config.executor.max_workers, config.executor.shutdown_timeout, engine, qdrant_client
+    )
+
+    database_lane = providers.ThreadSafeSingleton(
+        _lane,
+        executor,
+        "database",
+        limit=config.executor.database_limit,
+        max_waiting=config.executor.max_waiting,
+        wait_timeout=config.database.pool_timeout,
+    )
+    qdrant_lane = providers.ThreadSafeSingleton(
+        _lane,
+        executor,
+        "qdrant",
+        limit=config.executor.qdrant_limit,
+        max_waiting=config.executor.max_waiting,
+        wait_timeout=config.qdrant.retry_timeout,
+    )
+    embedding_lane = providers.ThreadSafeSingleton(
+        _lane,
+        executor,
+        "embedding",
+        limit=config.executor.embedding_limit,
+        max_waiting=config.executor.max_waiting,
+        wait_timeout=config.embedding.retry_timeout,
+    )
+    files_lane = providers.ThreadSafeSingleton(
+        _lane,
+        executor,
+        "files",
+        limit=config.executor.files_limit,
+        max_waiting=config.executor.max_waiting,
+        wait_timeout=config.database.pool_timeout,
+    )
+
+    database = providers.ThreadSafeSingleton(Database, engine, database_lane)
+
+    embedder = providers.Selector(
+        config.embedding["provider"],  # the attribute `provider` is the option itself
+        wordllama=providers.ThreadSafeSingleton(
+            WordllamaEmbedder, embedding_lane, batch_size=config.embedding.batch_size
+        ),
+        openai=providers.ThreadSafeSingleton(
+            OpenAIEmbedder,
+            embedding_lane,
+            model=config.embedding.model,
+            base_url=config.embedding.base_url,
+            api_key=config.embedding.api_key,
+            dimension=config.embedding.dimension,
+            batch_size=config.embedding.batch_size,
+            timeout_s=config.embedding.timeout,
+            retry_timeout_s=config.embedding.retry_timeout,
+        ),
+        deterministic=providers.ThreadSafeSingleton(
+            DeterministicEmbedder, embedding_lane, dimension=config.embedding.dimension
+        ),
+    )
+
+    qdrant_repository = providers.ThreadSafeSingleton(
+        QdrantRepository,
+        qdrant_client,
+        qdrant_lane,
+        dimension=embedder.provided.identity.dimension,
+        retry=providers.Factory(RetryPolicy, config.qdrant.retry_timeout),
+    )
+
+    duration_dialect = providers.ThreadSafeSingleton(_duration_dialect, engine)
+    metrics_collector = providers.ThreadSafeSingleton(
+        MetricsCollector, database, duration_dialect, executor=executor
+    )
+
+    ingestion = providers.ThreadSafeSingleton(IngestionService, database)
+    projects = providers.ThreadSafeSingleton(ProjectService, database)
+    indexing = providers.ThreadSafeSingleton(
+        IndexingService,
+        database,
+        qdrant_repository,
+        embedder,
+        text_fields=config.embedding.text_fields,
+        lease_s=config.worker.lease_timeout,
+        exclusive=providers.Callable(_admits_one_process, config.qdrant.mode),
+    )
+    reindexing = providers.ThreadSafeSingleton(
+        ReindexingService,
+        database,
+        qdrant_repository,
+        embedder,
+        indexing,
+        batch_size=config.worker.batch_size,
+    )
+    search = providers.ThreadSafeSingleton(SearchService, database, qdrant_repository, embedder)
+    reconciliation = providers.ThreadSafeSingleton(
+        ReconciliationService, database, qdrant_repository, indexing, batch_size=config.worker.batch_size
+    )
+    health = providers.ThreadSafeSingleton(
+        Health,
+        providers.Dict(
+            database=database.provided.ping,
+            qdrant=qdrant_repository.provided.ping,
+            embedder=embedder.provided.ping,
+        ),
+    )
+
+
+def create_container(settings: Settings | None = None, **replacements: object) -> Container:
+    """A new container, filled from the settings (read from file and environment when None). Opens nothing.
+
+    ``replacements`` are providers or finished parts by provider name, such as ``embedder=fake``; every
+    consumer in this container gets them, and no other container does.
+
+    Raises:
+        ConfigurationError: the settings can't be used.
+        AttributeError: there is no provider of that name.
+    """
+    unknown = replacements.keys() - Container.providers.keys()
+    if unknown:
+        raise AttributeError(f"the container has no provider {min(unknown)!r}")
+    container = Container(
+        **{
+            name: part if isinstance(part, providers.Provider) else providers.Object(part)
+            for name, part in replacements.items()
+        }
+    )
+    container.config.from_dict((settings or load_settings()).for_container())
+    return container
+
+
+@contextmanager
+def running(container: Container, *, migrate: bool | None = None) -> Iterator[Container]:
+    """Open every resource on this thread, hand out the container, and close all in reverse order.
+
+    The database's schema is brought up to date first where ``migrate`` says so (by default on SQLite), and
+    otherwise checked. A part that fails to open or to close leaves none of the others open.
+
+    Raises:
+        SchemaMismatch: the schema isn't the one this version works with.
+        DataDirectoryLocked: another process uses the embedded engine's directory.
+    """
+    try:
+        container.init_resources()
+        engine = container.engine()
+        container.duration_dialect()  # refuses a dialect without a strategy now, not at the first scrape
+        if engine.dialect.name == "sqlite" if migrate is None else migrate:
+            schema.upgrade(engine)
+        else:
+            schema.check(engine)
+        yield container
+    finally:
+        _close_all(container)
+
+
+def _close_all(container: Container) -> None:
+    """Close the resources, going on after a failure until none is left open."""
+    for _ in range(len(container.providers)):
+        try:
+            container.shutdown_resources()
+        except Exception:
+            logger.exception("closing a part failed")
+        else:
+            return

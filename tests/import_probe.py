@@ -1,0 +1,91 @@
+"""Import every module of some packages and report what the imports do besides defining things.
+
+Run as a script, in an interpreter of its own: ``python import_probe.py DIRECTORY ROOT...``. Prints a line
+``module: event`` for each thing done that should wait until it is asked for, and exits 1 if there was any.
+
+What a library does when it is imported is its own affair, such as trying whether there is IPv6.
+"""
+
+import importlib
+import re
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+FORBIDDEN = {
+    "open",
+    "os.fork",
+    "os.mkdir",
+    "os.posix_spawn",
+    "os.remove",
+    "os.rename",
+    "socket.__new__",
+    "socket.connect",
+    "sqlite3.connect",
+    "subprocess.Popen",
+}
+
+# Alembic runs the scripts in here itself, and they may import it.
+SCRIPT = re.compile(r"app\.migrations\.(?!__init__$).+")
+
+
+class Watch:
+    """An audit hook that blames the module being imported. It can't be removed again, only switched off."""
+
+    def __init__(self, directory: Path) -> None:
+        self.module = ""
+        self.findings: list[str] = []
+        self._directory = f"{directory}/"
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.module and event in FORBIDDEN and self._asked_by_project():
+            self.findings.append(f"{self.module}: {event} {arguments[:1]}")
+
+    def _asked_by_project(self) -> bool:
+        """Whether the innermost frame that is the project's or the import system's is the project's."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if name.startswith("<frozen importlib"):
+                return False
+            if name.startswith(self._directory) and name != __file__ and "site-packages" not in name:
+                return True
+            frame = frame.f_back
+        return False
+
+
+def modules_of(directory: Path, root: str) -> list[str]:
+    """The root and every module below it, a package before its modules; scripts of the migration tool left out."""
+    files = sorted((directory / root).rglob("*.py"))
+    names = [".".join(file.relative_to(directory).with_suffix("").parts) for file in files] or [root]
+    return [name.removesuffix(".__init__") for name in names if not SCRIPT.fullmatch(name)]
+
+
+def report_threads(watch: Watch) -> None:
+    """Starting a thread is no audit event before Python 3.12."""
+    start = threading.Thread.start
+
+    def reported(thread: threading.Thread) -> None:
+        watch.findings.append(f"{watch.module}: thread {thread.name}")
+        start(thread)
+
+    threading.Thread.start = reported  # type: ignore[assignment]  # the probe's process runs nothing else
+
+
+def main(directory: Path, roots: list[str]) -> int:
+    """Import everything, print the findings, and return the exit code."""
+    sys.path.insert(0, str(directory))
+    watch = Watch(directory)
+    sys.addaudithook(watch)
+    report_threads(watch)
+    modules = [module for root in roots for module in modules_of(directory, root)]
+    for watch.module in modules:
+        importlib.import_module(watch.module)
+    watch.module = ""
+    sys.stdout.write("\n".join([*watch.findings, f"{len(modules)} modules", ""]))
+    return 1 if watch.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve(), sys.argv[2:]))

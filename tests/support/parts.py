@@ -1,0 +1,65 @@
+"""A running container for tests, and items to put into it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.config import Settings
+from app.services.items import Item, parse_item
+from containers import Container, create_container, running
+
+FIELDS = ("fact_text", "text", "summary")
+WORDS = "river mountain engine violin bread glacier compass harvest lantern orbit".split()
+
+
+@contextmanager
+def open_container(
+    folder: Path, *, mode: str = "memory", batch_size: int = 50, **replacements: object
+) -> Iterator[Container]:
+    """All real parts on SQLite under ``folder``, with the deterministic embedder, unless replaced."""
+    settings = Settings(
+        database={"url": f"sqlite:///{folder / 'test.db'}"},
+        qdrant={"mode": mode, "path": str(folder / "qdrant")},
+        embedding={"provider": "deterministic"},
+        worker={"batch_size": batch_size},
+    )
+    with running(create_container(settings, **replacements)) as container:
+        yield container
+
+
+def make_item(number: int, **changes: Any) -> Item:
+    """An item that differs from those of other numbers; its text holds two of ``WORDS``."""
+    raw = {
+        "source_uri": f"doc:{number // 2}",
+        "source_group": f"group-{number % 3}",
+        "extraction_type": ("fact", "claim")[number % 2],
+        "confidence": (number % 11) / 10,
+        "data": {
+            "fact_text": f"{WORDS[number % 10]} {WORDS[number // 10 % 10]} {number}",
+            "n": number,
+            "odd": bool(number % 2),
+            "none": None,
+            "meta": {"lang": ("de", "en")[number % 2]},
+        },
+    }
+    return parse_item({**raw, **changes}, FIELDS)
+
+
+async def index_all(container: Container) -> int:
+    """Run the queued index jobs; returns how many extractions got their vector."""
+    indexed = 0
+    while (done := await container.indexing().run_next()) is not None:
+        indexed += done.indexed
+    return indexed
+
+
+async def fill(container: Container, items: list[Item], project: str = "papers") -> None:
+    """Open the index, store the items, and index them."""
+    await container.indexing().open()
+    await container.ingestion().accept(project, items)
+    await index_all(container)
+
+
+class LoopLane:
+    """Runs calls at once, on the caller's thread: for embedders whose work takes microseconds."""

@@ -1,0 +1,153 @@
+"""The design's import directions, and that importing does nothing but define."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROBE = Path(__file__).resolve().parent / "import_probe.py"
+
+HEAVY = {"alembic", "httpx2", "qdrant_client", "qdrant_edge", "wordllama"}
+
+VIOLATIONS = [
+    ("app/errors.py", "import app.executor", "Imports point one way"),
+    ("app/executor.py", "from app.services.embedding import embedder", "Imports point one way"),
+    ("app/services/search.py", "import app.cli", "Imports point one way"),
+    ("app/stray.py", "", "Imports point one way"),
+    ("app/services/search.py", "import dependency_injector.providers", "container's library"),
+    ("app/entrypoints/__init__.py", "import dependency_injector.providers", "container's library"),
+    ("app/services/search.py", "import containers", "know the container"),
+    ("app/cli/__init__.py", "def late() -> None:\n    import containers", "know the container"),
+    ("app/services/search.py", "from app.config import Settings", "not the settings"),
+    ("app/services/search.py", "import qdrant_client.models", "Qdrant's libraries"),
+    (
+        "app/services/search.py",
+        "def late() -> None:\n    from qdrant_edge import EdgeShard",
+        "Qdrant's libraries",
+    ),
+    ("app/services/search.py", "from wordllama import WordLlama", "Embedding libraries"),
+    ("app/services/search.py", "from rich.console import Console", "The terminal"),
+    ("app/database.py", "from alembic import command", "Alembic"),
+]
+
+
+def lint_imports(directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command as lint; lint()",
+            "--no-cache",
+        ],
+        cwd=directory,
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def copy_of_the_tree(directory: Path) -> Path:
+    shutil.copytree(ROOT / "app", directory / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("containers.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, directory)
+    return directory
+
+
+def test_every_contract_is_kept() -> None:
+    outcome = lint_imports(ROOT)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "0 broken" in outcome.stdout
+
+
+@pytest.mark.parametrize(("file", "line", "contract"), VIOLATIONS)
+def test_a_wrong_import_breaks_its_contract(tmp_path: Path, file: str, line: str, contract: str) -> None:
+    tree = copy_of_the_tree(tmp_path)
+    with (tree / file).open("a") as module:
+        module.write(f"\n{line}\n")
+    outcome = lint_imports(tree)
+    broken = [row for row in outcome.stdout.splitlines() if row.endswith("BROKEN")]
+    assert outcome.returncode == 1, outcome.stdout + outcome.stderr
+    assert [row for row in broken if contract in row], outcome.stdout + outcome.stderr
+
+
+def test_the_container_imports_no_entry_point_and_no_command() -> None:
+    """import-linter reads packages only, so what containers.py itself imports is checked here."""
+    imported = imported_modules(ast.parse((ROOT / "containers.py").read_text()))
+    assert "dependency_injector" in {name.split(".")[0] for name in imported}
+    assert not [name for name in imported if name.startswith(("app.entrypoints", "app.cli", "app.api"))]
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def probe_imports(directory: Path, *roots: str) -> subprocess.CompletedProcess[str]:
+    """Import every module below ``roots`` in a fresh interpreter that reports what they do besides."""
+    return subprocess.run(
+        [sys.executable, "-B", PROBE, directory, *roots],
+        cwd=directory,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTHON"))},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_importing_any_module_opens_nothing() -> None:
+    outcome = probe_imports(ROOT, "app", "containers")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    modules = [path for path in (ROOT / "app").rglob("*.py") if "migrations" not in path.parts]
+    assert f"{len(modules) + len(['app.migrations', 'containers'])} modules" in outcome.stdout
+
+
+def test_the_entry_point_loads_nothing_heavy() -> None:
+    """So that ``--help`` answers at once, and the embedded default never pays for the server's client."""
+    code = "import sys, containers, app.entrypoints.cli; print(*sys.modules)"
+    outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(outcome.stdout.split())
+    assert "app.entrypoints.cli" in loaded
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("from pathlib import Path\nPath(__file__).read_text()", "open"),
+        ("open('made-by-import', 'w').close()", "open"),
+        ("import os\nos.mkdir('made-by-import')", "os.mkdir"),
+        ("import socket\nsocket.socket().close()", "socket.__new__"),
+        ("import threading\nthreading.Thread(target=print).start()", "thread"),
+        ("import sqlite3\nsqlite3.connect(':memory:').close()", "sqlite3.connect"),
+        ("from sqlalchemy import create_engine\ncreate_engine('sqlite://').connect()", "sqlite3.connect"),
+        ("import subprocess\nsubprocess.run(['true'])", "subprocess.Popen"),
+    ],
+)
+def test_the_probe_sees_what_an_import_does(tmp_path: Path, body: str, complaint: str) -> None:
+    package = tmp_path / "sample"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "busy.py").write_text(body)
+    outcome = probe_imports(tmp_path, "sample")
+    assert outcome.returncode == 1, outcome.stdout + outcome.stderr
+    assert f"sample.busy: {complaint}" in outcome.stdout
+
+
+def test_the_probe_accepts_a_quiet_module(tmp_path: Path) -> None:
+    (tmp_path / "quiet.py").write_text("import json, logging, threading, numpy\nlock = threading.Lock()")
+    outcome = probe_imports(tmp_path, "quiet")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "1 modules" in outcome.stdout

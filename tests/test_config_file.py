@@ -1,0 +1,170 @@
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.settings import SECRET, SECTIONS, enter_empty_place, keys_of, problems_of, write_yaml
+
+from app.config import Settings, load_settings, read_settings
+from app.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory, and an environment without settings."""
+    return enter_empty_place(tmp_path, monkeypatch)
+
+
+# --- which file ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_variable_names_the_file(place: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_yaml(folder / "config.yml", {"database": {"pool_size": 2}})
+    named = write_yaml(folder / "named.yml", {"database": {"max_overflow": 3}})
+    if place == "environment":
+        monkeypatch.setenv("AGENT_STORAGE_CONFIG", str(named))
+    else:
+        (folder / ".env").write_text(f"AGENT_STORAGE_CONFIG={named}\n")
+    settings = load_settings()
+    assert (settings.db_pool_size, settings.db_max_overflow) == (5, 3)
+
+
+def test_the_argument_wins_over_the_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_STORAGE_CONFIG", str(folder / "missing.yml"))
+    assert load_settings(write_yaml(folder / "mine.yml", {"api": {"port": 81}})).api.port == 81
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "---\n", "\ufeffapi:\n  port: 8000\n", "api:\r\n  port: 8000\r\n"]
+)
+def test_a_file_that_sets_nothing_new_is_fine(text: str, folder: Path) -> None:
+    (folder / "config.yml").write_bytes(text.encode())
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read: No such file or directory"),
+        (b"- a\n- b\n", "must be a mapping of sections"),
+        (b"hello", "must be a mapping of sections"),
+        (b"api: {port: [hunter2\nx: : y", "must be valid YAML; it isn't at line 2, column"),
+        (b"api: *hunter2", "must be valid YAML; it isn't at line 1, column 6"),
+        (b"api: !!python/object:os.system {}", "must be valid YAML; it isn't at line 1, column 6"),
+        (b"api: {host: 2024-13-45}", "must be valid YAML"),
+        (b"\xff\xfe\x00", "must be valid YAML in UTF-8"),
+        (b"a: \x00", "must be valid YAML in UTF-8"),
+        (b"[" * 10_000, "must be valid YAML"),
+        (b"api: {}\n---\napi: {}\n", "must be valid YAML; it isn't at line 2"),
+    ],
+)
+@pytest.mark.parametrize("named_by", ["--config", "AGENT_STORAGE_CONFIG"])
+def test_a_named_file_that_is_unusable_is_refused(
+    content: bytes | None, said: str, named_by: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "named.yml"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("AGENT_STORAGE_CONFIG", str(file))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(file if named_by == "--config" else None)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.value) == ("config file", f"{file} ({named_by})")
+    assert problem.allowed.startswith(said)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_directory_is_no_file(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="can't be read: Is a directory"):
+        load_settings(folder)
+
+
+def test_a_dotenv_file_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"DATABASE_POOL_SIZE=\xff\n")
+    with pytest.raises(ConfigurationError, match=r"\.env = the file: must be UTF-8 text"):
+        load_settings()
+
+
+# --- names -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("database.pool_sise", "database.pool_size"),
+        ("database.poolsize", "database.pool_size"),
+        ("qdrant.apikey", "qdrant.api_key"),
+        ("api.keys", "api.api_keys"),
+        ("logging.lvl", "logging.level"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest(key: str, nearest: str, folder: Path) -> None:
+    section, _, name = key.partition(".")
+    (problem,) = problems_of({section: {name: SECRET}}, folder)
+    assert (problem.key, problem.allowed) == (key, f"is no setting; the nearest is {nearest}")
+    assert "given.yml" in problem.value
+    assert SECRET not in problem.value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [
+        ("databse", {"url": f"postgresql://me:{SECRET}@db"}, "database"),
+        ("pool_size", 5, "database.pool_size"),
+        ("worker.batch_size", 5, "worker.batch_size"),
+        ("Database", {}, "database"),
+    ],
+)
+def test_an_unknown_section_is_refused_with_the_nearest(
+    name: str, value: Any, nearest: str, folder: Path
+) -> None:
+    (problem,) = problems_of({name: value}, folder)
+    assert (problem.key, problem.allowed) == (name, f"is no setting; the nearest is {nearest}")
+    assert SECRET not in problem.value
+
+
+def test_a_section_must_be_a_mapping(folder: Path) -> None:
+    (problem,) = problems_of({"api": f"http://{SECRET}"}, folder)
+    assert (problem.key, problem.allowed) == ("api", "must be a mapping with some of host, port, api_keys")
+    assert SECRET not in problem.value
+
+
+def test_a_key_written_twice_is_refused(folder: Path) -> None:
+    (folder / "config.yml").write_text("api: {port: 1, port: 2}\ndatabase: {}\napi: {port: 3}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert keys_of(list(caught.value.problems)) == ["api", "api.port"]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_an_unknown_variable_is_a_warning(
+    section: str, place: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"{section.upper()}_SERVICE_HOST"
+    if place == "environment":
+        monkeypatch.setenv(name, SECRET)
+    else:
+        (folder / ".env").write_text(f"{name}={SECRET}\nUNRELATED=1\n")
+    with caplog.at_level(logging.WARNING):
+        assert load_settings() == Settings()
+    (message,) = caplog.messages
+    assert message.startswith(f"{name} ({place}) is no setting and is ignored; the nearest is ")
+    assert SECRET not in message
+
+
+def test_a_mistyped_variable_is_told_its_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_POOLSIZE", "1")
+    monkeypatch.setenv("DB_POOLSIZE", "1")
+    assert [warning.split()[-1] for warning in read_settings().warnings] == [
+        "DATABASE_POOL_SIZE",
+        "DB_POOL_SIZE",
+    ]
+
+
+@pytest.mark.parametrize("name", ["DATABASE", "API", "WORKER", "DATABASES", "MY_DATABASE_URL"])
+def test_other_variables_are_no_concern_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "{not json")
+    reading = read_settings()
+    assert (reading.settings, reading.warnings) == (Settings(), ())

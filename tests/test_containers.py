@@ -1,0 +1,290 @@
+"""The composition root: what it builds, what a replacement reaches, and how it opens and closes."""
+
+import gc
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dependency_injector import providers
+from sqlalchemy import Engine, create_engine
+
+from app.config import Settings
+from app.errors import DataDirectoryLocked, QdrantUnavailable, SchemaMismatch, UnsupportedDialect
+from support.parts import fake_embedder
+
+from app.services.storage.qdrant.clients import open_client
+from containers import Container, create_container, running
+
+MODES = ("memory", "embedded", "server")
+
+
+def settings_for(tmp_path: Path, mode: str = "memory", **sections: Any) -> Settings:
+    return Settings(
+        database={"url": f"sqlite:///{tmp_path / 'test.db'}"},
+        qdrant={"mode": mode, "path": str(tmp_path / "qdrant"), "url": "http://127.0.0.1:9"},
+        embedding={"provider": "deterministic"},
+        **sections,
+    )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path)
+
+
+def parts(container: Container) -> dict[str, Any]:
+    """Every provider that builds a part, by name."""
+    return {name: provider for name, provider in container.providers.items() if name != "config"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_provider_builds(tmp_path: Path, mode: str) -> None:
+    with running(create_container(settings_for(tmp_path, mode))) as container:
+        for name, provider in parts(container).items():
+            assert provider() is not None, name
+            assert provider() is provider(), f"{name} is built twice"
+
+
+@pytest.mark.parametrize("provider", ["wordllama", "openai", "deterministic"])
+def test_the_selector_builds_the_configured_embedder(tmp_path: Path, provider: str) -> None:
+    openai = {"model": "m", "dimension": 8, "api_key": "k"} if provider == "openai" else {}
+    settings = settings_for(tmp_path).model_dump() | {"embedding": {"provider": provider, **openai}}
+    with running(create_container(Settings(**settings))) as container:
+        assert type(container.embedder()).__name__.lower() == f"{provider}embedder"
+        assert container.qdrant_repository() is not None
+
+
+def test_building_a_container_opens_nothing(tmp_path: Path) -> None:
+    before = threading.active_count()
+    create_container(settings_for(tmp_path, "embedded"))
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == before
+
+
+def test_the_sizes_come_from_the_settings(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path).model_dump()
+    settings["database"] |= {"pool_size": 7, "max_overflow": 3}
+    settings["executor"] = {"max_workers": 12, "database_limit": 4}
+    with running(create_container(Settings(**settings))) as container:
+        assert container.engine().pool.size() == 7
+        assert container.executor().max_workers == 12
+        assert container.database_lane().limit == 4
+
+
+def test_32_threads_asking_at_once_get_one_instance(settings: Settings) -> None:
+    with running(create_container(settings)) as container, ThreadPoolExecutor(32) as threads:
+        for name, provider in parts(container).items():
+            barrier = threading.Barrier(32)
+
+            def ask(provider: Any = provider, barrier: threading.Barrier = barrier) -> Any:
+                barrier.wait(timeout=10)
+                return provider()
+
+            instances = list(threads.map(lambda _: ask(), range(32)))
+            assert len({id(instance) for instance in instances}) == 1, name
+
+
+# --- replacements ----------------------------------------------------------------------------------------
+
+
+def objects_within(root: Any) -> set[int]:
+    """The ids of all objects that ``root`` holds, directly or through its parts."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen or isinstance(current, type) or type(current).__module__ == "builtins":
+            continue
+        seen.add(id(current))
+        waiting += vars(current).values() if hasattr(current, "__dict__") else []
+    return seen
+
+
+def test_a_replaced_embedder_reaches_every_consumer(settings: Settings) -> None:
+    fake = fake_embedder(7)
+    with running(create_container(settings, embedder=fake)) as container:
+        assert container.embedder() is fake
+        for consumer in (container.indexing(), container.reindexing(), container.search()):
+            assert id(fake) in objects_within(consumer)
+        assert container.qdrant_repository()._dimension == 7
+
+
+def test_a_replaced_engine_reaches_every_consumer(settings: Settings, engine: Engine) -> None:
+    with running(create_container(settings, engine=engine)) as container:
+        assert container.database().engine is engine
+        for name in ("ingestion", "indexing", "search", "reconciliation", "metrics_collector", "projects"):
+            assert id(engine) in objects_within(getattr(container, name)()), name
+    with engine.connect() as connection:  # what was handed in isn't closed for its owner
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
+def test_a_replaced_client_reaches_the_repository(settings: Settings, tmp_path: Path) -> None:
+    client = open_client("memory", path=tmp_path)
+    with running(create_container(settings, qdrant_client=client)) as container:
+        assert id(client) in objects_within(container.search())
+    client.count()
+    client.close()
+
+
+def test_a_replacement_stays_in_its_container(settings: Settings) -> None:
+    fake = fake_embedder(7)
+    replaced, untouched = create_container(settings, embedder=fake), create_container(settings)
+    with running(untouched) as container:
+        assert container.embedder() is not fake
+    assert replaced.embedder() is fake
+    assert create_container(settings).embedder.overridden == ()
+    assert Container.embedder.overridden == ()
+
+
+def test_a_misspelt_replacement_is_refused(settings: Settings) -> None:
+    with pytest.raises(AttributeError, match="no provider 'embeder'"):
+        create_container(settings, embeder=fake_embedder(7))
+
+
+class FailingClient:
+    """A client of a Qdrant that isn't there."""
+
+    closed = False
+
+    def batch_size(self, dimension: int) -> int:
+        return dimension
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __getattr__(self, name: str) -> Any:
+        from app.services.storage.qdrant.clients import ClientFailure
+
+        def fail(*_: object) -> None:
+            raise ClientFailure("connection refused", transient=True)
+
+        return fail
+
+
+async def test_a_failing_client_surfaces_as_our_error(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path).model_dump()
+    settings["qdrant"] |= {"retry_timeout": 0.2}
+    with running(create_container(Settings(**settings), qdrant_client=FailingClient())) as container:
+        with pytest.raises(QdrantUnavailable, match="connection refused"):
+            await container.indexing().open()
+        [database, qdrant, embedder] = await container.health().check()
+    assert database.ok
+    assert embedder.ok
+    assert not qdrant.ok
+    assert qdrant.error is not None
+    assert "connection refused" in qdrant.error
+
+
+# --- opening and closing ---------------------------------------------------------------------------------
+
+
+def resources_behind(provider: Any, name: str, found: set[str]) -> set[str]:
+    """The resources that ``provider`` is made of by direct edges."""
+    for related in provider.related:
+        for other, candidate in Container.providers.items():
+            if candidate is related and isinstance(related, providers.Resource) and other != name:
+                found.add(other)
+    return found
+
+
+def test_the_edges_between_resources_give_the_closing_order() -> None:
+    """The threads stop first, because they use the other two; dependency_injector closes along direct edges."""
+    edges = {
+        name: resources_behind(provider, name, set())
+        for name, provider in Container.providers.items()
+        if isinstance(provider, providers.Resource)
+    }
+    assert edges == {"executor": {"engine", "qdrant_client"}, "engine": set(), "qdrant_client": set()}
+
+
+def test_resources_close_in_reverse_order(settings: Settings) -> None:
+    closed: list[str] = []
+
+    def noting(name: str) -> Any:
+        def opened(*_: object) -> Iterator[str]:
+            yield name
+            closed.append(name)
+
+        return opened
+
+    class Ordered(Container):
+        engine = providers.Resource(noting("engine"))
+        qdrant_client = providers.Resource(noting("qdrant_client"))
+        executor = providers.Resource(noting("executor"), engine, qdrant_client)
+
+    for _ in range(50):
+        closed.clear()
+        container = Ordered()
+        container.init_resources()
+        container.shutdown_resources()
+        assert closed[0] == "executor"
+        assert sorted(closed[1:]) == ["engine", "qdrant_client"]
+
+
+def test_everything_is_closed_at_the_end(tmp_path: Path) -> None:
+    for _ in range(2):  # the directory's lock is free again
+        with running(create_container(settings_for(tmp_path, "embedded"))) as container:
+            engine = container.engine()
+        assert engine.pool.checkedout() == 0
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("agent-storage")]
+
+
+def test_an_error_inside_closes_everything(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), running(create_container(settings_for(tmp_path, "embedded"))):
+        raise KeyError("the caller's own")
+    with running(create_container(settings_for(tmp_path, "embedded"))):
+        pass
+
+
+def test_a_failing_opener_leaves_nothing_open(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def noted() -> Iterator[object]:
+        opened.append("engine")
+        yield create_engine("sqlite://")
+        opened.remove("engine")
+
+    settings = settings_for(tmp_path, "embedded")
+    with running(create_container(settings)), pytest.raises(DataDirectoryLocked):
+        with running(create_container(settings, engine=providers.Resource(noted))):
+            pytest.fail("the directory is in use")
+    assert opened == []
+
+
+def test_a_failing_closer_leaves_nothing_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def grudging() -> Iterator[Engine]:
+        engine = create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+        yield engine
+        engine.dispose()
+        raise RuntimeError("won't close")
+
+    settings = settings_for(tmp_path, "embedded")
+    with running(create_container(settings, engine=providers.Resource(grudging))):
+        pass
+    assert "won't close" in caplog.text
+    with running(create_container(settings)):
+        pass
+    gc.collect()
+
+
+def test_a_database_that_was_not_migrated_is_refused_where_migrating_is_off(settings: Settings) -> None:
+    with pytest.raises(SchemaMismatch, match="db upgrade"), running(create_container(settings), migrate=False):
+        pytest.fail("the schema is missing")
+
+
+def test_a_dialect_without_a_strategy_is_refused_at_start(settings: Settings) -> None:
+    class Dialect:
+        name = "cockroach"
+
+    class Other:
+        dialect = Dialect()
+
+        def dispose(self) -> None:
+            pass
+
+    with pytest.raises(UnsupportedDialect, match=r"'cockroach'.*postgresql, sqlite"):
+        with running(create_container(settings, engine=Other())):
+            pytest.fail("no strategy")

@@ -1,0 +1,240 @@
+"""The index jobs: what is marked, what is set aside, what goes back into the queue, and who made the vectors."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.orm import Session
+from support.parts import fill, index_all, make_item, open_container
+
+from app.errors import (
+    EmbedderMismatch,
+    EmbeddingError,
+    EmbeddingRejected,
+    EmbeddingUnavailable,
+    ReindexUnfinished,
+)
+from app.models import Extraction, Job, JobType
+from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.indexing import Indexed
+from app.services.search import Query
+from containers import Container
+
+COUNT = 20
+
+
+class MoodyEmbedder(DeterministicEmbedder):
+    """The deterministic embedder, failing where a test says so."""
+
+    def __init__(self, dimension: int = 32) -> None:
+        super().__init__(dimension)
+        self.error: Exception | None = None
+        self.poison: str | None = None
+        self.asked = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.asked.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        if self.poison is not None and any(self.poison in text for text in texts):
+            raise EmbeddingRejected("one of these texts is too long")
+        return await super().embed(texts)
+
+
+@pytest.fixture
+def embedder() -> MoodyEmbedder:
+    return MoodyEmbedder()
+
+
+@pytest.fixture
+def container(tmp_path: Path, engine: Engine, embedder: MoodyEmbedder) -> Iterator[Container]:
+    with open_container(tmp_path, engine=engine, embedder=embedder) as container:
+        yield container
+
+
+def rows(engine: Engine) -> list[Extraction]:
+    with Session(engine) as session:
+        return list(session.scalars(select(Extraction)))
+
+
+def jobs(engine: Engine) -> list[Job]:
+    with Session(engine) as session:
+        return list(session.scalars(select(Job).order_by(Job.created_at)))
+
+
+async def test_a_job_marks_each_row_with_its_own_id(container: Container, engine: Engine) -> None:
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    assert [row.embedding_id for row in rows(engine)] == [str(row.id) for row in rows(engine)]
+    assert await container.qdrant_repository().existing_ids([str(row.id) for row in rows(engine)]) == {
+        str(row.id) for row in rows(engine)
+    }
+    [job] = jobs(engine)
+    assert (job.status, job.attempt, job.result) == ("completed", 1, {"indexed": COUNT, "set_aside": 0})
+    assert job.started_at is not None
+    assert job.completed_at is not None
+    assert job.started_at <= job.completed_at
+
+
+async def test_without_a_job_there_is_nothing_to_run(container: Container) -> None:
+    await container.indexing().open()
+    assert await container.indexing().run_next() is None
+
+
+async def test_poison_is_set_aside_and_its_batch_goes_through(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.poison = "lantern"
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    aside = [row for row in rows(engine) if row.set_aside_reason]
+    assert {row.data["n"] for row in aside} == {8, 18}
+    assert all(row.set_aside_reason == "one of these texts is too long" for row in aside)
+    assert all(row.embedding_id is None for row in aside)
+    assert sum(row.embedding_id is not None for row in rows(engine)) == COUNT - 2
+    assert jobs(engine)[0].result == {"indexed": COUNT - 2, "set_aside": 2}
+
+
+async def test_a_passing_failure_puts_the_job_back(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.error = EmbeddingUnavailable("the endpoint doesn't answer")
+    with pytest.raises(EmbeddingUnavailable):
+        await fill(container, [make_item(n) for n in range(COUNT)])
+    assert [job.status for job in jobs(engine)] == ["queued"]
+    assert {row.embedding_id for row in rows(engine)} == {None}
+    embedder.error = None
+    assert await index_all(container) == COUNT
+    assert [(job.status, job.attempt) for job in jobs(engine)] == [("completed", 2)]
+
+
+async def test_a_lasting_failure_sets_nothing_aside(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    """A wrong API key is no fault of the texts."""
+    embedder.error = EmbeddingError("401: no such key")
+    with pytest.raises(EmbeddingError, match="no such key"):
+        await fill(container, [make_item(n) for n in range(COUNT)])
+    [job] = jobs(engine)
+    assert (job.status, job.error) == ("failed", "401: no such key")
+    assert {row.set_aside_reason for row in rows(engine)} == {None}
+
+
+async def test_a_cancelled_job_goes_back_into_the_queue(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.gate = asyncio.Event()
+    await container.indexing().open()
+    await container.ingestion().accept("papers", [make_item(1)])
+    running = asyncio.create_task(container.indexing().run_next())
+    await embedder.asked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [job.status for job in jobs(engine)] == ["queued"]
+
+
+async def test_a_row_deleted_while_it_is_embedded_leaves_no_vector(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.gate = asyncio.Event()
+    await container.indexing().open()
+    await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT)])
+    running = asyncio.create_task(container.indexing().run_next())
+    await embedder.asked.wait()
+    with Session(engine) as session, session.begin():
+        session.execute(delete(Extraction))
+    embedder.gate.set()
+    await running
+    await index_all(container)
+    assert await container.qdrant_repository().count() == 0
+    assert [job.type for job in jobs(engine)] == [JobType.EMBED, JobType.DELETE_VECTORS]
+
+
+async def test_deleting_a_project_deletes_its_vectors_and_no_others(container: Container, engine: Engine) -> None:
+    await fill(container, [make_item(n) for n in range(COUNT)], project="old")
+    await fill(container, [make_item(n) for n in range(3)], project="kept")
+    assert (await container.projects().delete("old")).extractions == COUNT
+    assert len(rows(engine)) == 3
+    await index_all(container)
+    assert await container.qdrant_repository().count() == 3
+    assert [project.name for project in await container.projects().list()] == ["kept"]
+
+
+async def test_what_is_handed_in_again_before_its_vector_is_deleted_keeps_one(
+    container: Container, engine: Engine
+) -> None:
+    items = [make_item(n) for n in range(COUNT)]
+    await fill(container, items)
+    await container.projects().delete("papers")
+    await container.ingestion().accept("papers", items)
+    await index_all(container)
+    assert await container.qdrant_repository().count() == COUNT
+    assert all(row.embedding_id == str(row.id) for row in rows(engine))
+
+
+async def test_a_job_that_a_dead_process_left_running_is_run_again(container: Container, engine: Engine) -> None:
+    await container.indexing().open()
+    await container.ingestion().accept("papers", [make_item(1)])
+    with Session(engine) as session, session.begin():
+        job = session.scalars(select(Job)).one()
+        job.status, job.attempt = "running", 1
+    assert await container.indexing().run_next() is None
+    assert await container.indexing().recover() == 1
+    assert await container.indexing().run_next() == Indexed(indexed=1)
+
+
+# --- what made the vectors -------------------------------------------------------------------------------
+
+
+async def test_another_embedder_is_refused_with_the_way_out(
+    container: Container, engine: Engine, tmp_path: Path
+) -> None:
+    await fill(container, [make_item(1)])
+    with open_container(tmp_path, engine=engine, embedder=DeterministicEmbedder(16)) as other:
+        with pytest.raises(EmbedderMismatch, match=r"32 dimensions.*16 dimensions.*reindex"):
+            await other.indexing().open()
+    await container.indexing().open()
+
+
+async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, [make_item(n) for n in range(120)])
+    with open_container(tmp_path, mode="embedded", embedder=DeterministicEmbedder(16)) as other:
+        assert await other.reindexing().total() == 120
+        assert sum([batch.indexed async for batch in other.reindexing().run()]) == 120
+        await other.indexing().open()
+        assert len(await other.search().search(Query("river", limit=1000))) == 120
+
+
+async def test_a_reindex_cut_short_is_refused_and_goes_on(tmp_path: Path) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, [make_item(n) for n in range(120)])
+        run = container.reindexing().run()
+        assert (await anext(run)).indexed == 50
+        await run.aclose()
+    with open_container(tmp_path, mode="embedded") as again:
+        with pytest.raises(ReindexUnfinished, match="agent-storage reindex"):
+            await again.indexing().open()
+        assert await again.reindexing().total() == 70
+        assert [batch.indexed async for batch in again.reindexing().run()] == [50, 20]
+        await again.indexing().open()
+        assert await again.qdrant_repository().count() == 120
+
+
+async def test_a_reindex_cut_short_before_its_first_batch_starts_over(tmp_path: Path) -> None:
+    embedder = MoodyEmbedder(16)
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, [make_item(n) for n in range(5)])
+    embedder.error = EmbeddingUnavailable("not now")
+    with open_container(tmp_path, mode="embedded", embedder=embedder) as other:
+        with pytest.raises(EmbeddingUnavailable):
+            [_ async for _ in other.reindexing().run()]
+        embedder.error = None
+        assert [batch.indexed async for batch in other.reindexing().run()] == [5]
+        await other.indexing().open()

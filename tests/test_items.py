@@ -1,0 +1,150 @@
+"""What is accepted as an extraction, and the ids that follow."""
+
+import json
+import math
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import InvalidInput
+from app.services.items import MAX_DEPTH, MAX_URI_CHARS, Item, extraction_id, parse_item, project_id
+
+FIELDS = ("fact_text", "text", "summary")
+PROJECT = project_id("papers")
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def raw(**changes: Any) -> dict[str, Any]:
+    item = {"source_uri": "doc:1", "extraction_type": "fact", "data": {"fact_text": "water is wet"}}
+    return {**item, **changes}
+
+
+def parse(**changes: Any) -> Item:
+    return parse_item(raw(**changes), FIELDS)
+
+
+def id_of(data: dict[str, Any]) -> str:
+    return str(extraction_id(PROJECT, parse(data={"fact_text": "x", **data})))
+
+
+def test_a_whole_item_is_accepted_as_it_is() -> None:
+    data = {"fact_text": "water is wet", "n": [1, 2.5, None, True, {"deep": "é"}]}
+    item = parse(source_group="physics", confidence=0.5, data=data)
+    assert (item.source_uri, item.source_group, item.extraction_type) == ("doc:1", "physics", "fact")
+    assert item.confidence == 0.5
+    assert item.data == data
+
+
+@pytest.mark.parametrize("missing", ["source_uri", "extraction_type", "data"])
+def test_a_missing_field_is_named(missing: str) -> None:
+    item = raw()
+    del item[missing]
+    with pytest.raises(InvalidInput, match=f"{missing}: missing"):
+        parse_item(item, FIELDS)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {"fact_text": "deep"}
+    for _ in range(depth - 1):
+        value = {"inner": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"source_uri": 5}, "source_uri: must be a string, not a number"),
+        ({"source_uri": " "}, "source_uri: must not be empty"),
+        ({"source_uri": "u" * 10_000_000}, "source_uri: has 10,000,000 characters; at most 2,000"),
+        ({"source_group": []}, "source_group: must be a string, not an array"),
+        ({"extraction_type": None}, "extraction_type: must be a string, not null"),
+        ({"confidence": True}, "confidence: must be a number from 0 to 1, not true or false"),
+        ({"confidence": 1.5}, "confidence: must be from 0 to 1, not 1.5"),
+        ({"confidence": math.nan}, "confidence: must be from 0 to 1, not nan"),
+        ({"data": [1]}, "data: must be a JSON object, not an array"),
+        ({"data": {}}, "data: "),
+        ({"data": {"fact_text": "  "}}, "data: "),
+        ({"data": {"fact_text": "x", "n": math.nan}}, "data.n: nan is no JSON number"),
+        ({"data": {"fact_text": "x", "n": [math.inf]}}, "data.n: inf is no JSON number"),
+        ({"data": {"fact_text": "x", "n": 2**63}}, "data.n: an integer outside 64 bits"),
+        ({"data": {"fact_text": "a\0b"}}, r"data.fact_text: contains the character U\+0000"),
+        ({"data": {"fact_text": "x", "\0": 1}}, r"data: contains the character U\+0000"),
+        ({"data": {"fact_text": "a\ud800"}}, "data.fact_text: contains a lone surrogate at character 2"),
+        ({"data": {"fact_text": "x", "\ud800": 1}}, "data: contains a lone surrogate at character 1"),
+        ({"source_uri": "\ud800"}, "source_uri: contains a lone surrogate"),
+        ({"data": nested(1_000)}, f"data: is nested more than {MAX_DEPTH} levels deep"),
+        ({"colour": "red"}, "colour: unknown; the fields are confidence, data"),
+    ],
+)
+def test_a_bad_field_is_named_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{reason}"):
+        parse(**changes)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(None, "null"), ([], "an array"), ("x", "a string"), (1, "a number")])
+def test_what_is_no_object_is_refused(value: object, kind: str) -> None:
+    with pytest.raises(InvalidInput, match=f"not {kind}"):
+        parse_item(value, FIELDS)
+
+
+def test_the_limits_themselves_are_accepted() -> None:
+    assert parse(source_uri="u" * MAX_URI_CHARS)
+    assert parse(data=nested(MAX_DEPTH))
+
+
+@pytest.mark.parametrize("name", ["", ".", "a b", "ü", "a" * 101, "x\n", "../etc"])
+def test_a_bad_project_name_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="no project name"):
+        project_id(name)
+
+
+@given(st.dictionaries(TEXT, JSON, max_size=5), st.randoms())
+def test_the_id_ignores_key_order(data: dict[str, Any], random: Any) -> None:
+    keys = list(data)
+    random.shuffle(keys)
+    assert id_of(data) == id_of({key: data[key] for key in keys})
+
+
+@given(st.integers(-(2**53), 2**53))
+def test_the_id_ignores_how_a_number_is_spelt(number: int) -> None:
+    assert id_of({"n": number}) == id_of({"n": float(number)})
+
+
+@given(TEXT)
+def test_the_id_ignores_the_unicode_form(text: str) -> None:
+    forms = {id_of({"t": unicodedata.normalize(form, text)}) for form in ("NFC", "NFD")}
+    assert len(forms) == 1
+
+
+@given(st.dictionaries(TEXT, JSON, max_size=4), st.dictionaries(TEXT, JSON, max_size=4))
+def test_different_data_have_different_ids(one: dict[str, Any], other: dict[str, Any]) -> None:
+    def spelling(data: dict[str, Any]) -> object:
+        return json.loads(unicodedata.normalize("NFC", json.dumps(data, ensure_ascii=False)), parse_int=float)
+
+    canonical = {json.dumps(spelling({"fact_text": "x", **data}), sort_keys=True) for data in (one, other)}
+    if len(canonical) == 2:
+        assert id_of(one) != id_of(other) or one.keys() != other.keys()
+
+
+@pytest.mark.parametrize("change", [{"source_uri": "doc:2"}, {"extraction_type": "claim"}, {"data": {"text": "y"}}])
+def test_the_id_follows_source_type_and_data(change: dict[str, Any]) -> None:
+    assert extraction_id(PROJECT, parse()) != extraction_id(PROJECT, parse(**change))
+    assert extraction_id(PROJECT, parse()) != extraction_id(project_id("other"), parse())
+
+
+def test_true_and_one_are_different_data() -> None:
+    assert id_of({"v": True}) != id_of({"v": 1})
+    assert id_of({"v": None}) != id_of({})
+
+
+def test_group_and_confidence_are_no_part_of_the_id() -> None:
+    assert extraction_id(PROJECT, parse()) == extraction_id(PROJECT, parse(source_group="g", confidence=0.1))

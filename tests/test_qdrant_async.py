@@ -1,0 +1,234 @@
+"""Every call of the Qdrant client runs on the shared executor, and the event loop stays free meanwhile."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.executor import Lane
+from app.services.storage.qdrant.clients import (
+    CollectionInfo,
+    Mode,
+    Payload,
+    SearchResult,
+    VectorClient,
+    open_client,
+)
+from app.services.storage.qdrant.filters import SearchFilters
+from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+
+DIMENSION = 8
+IDS = [str(uuid.UUID(int=number)) for number in range(200)]
+VECTOR = [1.0] * DIMENSION
+
+MakeLane = Callable[..., Lane]
+Operation = Callable[[QdrantRepository], Awaitable[object]]
+
+OPERATIONS: dict[str, Operation] = {
+    "upsert": lambda repository: repository.upsert(IDS[0], VECTOR, {}),
+    "upsert_batch": lambda repository: repository.upsert_batch([EmbeddingItem(i, VECTOR, {}) for i in IDS]),
+    "search": lambda repository: repository.search(VECTOR, 10),
+    "delete": lambda repository: repository.delete(IDS[0]),
+    "delete_batch": lambda repository: repository.delete_batch(IDS),
+}
+
+
+@dataclass
+class WatchedClient:
+    """A real client that keeps which threads call it, and holds them up while its gate is closed."""
+
+    client: VectorClient
+    threads: list[threading.Thread] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    blocked: int = 0
+
+    @contextmanager
+    def _watch(self) -> Iterator[VectorClient]:
+        self.threads.append(threading.current_thread())
+        if not self.gate.is_set():
+            self.blocked += 1
+            assert self.gate.wait(10), "nobody opened the gate: the event loop was blocked"
+        yield self.client
+
+    def batch_size(self, dimension: int) -> int:
+        return self.client.batch_size(dimension)
+
+    def get_collection(self) -> CollectionInfo | None:
+        with self._watch() as client:
+            return client.get_collection()
+
+    def create_collection(self, dimension: int) -> None:
+        with self._watch() as client:
+            client.create_collection(dimension)
+
+    def delete_collection(self) -> None:
+        with self._watch() as client:
+            client.delete_collection()
+
+    def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
+        with self._watch() as client:
+            client.upsert(ids, vectors, payloads)
+
+    def query_points(
+        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+    ) -> list[SearchResult]:
+        with self._watch() as client:
+            return client.query_points(vector, limit, filters)
+
+    def retrieve(self, ids: Sequence[str]) -> set[str]:
+        with self._watch() as client:
+            return client.retrieve(ids)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        with self._watch() as client:
+            client.delete(ids)
+
+    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+        with self._watch() as client:
+            return client.scroll(start, limit)
+
+    def count(self) -> int:
+        with self._watch() as client:
+            return client.count()
+
+    def optimize(self) -> None:
+        with self._watch() as client:
+            client.optimize()
+
+    def ping(self) -> None:
+        with self._watch() as client:
+            client.ping()
+
+    def close(self) -> None:
+        self.client.close()
+
+
+@pytest.fixture(params=["memory", "embedded"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WatchedClient]:
+    mode: Mode = request.param
+    watched = WatchedClient(open_client(mode, path=tmp_path / "qdrant"))
+    watched.gate.set()
+    yield watched
+    watched.close()
+
+
+@pytest.fixture
+async def repository(client: WatchedClient, make_lane: MakeLane) -> QdrantRepository:
+    """With a collection that holds all of ``IDS``; the client has forgotten who called it so far."""
+    repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
+    await repository.init_collection()
+    await repository.upsert_batch([EmbeddingItem(i, VECTOR, {}) for i in IDS])
+    client.threads.clear()
+    return repository
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(params=OPERATIONS)
+def operation(request: pytest.FixtureRequest) -> Operation:
+    return OPERATIONS[request.param]
+
+
+class TestEachOperation:
+    async def test_runs_on_the_shared_executor(
+        self, client: WatchedClient, repository: QdrantRepository, operation: Operation
+    ) -> None:
+        await operation(repository)
+        assert client.threads
+        assert all(thread.name.startswith("agent-storage") for thread in client.threads)
+        assert threading.current_thread() not in client.threads
+
+    async def test_leaves_the_loop_free_while_the_client_blocks(
+        self, client: WatchedClient, repository: QdrantRepository, operation: Operation
+    ) -> None:
+        client.gate.clear()
+        running = asyncio.ensure_future(operation(repository))
+        await until(lambda: client.blocked == 1)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not running.done()
+        client.gate.set()
+        await running
+
+    async def test_leaves_the_loop_free_for_others_when_cancelled(
+        self, client: WatchedClient, repository: QdrantRepository, operation: Operation
+    ) -> None:
+        client.gate.clear()
+        running = asyncio.ensure_future(operation(repository))
+        await until(lambda: client.blocked == 1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        client.gate.set()
+        assert await repository.search(VECTOR, 1)
+
+
+async def test_results_are_the_same_as_without_threads(repository: QdrantRepository) -> None:
+    assert await OPERATIONS["upsert"](repository) == IDS[0]
+    assert await OPERATIONS["upsert_batch"](repository) == IDS
+    assert [result.extraction_id for result in await repository.search(VECTOR, 10)] == IDS[:10]
+    assert await OPERATIONS["delete"](repository) is True
+    assert await OPERATIONS["delete_batch"](repository) == len(IDS) - 1
+
+
+async def test_as_many_calls_block_at_once_as_the_lane_is_wide(
+    client: WatchedClient, repository: QdrantRepository
+) -> None:
+    client.gate.clear()
+    running = [asyncio.create_task(repository.search(VECTOR, 1)) for _ in range(6)]
+    await until(lambda: client.blocked == 4)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert client.blocked == 4
+    client.gate.set()
+    assert all(await asyncio.gather(*running))
+
+
+class WatchedVector:
+    """A vector that keeps which thread reads it."""
+
+    def __init__(self) -> None:
+        self.readers: set[str] = set()
+
+    def __array__(self, dtype: object = None, *, copy: bool | None = None) -> NDArray[np.float64]:
+        self.readers.add(threading.current_thread().name)
+        return np.ones(DIMENSION)
+
+
+async def test_vectors_are_checked_on_the_executor_too(repository: QdrantRepository) -> None:
+    vector = WatchedVector()
+    await repository.upsert_batch([EmbeddingItem(IDS[0], vector, {})])
+    assert vector.readers
+    assert all(name.startswith("agent-storage") for name in vector.readers)
+
+
+async def test_a_long_batch_lets_others_in_between_its_requests(
+    client: WatchedClient, executor_of_one: Lane
+) -> None:
+    repository = QdrantRepository(client, executor_of_one, dimension=DIMENSION, batch_size=10)
+    await repository.init_collection()
+    finished: list[str] = []
+
+    async def note(name: str, work: Awaitable[object]) -> None:
+        await work
+        finished.append(name)
+
+    batch = note("batch", repository.upsert_batch([EmbeddingItem(i, VECTOR, {}) for i in IDS]))
+    await asyncio.gather(batch, note("search", repository.search(VECTOR, 1)))
+    assert finished == ["search", "batch"]
+
+
+@pytest.fixture
+def executor_of_one(make_lane: MakeLane) -> Lane:
+    return make_lane("narrow", limit=1)

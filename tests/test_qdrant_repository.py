@@ -1,0 +1,519 @@
+"""One contract for all clients: in memory, embedded, and a server over a real socket."""
+
+import asyncio
+import math
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike, NDArray
+from qdrant_client import QdrantClient, models
+from qdrant_stub import QdrantStub
+
+from app.errors import CollectionMismatch, InvalidInput, InvalidItem, InvalidVector, QdrantError
+from app.executor import Lane
+from app.services.storage.qdrant.clients import COLLECTION, Mode, VectorClient, open_client
+from app.services.storage.qdrant.filters import SearchFilters
+from app.services.storage.qdrant.points import MAX_REQUEST_BYTES, checked_batches
+from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+
+DIMENSION = 16
+MODES: tuple[Mode, ...] = ("memory", "embedded", "server")
+PAYLOAD = {"project_id": "p", "source_group": "g", "extraction_type": "t", "confidence": 0.5}
+
+MakeLane = Callable[..., Lane]
+
+
+def point_id(number: int) -> str:
+    return str(uuid.UUID(int=number))
+
+
+def axis(number: int) -> NDArray[np.float32]:
+    return np.eye(DIMENSION, dtype=np.float32)[number]
+
+
+def item(number: int, vector: ArrayLike | None = None, **payload: object) -> EmbeddingItem:
+    return EmbeddingItem(point_id(number), axis(0) if vector is None else vector, PAYLOAD | payload)
+
+
+@pytest.fixture
+def stub() -> Iterator[QdrantStub]:
+    with QdrantStub() as stub:
+        yield stub
+
+
+@pytest.fixture
+def open_mode(stub: QdrantStub, tmp_path: Path) -> Iterator[Callable[[Mode], VectorClient]]:
+    """Opens the client of a mode; closes it after the test."""
+    opened: list[VectorClient] = []
+
+    def open_one(mode: Mode) -> VectorClient:
+        opened.append(open_client(mode, path=tmp_path / "qdrant", url=stub.url, connections=4))
+        return opened[-1]
+
+    yield open_one
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture(params=MODES)
+def client(request: pytest.FixtureRequest, open_mode: Callable[[Mode], VectorClient]) -> VectorClient:
+    return open_mode(request.param)
+
+
+@pytest.fixture
+async def repository(client: VectorClient, make_lane: MakeLane) -> QdrantRepository:
+    """On an empty collection."""
+    repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION, batch_size=50)
+    await repository.init_collection()
+    return repository
+
+
+class TestCollection:
+    async def test_is_made_with_its_size_distance_and_indexes(
+        self, client: VectorClient, repository: QdrantRepository
+    ) -> None:
+        found = client.get_collection()
+        assert found is not None
+        assert (found.dimension, found.distance, found.indexed) == (DIMENSION, "Cosine", True)
+
+    async def test_that_exists_is_kept(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1)])
+        await repository.init_collection()
+        assert await repository.count() == 1
+
+    async def test_of_another_size_is_refused_and_not_altered(
+        self, client: VectorClient, repository: QdrantRepository, make_lane: MakeLane
+    ) -> None:
+        await repository.upsert_batch([item(1)])
+        other = QdrantRepository(client, make_lane("other"), dimension=DIMENSION + 1)
+        with pytest.raises(CollectionMismatch, match=r"16-dimensional Cosine .* 17-dimensional .*reindex"):
+            await other.init_collection()
+        assert await repository.count() == 1
+
+    @pytest.mark.parametrize(
+        "vectors",
+        [
+            models.VectorParams(size=DIMENSION, distance=models.Distance.DOT),
+            {"text": models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)},
+        ],
+        ids=["another distance", "named vectors"],
+    )
+    async def test_of_somebody_else_is_refused(
+        self,
+        vectors: models.VectorParams | dict[str, models.VectorParams],
+        stub: QdrantStub,
+        open_mode: Callable[[Mode], VectorClient],
+        make_lane: MakeLane,
+    ) -> None:
+        theirs = QdrantClient(url=stub.url, check_compatibility=False)
+        theirs.create_collection(COLLECTION, vectors_config=vectors)
+        theirs.close()
+        repository = QdrantRepository(open_mode("server"), make_lane("qdrant"), dimension=DIMENSION)
+        with pytest.raises(QdrantError, match="Dot|another application"):
+            await repository.init_collection()
+
+    async def test_whose_indexes_are_missing_gets_them(
+        self, stub: QdrantStub, open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
+    ) -> None:
+        theirs = QdrantClient(url=stub.url, check_compatibility=False)
+        vectors = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
+        theirs.create_collection(COLLECTION, vectors_config=vectors)
+        client = open_mode("server")
+        await QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION).init_collection()
+        assert len(theirs.get_collection(COLLECTION).payload_schema) == 4
+        theirs.close()
+
+    async def test_is_dropped_with_its_points_and_made_anew(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1)])
+        await repository.drop_collection()
+        with pytest.raises(QdrantError, match="count points in collection 'extractions'"):
+            await repository.count()
+        await repository.drop_collection()
+        await repository.init_collection()
+        assert await repository.count() == 0
+
+
+class TestUpsert:
+    async def test_returns_the_id(self, repository: QdrantRepository) -> None:
+        assert await repository.upsert(point_id(1), axis(0), PAYLOAD) == point_id(1)
+        [found] = await repository.search(axis(0), 10)
+        assert (found.extraction_id, found.score, found.payload) == (point_id(1), 1.0, PAYLOAD)
+
+    async def test_a_batch_of_any_length_returns_the_ids_in_order(self, repository: QdrantRepository) -> None:
+        numbers = [int(number) for number in np.random.default_rng(1).permutation(173)]
+        assert await repository.upsert_batch([item(n) for n in numbers]) == [point_id(n) for n in numbers]
+        assert await repository.count() == 173
+
+    async def test_an_empty_batch_sends_nothing(self, repository: QdrantRepository, stub: QdrantStub) -> None:
+        sent = len(stub.requests)
+        assert await repository.upsert_batch([]) == []
+        assert len(stub.requests) == sent
+
+    async def test_replaces_vector_and_payload(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1, axis(0), source_group="old")])
+        await repository.upsert_batch([item(1, axis(1), source_group="new")])
+        [found] = await repository.search(axis(1), 10)
+        assert (found.score, found.payload["source_group"]) == (1.0, "new")
+
+    async def test_the_last_of_equal_ids_wins(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1, confidence=0.1), item(1, confidence=0.2)])
+        [found] = await repository.search(axis(0), 10)
+        assert found.payload["confidence"] == 0.2
+
+    async def test_takes_lists_and_arrays_of_any_number_type(self, repository: QdrantRepository) -> None:
+        vectors: list[ArrayLike] = [
+            [1] + [0] * 15,
+            tuple(map(float, axis(0))),
+            axis(0).astype(np.float64),
+            axis(0).astype(np.int8),
+        ]
+        await repository.upsert_batch([item(n, vector) for n, vector in enumerate(vectors)])
+        assert [found.score for found in await repository.search(axis(0), 10)] == [1.0] * 4
+
+    @pytest.mark.parametrize("scale", [1e-15, 1e-4, 1.0, 1e4, 1e25])
+    async def test_the_length_of_a_vector_does_not_matter(
+        self, repository: QdrantRepository, scale: float
+    ) -> None:
+        vector = np.arange(1.0, DIMENSION + 1)
+        await repository.upsert_batch([item(1, vector * scale)])
+        [stored] = await repository.search(vector, 1)
+        [asked] = await repository.search(vector * scale, 1)
+        assert stored.score == asked.score == pytest.approx(1.0, abs=1e-6)
+
+    async def test_keeps_missing_fields_and_any_text(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1, source_group='"ü\n\x00 {} 🦉', confidence=None)])
+        [found] = await repository.search(axis(0), 1, SearchFilters(source_groups=('"ü\n\x00 {} 🦉',)))
+        assert found.payload.get("confidence") is None
+        assert found.payload["source_group"] == '"ü\n\x00 {} 🦉'
+
+
+BAD_VECTORS: dict[str, ArrayLike] = {
+    "short": [1.0] * 15,
+    "long": [1.0] * 17,
+    "empty": [],
+    "nested": [[1.0] * 16],
+    "ragged": [[1.0], [1.0, 2.0]],
+    "a scalar": 1.0,
+    "NaN": [math.nan] + [1.0] * 15,
+    "infinite": [1.0] * 15 + [-math.inf],
+    "beyond float32": [1e40] + [1.0] * 15,
+    "zero": [0.0] * 16,
+    "zero in float32": [1e-50] * 16,
+    "zero when squared": [1e-30] * 16,
+    "text": ["1.0"] * 16,
+    "booleans": [True] * 16,
+    "complex": [1j] * 16,
+    "a hole": [None] * 16,  # type: ignore[dict-item] # the mistake tested for
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", BAD_VECTORS)
+    async def test_a_bad_vector_is_named_and_nothing_is_sent(
+        self, repository: QdrantRepository, name: str
+    ) -> None:
+        items = [item(number) for number in range(120)]
+        items[101] = item(101, BAD_VECTORS[name])
+        with pytest.raises(InvalidVector, match="vector 101: ") as raised:
+            await repository.upsert_batch(items)
+        assert raised.value.index == 101
+        assert await repository.count() == 0
+        with pytest.raises(InvalidVector):
+            await repository.search(BAD_VECTORS[name], 1)
+
+    @pytest.mark.parametrize(
+        "bad", ["", "1", 7, None, uuid.UUID(int=1), uuid.UUID(int=10).hex, str(uuid.UUID(int=10)).upper()]
+    )
+    async def test_an_id_that_is_no_uuid_is_named(self, repository: QdrantRepository, bad: object) -> None:
+        with pytest.raises(InvalidItem, match="item 1: .*not a UUID"):
+            await repository.upsert_batch([item(0), EmbeddingItem(bad, axis(0), {})])  # type: ignore[arg-type]
+        with pytest.raises(InvalidItem, match="item 1: "):
+            await repository.delete_batch([point_id(0), bad])  # type: ignore[list-item] # the mistake tested for
+        with pytest.raises(InvalidItem, match="item 0: "):
+            await repository.existing_ids([bad])  # type: ignore[list-item] # the mistake tested for
+        assert await repository.count() == 0
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, object(), "\ud800", 1 << 70], ids=str)
+    async def test_a_payload_that_is_not_json_is_named(
+        self, repository: QdrantRepository, value: object
+    ) -> None:
+        with pytest.raises(InvalidItem, match="item 1: the payload"):
+            await repository.upsert_batch([item(0), item(1, confidence=value)])
+        assert await repository.count() == 0
+
+    @pytest.mark.parametrize(("limit", "offset"), [(0, 0), (-1, 0), (10_001, 0), (1, -1), (1, 10_001)])
+    async def test_limit_and_offset_are_bounded(
+        self, repository: QdrantRepository, limit: int, offset: int
+    ) -> None:
+        with pytest.raises(InvalidInput, match="1 to 10000"):
+            await repository.search(axis(0), limit, offset=offset)
+
+    @pytest.mark.parametrize("bound", [math.nan, math.inf])
+    def test_a_confidence_bound_is_finite(self, bound: float) -> None:
+        with pytest.raises(InvalidInput, match="finite"):
+            SearchFilters(min_confidence=bound)
+        with pytest.raises(InvalidInput, match="finite"):
+            SearchFilters(max_confidence=bound)
+
+    def test_an_id_to_search_among_is_one(self) -> None:
+        with pytest.raises(InvalidInput, match="'x' is not the id"):
+            SearchFilters(extraction_ids=("x",))
+
+
+class TestSearch:
+    async def test_an_empty_collection_has_nothing(self, repository: QdrantRepository) -> None:
+        assert await repository.search(axis(0), 10) == []
+
+    async def test_best_first_and_by_id_among_equals(self, repository: QdrantRepository) -> None:
+        order = [int(number) for number in np.random.default_rng(2).permutation(90)]
+        await repository.upsert_batch([item(n, axis(0) + axis(1) * (n % 3)) for n in order])
+        found = await repository.search(axis(0), 90)
+        expected = [point_id(n) for third in range(3) for n in range(third, 90, 3)]
+        assert [result.extraction_id for result in found] == expected
+
+    async def test_pages_of_equals_neither_overlap_nor_skip(self, repository: QdrantRepository) -> None:
+        order = [int(number) for number in np.random.default_rng(3).permutation(300)]
+        await repository.upsert_batch([item(n) for n in order])
+        pages = [await repository.search(axis(0), 7, offset=offset) for offset in range(0, 301, 7)]
+        assert [found.extraction_id for page in pages for found in page] == [point_id(n) for n in range(300)]
+
+    async def test_an_offset_past_the_end_finds_nothing(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1)])
+        assert await repository.search(axis(0), 10, offset=1) == []
+
+    @pytest.mark.parametrize(
+        ("filters", "expected"),
+        [
+            (SearchFilters(), [1, 2, 3, 4]),
+            (SearchFilters(project_id="p"), [1, 2, 3]),
+            (SearchFilters(project_id=""), []),
+            (SearchFilters(source_groups=("a",)), [1, 2]),
+            (SearchFilters(source_groups=("a", "b")), [1, 2, 3]),
+            (SearchFilters(extraction_types=("fact", "none")), [1, 3]),
+            (SearchFilters(min_confidence=0.5), [2, 3]),
+            (SearchFilters(max_confidence=0.5), [1, 2]),
+            (SearchFilters(min_confidence=0.5, max_confidence=0.5), [2]),
+            (SearchFilters(min_confidence=0.6, max_confidence=0.5), []),
+            (SearchFilters(extraction_ids=(point_id(2), point_id(4), point_id(99))), [2, 4]),
+            (SearchFilters(extraction_ids=()), []),
+            (SearchFilters("p", ("a",), ("fact",), 0.0, 1.0, (point_id(1), point_id(2))), [1]),
+        ],
+        ids=str,
+    )
+    async def test_filters(
+        self, repository: QdrantRepository, filters: SearchFilters, expected: list[int]
+    ) -> None:
+        await repository.upsert_batch(
+            [
+                item(1, source_group="a", extraction_type="fact", confidence=0.25),
+                item(2, source_group="a", extraction_type="event", confidence=0.5),
+                item(3, source_group="b", extraction_type="fact", confidence=0.75),
+                item(4, source_group=None, extraction_type="", confidence=None, project_id="q"),
+            ]
+        )
+        found = await repository.search(axis(0), 10, filters)
+        assert [result.extraction_id for result in found] == [point_id(n) for n in expected]
+
+    async def test_among_thousands_of_ids(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(n) for n in range(60)])
+        filters = SearchFilters(extraction_ids=tuple(point_id(n) for n in range(30, 5_000)))
+        assert len(await repository.search(axis(0), 100, filters)) == 30
+
+
+class TestDelete:
+    async def test_says_whether_it_was_there(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(1), item(2)])
+        assert await repository.delete(point_id(1)) is True
+        assert await repository.delete(point_id(1)) is False
+        assert await repository.count() == 1
+
+    async def test_a_batch_counts_what_was_there(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(n) for n in range(120)])
+        assert await repository.delete_batch([point_id(n) for n in range(60, 2_000)]) == 60
+        assert await repository.delete_batch([point_id(1), point_id(1), point_id(7_000)]) == 1
+        assert await repository.delete_batch([]) == 0
+        assert await repository.count() == 59
+
+
+class TestReading:
+    async def test_existing_ids(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(n) for n in range(10)])
+        asked = [point_id(n) for n in range(5, 1_200)]
+        assert await repository.existing_ids(asked) == {point_id(n) for n in range(5, 10)}
+        assert await repository.existing_ids([]) == set()
+
+    @pytest.mark.parametrize("count", [0, 1, 29, 30, 31, 60])
+    async def test_all_ids_in_order_and_in_pages(self, repository: QdrantRepository, count: int) -> None:
+        order = [int(number) for number in np.random.default_rng(4).permutation(count)]
+        await repository.upsert_batch([item(n) for n in order])
+        pages = [page async for page in repository.iter_ids(30)]
+        assert [id_ for page in pages for id_ in page] == [point_id(n) for n in range(count)]
+        assert all(0 < len(page) <= 30 for page in pages)
+
+    async def test_ids_may_be_deleted_while_listed(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(n) for n in range(100)])
+        seen: list[str] = []
+        async for page in repository.iter_ids(10):
+            seen += page
+            await repository.delete_batch(page)
+        assert seen == [point_id(n) for n in range(100)]
+        assert await repository.count() == 0
+
+    async def test_ping_answers_before_there_is_a_collection(
+        self, client: VectorClient, make_lane: MakeLane
+    ) -> None:
+        await QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION).ping()
+
+    async def test_optimize_changes_no_result(self, repository: QdrantRepository) -> None:
+        await repository.upsert_batch([item(n, axis(n % 16)) for n in range(100)])
+        before = await repository.search(axis(3), 20)
+        await repository.optimize()
+        assert await repository.search(axis(3), 20) == before
+
+
+class TestClosed:
+    async def test_every_call_fails_in_words(self, client: VectorClient, repository: QdrantRepository) -> None:
+        client.close()
+        client.close()
+        for call in (repository.ping(), repository.count(), repository.upsert_batch([item(1)])):
+            with pytest.raises(QdrantError, match="the client is closed"):
+                await call
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_threads_may_share_a_client(mode: Mode, open_mode: Callable[[Mode], VectorClient]) -> None:
+    """The in-memory imitation corrupts itself when two threads are in it; with ours they never are."""
+    client = open_mode(mode)
+    client.create_collection(DIMENSION)
+
+    def work(thread: int) -> int:
+        found = 0
+        for round_ in range(12):
+            numbers = range(thread * 1_000 + round_ * 10, thread * 1_000 + round_ * 10 + 10)
+            vectors = np.tile(axis(thread), (10, 1))
+            client.upsert([point_id(n) for n in numbers], vectors, [PAYLOAD] * 10)
+            found += len(client.query_points(axis(thread), 5, None))
+            client.delete([point_id(numbers[0])])
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [60] * 8
+    assert client.count() == 8 * 12 * 9
+    for thread in range(8):
+        found = client.query_points(axis(thread), 108, None)
+        assert {uuid.UUID(result.extraction_id).int // 1_000 for result in found} == {thread}
+        assert all(result.score > 0.999 for result in found)
+
+
+@pytest.fixture
+async def repositories(
+    open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
+) -> AsyncIterator[list[QdrantRepository]]:
+    """One a mode, each on an empty collection."""
+    made = [QdrantRepository(open_mode(mode), make_lane(mode), dimension=DIMENSION) for mode in MODES]
+    for repository in made:
+        await repository.init_collection()
+    yield made
+
+
+def _random_filters(rng: np.random.Generator, ids: list[str]) -> SearchFilters:
+    def some(values: list[str]) -> tuple[str, ...]:
+        return tuple(value for value in values if rng.random() < 0.4)
+
+    bounds = [float(rng.random()) if rng.random() < 0.4 else None for _ in range(2)]
+    return SearchFilters(
+        project_id=str(rng.choice(["p0", "p1"])) if rng.random() < 0.4 else None,
+        source_groups=some(["g0", "g1", "g2"]) if rng.random() < 0.5 else (),
+        extraction_types=some(["t0", "t1", "t2"]) if rng.random() < 0.5 else (),
+        min_confidence=bounds[0],
+        max_confidence=bounds[1],
+        extraction_ids=some(ids) if rng.random() < 0.3 else None,
+    )
+
+
+def _passes(item: EmbeddingItem, filters: SearchFilters) -> bool:
+    payload, confidence = item.payload, item.payload["confidence"]
+    low, high = filters.min_confidence, filters.max_confidence
+    return (
+        filters.project_id in (None, payload["project_id"])
+        and (not filters.source_groups or payload["source_group"] in filters.source_groups)
+        and (not filters.extraction_types or payload["extraction_type"] in filters.extraction_types)
+        and (low is None or (confidence is not None and confidence >= low))
+        and (high is None or (confidence is not None and confidence <= high))
+        and (filters.extraction_ids is None or item.extraction_id in filters.extraction_ids)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_all_clients_answer_as_python_does(repositories: list[QdrantRepository], seed: int) -> None:
+    """Scores within 2e-6 of float64 arithmetic; the same points, in an order those scores allow."""
+    rng = np.random.default_rng(seed)
+    items = [
+        EmbeddingItem(
+            str(uuid.UUID(bytes=rng.bytes(16), version=4)),
+            rng.standard_normal(DIMENSION) * 10.0 ** rng.integers(-3, 4),
+            {
+                "project_id": f"p{rng.integers(2)}",
+                "source_group": None if rng.random() < 0.1 else f"g{rng.integers(3)}",
+                "extraction_type": f"t{rng.integers(3)}",
+                "confidence": None if rng.random() < 0.2 else float(rng.random()),
+            },
+        )
+        for _ in range(150)
+    ]
+    ids = [item.extraction_id for item in items]
+    await asyncio.gather(*(repository.upsert_batch(items) for repository in repositories))
+    for _ in range(25):
+        query, filters = rng.standard_normal(DIMENSION), _random_filters(rng, ids)
+        limit, offset = int(rng.integers(1, 40)), int(rng.integers(0, 10))
+        truth = {item.extraction_id: _cosine(item.embedding, query) for item in items if _passes(item, filters)}
+        ranked = sorted(truth.values(), reverse=True)[offset : offset + limit]
+        for repository in repositories:
+            found = await repository.search(query, limit, filters, offset)
+            assert [result.score for result in found] == pytest.approx(ranked, abs=2e-6)
+            assert [truth[result.extraction_id] for result in found] == pytest.approx(ranked, abs=2e-6)
+            assert len({result.extraction_id for result in found}) == len(found)
+
+
+def _cosine(a: ArrayLike, b: NDArray[np.float64]) -> float:
+    vector = np.asarray(a, np.float64)
+    return float(vector @ b / np.linalg.norm(vector) / np.linalg.norm(b))
+
+
+class TestRequests:
+    async def test_a_batch_is_cut_by_count(
+        self, stub: QdrantStub, open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
+    ) -> None:
+        client = open_mode("server")
+        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION, batch_size=30)
+        await repository.init_collection()
+        stub.requests.clear()
+        await repository.upsert_batch([item(n) for n in range(100)])
+        assert [request[:2] for request in stub.requests] == [
+            ("PUT", "/collections/extractions/points?wait=true")
+        ] * 4
+
+    def test_a_batch_is_cut_by_bytes(self) -> None:
+        items = [EmbeddingItem(point_id(n), np.ones(20_000), {"text": "x" * 1_000_000}) for n in range(40)]
+        batches = checked_batches(items, 20_000, batch_size=1_000)
+        assert [len(batch.ids) for batch in batches] == [16, 16, 8]
+        assert 16 * (1_000_000 + 25 * 20_000) <= MAX_REQUEST_BYTES
+
+    def test_an_item_beyond_the_bound_goes_alone(self) -> None:
+        items = [item(0), item(1, text="x" * (MAX_REQUEST_BYTES + 1)), item(2)]
+        assert [len(batch.ids) for batch in checked_batches(items, DIMENSION, batch_size=1_000)] == [1, 1, 1]
+
+    async def test_connections_are_kept_and_bounded(
+        self, stub: QdrantStub, open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
+    ) -> None:
+        repository = QdrantRepository(open_mode("server"), make_lane("qdrant", limit=8), dimension=DIMENSION)
+        await repository.init_collection()
+        for _ in range(20):
+            await repository.count()
+        assert stub.connections == 1
+        await asyncio.gather(*(repository.count() for _ in range(200)))
+        assert stub.connections <= 4

@@ -1,0 +1,96 @@
+"""Finding and mending every difference between the stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, delete, update
+from sqlalchemy.orm import Session
+from support.parts import fill, make_item, open_container
+
+from app.models import Extraction
+from app.services.reconciliation import Differences
+from app.services.search import Query
+from containers import Container
+
+COUNT = 120
+
+
+@pytest.fixture(params=["memory", "embedded"])
+def container(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Iterator[Container]:
+    with open_container(tmp_path, mode=request.param, engine=engine) as container:
+        yield container
+
+
+async def verify(container: Container, *, repair: bool = False) -> Differences:
+    found = Differences()
+    async for found in container.reconciliation().run(repair=repair):
+        pass
+    return found
+
+
+async def test_equal_stores_have_no_difference(container: Container) -> None:
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    found = await verify(container)
+    assert found == Differences(extractions=COUNT, points=COUNT)
+    assert found.remaining == 0
+
+
+async def test_empty_stores_have_no_difference(container: Container) -> None:
+    await container.indexing().open()
+    assert await verify(container, repair=True) == Differences()
+
+
+async def test_every_kind_of_difference_is_found_and_mended(container: Container, engine: Engine) -> None:
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT, COUNT + 3)])  # 3 orphans
+    ids = [str(result.extraction.id) for result in await container.search().search(Query("river", limit=9))]
+    await container.qdrant_repository().delete_batch(ids[:4])  # 4 missing
+    with Session(engine) as session, session.begin():  # 5 ghosts
+        session.execute(delete(Extraction).where(Extraction.id.in_(ids[4:])))
+    found = await verify(container)
+    assert (found.orphans, found.missing, found.ghosts, found.remaining) == (3, 4, 5, 12)
+    assert await verify(container) == found, "looking changes nothing"
+
+    mended = await verify(container, repair=True)
+    assert (mended.mended_orphans, mended.mended_missing, mended.mended_ghosts) == (3, 4, 5)
+    assert mended.remaining == 0
+    assert await verify(container) == Differences(extractions=COUNT - 2, points=COUNT - 2)
+
+
+async def test_a_ghost_alone_is_found(container: Container) -> None:
+    await container.indexing().open()
+    await container.qdrant_repository().upsert(str(uuid4()), [1.0] * 32, {})
+    assert (await verify(container)).ghosts == 1
+    assert (await verify(container, repair=True)).remaining == 0
+    assert await container.qdrant_repository().count() == 0
+
+
+async def test_a_vector_whose_mark_was_lost_is_marked_again(container: Container, engine: Engine) -> None:
+    """What a crash between Qdrant's answer and the mark leaves."""
+    await fill(container, [make_item(n) for n in range(10)])
+    with Session(engine) as session, session.begin():
+        session.execute(update(Extraction).values(embedding_id=None))
+    assert (await verify(container)).orphans == 10
+    assert (await verify(container, repair=True)).remaining == 0
+    with Session(engine) as session:
+        assert all(row.embedding_id == str(row.id) for row in session.query(Extraction))
+
+
+async def test_what_was_set_aside_is_told_and_is_no_difference(container: Container, engine: Engine) -> None:
+    await fill(container, [make_item(n) for n in range(5)])
+    await container.ingestion().accept("papers", [make_item(5)])
+    with Session(engine) as session, session.begin():
+        session.execute(
+            update(Extraction).where(Extraction.embedding_id.is_(None)).values(set_aside_reason="unreadable")
+        )
+    found = await verify(container, repair=True)
+    assert (found.set_aside, found.orphans, found.remaining) == (1, 0, 0)
+
+
+async def test_the_comparison_streams_page_by_page(container: Container) -> None:
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    steps = [step async for step in container.reconciliation().run()]
+    assert max(b.extractions - a.extractions for a, b in zip(steps, steps[1:], strict=False)) <= 50
+    assert len(steps) >= 2 * (COUNT // 50)

@@ -1,0 +1,123 @@
+"""Searching: by meaning, with every filter, as filtering in Python would."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, delete
+from sqlalchemy.orm import Session
+from support.parts import fill, make_item, open_container
+
+from app.errors import InvalidInput, NotFound
+from app.models import Extraction
+from app.services.search import Query, SearchService
+from containers import Container
+
+COUNT = 120
+
+
+@pytest.fixture
+def container(tmp_path: Path, engine: Engine) -> Iterator[Container]:
+    with open_container(tmp_path, engine=engine) as container:
+        yield container
+
+
+@pytest.fixture
+async def filled(container: Container) -> Container:
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    await fill(container, [make_item(n) for n in range(5)], project="other")
+    return container
+
+
+async def numbers(container: Container, **query: Any) -> list[int]:
+    found = await container.search().search(Query(**{"text": "river", "project": "papers", "limit": 1000, **query}))
+    return [result.extraction.data["n"] for result in found]
+
+
+async def test_the_nearest_come_first_with_what_sql_has_of_them(filled: Container) -> None:
+    found = await filled.search().search(Query("violin glacier 53", project="papers", limit=3))
+    best = found[0].extraction
+    assert best.data == make_item(53).data
+    assert (best.source_uri, best.source_group, best.extraction_type) == ("doc:26", "group-2", "claim")
+    assert best.confidence == 53 % 11 / 10
+    assert found[0].score == pytest.approx(1.0, abs=1e-4)
+    assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "holds"),
+    [
+        ({}, lambda _: True),
+        ({"source_groups": ["group-1"]}, lambda n: n % 3 == 1),
+        ({"source_groups": ["group-1", "group-2"]}, lambda n: n % 3 != 0),
+        ({"extraction_types": ["claim"]}, lambda n: n % 2 == 1),
+        ({"min_confidence": 0.5}, lambda n: n % 11 >= 5),
+        ({"max_confidence": 0.5}, lambda n: n % 11 <= 5),
+        ({"min_confidence": 0.3, "max_confidence": 0.3}, lambda n: n % 11 == 3),
+        ({"where": {"n": 17}}, lambda n: n == 17),
+        ({"where": {"n": 17.0}}, lambda n: n == 17),
+        ({"where": {"n": "17"}}, lambda _: False),
+        ({"where": {"odd": True}}, lambda n: n % 2 == 1),
+        ({"where": {"odd": 1}}, lambda _: False),
+        ({"where": {"none": None}}, lambda _: True),
+        ({"where": {"missing": None}}, lambda _: False),
+        ({"where": {"meta.lang": "de"}}, lambda n: n % 2 == 0),
+        (
+            {"where": {"meta.lang": "de", "none": None}, "source_groups": ["group-0"], "max_confidence": 0.5},
+            lambda n: n % 2 == 0 and n % 3 == 0 and n % 11 <= 5,
+        ),
+    ],
+)
+async def test_a_filter_finds_what_filtering_in_python_does(
+    filled: Container, query: dict[str, Any], holds: Callable[[int], bool]
+) -> None:
+    assert sorted(await numbers(filled, **query)) == [n for n in range(COUNT) if holds(n)]
+
+
+async def test_a_broad_data_filter_is_answered_exactly_too(filled: Container) -> None:
+    """With pages this small, every way of answering is taken."""
+    service = SearchService(
+        filled.database(), filled.qdrant_repository(), filled.embedder(), ids_a_page=7, glance=5
+    )
+    everything = await numbers(filled)
+    for limit in (1, 3, 60):
+        found = await service.search(Query("river", project="papers", where={"odd": True}, limit=limit))
+        assert [result.extraction.data["n"] for result in found] == [n for n in everything if n % 2][:limit]
+
+
+async def test_without_a_project_all_are_searched(filled: Container) -> None:
+    found = await filled.search().search(Query("river", limit=1000))
+    assert len(found) == COUNT + 5
+    assert len({result.extraction.project_id for result in found}) == 2
+
+
+async def test_a_vector_without_a_row_is_never_shown_and_takes_no_place(filled: Container, engine: Engine) -> None:
+    before = await numbers(filled, limit=20)
+    with Session(engine) as session, session.begin():
+        gone = [result.extraction.id for result in await filled.search().search(Query("river", "papers", limit=15))]
+        session.execute(delete(Extraction).where(Extraction.id.in_(gone)))
+    after = await numbers(filled, limit=20)
+    assert len(after) == 20
+    assert after[:5] == before[15:]
+
+
+async def test_an_unknown_project_is_named(container: Container) -> None:
+    await container.indexing().open()
+    with pytest.raises(NotFound, match="no project 'nowhere'"):
+        await numbers(container, project="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ({"text": "  "}, "query is empty"),
+        ({"text": "x" * 10_001}, "10,001 characters"),
+        ({"limit": 0}, "limit of 0"),
+        ({"limit": 1_001}, "limit of 1001"),
+        ({"project": "no good"}, "no project name"),
+    ],
+)
+async def test_a_bad_query_is_refused(container: Container, query: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        await numbers(container, **query)
