@@ -11,7 +11,7 @@ MASK = "********"
 _REVEALING = r"(?:password|passwd|pwd|passphrase|secret|token|(?:^|[_-])key|apikey)"
 _SECRET_NAME = re.compile(rf"{_REVEALING}$", re.IGNORECASE)
 _SECRET_ASSIGNED = re.compile(rf"{_REVEALING}\s*=", re.IGNORECASE)
-_PAIR = re.compile(r"(?P<name>[^?&=]+)=(?P<value>[^&]*)")
+_PAIR = re.compile(r"(?<=[?&])(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _LONGEST_SHOWN = 200
 
 
@@ -52,9 +52,14 @@ def masked(value: object, *, secret: bool = False) -> object:
 def _masked_item(value: object, *, secret: bool) -> object:
     if value is None:
         return None
-    if isinstance(value, bool | int | float) and not secret:
+    if secret:
+        return MASK
+    if isinstance(value, int):
+        # Python refuses to write out thousands of digits.
+        return value if value.bit_length() <= _LONGEST_SHOWN else "a huge number"
+    if isinstance(value, float):
         return value if isfinite(value) else str(value)
-    return masked_url(str(value)) if isinstance(value, str | date) and not secret else MASK
+    return masked_url(str(value)) if isinstance(value, str | date) else MASK
 
 
 def as_text(value: object) -> str:

@@ -46,17 +46,19 @@ class LoopProbe:
             self._late.append(time.perf_counter() - due)
 
     def p99_ms(self) -> float:
+        """One tick in a hundred came later than this."""
         return float(np.percentile(self._late, 99)) * 1000
 
     def max_ms(self) -> float:
+        """No tick came later than this."""
         return max(self._late) * 1000
 
 
-def make_items(rng: np.random.Generator, count: int) -> list[EmbeddingItem]:
-    """Points as the indexing service hands them in."""
+def make_items(rng: np.random.Generator, count: int, *, payload: bool = True) -> list[EmbeddingItem]:
+    """Points as the indexing service hands them in, or without anything to filter by."""
     vectors = rng.standard_normal((count, DIMENSION)).astype(np.float32)
-    payload = {"project_id": "p", "source_group": "g", "extraction_type": "definition", "confidence": 1.0}
-    return [EmbeddingItem(str(uuid.uuid4()), vector, dict(payload)) for vector in vectors]
+    fields = {"project_id": "p", "source_group": "g", "extraction_type": "definition", "confidence": 1.0}
+    return [EmbeddingItem(str(uuid.uuid4()), vector, dict(fields) if payload else {}) for vector in vectors]
 
 
 async def load(rounds: int, work: Callable[[list[EmbeddingItem]], Awaitable[None]]) -> LoopProbe:
@@ -74,6 +76,7 @@ async def load(rounds: int, work: Callable[[list[EmbeddingItem]], Awaitable[None
 
 
 async def through_repository(client: VectorClient, rounds: int) -> LoopProbe:
+    """The load on the repository, whose calls run on the executor."""
     executor = BoundedExecutor(1)
     lane = executor.lane("qdrant", limit=1, max_waiting=1000, wait_timeout_s=60)
     repository = QdrantRepository(client, lane, dimension=DIMENSION)
@@ -90,6 +93,7 @@ async def through_repository(client: VectorClient, rounds: int) -> LoopProbe:
 
 
 async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
+    """The load on the bare client, called where the coroutines run."""
     client.create_collection(DIMENSION)
 
     async def work(items: list[EmbeddingItem]) -> None:
@@ -103,6 +107,7 @@ async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
 
 
 async def measure(mode: Mode, rounds: int) -> None:
+    """Print how the loop fared in ``mode``, both ways."""
     for name, run in (("on the loop", on_the_loop), ("repository", through_repository)):
         with tempfile.TemporaryDirectory() as folder:
             client = open_client(mode, path=Path(folder))
@@ -120,6 +125,7 @@ async def measure(mode: Mode, rounds: int) -> None:
 
 
 def main() -> None:
+    """Measure in memory and embedded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="upserts and searches a coroutine")
     rounds = parser.parse_args().rounds

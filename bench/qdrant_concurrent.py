@@ -37,6 +37,7 @@ Query = Callable[[], Awaitable[object]]
 
 @contextmanager
 def stub_server() -> Iterator[str]:
+    """The URL of a server in another process."""
     command = [sys.executable, str(STUB), "--canned", "--delay", str(DELAY_S)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         assert server.stdin is not None  # noqa: S101
@@ -69,6 +70,7 @@ async def measure(name: str, queries: int, query: Query) -> tuple[float, float]:
 
 
 async def with_async_client(url: str, limits: httpx.Limits, queries: int) -> tuple[float, float]:
+    """What users of qdrant-client do on an event loop."""
     client = AsyncQdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False)
     vector = [0.05] * DIMENSION
     try:
@@ -80,6 +82,7 @@ async def with_async_client(url: str, limits: httpx.Limits, queries: int) -> tup
 
 
 async def with_repository(name: str, client: VectorClient, queries: int) -> tuple[float, float]:
+    """What this project does; closes ``client``."""
     executor = BoundedExecutor(THREADS)
     lane = executor.lane("qdrant", limit=THREADS, max_waiting=CONCURRENT, wait_timeout_s=60)
     repository = QdrantRepository(client, lane, dimension=DIMENSION)
@@ -101,6 +104,7 @@ def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
 
 
 async def compare(url: str, queries: int) -> None:
+    """Both clients, in turns, by each of the limits."""
     for title, limits in (
         ("localhost's default limits (no keep-alive)", LOCAL),
         ("100 connections, 20 kept", REMOTE),
@@ -115,6 +119,7 @@ async def compare(url: str, queries: int) -> None:
 
 
 def main() -> None:
+    """Measure against a stub started for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=4000)
     queries = parser.parse_args().queries

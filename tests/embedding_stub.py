@@ -95,7 +95,7 @@ def serving(dimension: int) -> Iterator[EmbeddingStub]:
 def _handler_for(stub: EmbeddingStub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet; in two, each answer waits 40 ms for an acknowledgement
+        disable_nagle_algorithm = True  # or the body waits 40 ms for an acknowledgement of the head
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -109,10 +109,9 @@ def _handler_for(stub: EmbeddingStub) -> type[BaseHTTPRequestHandler]:
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
             with suppress(ConnectionError):  # the client may have left
-                self.wfile.flush()
+                self.end_headers()
+                self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
             """Say nothing."""

@@ -46,7 +46,7 @@ class Fault:
     """
 
     status: int | None = None
-    retry_after_s: int | None = None
+    retry_after: str | None = None
     cut: int | None = None
     reset: bool = False
     after_effect: bool = False
@@ -96,10 +96,16 @@ class QdrantStub:
         for name in list(self._collections):
             self._drop(name)
 
+    def drop_connections(self) -> None:
+        """Close what is open, as a server that restarts does."""
+        for writer in list(self._writers):
+            self._loop.call_soon_threadsafe(writer.close)
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=1024)
         host, port = server.sockets[0].getsockname()
         self.url = f"http://{host}:{port}"
@@ -115,6 +121,7 @@ class QdrantStub:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self._writers.add(writer)
         try:
             while await self._exchange(reader, writer):
                 pass
@@ -122,6 +129,7 @@ class QdrantStub:
             pass  # The client is gone, or the test is over.
         finally:
             self._tasks.discard(task)
+            self._writers.discard(writer)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -140,9 +148,7 @@ class QdrantStub:
             _cut(writer, fault)
             return False
         keep = headers.get("connection") != "close"
-        writer.write(
-            _response(status, json.dumps(answer).encode(), keep=keep, retry_after_s=fault.retry_after_s)
-        )
+        writer.write(_response(status, json.dumps(answer).encode(), keep=keep, retry_after=fault.retry_after))
         await writer.drain()
         return keep
 
@@ -295,10 +301,10 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, dict[st
     return method, path, headers, await reader.readexactly(int(headers.get("content-length", 0)))
 
 
-def _response(status: int, body: bytes, *, keep: bool, retry_after_s: int | None) -> bytes:
+def _response(status: int, body: bytes, *, keep: bool, retry_after: str | None) -> bytes:
     lines = [f"HTTP/1.1 {status} Stub", "content-type: application/json", f"content-length: {len(body)}"]
-    if retry_after_s is not None:
-        lines.append(f"retry-after: {retry_after_s}")
+    if retry_after is not None:
+        lines.append(f"retry-after: {retry_after}")
     if not keep:
         lines.append("connection: close")
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -306,7 +312,7 @@ def _response(status: int, body: bytes, *, keep: bool, retry_after_s: int | None
 
 def _cut(writer: asyncio.StreamWriter, fault: Fault) -> None:
     assert fault.cut is not None
-    writer.write(_response(200, b" " * 10_000, keep=True, retry_after_s=None)[: fault.cut])
+    writer.write(_response(200, b" " * 10_000, keep=True, retry_after=None)[: fault.cut])
     if fault.reset:
         writer.transport.abort()
 

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(root, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(root, [str(argument) for argument in arguments])
 
 
 # --- show ------------------------------------------------------------------------------------------------
@@ -93,17 +94,33 @@ def test_show_takes_no_value_for_markup_and_breaks_no_line(folder: Path) -> None
     assert '"[red]a\\nb[/red]"' in done.stdout
 
 
-def test_show_cuts_no_value_on_a_narrow_terminal(folder: Path) -> None:
-    path = "/".join("abcdefghij" * 10)
-    arguments = [
-        "--config",
-        str(write_yaml(folder / "given.yml", {"qdrant": {"path": path}})),
-        "config",
-        "show",
-    ]
-    done = CliRunner().invoke(root, arguments, env={"COLUMNS": "60"})
+def test_show_cuts_no_value(folder: Path) -> None:
+    path = "/".join("abcdefghij" * 9)
+    done = run("--config", write_yaml(folder / "given.yml", {"qdrant": {"path": path}}), "config", "show")
     cells = [line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line]
     assert path in "".join(cells)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 10**30, "a\nb", ["a", {"b": None}]])
+def test_show_prints_valid_json_whatever_was_given(value: object, folder: Path) -> None:
+    done = run(
+        "--config", write_yaml(folder / "given.yml", {"api": {"port": value}}), "config", "show", "--json"
+    )
+    assert done.exit_code == 1
+    assert "NaN" not in done.stdout
+    assert len(json.loads(done.stdout)) == len(KEYS)
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_bytes_that_are_no_text_are_refused_in_words(
+    command: str, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QDRANT_PATH", os.fsdecode(b"data\xff"))
+    done = run("config", command, *flags)
+    assert done.exit_code == 1
+    assert "must be a directory" in done.output
+    assert "udcff" in done.output
 
 
 def test_show_prints_what_was_given_even_if_it_is_unusable(folder: Path) -> None:
@@ -117,7 +134,7 @@ def test_show_prints_what_was_given_even_if_it_is_unusable(folder: Path) -> None
     shown = {entry["key"]: entry["value"] for entry in json.loads(done.stdout)}
     assert done.exit_code == 1
     assert (shown["database.pool_size"], shown["database.max_overflow"]) == ("many", 3)
-    assert "error: database.pool_size = many" in done.stderr
+    assert "Error: database.pool_size = many" in done.stderr
 
 
 def test_show_works_without_the_file_it_was_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +146,7 @@ def test_show_works_without_the_file_it_was_told(folder: Path, monkeypatch: pyte
     )
     assert (
         done.stderr
-        == f"error: config file = {folder}/missing.yml (--config): can't be read: No such file or directory\n"
+        == f"Error: config file = {folder}/missing.yml (--config): can't be read: No such file or directory\n"
     )
 
 
@@ -152,8 +169,8 @@ def test_check_prints_every_problem(folder: Path) -> None:
     )
     assert done.exit_code == 1
     assert done.stdout.splitlines() == [
-        f"error: api.host = [] ({folder}/given.yml): must be an address or host name",
-        f"error: api.port = -1 ({folder}/given.yml): must be a whole number from 1 to 65535",
+        f"Error: api.host = [] ({folder}/given.yml): must be an address or host name",
+        f"Error: api.port = -1 ({folder}/given.yml): must be a whole number from 1 to 65535",
         "2 problems",
     ]
 
@@ -190,7 +207,7 @@ def test_a_warning_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_SERVICE_HOST", "10.0.0.1")
     done = run("config", "check")
     assert (done.exit_code, done.stdout) == (0, "OK\n")
-    assert done.stderr.startswith("warning: QDRANT_SERVICE_HOST (environment) is no setting and is ignored")
+    assert done.stderr.startswith("Warning: QDRANT_SERVICE_HOST (environment) is no setting and is ignored")
 
 
 def test_the_commands_work_without_a_root_that_was_told_a_file() -> None:

@@ -1,7 +1,7 @@
 """The index jobs: what is marked, what is set aside, what goes back into the queue, and who made the vectors."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from app.errors import (
     EmbeddingUnavailable,
     ReindexUnfinished,
 )
+from app.executor import Lane
 from app.models import Extraction, Job, JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.indexing import Indexed
@@ -30,8 +31,8 @@ COUNT = 20
 class MoodyEmbedder(DeterministicEmbedder):
     """The deterministic embedder, failing where a test says so."""
 
-    def __init__(self, dimension: int = 32) -> None:
-        super().__init__(dimension)
+    def __init__(self, lane: Lane, dimension: int = 32) -> None:
+        super().__init__(lane, dimension)
         self.error: Exception | None = None
         self.poison: str | None = None
         self.asked = asyncio.Event()
@@ -49,8 +50,13 @@ class MoodyEmbedder(DeterministicEmbedder):
 
 
 @pytest.fixture
-def embedder() -> MoodyEmbedder:
-    return MoodyEmbedder()
+def lane(make_lane: Callable[..., Lane]) -> Lane:
+    return make_lane("fake")
+
+
+@pytest.fixture
+def embedder(lane: Lane) -> MoodyEmbedder:
+    return MoodyEmbedder(lane)
 
 
 @pytest.fixture
@@ -193,19 +199,19 @@ async def test_a_job_that_a_dead_process_left_running_is_run_again(container: Co
 
 
 async def test_another_embedder_is_refused_with_the_way_out(
-    container: Container, engine: Engine, tmp_path: Path
+    container: Container, engine: Engine, tmp_path: Path, lane: Lane
 ) -> None:
     await fill(container, [make_item(1)])
-    with open_container(tmp_path, engine=engine, embedder=DeterministicEmbedder(16)) as other:
+    with open_container(tmp_path, engine=engine, embedder=DeterministicEmbedder(lane, 16)) as other:
         with pytest.raises(EmbedderMismatch, match=r"32 dimensions.*16 dimensions.*reindex"):
             await other.indexing().open()
     await container.indexing().open()
 
 
-async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path) -> None:
+async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path, lane: Lane) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(120)])
-    with open_container(tmp_path, mode="embedded", embedder=DeterministicEmbedder(16)) as other:
+    with open_container(tmp_path, mode="embedded", embedder=DeterministicEmbedder(lane, 16)) as other:
         assert await other.reindexing().total() == 120
         assert sum([batch.indexed async for batch in other.reindexing().run()]) == 120
         await other.indexing().open()
@@ -227,8 +233,8 @@ async def test_a_reindex_cut_short_is_refused_and_goes_on(tmp_path: Path) -> Non
         assert await again.qdrant_repository().count() == 120
 
 
-async def test_a_reindex_cut_short_before_its_first_batch_starts_over(tmp_path: Path) -> None:
-    embedder = MoodyEmbedder(16)
+async def test_a_reindex_cut_short_before_its_first_batch_starts_over(tmp_path: Path, lane: Lane) -> None:
+    embedder = MoodyEmbedder(lane, 16)
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(5)])
     embedder.error = EmbeddingUnavailable("not now")

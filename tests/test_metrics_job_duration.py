@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, event, insert, text
 
 from app.database import Database
 from app.executor import Lane
@@ -15,6 +15,8 @@ from app.services.metrics.snapshot import JobDurationStats
 
 START = datetime(2024, 2, 28, 23, 59, 59, 999_500, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+MakeLane = Callable[..., Lane]
 
 
 @pytest.fixture
@@ -122,15 +124,18 @@ async def test_asks_one_statement(engine: Engine, collector: MetricsCollector) -
     assert len([statement for statement in sent if "jobs" in statement]) == 1
 
 
-async def test_sqlite_computes_each_duration_once(
-    sqlite_engine: Engine, make_lane: Callable[..., Lane]
-) -> None:
+async def test_sqlite_computes_each_duration_once(sqlite_engine: Engine, make_lane: MakeLane) -> None:
     """Not once for the sum, once for the least and once for the greatest."""
     calls: list[str] = []
+
+    def julianday(timestamp: str) -> float:
+        calls.append(timestamp)
+        return 2_460_000.5
+
     event.listen(
         sqlite_engine,
         "connect",
-        lambda connection, _: connection.create_function("julianday", 1, calls.append),
+        lambda connection, _: connection.create_function("julianday", 1, julianday),
     )
     database = Database(sqlite_engine, make_lane("database"))
     await store(database, [job(timedelta(seconds=second)) for second in range(10)])
@@ -138,3 +143,16 @@ async def test_sqlite_computes_each_duration_once(
     await MetricsCollector(database, SqliteDurationDialect())._job_duration_by_type()
 
     assert len(calls) == 2 * 10
+
+
+async def test_a_timestamp_that_sqlite_cannot_read_is_left_out(
+    sqlite_engine: Engine, make_lane: MakeLane
+) -> None:
+    database = Database(sqlite_engine, make_lane("database"))
+    await store(database, [job(timedelta(seconds=1)), job(timedelta(seconds=2), type="reindex")])
+    spoil = text("UPDATE jobs SET started_at = 'long ago' WHERE type = 'embed'")
+    await database.write(lambda session: session.execute(spoil))
+
+    durations = await MetricsCollector(database, SqliteDurationDialect())._job_duration_by_type()
+
+    assert durations == {"reindex": expected([timedelta(seconds=2)])}

@@ -131,7 +131,7 @@ async def repository(client: WatchedClient, make_lane: MakeLane) -> QdrantReposi
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it comes true in another thread
             await asyncio.sleep(0.001)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.output import console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,7 +28,7 @@ def show(ctx: typer.Context, *, as_json: Json = False) -> None:
     if as_json:
         _print_json([asdict(entry) for entry in reading.entries])
     else:
-        _print_table(_entries_table(reading.entries))
+        console().print(_entries_table(reading.entries))
     _print_remarks(reading, to_stderr=True)
     raise typer.Exit(1 if reading.problems else 0)
 
@@ -58,14 +60,15 @@ def _verdict(problems: "Sequence[Problem]") -> str:
 
 
 def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2))
+    # Not orjson, which refuses what a wrong value may hold: lone surrogates, integers above 64 bits.
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def _print_remarks(reading: "Reading", *, to_stderr: bool) -> None:
     for warning in reading.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"Warning: {warning}", err=True)
     for problem in reading.problems:
-        typer.echo(f"error: {problem}", err=to_stderr)
+        typer.echo(f"Error: {problem}", err=to_stderr)
 
 
 def _entries_table(entries: "Sequence[Entry]") -> "Table":
@@ -81,9 +84,3 @@ def _entries_table(entries: "Sequence[Entry]") -> "Table":
         # Text, because a value may hold what rich takes for markup.
         table.add_row(entry.key, Text(as_text(entry.value)), Text(entry.source))
     return table
-
-
-def _print_table(table: "Table") -> None:
-    from rich.console import Console
-
-    Console().print(table)

@@ -20,7 +20,7 @@ def list_projects(
     """List the projects with what they hold."""
     found = run(ctx, lambda parts: parts.projects().list(), index=False)
     if as_json:
-        print_json(found)
+        print_json([project._asdict() for project in found])
     elif found:
         print_table(
             ("project", "sources", "extractions", "indexed", "created"),

@@ -50,3 +50,7 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ def make_item(number: int, **changes: Any) -> Item:
     """An item that differs from those of other numbers; its text holds two of ``WORDS``."""
     raw = {
         "source_uri": f"doc:{number // 2}",
-        "source_group": f"group-{number % 3}",
+        "source_group": f"group-{number // 2 % 3}",
         "extraction_type": ("fact", "claim")[number % 2],
         "confidence": (number % 11) / 10,
         "data": {
@@ -60,6 +60,3 @@ async def fill(container: Container, items: list[Item], project: str = "papers")
     await container.ingestion().accept(project, items)
     await index_all(container)
 
-
-class LoopLane:
-    """Runs calls at once, on the caller's thread: for embedders whose work takes microseconds."""

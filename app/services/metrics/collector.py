@@ -78,7 +78,7 @@ def _durations_by_type(dialect: DurationDialect) -> Select[tuple[str, int, int, 
     """
     jobs = (
         select(Job.type, dialect.microseconds_between(Job.started_at, Job.completed_at).label("duration"))
-        .where(Job.status == JobStatus.COMPLETED, Job.started_at.is_not(None), Job.completed_at.is_not(None))
+        .where(Job.status == JobStatus.COMPLETED)
         # A subquery with an OFFSET isn't merged into the outer query, where SQLite would compute the
         # duration once for each aggregate.
         .offset(0)
@@ -94,6 +94,7 @@ def _durations_by_type(dialect: DurationDialect) -> Select[tuple[str, int, int, 
             func.max(duration).label("greatest"),
             func.count().label("jobs"),
         )
+        .where(duration.is_not(None))  # with both timestamps, and readable ones
         .group_by(jobs.c.type)
         .order_by(jobs.c.type)
     )

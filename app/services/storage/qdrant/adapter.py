@@ -30,6 +30,7 @@ _INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dic
     FLOAT_FIELDS, models.PayloadSchemaType.FLOAT
 )
 _IDLE_S = 30.0
+_REASON_CHARS = 300
 
 
 def server_client(
@@ -203,18 +204,27 @@ def _translated() -> Iterator[None]:
         yield
     except ResourceExhaustedResponse as error:
         raise ClientFailure(str(error), transient=True, retry_after_s=error.retry_after_s) from error
+    except QdrantException as error:
+        # Raised in one place: a 429 whose Retry-After is a date.
+        raise ClientFailure(str(error), transient=True) from error
     except UnexpectedResponse as error:
-        raise _failure_of(error) from error
+        raise _refused(error) from error
     except ResponseHandlingException as error:
-        source = error.source
-        reason = str(source) or type(source).__name__
-        raise ClientFailure(reason, transient=isinstance(source, httpx.TransportError)) from error
-    except (ApiException, QdrantException, ValueError, TypeError, KeyError, AssertionError) as error:
+        raise _unanswered(error.source) from error
+    except (ApiException, ValueError, TypeError, KeyError, AssertionError) as error:
         # The imitation, and the client's own checks, raise these for what a server would answer with 4xx.
         raise ClientFailure(str(error) or type(error).__name__) from error
 
 
-def _failure_of(error: UnexpectedResponse) -> ClientFailure:
+def _refused(error: UnexpectedResponse) -> ClientFailure:
     status = error.status_code or 0
-    body = error.content.decode(errors="replace")[:300]
+    body = error.content.decode(errors="replace")[:_REASON_CHARS]
     return ClientFailure(f"HTTP {status}: {body}", transient=status == 429 or status >= 500)  # noqa: PLR2004 - HTTP
+
+
+def _unanswered(source: Exception) -> ClientFailure:
+    if isinstance(source, httpx.LocalProtocolError):
+        # Its text quotes the header, which may be the API key.
+        return ClientFailure("the request is not valid HTTP; look at qdrant.url and qdrant.api_key")
+    reason = str(source)[:_REASON_CHARS] or type(source).__name__
+    return ClientFailure(reason, transient=isinstance(source, httpx.TransportError))

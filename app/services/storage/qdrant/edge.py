@@ -33,6 +33,7 @@ from app.services.storage.qdrant.filters import SearchFilters, edge_filter
 _INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.fromkeys(
     FLOAT_FIELDS, edge.PayloadSchemaType.Float
 )
+_CONFIG = "edge_config.json"
 _FLOATS_A_CALL = 24_576
 """An upsert of 64 x 384 with its payload indexes holds the GIL for 1.5 ms."""
 
@@ -77,7 +78,7 @@ class EdgeClient:
             return None
         with _translated():
             # The shard answers everything but how it was configured.
-            vectors = json.loads((self._shard_path / "edge_config.json").read_bytes())["vectors"].get("")
+            vectors = json.loads((self._shard_path / _CONFIG).read_bytes())["vectors"].get("")
             if vectors is None:
                 raise ClientFailure("its vectors are named or missing, so another application made it")
             indexed = shard.info().payload_schema.keys() >= _INDEXES.keys()
@@ -220,13 +221,20 @@ def _lock(path: Path) -> IO[bytes]:
 
 
 def _load(path: Path) -> edge.EdgeShard:
+    # Looked at first, because the engine leaves its own folders in a directory that isn't one of its shards.
+    if not (path / _CONFIG).is_file():
+        raise _damaged(path, f"it has no {_CONFIG}")
     try:
         with _translated():
             return edge.EdgeShard.load(str(path))
     except ClientFailure as failure:
-        reason = f"{path} is damaged or not a shard of this engine ({failure.reason})"
-        way_out = "Move it away and run `agent-storage reindex`; the SQL data has everything it held."
-        raise QdrantError("open the data directory", COLLECTION, f"{reason}. {way_out}") from failure
+        raise _damaged(path, failure.reason) from failure
+
+
+def _damaged(path: Path, reason: str) -> QdrantError:
+    found = f"{path} is damaged or not a shard of this engine ({reason})"
+    way_out = "Move it away and run `agent-storage reindex`; the SQL data has everything it held."
+    return QdrantError("open the data directory", COLLECTION, f"{found}. {way_out}")
 
 
 def _create_indexes(shard: edge.EdgeShard) -> None:

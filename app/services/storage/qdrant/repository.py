@@ -20,6 +20,8 @@ from app.services.storage.qdrant.clients import (
 from app.services.storage.qdrant.filters import SearchFilters
 from app.services.storage.qdrant.points import EmbeddingItem, check_ids, checked_batches, slices, unit_vectors
 
+__all__ = ["EmbeddingItem", "QdrantRepository", "SearchResult"]
+
 MAX_LIMIT = 10_000
 MAX_OFFSET = 10_000
 _MAX_TIED = 40_000
@@ -187,19 +189,23 @@ class QdrantRepository:
 
     async def _call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
         """Run one request on the lane, and again while its failures are transient and there is time."""
+        reason = "no answer"
 
         async def attempt(left_s: float) -> T:
-            return await self._lane.run(fn, *args, timeout_s=left_s)
+            nonlocal reason
+            try:
+                return await self._lane.run(fn, *args, timeout_s=left_s)
+            except ClientFailure as failure:
+                reason = failure.reason
+                raise
 
         try:
             return await retrying(self._retry, attempt, retry_after=_retry_after)
         except ClientFailure as failure:
             raise QdrantError(operation, COLLECTION, failure.reason) from failure
-        except DeadlineExceeded as error:
-            reason = f"no answer within {self._retry.total_s:g} s"
-            raise QdrantUnavailable(operation, COLLECTION, reason) from error
-        except GaveUp as error:
-            raise QdrantUnavailable(operation, COLLECTION, f"{error.__cause__}; {error}") from error
+        except (DeadlineExceeded, GaveUp) as error:
+            within = f"{reason} (within {self._retry.total_s:g} s)"
+            raise QdrantUnavailable(operation, COLLECTION, within) from error
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -84,6 +84,8 @@ def _keys(path: Path) -> tuple[str, ...]:
     keys = tuple(path.split(".")) if isinstance(path, str) else path
     if not keys or any("\0" in key for key in keys):
         raise InvalidInput(f"a data filter's path is one or more keys without NUL, not {path!r}")
+    for key in keys:
+        _dump(key)  # refuses what isn't valid Unicode
     return keys
 
 

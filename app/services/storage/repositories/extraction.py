@@ -215,12 +215,7 @@ class ExtractionRepository:
 
         Call it when Qdrant has acknowledged their vectors.
         """
-        wanted = cast(_TABLE.c.id, Text)
-        return self._change(
-            ids,
-            {"embedding_id": wanted, "set_aside_reason": None},
-            _TABLE.c.embedding_id.is_distinct_from(wanted),
-        )
+        return self._change(ids, {"embedding_id": cast(_TABLE.c.id, Text)}, _TABLE.c.embedding_id.is_(None))
 
     def clear_embedding_ids_batch(self, ids: Ids) -> int:
         """Make extractions wait for a vector again; one statement. Returns the rows changed."""

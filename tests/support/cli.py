@@ -1,0 +1,58 @@
+"""The command line as a person uses it: a process of its own, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
+COMMAND = (sys.executable, "-m", "app.entrypoints.cli")
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without settings, so that a test's own are all there are."""
+    prefixes = ("DATABASE_", "DB_", "QDRANT_", "EXECUTOR_", "EMBEDDING_", "WORKER_", "API_", "LOGGING_")
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(prefixes)}
+    kept.pop("AGENT_STORAGE_CONFIG", None)
+    return {**kept, "PYTHONPATH": str(ROOT), "EMBEDDING_PROVIDER": "deterministic", **extra}
+
+
+class Cli:
+    """Runs commands in ``folder``, where their stores are."""
+
+    def __init__(self, folder: Path, **extra: str) -> None:
+        self.folder = folder
+        self.environment = environment(**extra)
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end; its exit code must be ``code``."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            input=b"" if stdin is None else stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return done
+
+    def json(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> Any:
+        """Run a command with ``--json`` and decode what it printed."""
+        return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command; the caller waits for it."""
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
