@@ -6,10 +6,9 @@ constructor only stores what it is given.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dependency_injector import containers, providers
 from pydantic import SecretStr
@@ -18,7 +17,7 @@ from sqlalchemy import Engine
 from app import schema
 from app.config import Settings, load_settings
 from app.database import Database, open_engine
-from app.executor import BoundedExecutor
+from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.openai import OpenAIEmbedder
@@ -38,7 +37,7 @@ from app.services.storage.qdrant.repository import QdrantRepository
 logger = logging.getLogger(__name__)
 
 
-def _closing(part: str, close: Any) -> None:
+def _closing(part: str, close: Callable[[], object]) -> None:
     """Close a part; a failure is logged, because it must not keep the other parts open."""
     try:
         close()
@@ -46,7 +45,9 @@ def _closing(part: str, close: Any) -> None:
         logger.exception("closing the %s failed", part)
 
 
-def _engine(url: str, pool_size: int, max_overflow: int, pool_timeout: float, pool_recycle: float) -> Iterator[Engine]:
+def _engine(
+    url: str, pool_size: int, max_overflow: int, pool_timeout: float, pool_recycle: float
+) -> Iterator[Engine]:
     engine = open_engine(
         url,
         pool_size=pool_size,
@@ -60,7 +61,7 @@ def _engine(url: str, pool_size: int, max_overflow: int, pool_timeout: float, po
         _closing("engine", engine.dispose)
 
 
-def _qdrant_client(  # noqa: PLR0913 - each is a setting
+def _qdrant_client(  # noqa: PLR0913, PLR0917 - each is a setting
     mode: Mode, path: str, url: str | None, api_key: SecretStr | None, timeout: float, connections: int
 ) -> Iterator[VectorClient]:
     client = open_client(
@@ -77,7 +78,9 @@ def _qdrant_client(  # noqa: PLR0913 - each is a setting
         _closing("Qdrant client", client.close)
 
 
-def _executor(max_workers: int, shutdown_timeout: float, *_used_by_its_threads: object) -> Iterator[BoundedExecutor]:
+def _executor(
+    max_workers: int, shutdown_timeout: float, *_used_by_its_threads: object
+) -> Iterator[BoundedExecutor]:
     executor = BoundedExecutor(max_workers)
     try:
         yield executor
@@ -85,7 +88,7 @@ def _executor(max_workers: int, shutdown_timeout: float, *_used_by_its_threads: 
         _closing("executor", lambda: executor.close(shutdown_timeout))
 
 
-def _lane(executor: BoundedExecutor, name: str, limit: int, max_waiting: int, wait_timeout: float) -> Any:
+def _lane(executor: BoundedExecutor, name: str, limit: int, max_waiting: int, wait_timeout: float) -> Lane:
     return executor.lane(name, limit=limit, max_waiting=max_waiting, wait_timeout_s=wait_timeout)
 
 

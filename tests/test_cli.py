@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,10 @@ def test_every_command_that_prints_data_prints_json(cli: Cli) -> None:
     assert cli.json("optimize") == {"optimized_vectors": 20}
     assert cli.json("db", "upgrade")["revision"]
     assert cli.json("config", "check")["ok"]
-    assert cli.json("projects", "delete", "default", "--yes") == {"project": "default", "deleted_extractions": 20}
+    assert cli.json("projects", "delete", "default", "--yes") == {
+        "project": "default",
+        "deleted_extractions": 20,
+    }
 
 
 def test_search_filters(cli: Cli) -> None:
@@ -98,7 +102,11 @@ BAD_LINES = {
     "empty text": line(1, data={"fact_text": ""}),
     "a URI of 10 MB": line(1, source_uri="u" * 10_000_000),
     "NaN": line(1, data={"fact_text": "x", "n": float("nan")}),
-    "deep nesting": b'{"source_uri": "x", "extraction_type": "t", "data": ' + b'{"a":' * 1_000 + b"1" + b"}" * 1_001 + b"\n",
+    "deep nesting": b'{"source_uri": "x", "extraction_type": "t", "data": '
+    + b'{"a":' * 1_000
+    + b"1"
+    + b"}" * 1_001
+    + b"\n",
     "a lone surrogate": line(1, data={"fact_text": "\ud800"}),
 }
 
@@ -132,7 +140,9 @@ def test_a_byte_order_mark_and_crlf_are_no_fault(cli: Cli) -> None:
 
 def test_files_that_can_not_be_read_are_refused(cli: Cli) -> None:
     (cli.folder / "empty.jsonl").touch()
-    (cli.folder / "cut.jsonl.gz").write_bytes(gzip.compress(b"".join(line(n, data={"text": "x" * n}) for n in range(1, 99)))[:-9])
+    (cli.folder / "cut.jsonl.gz").write_bytes(
+        gzip.compress(b"".join(line(n, data={"text": "x" * n}) for n in range(1, 99)))[:-9]
+    )
     for name, reason in [
         ("missing.jsonl", "can't be read: No such file"),
         (".", "is a directory"),
@@ -180,8 +190,6 @@ def test_a_second_process_is_told_which_directory_is_in_use(cli: Cli) -> None:
 
 def wait_for_directory(cli: Cli) -> None:
     """Until the process that was started has the index open: its rows are marked."""
-    import time
-
     for _ in range(600):
         if (cli.folder / "data" / "agent-storage.db").exists():
             counts = cli.json("metrics")["extractions"]
@@ -193,7 +201,16 @@ def wait_for_directory(cli: Cli) -> None:
 
 def test_help_is_quick_to_import() -> None:
     """Nothing heavy is imported for --help: not the parts, not the libraries they use."""
-    heavy = ("sqlalchemy", "qdrant_client", "qdrant_edge", "numpy", "wordllama", "pydantic", "dependency_injector", "alembic")
+    heavy = (
+        "sqlalchemy",
+        "qdrant_client",
+        "qdrant_edge",
+        "numpy",
+        "wordllama",
+        "pydantic",
+        "dependency_injector",
+        "alembic",
+    )
     script = (
         "import sys\n"
         "from app.entrypoints.cli import main\n"

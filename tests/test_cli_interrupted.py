@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -17,13 +18,13 @@ def cli(tmp_path: Path) -> Cli:
     with (tmp_path / "in.jsonl").open("w") as file:
         for number in range(COUNT):
             data = {"fact_text": f"fact number {number}"}
-            file.write(json.dumps({"source_uri": f"doc:{number}", "extraction_type": "fact", "data": data}) + "\n")
+            file.write(
+                json.dumps({"source_uri": f"doc:{number}", "extraction_type": "fact", "data": data}) + "\n"
+            )
     return Cli(tmp_path, WORKER_BATCH_SIZE="200")
 
 
 def wait_until_stored(cli: Cli, count: int) -> None:
-    import sqlite3
-
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         path = cli.folder / "data" / "agent-storage.db"
@@ -68,7 +69,7 @@ def finish(cli: Cli) -> int:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_ingest_loses_nothing_and_is_finished_by_the_next(cli: Cli, seed: int) -> None:
-    randomness = random.Random(seed)
+    randomness = random.Random(seed)  # noqa: S311 - moments, not secrets
     for _ in range(3):
         process = cli.start("ingest", "in.jsonl")
         wait_until_stored(cli, 200)

@@ -181,7 +181,11 @@ def test_paths_and_values_are_never_part_of_the_statement(engine: Engine, attack
         ids = store_data(session, [{"a": 1}, {attack: attack}])
         sent.clear()
         repository = ExtractionRepository(session)
-        wheres: list[Where] = [{(attack,): attack}, {("a",): attack}, {("a", attack): 1}]
+        wheres: list[dict[tuple[str, ...], Scalar]] = [
+            {(attack,): attack},
+            {("a",): attack},
+            {("a", attack): 1},
+        ]
         assert [repository.keep_matching(ids, where) for where in wheres] == [{ids[1]}, set(), set()]
         assert len(sent) == 3
     assert not any(attack in statement for statement in sent if attack != ":id")

@@ -26,7 +26,9 @@ def counts(engine: Engine) -> dict[str, int]:
         return {t.__tablename__: session.scalar(select(func.count()).select_from(t)) or 0 for t in tables}
 
 
-async def test_one_transaction_stores_sources_extractions_and_the_job(container: Container, engine: Engine) -> None:
+async def test_one_transaction_stores_sources_extractions_and_the_job(
+    container: Container, engine: Engine
+) -> None:
     accepted = await container.ingestion().accept("papers", [make_item(n) for n in range(10)])
     assert len(accepted.new) == len(set(accepted.ids)) == 10
     assert counts(engine) == {"projects": 1, "sources": 5, "extractions": 10, "jobs": 1}

@@ -17,7 +17,11 @@ PROJECT = project_id("papers")
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
@@ -90,15 +94,17 @@ def test_a_bad_field_is_named_with_the_reason(changes: dict[str, Any], reason: s
         parse(**changes)
 
 
-@pytest.mark.parametrize(("value", "kind"), [(None, "null"), ([], "an array"), ("x", "a string"), (1, "a number")])
+@pytest.mark.parametrize(
+    ("value", "kind"), [(None, "null"), ([], "an array"), ("x", "a string"), (1, "a number")]
+)
 def test_what_is_no_object_is_refused(value: object, kind: str) -> None:
     with pytest.raises(InvalidInput, match=f"not {kind}"):
         parse_item(value, FIELDS)
 
 
 def test_the_limits_themselves_are_accepted() -> None:
-    assert parse(source_uri="u" * MAX_URI_CHARS)
-    assert parse(data=nested(MAX_DEPTH))
+    parse(source_uri="u" * MAX_URI_CHARS)
+    parse(data=nested(MAX_DEPTH))
 
 
 @pytest.mark.parametrize("name", ["", ".", "a b", "ü", "a" * 101, "x\n", "../etc"])
@@ -135,7 +141,9 @@ def test_different_data_have_different_ids(one: dict[str, Any], other: dict[str,
         assert id_of(one) != id_of(other) or one.keys() != other.keys()
 
 
-@pytest.mark.parametrize("change", [{"source_uri": "doc:2"}, {"extraction_type": "claim"}, {"data": {"text": "y"}}])
+@pytest.mark.parametrize(
+    "change", [{"source_uri": "doc:2"}, {"extraction_type": "claim"}, {"data": {"text": "y"}}]
+)
 def test_the_id_follows_source_type_and_data(change: dict[str, Any]) -> None:
     assert extraction_id(PROJECT, parse()) != extraction_id(PROJECT, parse(**change))
     assert extraction_id(PROJECT, parse()) != extraction_id(project_id("other"), parse())

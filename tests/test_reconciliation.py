@@ -1,6 +1,7 @@
 """Finding and mending every difference between the stores."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,10 +25,8 @@ def container(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) ->
 
 
 async def verify(container: Container, *, repair: bool = False) -> Differences:
-    found = Differences()
-    async for found in container.reconciliation().run(repair=repair):
-        pass
-    return found
+    states = [Differences()] + [state async for state in container.reconciliation().run(repair=repair)]
+    return states[-1]
 
 
 async def test_equal_stores_have_no_difference(container: Container) -> None:
@@ -92,5 +91,5 @@ async def test_what_was_set_aside_is_told_and_is_no_difference(container: Contai
 async def test_the_comparison_streams_page_by_page(container: Container) -> None:
     await fill(container, [make_item(n) for n in range(COUNT)])
     steps = [step async for step in container.reconciliation().run()]
-    assert max(b.extractions - a.extractions for a, b in zip(steps, steps[1:], strict=False)) <= 50
+    assert max(b.extractions - a.extractions for a, b in pairwise(steps)) <= 50
     assert len(steps) >= 2 * (COUNT // 50)

@@ -31,7 +31,9 @@ async def filled(container: Container) -> Container:
 
 
 async def numbers(container: Container, **query: Any) -> list[int]:
-    found = await container.search().search(Query(**{"text": "river", "project": "papers", "limit": 1000, **query}))
+    found = await container.search().search(
+        Query(**{"text": "river", "project": "papers", "limit": 1000, **query})
+    )
     return [result.extraction.data["n"] for result in found]
 
 
@@ -92,10 +94,14 @@ async def test_without_a_project_all_are_searched(filled: Container) -> None:
     assert len({result.extraction.project_id for result in found}) == 2
 
 
-async def test_a_vector_without_a_row_is_never_shown_and_takes_no_place(filled: Container, engine: Engine) -> None:
+async def test_a_vector_without_a_row_is_never_shown_and_takes_no_place(
+    filled: Container, engine: Engine
+) -> None:
     before = await numbers(filled, limit=20)
     with Session(engine) as session, session.begin():
-        gone = [result.extraction.id for result in await filled.search().search(Query("river", "papers", limit=15))]
+        gone = [
+            result.extraction.id for result in await filled.search().search(Query("river", "papers", limit=15))
+        ]
         session.execute(delete(Extraction).where(Extraction.id.in_(gone)))
     after = await numbers(filled, limit=20)
     assert len(after) == 20

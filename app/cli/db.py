@@ -11,7 +11,9 @@ app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
 
 @app.command()
-def upgrade(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def upgrade(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """Bring the database's schema to the version this program works with."""
     revision = run(ctx, _revision, index=False, migrate=True)
     if as_json:

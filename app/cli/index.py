@@ -35,7 +35,9 @@ def verify(
                 ("missing: marked rows whose vector is gone", found.missing, found.mended_missing),
             ],
         )
-        typer.echo(f"{found.extractions:,} extractions and {found.points:,} vectors compared. {_verdict(found)}")
+        typer.echo(
+            f"{found.extractions:,} extractions and {found.points:,} vectors compared. {_verdict(found)}"
+        )
     if found.remaining:
         raise typer.Exit(DIFFER)
 
@@ -59,7 +61,9 @@ async def _verify(parts: Parts, *, repair: bool) -> "Differences":
     return found
 
 
-def reindex(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def reindex(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """Rebuild the whole index with the configured embedder. The SQL data stays; interrupted, it goes on next time."""
     done = run(ctx, _reindex)
     if as_json:
@@ -86,7 +90,9 @@ async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
     return done
 
 
-def optimize(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def optimize(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """Build the vector index of the embedded engine, which makes searches quicker. Takes a while; nothing else runs."""
     # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill loses nothing.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SOME_REFUSED = 3
 _INDEXERS = 2
+_ANOTHER, _LAST = True, False  # what the indexers are told: a job was stored, no more will be
+
+_Jobs = asyncio.Queue[bool]
 
 
 @dataclass(slots=True)
@@ -47,13 +50,17 @@ class Report:
 def ingest(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(help="A file of JSON lines, plain or .gz, or - for standard input.")],
-    project: Annotated[str, typer.Option("--project", "-p", help="The project to store them under.")] = "default",
+    project: Annotated[
+        str, typer.Option("--project", "-p", help="The project to store them under.")
+    ] = "default",
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Go on after a bad line, and write it to the rejects file.")
     ] = False,
     rejects: Annotated[
         Path | None,
-        typer.Option(help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl."),
+        typer.Option(
+            help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -103,9 +110,11 @@ class _Ingest:
                 if self._rejects is not None:
                     self._rejects.close()
 
-    async def _store_and_index(self, parts: Parts, reader: "LineReader", batch_size: int, bars: "_Bars") -> None:
+    async def _store_and_index(
+        self, parts: Parts, reader: "LineReader", batch_size: int, bars: "_Bars"
+    ) -> None:
         """Indexing runs beside reading and storing; the queue's bound keeps it from falling far behind."""
-        jobs: asyncio.Queue[bool] = asyncio.Queue(maxsize=4)
+        jobs: _Jobs = asyncio.Queue(maxsize=4)
         async with asyncio.TaskGroup() as group:
             for _ in range(_INDEXERS):
                 group.create_task(self._index(parts, jobs, bars))
@@ -115,7 +124,7 @@ class _Ingest:
                 if self.report.refused and not self._skip_invalid:
                     break
             for _ in range(_INDEXERS):
-                await jobs.put(False)
+                await jobs.put(_LAST)
         if self._unreadable is not None:
             raise self._unreadable
         if self._nothing_read():
@@ -129,14 +138,14 @@ class _Ingest:
         except InvalidInput as fault:
             self._unreadable = fault
 
-    async def _take(self, parts: Parts, batch: "Batch", jobs: asyncio.Queue[bool]) -> None:
+    async def _take(self, parts: Parts, batch: "Batch", jobs: _Jobs) -> None:
         for reject in batch.rejects:
             self._refuse(reject)
         if not batch.items:
             return
         accepted = await _to_the_end(parts.ingestion().accept(self.report.project, batch.items), self._count)
         if accepted.job_id is not None:
-            await jobs.put(True)
+            await jobs.put(_ANOTHER)
 
     def _count(self, accepted: "Accepted") -> None:
         self.report.stored += len(accepted.new)
@@ -157,7 +166,7 @@ class _Ingest:
         raw = reject.raw.decode(errors="replace").rstrip("\r\n")
         self._rejects.write(orjson.dumps({"line": reject.line, "reason": reject.reason, "raw": raw}) + b"\n")
 
-    async def _index(self, parts: Parts, jobs: asyncio.Queue[bool], bars: "_Bars") -> None:
+    async def _index(self, parts: Parts, jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
         indexing = parts.indexing()
         more = True
@@ -188,7 +197,9 @@ class _Bars:
         self._display.update(self._indexed, completed=report.indexed, total=report.stored)
 
 
-async def _to_the_end(storing: Coroutine[Any, Any, "Accepted"], count: Callable[["Accepted"], None]) -> "Accepted":
+async def _to_the_end(
+    storing: Coroutine[Any, Any, "Accepted"], count: Callable[["Accepted"], None]
+) -> "Accepted":
     """Await a write that has begun even if this task is cancelled, so that what is said was stored is true."""
     task = asyncio.create_task(storing)
     try:
@@ -212,7 +223,11 @@ def _print(report: Report, *, as_json: bool) -> None:
         return
     total = report.stored + report.known
     if report.stored:
-        rate = f" in {report.seconds:.1f} s: {report.stored / report.seconds:,.0f} a second" if report.seconds else ""
+        rate = (
+            f" in {report.seconds:.1f} s: {report.stored / report.seconds:,.0f} a second"
+            if report.seconds
+            else ""
+        )
         typer.echo(f"Stored {report.stored:,} new extractions in project {report.project}{rate}.")
     if report.known:
         everything = "" if report.stored else "Nothing new: "
@@ -222,7 +237,9 @@ def _print(report: Report, *, as_json: bool) -> None:
     if report.set_aside:
         typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
-        typer.echo(f"{report.waiting:,} wait for indexing: the next `agent-storage ingest` or `verify --repair` does it.")
+        typer.echo(
+            f"{report.waiting:,} wait for indexing: the next `agent-storage ingest` or `verify --repair` does it."
+        )
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
 
@@ -232,7 +249,9 @@ def _print_refusal(report: Report, first: "Reject") -> None:
         note(f"Error: line {first.line}: {printable(first.reason)}")
         note("Everything before it is stored. Mend the line and run this again, or go on with --skip-invalid.")
     else:
-        note(f"Refused {report.refused:,} lines, the first of them line {first.line}: {printable(first.reason)}")
+        note(
+            f"Refused {report.refused:,} lines, the first of them line {first.line}: {printable(first.reason)}"
+        )
         note(f"They are in {report.rejects_file}, with their reasons.")
 
 

@@ -31,7 +31,9 @@ def root(
     config_file: Annotated[
         Path | None,
         typer.Option(
-            "--config", metavar="FILE", help="The settings' YAML file. Default: AGENT_STORAGE_CONFIG, else ./config.yml."
+            "--config",
+            metavar="FILE",
+            help="The settings' YAML file. Default: AGENT_STORAGE_CONFIG, else ./config.yml.",
         ),
     ] = None,
     _: Annotated[

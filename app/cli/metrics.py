@@ -8,7 +8,9 @@ from app.cli.context import run
 from app.cli.output import print_json, print_table
 
 
-def metrics(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def metrics(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """Print job durations, jobs, extractions, orphans, and how busy the pool and the lanes are."""
     found = run(ctx, lambda parts: parts.metrics_collector().collect(), index=False)
     if as_json:
@@ -16,11 +18,16 @@ def metrics(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", 
         return
     print_table(
         ("job type", "completed", "avg s", "min s", "max s"),
-        [(name, s.count, s.avg_seconds, s.min_seconds, s.max_seconds) for name, s in sorted(found.job_durations.items())],
+        [
+            (name, s.count, s.avg_seconds, s.min_seconds, s.max_seconds)
+            for name, s in sorted(found.job_durations.items())
+        ],
         title="Job durations",
     )
     print_table(
-        ("job type", "status", "jobs"), [(*key, count) for key, count in sorted(found.jobs.items())], title="Jobs"
+        ("job type", "status", "jobs"),
+        [(*key, count) for key, count in sorted(found.jobs.items())],
+        title="Jobs",
     )
     print_table(("extraction type", "extractions"), sorted(found.extractions.items()), title="Extractions")
     print_table(("", "extractions"), [("orphans", found.orphans), ("set aside", found.set_aside)])

@@ -24,7 +24,10 @@ def list_projects(
     elif found:
         print_table(
             ("project", "sources", "extractions", "indexed", "created"),
-            [(p.name, p.sources, p.extractions, p.indexed, f"{p.created_at:%Y-%m-%d %H:%M} UTC") for p in found],
+            [
+                (p.name, p.sources, p.extractions, p.indexed, f"{p.created_at:%Y-%m-%d %H:%M} UTC")
+                for p in found
+            ],
         )
     else:
         note("No projects yet. `agent-storage ingest FILE --project NAME` makes one.")

@@ -15,12 +15,20 @@ if TYPE_CHECKING:
 def search(
     ctx: typer.Context,
     query: Annotated[str, typer.Argument(help="What to look for, in words.")],
-    project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project. Default: all.")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="Only this project. Default: all.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many results.")] = 10,
-    group: Annotated[list[str] | None, typer.Option("--group", help="Only sources of this group; repeatable.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="Only sources of this group; repeatable.")
+    ] = None,
     type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
-    min_confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Only this confidence or more.")] = None,
-    max_confidence: Annotated[float | None, typer.Option(min=0, max=1, help="Only this confidence or less.")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only this confidence or more.")
+    ] = None,
+    max_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only this confidence or less.")
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(

@@ -21,7 +21,7 @@ def mermaid(providers: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _parts(provider: Any, names: Mapping[int, str]) -> Iterator[str]:
+def _parts(provider: Any, names: Mapping[int, str]) -> Iterator[str]:  # noqa: ANN401 - only containers.py knows providers
     """The named providers that this one is made of, seen through the nameless ones between."""
     for related in provider.related:
         if type(related).__name__.startswith(_CONFIGURATION) or type(related).__name__ == "ConfigurationOption":

@@ -48,7 +48,7 @@ class IndexingService:
     process), so a job found running is one that a dead process left.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three parts and three settings
         self,
         database: Database,
         qdrant: QdrantRepository,

@@ -126,7 +126,7 @@ def _confidence(value: object) -> float | None:
     return float(value)
 
 
-def _canonical(value: object, field: str, depth: int) -> Any:
+def _canonical(value: object, field: str, depth: int) -> object:
     """The value in the one spelling that ids are made of; refuses what a store would change or reject."""
     if isinstance(value, str):
         if len(value) > MAX_STRING_CHARS:

@@ -1,9 +1,9 @@
 """Compare the two stores, and mend the difference."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
-from app.database import Database
+from app.database import Database, ReadSession, WriteSession
 from app.models import ExtractionId, parse_extraction_id
 from app.services.indexing import IndexingService
 from app.services.reindexing import index_orphans
@@ -54,13 +54,13 @@ class ReconciliationService:
         With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again.
         """
         state = Differences()
-        async for state in self._compare_rows(state, repair=repair):
-            yield state
-        async for state in self._compare_points(state, repair=repair):
-            yield state
+        async for after_rows in self._compare_rows(state, repair=repair):
+            yield (state := after_rows)
+        async for after_points in self._compare_points(state, repair=repair):
+            yield (state := after_points)
         if repair:
-            async for state in self._mend_orphans(state):
-                yield state
+            async for after_mending in self._mend_orphans(state):
+                yield (state := after_mending)
 
     async def _compare_rows(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
         async for page in self._marks():
@@ -68,9 +68,7 @@ class ReconciliationService:
             held = await self._qdrant.existing_ids([str(id_) for id_ in marked])
             missing = [id_ for id_ in marked if str(id_) not in held]
             if missing and repair:
-                await self._database.write(
-                    lambda session, lost=missing: ExtractionRepository(session).clear_embedding_ids_batch(lost)
-                )
+                await self._database.write(_clearing(missing))
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
@@ -84,9 +82,7 @@ class ReconciliationService:
     async def _compare_points(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
         async for page in self._qdrant.iter_ids(self._batch_size):
             ids = [parse_extraction_id(point) for point in page]
-            known = await self._database.read(
-                lambda session, ids=ids: ExtractionRepository(session).existing_ids(ids)
-            )
+            known = await self._database.read(_knowing(ids))
             ghosts = [str(id_) for id_ in ids if id_ not in known]
             if ghosts and repair:
                 await self._qdrant.delete_batch(ghosts)
@@ -113,12 +109,18 @@ class ReconciliationService:
 
     async def _marks(self) -> AsyncIterator[list[Mark]]:
         after: ExtractionId | None = None
-        while True:
-            start = after
-            page = await self._database.read(
-                lambda session: ExtractionRepository(session).page_after(start, self._batch_size)
-            )
-            if not page:
-                return
+        while page := await self._database.read(_page_after(after, self._batch_size)):
             yield page
             after = page[-1].id
+
+
+def _page_after(after: ExtractionId | None, limit: int) -> Callable[[ReadSession], list[Mark]]:
+    return lambda session: ExtractionRepository(session).page_after(after, limit)
+
+
+def _knowing(ids: list[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:
+    return lambda session: ExtractionRepository(session).existing_ids(ids)
+
+
+def _clearing(ids: list[ExtractionId]) -> Callable[[WriteSession], int]:
+    return lambda session: ExtractionRepository(session).clear_embedding_ids_batch(ids)

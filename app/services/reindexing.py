@@ -1,8 +1,9 @@
 """Rebuild the whole index from SQL, with the configured embedder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from app.database import Database, WriteSession
+from app.database import Database, ReadSession, WriteSession
+from app.models import ExtractionId
 from app.services.embedding.embedder import Embedder
 from app.services.indexing import Indexed, IndexingService, stored_identity
 from app.services.storage.qdrant.repository import QdrantRepository
@@ -28,7 +29,7 @@ class ReindexingService:
         self._indexing = indexing
         self._batch_size = batch_size
 
-    async def run(self) -> AsyncIterator[Indexed]:
+    async def run(self) -> AsyncGenerator[Indexed, None]:
         """Rebuild, yielding what each batch brought. Cut short, the next call goes on where this one stopped."""
         if not await self._resumable():
             await self._database.write(self._begin)
@@ -70,13 +71,11 @@ async def index_orphans(
     database: Database, indexing: IndexingService, batch_size: int
 ) -> AsyncIterator[Indexed]:
     """Give every orphan its vector, in the order of their ids, ``batch_size`` at a time."""
-    after = None
-    while True:
-        start = after
-        orphans = await database.read(
-            lambda session: ExtractionRepository(session).find_orphaned(after=start, limit=batch_size)
-        )
-        if not orphans:
-            return
+    after: ExtractionId | None = None
+    while orphans := await database.read(_orphans_after(after, batch_size)):
         yield await indexing.index(orphans)
         after = orphans[-1]
+
+
+def _orphans_after(after: ExtractionId | None, limit: int) -> Callable[[ReadSession], list[ExtractionId]]:
+    return lambda session: ExtractionRepository(session).find_orphaned(after=after, limit=limit)

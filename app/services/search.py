@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.database import Database, ReadSession
-from app.errors import InvalidInput, NotFound
+from app.errors import InvalidInput
 from app.models import ExtractionId, ProjectId, parse_extraction_id
 from app.services.embedding.embedder import Embedder
 from app.services.items import project_id
 from app.services.storage.qdrant.filters import SearchFilters
 from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
-from app.services.storage.repositories.extraction import ExtractionRepository, ExtractionRow
 from app.services.storage.repositories.data_filter import Scalar
+from app.services.storage.repositories.extraction import ExtractionRepository, ExtractionRow
 from app.services.storage.repositories.project import ProjectRepository
 
 MAX_LIMIT = 1_000

@@ -27,7 +27,9 @@ class Cli:
         self.folder = folder
         self.environment = environment(**extra)
 
-    def __call__(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    def __call__(
+        self, *arguments: str, stdin: bytes | None = None, code: int = 0
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end; its exit code must be ``code``."""
         done = subprocess.run(
             [*COMMAND, *arguments],

@@ -10,7 +10,17 @@ from app.services.items import Item, parse_item
 from containers import Container, create_container, running
 
 FIELDS = ("fact_text", "text", "summary")
-WORDS = "river mountain engine violin bread glacier compass harvest lantern orbit".split()
+WORDS = ["river", "mountain", "engine", "violin", "bread", "glacier", "compass", "harvest", "lantern", "orbit"]
+
+
+def settings_for(folder: Path, mode: str = "memory", **sections: object) -> Settings:
+    """Settings with their stores under ``folder``, the deterministic embedder, and ``sections`` over that."""
+    given = {
+        "database": {"url": f"sqlite:///{folder / 'test.db'}"},
+        "qdrant": {"mode": mode, "path": str(folder / "qdrant"), "url": "http://127.0.0.1:9"},
+        "embedding": {"provider": "deterministic"},
+    }
+    return Settings.model_validate({**given, **sections})
 
 
 @contextmanager
@@ -18,12 +28,7 @@ def open_container(
     folder: Path, *, mode: str = "memory", batch_size: int = 50, **replacements: object
 ) -> Iterator[Container]:
     """All real parts on SQLite under ``folder``, with the deterministic embedder, unless replaced."""
-    settings = Settings(
-        database={"url": f"sqlite:///{folder / 'test.db'}"},
-        qdrant={"mode": mode, "path": str(folder / "qdrant")},
-        embedding={"provider": "deterministic"},
-        worker={"batch_size": batch_size},
-    )
+    settings = settings_for(folder, mode, worker={"batch_size": batch_size})
     with running(create_container(settings, **replacements)) as container:
         yield container
 
@@ -59,4 +64,3 @@ async def fill(container: Container, items: list[Item], project: str = "papers")
     await container.indexing().open()
     await container.ingestion().accept(project, items)
     await index_all(container)
-

@@ -57,7 +57,9 @@ def new_extraction(session: Session, project: ProjectId, **changes: Any) -> NewE
     return NewExtraction(**(values | changes))
 
 
-def store_extractions(session: Session, count: int, project: str = "papers", **changes: Any) -> list[ExtractionId]:
+def store_extractions(
+    session: Session, count: int, project: str = "papers", **changes: Any
+) -> list[ExtractionId]:
     """Store so many extractions of one source; their ids, sorted."""
     template = new_extraction(session, make_project(session, project), **changes)
     rows = [template._replace(id=ExtractionId(uuid.uuid4())) for _ in range(count)]

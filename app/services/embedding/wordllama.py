@@ -25,7 +25,7 @@ _GATHERED_TOKENS = 32_768  # a text with more tokens is counted, not gathered: 4
 
 
 class WordllamaEmbedder:
-    """Embeds on the lane's threads. The model (60 MB, 0.5 s) is loaded there, once, when it is first needed."""
+    """Embeds on the lane's threads. The model (80 MB, half a second) is loaded there, once, when it is first needed."""
 
     def __init__(self, lane: Lane, batch_size: int) -> None:
         self._lane = lane
@@ -70,7 +70,7 @@ class WordllamaEmbedder:
 def _sums(vocabulary: NDArray[np.float32], tokens: list[list[int]]) -> NDArray[np.float32]:
     """The sum of each text's token vectors: ``WordLlamaInference.embed`` takes the mean, which points the same way.
 
-    Its own way pads all texts of a batch to the longest: half as fast, and gigabytes for one long text.
+    Its own way pads all texts of a batch to the longest: slower, and gigabytes for one long text.
     """
     lengths = np.array([len(ids) for ids in tokens])
     if lengths.sum() > _GATHERED_TOKENS:

@@ -37,7 +37,8 @@ def server_client(
     url: str, *, api_key: str | None, timeout_s: float, connections: int
 ) -> "QdrantClientAdapter":
     """A client of the server at ``url`` with at most ``connections`` connections, opened when needed."""
-    tls = httpx.create_ssl_context() if url.startswith("https") else False
+    # One for all: every client would make its own, which takes longer than the rest of it, https or not.
+    tls = httpx.create_ssl_context()
     one_each = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
 
     def connect() -> QdrantClient:

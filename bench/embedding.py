@@ -1,0 +1,54 @@
+"""How many texts a second the default embedder takes, against the library's own call.
+
+The texts are the example's definitions. Run with ``python bench/embedding.py``.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.executor import BoundedExecutor
+from app.services.embedding.wordllama import WordllamaEmbedder, _load
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "wordnet.jsonl"
+
+
+def rate(embed: Callable[[], object], texts: int) -> float:
+    """Texts a second."""
+    started = time.perf_counter()
+    embed()
+    return texts / (time.perf_counter() - started)
+
+
+def main(texts: list[str], rounds: int) -> None:
+    """Take turns, so that what else the machine does falls on both, and print the medians and their ratio."""
+    executor = BoundedExecutor(1)
+    embedder = WordllamaEmbedder(
+        executor.lane("embedding", limit=1, max_waiting=1, wait_timeout_s=60), batch_size=256
+    )
+    library = _load()
+    library.tokenizer.enable_padding()
+    contestants = {
+        "embedder": lambda: asyncio.run(embedder.embed(texts)),
+        "library": lambda: library.embed(texts, norm=True),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds + 1):
+        for name, embed in contestants.items():
+            rates[name].append(rate(embed, len(texts)))
+    medians = {name: statistics.median(found[1:]) for name, found in rates.items()}  # the first warms up
+    executor.close(10)
+    for name, median in medians.items():
+        print(f"{name:10} {median:10,.0f} texts/s")
+    print(f"ratio      {medians['embedder'] / medians['library']:10.2f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    lines = EXAMPLES.read_text(encoding="utf-8").splitlines()
+    main([json.loads(line)["data"]["fact_text"] for line in lines], parser.parse_args().rounds)
