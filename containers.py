@@ -19,6 +19,7 @@ from app.config import Settings, load_settings
 from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
+from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
@@ -78,6 +79,14 @@ def _qdrant_client(  # noqa: PLR0913, PLR0917 - each is a setting
         _closing("Qdrant client", client.close)
 
 
+def _embedding_connections(api_key: SecretStr | None) -> Iterator[Connections]:
+    connections = Connections(api_key)
+    try:
+        yield connections
+    finally:
+        _closing("embedding connections", connections.close)
+
+
 def _executor(
     max_workers: int, shutdown_timeout: float, *_used_by_its_threads: object
 ) -> Iterator[BoundedExecutor]:
@@ -122,9 +131,15 @@ class Container(containers.DeclarativeContainer):
         timeout=config.qdrant.timeout,
         connections=config.executor.qdrant_limit,
     )
-    # Opened last and closed first: its threads use the other two.
+    embedding_connections = providers.Resource(_embedding_connections, config.embedding.api_key)
+    # Opened last and closed first: its threads use the others.
     executor = providers.Resource(
-        _executor, config.executor.max_workers, config.executor.shutdown_timeout, engine, qdrant_client
+        _executor,
+        config.executor.max_workers,
+        config.executor.shutdown_timeout,
+        engine,
+        qdrant_client,
+        embedding_connections,
     )
 
     database_lane = providers.ThreadSafeSingleton(
@@ -170,9 +185,9 @@ class Container(containers.DeclarativeContainer):
         openai=providers.ThreadSafeSingleton(
             OpenAIEmbedder,
             embedding_lane,
+            embedding_connections,
             model=config.embedding.model,
             base_url=config.embedding.base_url,
-            api_key=config.embedding.api_key,
             dimension=config.embedding.dimension,
             batch_size=config.embedding.batch_size,
             timeout_s=config.embedding.timeout,

@@ -188,13 +188,14 @@ def resources_behind(provider: Any, name: str, found: set[str]) -> set[str]:
 
 
 def test_the_edges_between_resources_give_the_closing_order() -> None:
-    """The threads stop first, because they use the other two; dependency_injector closes along direct edges."""
+    """The threads stop first, because they use all the others; dependency_injector closes along direct edges."""
     edges = {
         name: resources_behind(provider, name, set())
         for name, provider in Container.providers.items()
         if isinstance(provider, providers.Resource)
     }
-    assert edges == {"executor": {"engine", "qdrant_client"}, "engine": set(), "qdrant_client": set()}
+    users = {"engine": set[str](), "qdrant_client": set[str](), "embedding_connections": set[str]()}
+    assert edges == {"executor": set(users), **users}
 
 
 def test_the_threads_have_stopped_before_the_engine_is_disposed_of(settings: Settings) -> None:

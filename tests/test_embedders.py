@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from embedding_stub import Answer, Asked, EmbeddingStub, embeddings_answer, error_answer, serving
@@ -24,6 +25,7 @@ from pydantic import SecretStr
 from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable
 from app.executor import BoundedExecutor, Lane
 from app.services.embedding.batches import batches
+from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.embedding.openai import OpenAIEmbedder
@@ -59,7 +61,7 @@ def stub() -> Iterator[EmbeddingStub]:
 
 @pytest.fixture
 def make_openai(lane: Lane, stub: EmbeddingStub) -> Iterator[MakeOpenAI]:
-    made: list[OpenAIEmbedder] = []
+    opened: list[Connections] = []
 
     def make(**changes: Any) -> OpenAIEmbedder:
         settings: dict[str, Any] = {
@@ -71,15 +73,16 @@ def make_openai(lane: Lane, stub: EmbeddingStub) -> Iterator[MakeOpenAI]:
             "timeout_s": 20.0,
             "retry_timeout_s": 20.0,
         }
-        made.append(OpenAIEmbedder(lane, **(settings | changes)))
-        return made[-1]
+        given = settings | changes
+        opened.append(Connections(given.pop("api_key")))
+        return OpenAIEmbedder(lane, opened[-1], **given)
 
     yield make
     stub.hold.set()
     while lane.stats().active:  # a call whose caller left still uses its client
         time.sleep(0.001)
-    for embedder in made:
-        embedder.close()
+    for connections in opened:
+        connections.close()
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +190,6 @@ async def test_several_calls_at_once_do_not_disturb_each_other(embedder: Embedde
 
 async def test_it_pings(embedder: Embedder) -> None:
     await embedder.ping()
-
-
-async def test_closing_twice_is_closing_once(embedder: Embedder) -> None:
-    embedder.close()
-    embedder.close()
 
 
 def test_its_identity_is_whole(embedder: Embedder) -> None:
@@ -681,14 +679,18 @@ async def test_openai_refuses_a_key_no_header_can_carry_without_showing_it(
     assert not stub.asked
 
 
-async def test_openai_opens_one_client_however_many_ask_first(make_openai: MakeOpenAI, lane: Lane) -> None:
-    embedder = make_openai()
-    clients: list[object] = []
+async def test_connections_open_one_client_however_many_ask_first_and_close_once(lane: Lane) -> None:
+    connections = Connections(SecretStr(KEY))
+    clients: list[httpx2.Client] = []
     ready = threading.Barrier(3)
 
     def open_and_keep() -> None:
         ready.wait(20)
-        clients.append(embedder._opened())
+        clients.append(connections.client())
 
     await asyncio.gather(*(lane.run(open_and_keep) for _ in range(3)))
     assert len(set(map(id, clients))) == 1
+    connections.close()
+    connections.close()
+    assert clients[0].is_closed
+    assert KEY not in repr(connections)

@@ -28,9 +28,6 @@ class DeterministicEmbedder:
     async def ping(self) -> None:
         """Always well."""
 
-    def close(self) -> None:
-        """Nothing to let go of."""
-
     def _embed(self, batch: Batch) -> NDArray[np.float32]:
         return normalised(np.stack([self._sum(text) for text in batch.texts]), batch.first)
 

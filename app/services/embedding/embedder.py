@@ -41,6 +41,3 @@ class Embedder(Protocol):
 
     async def ping(self) -> None:
         """Raise unless a text can be embedded now."""
-
-    def close(self) -> None:
-        """Let go of connections, after the last call. Never raises; closing twice is closing once."""

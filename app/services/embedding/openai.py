@@ -1,23 +1,18 @@
 """Any endpoint that speaks OpenAI's ``/v1/embeddings``."""
 
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import SecretStr
 
 from app.errors import DeadlineExceeded, EmbeddingError, EmbeddingRejected, EmbeddingUnavailable
 from app.executor import Lane
 from app.retry import GaveUp, RetryPolicy, retrying
 from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.connections import Connections
 from app.services.embedding.embedder import EmbedderIdentity
 from app.services.embedding.openai_answer import PassingError, RefusedError, check_status, read_vectors
-
-if TYPE_CHECKING:
-    import httpx2
 
 _REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a request
 _HARMLESS = Batch(0, ["ping"])
@@ -28,16 +23,16 @@ class OpenAIEmbedder:
 
     ``timeout_s`` bounds each step of one try (connecting, sending, waiting for bytes), ``retry_timeout_s`` all
     tries and pauses of one request together. The requests of one call go one after the other; no slot is held
-    while pausing. Neither ``api_key`` nor a text gets into a log, an error or a ``repr``.
+    while pausing. Neither the key nor a text gets into a log, an error or a ``repr``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
         lane: Lane,
+        connections: Connections,
         *,
         model: str,
         base_url: str,
-        api_key: SecretStr | None,
         dimension: int,
         batch_size: int,
         timeout_s: float,
@@ -48,12 +43,10 @@ class OpenAIEmbedder:
         self._lane = lane
         self._model = model
         self._url = f"{base_url.rstrip('/')}/embeddings"
-        self._api_key = api_key or SecretStr("")
+        self._connections = connections
         self._batch_size = batch_size
         self._timeout_s = timeout_s
         self._retry = RetryPolicy(retry_timeout_s)
-        self._opening = threading.Lock()
-        self._client: httpx2.Client | None = None
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As :meth:`Embedder.embed`."""
@@ -65,12 +58,6 @@ class OpenAIEmbedder:
     async def ping(self) -> None:
         """Embed a word, within ``timeout_s``."""
         await self._request(_HARMLESS, RetryPolicy(self._timeout_s))
-
-    def close(self) -> None:
-        """Close the connections."""
-        with self._opening:
-            if self._client is not None:
-                self._client.close()
 
     async def _embed(self, batch: Batch) -> NDArray[np.float32]:
         try:
@@ -97,33 +84,15 @@ class OpenAIEmbedder:
 
         body = orjson.dumps({"model": self._model, "input": batch.texts, "encoding_format": "float"})
         try:
-            response = self._opened().post(self._url, content=body, timeout=timeout_s)
+            response = self._connections.client().post(self._url, content=body, timeout=timeout_s)
         except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
             raise PassingError(f"the embedding endpoint can't be reached ({_named(error)})") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise EmbeddingError(f"the embedding endpoint can't be asked ({_named(error)})") from error
-        check_status(response, [*batch.texts, self._key()])
+        check_status(response, [*batch.texts, self._connections.key()])
         return normalised(
             read_vectors(response.content, len(batch.texts), self.identity.dimension), batch.first
         )
-
-    def _opened(self) -> "httpx2.Client":
-        import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
-
-        with self._opening:
-            if self._client is None:
-                key = self._key()
-                headers = {"Authorization": f"Bearer {key}"} if key else {}
-                self._client = httpx2.Client(
-                    headers={"Content-Type": "application/json", **headers}, follow_redirects=False
-                )
-            return self._client
-
-    def _key(self) -> str:
-        key = self._api_key.get_secret_value().strip()
-        if not (key.isascii() and key.isprintable()):  # the client's own error would quote it
-            raise EmbeddingError("embedding.api_key holds a character that no HTTP header can carry")
-        return key
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -49,9 +49,6 @@ class WordllamaEmbedder:
         """Load the model, unless it is, and embed a word."""
         await self.embed(["ping"])
 
-    def close(self) -> None:
-        """Nothing to let go of."""
-
     def _embed(self, batch: Batch) -> NDArray[np.float32]:
         model = self._loaded()
         encodings = model.tokenizer.encode_batch_fast(batch.texts, add_special_tokens=False)
