@@ -19,11 +19,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-if TYPE_CHECKING:
-    import psycopg  # slow to import, and not needed for SQLite
-
 from app.errors import DatabaseError, DatabaseUnavailable
 from app.executor import Lane
+
+if TYPE_CHECKING:
+    import psycopg  # slow to import, and not needed for SQLite
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ CONNECT_TIMEOUT_S = 10
 """How long opening one connection to PostgreSQL may take."""
 
 _ACCESS = "agent_storage_access"
+_READING: dict[str, dict[str, Any]] = {
+    "sqlite": {_ACCESS: "read"},
+    "postgresql": {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
+}
 _SQLITE_BEGIN = {
     "read": ("PRAGMA query_only = ON", "BEGIN"),
     "write": ("PRAGMA query_only = OFF", "BEGIN IMMEDIATE"),
@@ -75,14 +79,14 @@ def open_engine(
 
 
 class ReadSession(Session):
-    """A session that can't write: it refuses to flush, and its transaction is read-only in the database."""
+    """A session that can't write: it refuses to flush, and its transaction is read-only in the database.
+
+    All it reads is as it was at its first statement.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(
-            engine.execution_options(**{_ACCESS: "read", "postgresql_readonly": True}),
-            autoflush=False,
-            expire_on_commit=False,
-        )
+        reading = engine.execution_options(**_READING[engine.dialect.name])
+        super().__init__(reading, autoflush=False, expire_on_commit=False)
 
     def flush(self, objects: Sequence[object] | None = None) -> None:
         """Refuse if there is anything to write."""

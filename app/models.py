@@ -184,7 +184,7 @@ class Source(Base):
 
 
 class Extraction(Base):
-    """A fact with JSON data.
+    """A fact with JSON data, which stands last, because SQLite reads a row up to the column it needs.
 
     ``embedding_id`` is NULL until Qdrant has acknowledged the vector, and then ``str(id)``.
     ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all others.
@@ -202,24 +202,25 @@ class Extraction(Base):
     project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
     extraction_type: Mapped[str] = mapped_column(Text)
-    data: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
     confidence: Mapped[float | None] = mapped_column(Float(53))
     embedding_id: Mapped[str | None] = mapped_column(Text)
     set_aside_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    data: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
 
 
 class Job(Base):
-    """Work that follows a write, inserted in the transaction that makes it necessary."""
+    """Work that follows a write, inserted in the transaction that makes it necessary.
+
+    What can be long stands last, because SQLite reads a row up to the column it needs.
+    """
 
     __tablename__ = "jobs"
+
     id: Mapped[JobId] = mapped_column(UuidText, primary_key=True, default=uuid.uuid4)
     type: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text, default=JobStatus.QUEUED)
     priority: Mapped[int] = mapped_column(Integer, default=0)
-    payload: Mapped[dict[str, Any]] = mapped_column(JsonDocument, default=dict)
-    result: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
-    error: Mapped[str | None] = mapped_column(Text)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -227,6 +228,9 @@ class Job(Base):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    payload: Mapped[dict[str, Any]] = mapped_column(JsonDocument, default=dict)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
+    error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         CheckConstraint(

@@ -202,8 +202,7 @@ class TestConcurrency:
         assert await writer
         assert await database.read(names) == ["a"]
 
-    async def test_a_reader_keeps_its_view_on_sqlite(self, sqlite_engine: Engine, make_lane: MakeLane) -> None:
-        database = Database(sqlite_engine, make_lane("database"))
+    async def test_a_reader_keeps_its_view(self, database: Database) -> None:
         looked, changed = threading.Event(), threading.Event()
 
         def read(session: ReadSession) -> tuple[list[str], list[str]]:

@@ -271,7 +271,7 @@ class TestEngine:
         assert client.count() == 400
 
     @pytest.mark.parametrize(
-        ("dimension", "expected"), [(2, 64), (256, 64), (384, 64), (1536, 16), (100_000, 1)]
+        ("dimension", "expected"), [(2, 128), (256, 128), (384, 128), (1536, 32), (100_000, 1)]
     )
     def test_its_batches_shrink_with_the_dimension(
         self, open_edge: Callable[[], EdgeClient], dimension: int, expected: int

@@ -67,11 +67,11 @@ def _create_extractions() -> None:
         sa.Column("project_id", UuidText(), nullable=False),
         sa.Column("source_id", UuidText(), nullable=False),
         sa.Column("extraction_type", sa.Text(), nullable=False),
-        sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("confidence", sa.Float(53), nullable=True),
         sa.Column("embedding_id", sa.Text(), nullable=True),
         sa.Column("set_aside_reason", sa.Text(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_extractions"),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name="fk_extractions_project_id_projects", ondelete="CASCADE"
@@ -93,9 +93,6 @@ def _create_jobs() -> None:
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.Column("result", sa.JSON(), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("lease_expires_at", UtcDateTime(), nullable=True),
         sa.Column("cancel_requested_at", UtcDateTime(), nullable=True),
@@ -103,6 +100,9 @@ def _create_jobs() -> None:
         sa.Column("updated_at", UtcDateTime(), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=True),
         sa.Column("completed_at", UtcDateTime(), nullable=True),
+        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("result", sa.JSON(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
         sa.CheckConstraint(
             "status IN ('queued', 'running', 'completed', 'failed', 'cancelling', 'cancelled')",

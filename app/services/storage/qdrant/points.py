@@ -68,8 +68,9 @@ def unit_vectors(vectors: Sequence[ArrayLike], dimension: int) -> NDArray[np.flo
         InvalidVector: one has the wrong dimension, isn't finite in float32, or is zero.
     """
     rows = np.empty((len(vectors), dimension), np.float32)
-    for index, vector in enumerate(vectors):
-        rows[index] = _row(index, vector, dimension)
+    with np.errstate(over="ignore"):
+        for index, vector in enumerate(vectors):
+            rows[index] = _row(index, vector, dimension)
     # In pieces, because an operation of numpy's on all rows would hold up every other thread.
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         _normalise(rows[start : start + _ROWS_AT_ONCE], start)
@@ -114,8 +115,7 @@ def _row(index: int, vector: ArrayLike, dimension: int) -> NDArray[np.float32]:
         raise InvalidVector(index, f"has {shape}, and the collection {dimension}")
     if row.dtype.kind not in "fiu":
         raise InvalidVector(index, "holds something that is not a number")
-    with np.errstate(over="ignore"):
-        return row.astype(np.float32, copy=False)
+    return row.astype(np.float32, copy=False)
 
 
 def _normalise(rows: NDArray[np.float32], first: int) -> None:

@@ -1,7 +1,6 @@
 """Inserting many rows, and telling which of them were new."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -19,9 +18,11 @@ from app.services.storage.repositories.id_lists import among, texts
 def insert_new(session: Session, table: Table, columns: Mapping[str, Sequence[Any]]) -> set[UUID]:
     """Insert the rows whose id the table doesn't hold yet, created now; return their ids.
 
-    ``columns`` maps each column to its values, one a row, ``id`` first. Rows go in by order of id: neighbours
-    share pages, and two transactions that insert the same rows don't deadlock.
+    ``columns`` maps each column to its values, one a row. Rows go in by order of id: neighbours share pages,
+    and two transactions that insert the same rows don't deadlock.
     """
+    if not columns["id"]:
+        return set()
     ids = dict(zip(texts(columns["id"]), columns["id"], strict=True))
     insert = _insert_postgres if session.get_bind().dialect.name == "postgresql" else _insert_sqlite
     return {ids[text] for text in insert(session, table, columns)}
@@ -34,22 +35,23 @@ def _insert_sqlite(session: Session, table: Table, columns: Mapping[str, Sequenc
     """
     connection = session.connection()
     dialect = connection.dialect
-    held = set(
-        session.scalars(select(cast(table.c.id, Text)).where(among(table.c.id, columns["id"], "sqlite")))
-    )
-    values = [_bound(table.c[name].type, values, dialect) for name, values in columns.items()]
-    created = _bound(table.c.created_at.type, [utc_now()], dialect)[0]
-    statement = sqlite.insert(table).on_conflict_do_nothing()
-    compiled = statement.compile(dialect=dialect, column_keys=[*columns, "created_at"])
-    rows = sorted(zip(*values, repeat(created), strict=False), key=itemgetter(0))
+    query = select(cast(table.c.id, Text)).where(among(table.c.id, columns["id"], "sqlite"))
+    held = set(session.scalars(query))
+    values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}
+    values["created_at"] = _bound(table.c.created_at.type, [utc_now()], dialect) * len(columns["id"])
+    statement = sqlite.insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
+    compiled = statement.compile(dialect=dialect, column_keys=list(values))
+    order = compiled.positiontup or []
+    rows = sorted(zip(*(values[name] for name in order), strict=True), key=itemgetter(order.index("id")))
     connection.exec_driver_sql(str(compiled), rows)
-    return set(values[0]) - held
+    return set(values["id"]) - held
 
 
 def _insert_postgres(session: Session, table: Table, columns: Mapping[str, Sequence[Any]]) -> Iterable[str]:
     """One statement with one parameter: the rows as JSON."""
-    rows = sorted(zip(texts(columns["id"]), *list(columns.values())[1:], strict=True), key=itemgetter(0))
-    document = orjson.dumps([dict(zip(columns, row, strict=True)) for row in rows]).decode()
+    values = {**columns, "id": texts(columns["id"])}
+    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    document = orjson.dumps(sorted(rows, key=itemgetter("id"))).decode()
     record = (
         func.json_to_recordset(cast(bindparam(None, document, Text), JSON))
         .table_valued(*(column(name, table.c[name].type) for name in columns))
@@ -65,8 +67,8 @@ def _insert_postgres(session: Session, table: Table, columns: Mapping[str, Seque
     return session.scalars(statement)
 
 
-def _bound(type_: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+def _bound(type_: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
     if isinstance(type_, UuidText):
         return texts(values)
     process = type_.dialect_impl(dialect).bind_processor(dialect)
-    return values if process is None else list(map(process, values))
+    return list(values) if process is None else list(map(process, values))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -83,7 +84,6 @@ _ANY = ExtractionFilters()
 # Named here, because inside the repository ``list`` is its method.
 Extractions = list[ExtractionRow]
 ExtractionIds = list[ExtractionId]
-
 Marks = list[Mark]
 
 
@@ -123,13 +123,13 @@ class ExtractionRepository:
         """The extractions of these ids, in their order, each once; one statement."""
         if not ids:
             return []
-        found = self._stored(among(_TABLE.c.id, ids, self._dialect))
+        found = self._stored(_joined().where(among(_TABLE.c.id, ids, self._dialect)))
         by_id = dict(zip(texts([row.id for row in found]), found, strict=True))
         return [by_id[key] for key in dict.fromkeys(texts(ids)) if key in by_id]
 
     def get_by_source(self, source_id: SourceId) -> Extractions:
         """A source's extractions, by id."""
-        return self._stored(_TABLE.c.source_id == source_id)
+        return sorted(self._stored(_joined().where(_TABLE.c.source_id == source_id)), key=attrgetter("id"))
 
     def list(
         self,
@@ -144,7 +144,8 @@ class ExtractionRepository:
         Raises:
             InvalidInput: a data filter can't be used.
         """
-        return self._stored(self._passes(project_id, filters), _beyond(after), limit=limit)
+        query = _joined().where(self._passes(project_id, filters), _beyond(after))
+        return self._stored(query.order_by(_TABLE.c.id).limit(limit))
 
     def count(self, project_id: ProjectId | None = None, filters: ExtractionFilters = _ANY) -> int:
         """How many extractions pass the filters, in a project or in all."""
@@ -239,8 +240,7 @@ class ExtractionRepository:
             statement, [{"extraction": key, "reason": reason} for key, reason in reasons.items()]
         )
 
-    def _stored(self, *conditions: ColumnElement[bool], limit: int | None = None) -> Extractions:
-        query = _joined().where(*conditions).order_by(_TABLE.c.id).limit(limit)
+    def _stored(self, query: Select[Any]) -> Extractions:
         return [ExtractionRow(*row) for row in self._session.execute(query).all()]
 
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:

@@ -1,0 +1,100 @@
+"""``agent-storage ingest`` on the embedded default, against LangChain's ``index()`` with the same embedder.
+
+Ours is the command in a process of its own, on a new folder: read, parse, store, embed, index, mark. Its rate
+counts from opening the file to the last mark, as the command says itself; its memory is the process's peak.
+LangChain's is ``index()`` with a SQLite record manager onto ``QdrantClient(path=...)``, on the first documents only,
+because it takes about a millisecond for each.
+
+    python bench/ingest.py [FILE] [--rounds 3] [--langchain 2000]
+"""
+
+import argparse
+import gzip
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
+
+
+def ours(file: Path) -> tuple[float, float, float]:
+    """Extractions a second, peak memory in MB, and seconds of the whole process, start and end included."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file.resolve()), "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        report = json.loads(process.stdout.read())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or report["waiting"] or report["indexed"] != report["stored"]:
+            raise RuntimeError(f"the ingest failed: {report}")
+        return report["stored"] / report["seconds"], usage.ru_maxrss / 1024, time.perf_counter() - started
+
+
+def langchain(items: list[dict[str, Any]]) -> float:
+    """Documents a second."""
+    from langchain_classic.indexes import SQLRecordManager, index
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_qdrant import QdrantVectorStore
+    from qdrant_client import QdrantClient
+    from qdrant_client.models import Distance, VectorParams
+
+    from app.services.embedding.wordllama import _load
+
+    model = _load()
+    model.tokenizer.enable_padding()
+
+    class WordLlama(Embeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            vectors: list[list[float]] = model.embed(texts, norm=True).tolist()
+            return vectors
+
+        def embed_query(self, text: str) -> list[float]:
+            return self.embed_documents([text])[0]
+
+    documents = [
+        Document(item["data"]["fact_text"], metadata={"source": item["source_uri"], **item["data"]}) for item in items
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        client = QdrantClient(path=f"{folder}/qdrant")
+        client.create_collection("extractions", VectorParams(size=256, distance=Distance.COSINE))
+        store = QdrantVectorStore(client, "extractions", WordLlama())
+        records = SQLRecordManager("wordnet", db_url=f"sqlite:///{folder}/records.db")
+        records.create_schema()
+        started = time.perf_counter()
+        index(documents, records, store, cleanup=None, source_id_key="source", batch_size=1_000, key_encoder="sha1")
+        seconds = time.perf_counter() - started
+        client.close()
+    return len(documents) / seconds
+
+
+def main() -> None:
+    """Take turns and print medians and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, default=EXAMPLE)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--langchain", type=int, default=2_000, metavar="COUNT")
+    arguments = parser.parse_args()
+    opened = gzip.open if arguments.file.suffix == ".gz" else open
+    with opened(arguments.file, "rt", encoding="utf-8") as lines:
+        items = [json.loads(line) for _, line in zip(range(arguments.langchain), lines, strict=False)]
+    rounds = [(ours(arguments.file), langchain(items)) for _ in range(arguments.rounds)]
+    rate, memory, seconds = (statistics.median(each[0][place] for each in rounds) for place in range(3))
+    other = statistics.median(each[1] for each in rounds)
+    print(f"agent-storage {rate:8,.0f} extractions/s, peak {memory:,.0f} MB, whole process {seconds:.1f} s")
+    print(f"LangChain     {other:8,.0f} documents/s, on the first {len(items):,}")
+    print(f"ratio         {rate / other:8.1f}")
+
+
+if __name__ == "__main__":
+    main()
