@@ -5,6 +5,7 @@ edges to the resources they use, which gives the closing order; all else is a th
 constructor only stores what it is given.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -286,8 +287,12 @@ def running(container: Container, *, migrate: bool | None = None) -> Iterator[Co
             schema.upgrade(engine)
         else:
             schema.check(engine)
+        # What is open stays until the end; a collector that walks through it would stop every thread.
+        gc.collect()
+        gc.freeze()
         yield container
     finally:
+        gc.unfreeze()
         _close_all(container)
 
 

@@ -63,7 +63,8 @@ def langchain(items: list[dict[str, Any]]) -> float:
             return self.embed_documents([text])[0]
 
     documents = [
-        Document(item["data"]["fact_text"], metadata={"source": item["source_uri"], **item["data"]}) for item in items
+        Document(item["data"]["fact_text"], metadata={"source": item["source_uri"], **item["data"]})
+        for item in items
     ]
     with tempfile.TemporaryDirectory() as folder:
         client = QdrantClient(path=f"{folder}/qdrant")
@@ -72,7 +73,15 @@ def langchain(items: list[dict[str, Any]]) -> float:
         records = SQLRecordManager("wordnet", db_url=f"sqlite:///{folder}/records.db")
         records.create_schema()
         started = time.perf_counter()
-        index(documents, records, store, cleanup=None, source_id_key="source", batch_size=1_000, key_encoder="sha1")
+        index(
+            documents,
+            records,
+            store,
+            cleanup=None,
+            source_id_key="source",
+            batch_size=1_000,
+            key_encoder="sha1",
+        )
         seconds = time.perf_counter() - started
         client.close()
     return len(documents) / seconds

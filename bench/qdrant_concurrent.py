@@ -39,9 +39,9 @@ Query = Callable[[], Awaitable[object]]
 def stub_server() -> Iterator[str]:
     """The URL of a server in another process."""
     command = [sys.executable, str(STUB), "--canned", "--delay", str(DELAY_S)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
-        assert server.stdin is not None  # noqa: S101
-        assert server.stdout is not None  # noqa: S101
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
         yield server.stdout.readline().strip()
         server.stdin.close()
 

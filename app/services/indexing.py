@@ -4,11 +4,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from app.database import Database, WriteSession
+from app.database import Database, ReadSession, WriteSession
 from app.errors import (
     AgentStorageError,
     EmbedderMismatch,
@@ -21,9 +19,10 @@ from app.models import ExtractionId, IndexState, JobType
 from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.embedding.text import text_of
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
-from app.services.storage.repositories.extraction import ExtractionRepository, ExtractionRow
+from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.job import ClaimedJob, JobRepository
+from app.services.storage.repositories.waiting import WaitingRow, find_waiting
 
 logger = logging.getLogger(__name__)
 
@@ -158,35 +157,53 @@ class IndexingService:
         await self._database.write(lambda session: JobRepository(session).release(job.id, job.attempt))
 
     async def _make_vectors(self, ids: Sequence[ExtractionId]) -> "_Outcome":
-        rows = await self._database.read(lambda session: ExtractionRepository(session).get_batch(ids))
         outcome = _Outcome()
-        await self._embed_into(outcome, [row for row in rows if _waits(row)])
+        texts = await self._database.read(lambda session: self._texts(session, ids, outcome))
+        await self._embed_into(outcome, texts)
         return outcome
 
-    async def _embed_into(self, outcome: "_Outcome", rows: Sequence[ExtractionRow]) -> None:
+    def _texts(self, session: ReadSession, ids: Sequence[ExtractionId], outcome: "_Outcome") -> list["_Text"]:
+        """Runs on the database's thread, because a thousand rows would hold up the event loop."""
+        texts = []
+        for row in find_waiting(session, ids):
+            try:
+                texts.append(_Text(row.id, text_of(row.data, self._text_fields), _payload(row)))
+            except InvalidInput as error:  # it was accepted under other text fields
+                outcome.set_aside[row.id] = str(error)
+        return texts
+
+    async def _embed_into(self, outcome: "_Outcome", texts: Sequence["_Text"]) -> None:
         """Embed and upsert; where the embedder refuses a batch, halve it until the one to blame stands alone."""
-        if not rows:
+        if not texts:
             return
         try:
-            vectors = await self._embedder.embed([text_of(row.data, self._text_fields) for row in rows])
-        except (EmbeddingRejected, InvalidInput) as error:
-            if len(rows) == 1:
-                outcome.set_aside[rows[0].id] = str(error)
+            vectors = await self._embedder.embed([each.text for each in texts])
+        except EmbeddingRejected as error:
+            if len(texts) == 1:
+                outcome.set_aside[texts[0].id] = str(error)
                 return
-            middle = len(rows) // 2
-            await self._embed_into(outcome, rows[:middle])
-            await self._embed_into(outcome, rows[middle:])
+            middle = len(texts) // 2
+            await self._embed_into(outcome, texts[:middle])
+            await self._embed_into(outcome, texts[middle:])
             return
-        await self._qdrant.upsert_batch(_points(rows, vectors))
-        outcome.indexed.extend(row.id for row in rows)
+        points = [EmbeddingItem(each.id, row, each.payload) for each, row in zip(texts, vectors, strict=True)]
+        outcome.indexed += await self._qdrant.upsert_batch(points)
+
+
+class _Text(NamedTuple):
+    """What is embedded for an extraction, and what Qdrant keeps beside the vector to filter by."""
+
+    id: str
+    text: str
+    payload: dict[str, Any]
 
 
 class _Outcome:
     """The ids whose vectors Qdrant has acknowledged, and those that can't have one, with the reason."""
 
     def __init__(self) -> None:
-        self.indexed: list[ExtractionId] = []
-        self.set_aside: dict[ExtractionId, str] = {}
+        self.indexed: list[str] = []
+        self.set_aside: dict[str, str] = {}
 
     def counts(self) -> Indexed:
         return Indexed(len(self.indexed), len(self.set_aside))
@@ -223,21 +240,10 @@ def _mark(session: WriteSession, outcome: _Outcome) -> None:
         extractions.set_aside(outcome.set_aside)
 
 
-def _waits(row: ExtractionRow) -> bool:
-    return row.embedding_id is None and row.set_aside_reason is None
-
-
-def _points(rows: Sequence[ExtractionRow], vectors: NDArray[np.float32]) -> list[EmbeddingItem]:
-    return [
-        EmbeddingItem(
-            extraction_id=str(row.id),
-            embedding=vector,
-            payload={
-                "project_id": str(row.project_id),
-                "source_group": row.source_group,
-                "extraction_type": row.extraction_type,
-                "confidence": row.confidence,
-            },
-        )
-        for row, vector in zip(rows, vectors, strict=True)
-    ]
+def _payload(row: WaitingRow) -> dict[str, Any]:
+    return {
+        "project_id": row.project_id,
+        "source_group": row.source_group,
+        "extraction_type": row.extraction_type,
+        "confidence": row.confidence,
+    }

@@ -47,7 +47,7 @@ def new_extraction(session: Session, project: ProjectId, **changes: Any) -> NewE
     """An extraction of a random id, not stored yet; ``uri`` and ``group`` say which source it has."""
     uri, group = changes.pop("uri", "file:a"), changes.pop("group", None)
     source = SourceRepository(session).create_batch(project, [(uri, group)])[uri]
-    values = {
+    values: dict[str, Any] = {
         "id": ExtractionId(uuid.uuid4()),
         "project_id": project,
         "source_id": source,

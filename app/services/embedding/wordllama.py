@@ -93,6 +93,8 @@ def _load() -> Any:  # noqa: ANN401 - the package has no types
         except OSError as error:
             raise EmbeddingError(f"the wordllama package lacks its model; install it anew: {error}") from error
     model.tokenizer.no_padding()
+    # It would keep the last 10,000 texts whole, because this tokenizer doesn't cut them into words: 30 MB for nothing.
+    model.tokenizer.model._resize_cache(0)  # noqa: SLF001 - the package has no public way
     return model
 
 

@@ -227,7 +227,7 @@ class ExtractionRepository:
         marked = _TABLE.c.embedding_id.is_not(None) | _TABLE.c.set_aside_reason.is_not(None)
         return self._execute(update(_TABLE).where(marked).values(embedding_id=None, set_aside_reason=None))
 
-    def set_aside(self, reasons: Mapping[ExtractionId, str]) -> None:
+    def set_aside(self, reasons: Mapping[ExtractionId, str] | Mapping[str, str]) -> None:
         """Try these extractions no more, and keep why. Those that have a vector stay as they are."""
         if not reasons:
             return

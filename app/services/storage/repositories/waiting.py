@@ -1,0 +1,61 @@
+"""Reading what it takes to index extractions.
+
+On SQLite all rows come back as one JSON document. Row by row, the driver would give up Python's lock at each one and
+wait up to 5 ms to have it again while other threads embed and upsert: seconds for a thousand rows.
+"""
+
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import ColumnElement, Select, String, Text, case, cast, func, null, select, text
+from sqlalchemy.orm import Session
+
+from app.models import ORPHANED, Extraction, Source
+from app.services.storage.repositories.id_lists import Ids, among
+
+_TABLE = Extraction.__table__
+_SOURCES = Source.__table__
+
+
+_LABELS = (
+    cast(_TABLE.c.id, Text),
+    cast(_TABLE.c.project_id, Text),
+    _SOURCES.c.source_group,
+    _TABLE.c.extraction_type,
+)
+
+
+class WaitingRow(NamedTuple):
+    """What it takes to index an extraction; its ids as text, as Qdrant wants them."""
+
+    id: str
+    project_id: str
+    source_group: str | None
+    extraction_type: str
+    confidence: float | None
+    data: dict[str, Any]
+
+
+def find_waiting(session: Session, ids: Ids) -> list[WaitingRow]:
+    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; one statement."""
+    if session.get_bind().dialect.name == "postgresql":
+        query = _of(ids, "postgresql", *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
+        return [WaitingRow(*row) for row in session.execute(query).all()]
+    return _find_on_sqlite(session, ids)
+
+
+def _find_on_sqlite(session: Session, ids: Ids) -> list[WaitingRow]:
+    # In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float.
+    digits = case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))
+    row = func.json_array(*_LABELS, digits, func.json(cast(_TABLE.c.data, String)))
+    document = session.scalar(_of(ids, "sqlite", func.json_group_array(row)))
+    rows = orjson.loads(document or "[]")
+    return [WaitingRow._make((*row[:4], None if row[4] is None else float(row[4]), row[5])) for row in rows]
+
+
+def _of(ids: Ids, dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(*columns)
+        .select_from(_TABLE.join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id))
+        .where(text(ORPHANED), among(_TABLE.c.id, ids, dialect))
+    )
