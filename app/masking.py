@@ -11,6 +11,7 @@ MASK = "********"
 _REVEALING = r"(?:password|passwd|pwd|passphrase|secret|token|(?:^|[_-])key|apikey)"
 _SECRET_NAME = re.compile(rf"{_REVEALING}$", re.IGNORECASE)
 _SECRET_ASSIGNED = re.compile(rf"{_REVEALING}\s*=", re.IGNORECASE)
+_SECRET_VALUE = re.compile(rf"({_REVEALING}=)[^&]+", re.IGNORECASE)
 _PAIR = re.compile(r"(?<=[?&])(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _LONGEST_SHOWN = 200
 
@@ -23,7 +24,8 @@ def masked_url(url: str) -> str:
     """
     if "://" not in url and _SECRET_ASSIGNED.search(url):
         return MASK
-    shown = _PAIR.sub(_masked_pair, url)
+    # The second takes what stands inside the value of another, where the parts can't be told.
+    shown = _SECRET_VALUE.sub(rf"\1{MASK}", _PAIR.sub(_masked_pair, url))
     scheme, separator, location = shown.partition("://") if "://" in shown else ("", "", shown)
     userinfo, at, host = location.rpartition("@")
     user, colon, _ = userinfo.partition(":")

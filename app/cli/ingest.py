@@ -237,9 +237,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     if report.set_aside:
         typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
-        typer.echo(
-            f"{report.waiting:,} wait for indexing: the next `agent-storage ingest` or `verify --repair` does it."
-        )
+        typer.echo(f"{report.waiting:,} wait for indexing: `agent-storage verify --repair` does it.")
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -154,7 +155,8 @@ class IndexingService:
         return Indexed()
 
     async def _give_back(self, job: ClaimedJob) -> None:
-        await self._database.write(lambda session: JobRepository(session).release(job.id, job.attempt))
+        with suppress(LeaseLost):  # it was being settled when its caller left
+            await self._database.write(lambda session: JobRepository(session).release(job.id, job.attempt))
 
     async def _make_vectors(self, ids: Sequence[ExtractionId]) -> "_Outcome":
         outcome = _Outcome()
