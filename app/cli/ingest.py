@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,8 +139,11 @@ class _Ingest:
             self._unreadable = fault
 
     async def _take(self, parts: Parts, batch: "Batch", jobs: _Jobs) -> None:
-        for reject in batch.rejects:
-            self._refuse(reject)
+        if batch.rejects:
+            self.report.refused += len(batch.rejects)
+            self.report.first_reject = self.report.first_reject or batch.rejects[0]
+            if self._skip_invalid:
+                await parts.files_lane().run(self._write, batch.rejects)
         if not batch.items:
             return
         accepted = await _to_the_end(parts.ingestion().accept(self.report.project, batch.items), self._count)
@@ -151,20 +154,20 @@ class _Ingest:
         self.report.stored += len(accepted.new)
         self.report.known += len(accepted.ids) - len(accepted.new)
 
-    def _refuse(self, reject: "Reject") -> None:
-        self.report.refused += 1
-        self.report.first_reject = self.report.first_reject or reject
-        if self._skip_invalid:
-            self._write(reject)
-
-    def _write(self, reject: "Reject") -> None:
+    def _write(self, rejects: "Sequence[Reject]") -> None:
         import orjson
 
-        if self._rejects is None:
-            self._rejects = self._rejects_file.open("wb")
-            self.report.rejects_file = str(self._rejects_file)
-        raw = reject.raw.decode(errors="replace").rstrip("\r\n")
-        self._rejects.write(orjson.dumps({"line": reject.line, "reason": reject.reason, "raw": raw}) + b"\n")
+        try:
+            self._rejects = self._rejects or self._rejects_file.open("wb")
+        except OSError as error:
+            raise InvalidInput(
+                f"the rejects file {self._rejects_file} can't be written: {error.strerror}"
+            ) from None
+        self.report.rejects_file = str(self._rejects_file)
+        for reject in rejects:
+            raw = reject.raw.decode(errors="replace").rstrip("\r\n")
+            line = {"line": reject.line, "reason": reject.reason, "raw": raw}
+            self._rejects.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     async def _index(self, parts: Parts, jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
