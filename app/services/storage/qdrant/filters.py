@@ -59,7 +59,9 @@ def edge_filter(filters: SearchFilters | None) -> "qdrant_edge.Filter | None":
     import qdrant_edge as edge  # noqa: PLC0415 - only the embedded mode needs it
 
     must: list[Any] = [
-        edge.FieldCondition(field, match=edge.MatchAny(values)) for field, values in filters.keywords().items()
+        # Many values match half as fast, even if there is one.
+        edge.FieldCondition(field, match=edge.MatchAny(values) if values[1:] else edge.MatchValue(values[0]))
+        for field, values in filters.keywords().items()
     ]
     if bounds := filters.confidence_range():
         must.append(edge.FieldCondition("confidence", range=edge.RangeFloat(**bounds)))
