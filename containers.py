@@ -106,8 +106,9 @@ def _duration_dialect(engine: Engine) -> DurationDialect:
     return duration_dialect_for(engine.dialect.name)
 
 
-def _admits_one_process(mode: Mode) -> bool:
-    return mode != "server"
+def _is_exclusive(mode: Mode, database_url: str) -> bool:
+    """Whether no other process can be running index jobs on these stores."""
+    return mode == "embedded" and database_url.startswith("sqlite")
 
 
 class Container(containers.DeclarativeContainer):
@@ -221,7 +222,7 @@ class Container(containers.DeclarativeContainer):
         embedder,
         text_fields=config.embedding.text_fields,
         lease_s=config.worker.lease_timeout,
-        exclusive=providers.Callable(_admits_one_process, config.qdrant.mode),
+        exclusive=providers.Callable(_is_exclusive, config.qdrant.mode, config.database.url),
     )
     reindexing = providers.ThreadSafeSingleton(
         ReindexingService,

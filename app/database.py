@@ -214,11 +214,21 @@ def _dump_json(value: object) -> str:
 
 def _open_sqlite(url: URL, pool: dict[str, Any]) -> Engine:
     if not _is_in_memory(url) and url.database and not url.database.startswith("file:"):
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(url.database).parent)
     engine = _create(url, {"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}, pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"the database's folder {folder} can't be made: {error.strerror}. Set database.url to a place that can be "
+            "written to."
+        ) from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -173,7 +173,7 @@ class QdrantError(AgentStorageError):
         self.operation = operation
         self.collection = collection
         self.reason = reason
-        super().__init__(f"Qdrant could not {operation} in collection {collection!r}: {reason}")
+        super().__init__(f"Qdrant could not {operation} (collection {collection!r}): {reason}")
 
 
 class QdrantUnavailable(QdrantError):
@@ -204,8 +204,8 @@ class DataDirectoryLocked(QdrantError):
         super().__init__(
             "open the data directory",
             "extractions",
-            f"another process is using {path}. Stop it, set qdrant.path to another directory, or run a "
-            "Qdrant server and set qdrant.url.",
+            f"another process is using {path}. Wait for it or stop it; for several processes at once, run a "
+            "Qdrant server and set qdrant.url. (qdrant.path says which directory is meant.)",
         )
 
 
@@ -235,6 +235,16 @@ class EmbedderMismatch(AgentStorageError):
         super().__init__(
             f"the index was made by {stored}, and the configured embedder is {configured}; vectors of two "
             "embedders are never mixed. Configure the former again, or run `agent-storage reindex`."
+        )
+
+
+class IndexMissing(AgentStorageError):
+    """Rows are marked as indexed, and the collection that should hold their vectors isn't there."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "extractions are marked as indexed, and Qdrant has no collection: qdrant.path or qdrant.url names "
+            "another place than before, or its data is gone. Name the right one, or run `agent-storage reindex`."
         )
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -131,6 +132,43 @@ def test_skipping_goes_on_and_keeps_the_rejects(cli: Cli) -> None:
     assert [reject["line"] for reject in rejects] == [2, 4]
     assert rejects[0]["raw"] == "{bad"
     assert rejects[0]["reason"].startswith("not JSON")
+
+
+def test_rejects_never_overwrite_a_file_that_was_named(cli: Cli) -> None:
+    (cli.folder / "in.jsonl").write_bytes(lines(2) + b"bad\n")
+    before = (cli.folder / "in.jsonl").read_bytes()
+    error = cli("ingest", "in.jsonl", "--skip-invalid", "--rejects", "in.jsonl", code=2).stderr.decode()
+    assert "isn't overwritten" in " ".join(error.replace("│", " ").split())
+    assert (cli.folder / "in.jsonl").read_bytes() == before
+    done = cli("ingest", "in.jsonl", "--skip-invalid", "--rejects", "no/such/folder", code=1)
+    assert "no/such/folder can't be written" in done.stderr.decode()
+
+
+def test_compressed_standard_input_is_read(cli: Cli) -> None:
+    assert cli.json("ingest", "-", stdin=gzip.compress(lines(3)))["stored"] == 3
+
+
+def test_a_lost_index_is_told_and_rebuilt(cli: Cli) -> None:
+    cli("ingest", "-", stdin=lines(5))
+    shutil.rmtree(cli.folder / "data" / "qdrant")
+    for command in (["search", "fact"], ["ingest", "-"], ["verify"]):
+        assert "agent-storage reindex" in cli(*command, stdin=lines(5), code=1).stderr.decode()
+    assert cli.json("reindex")["indexed"] == 5
+    assert cli.json("verify")["remaining"] == 0
+
+
+def test_a_database_folder_that_can_not_be_made_is_named(cli: Cli) -> None:
+    (cli.folder / "file").touch()
+    cli.environment["DATABASE_URL"] = "sqlite:///file/below/it.db"
+    assert "folder file/below can't be made" in cli("projects", "list", code=1).stderr.decode()
+
+
+def test_another_embedder_is_refused_and_reindex_takes_it(cli: Cli) -> None:
+    cli("ingest", "-", stdin=lines(5))
+    cli.environment["EMBEDDING_DIMENSION"] = "16"
+    assert "reindex" in cli("search", "fact", code=1).stderr.decode()
+    assert cli.json("reindex")["indexed"] == 5
+    assert len(cli.json("search", "fact")) == 5
 
 
 def test_a_byte_order_mark_and_crlf_are_no_fault(cli: Cli) -> None:

@@ -1,13 +1,14 @@
 """The index jobs: what is marked, what is set aside, what goes back into the queue, and who made the vectors."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container
 
@@ -16,13 +17,15 @@ from app.errors import (
     EmbeddingError,
     EmbeddingRejected,
     EmbeddingUnavailable,
+    IndexMissing,
     ReindexUnfinished,
 )
 from app.executor import Lane
-from app.models import Extraction, Job, JobType
+from app.models import Extraction, IndexState, Job, JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
-from app.services.indexing import Indexed
+from app.services.indexing import Indexed, IndexingService
 from app.services.search import Query
+from app.services.storage.qdrant.repository import QdrantRepository
 from containers import Container
 
 COUNT = 20
@@ -186,17 +189,82 @@ async def test_what_is_handed_in_again_before_its_vector_is_deleted_keeps_one(
     assert all(row.embedding_id == str(row.id) for row in rows(engine))
 
 
-async def test_a_job_that_a_dead_process_left_running_is_run_again(
+@pytest.mark.parametrize("mode", ["embedded", "memory"])
+async def test_a_job_that_a_dead_process_left_running_is_run_again_where_no_other_can_run_it(
+    tmp_path: Path, mode: str
+) -> None:
+    with open_container(tmp_path, mode=mode) as container:
+        await container.indexing().open()
+        await container.ingestion().accept("papers", [make_item(1)])
+        with Session(container.engine()) as session, session.begin():
+            job = session.scalars(select(Job)).one()
+            job.status, job.attempt = "running", 1
+        assert await container.indexing().run_next() is None
+        assert await container.indexing().recover() == (1 if mode == "embedded" else 0)
+        assert await container.indexing().run_next() == (Indexed(indexed=1) if mode == "embedded" else None)
+
+
+async def test_a_job_longer_than_its_lease_is_run_once(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.gate = asyncio.Event()
+    indexing = IndexingService(
+        container.database(),
+        container.qdrant_repository(),
+        embedder,
+        text_fields=("fact_text",),
+        lease_s=0.3,
+        exclusive=False,
+    )
+    await indexing.open()
+    await container.ingestion().accept("papers", [make_item(1)])
+    running = asyncio.create_task(indexing.run_next())
+    await embedder.asked.wait()
+    await asyncio.sleep(0.9)
+    assert await indexing.run_next() is None, "its lease was renewed"
+    embedder.gate.set()
+    assert await running == Indexed(indexed=1)
+    assert jobs(engine)[0].attempt == 1
+
+
+async def test_a_row_that_returns_while_its_vector_is_deleted_gets_it_anew(
     container: Container, engine: Engine
 ) -> None:
-    await container.indexing().open()
-    await container.ingestion().accept("papers", [make_item(1)])
-    with Session(engine) as session, session.begin():
-        job = session.scalars(select(Job)).one()
-        job.status, job.attempt = "running", 1
-    assert await container.indexing().run_next() is None
-    assert await container.indexing().recover() == 1
-    assert await container.indexing().run_next() == Indexed(indexed=1)
+    """The deletion has looked at SQL, and the row comes back before the vector is gone."""
+    items = [make_item(n) for n in range(3)]
+    await fill(container, items)
+    await container.projects().delete("papers")
+    qdrant = container.qdrant_repository()
+    deleting = qdrant.delete_batch
+
+    async def return_first(ids: Sequence[str]) -> int:
+        await container.ingestion().accept("papers", items)
+        return await deleting(ids)
+
+    late = LateDeletion(qdrant, return_first)
+    indexing = IndexingService(
+        container.database(),
+        late,
+        container.embedder(),
+        text_fields=("fact_text",),
+        lease_s=60,
+        exclusive=False,
+    )
+    assert await indexing.run_next((JobType.DELETE_VECTORS,)) == Indexed()
+    await index_all(container)
+    assert await qdrant.count() == 3
+    assert all(row.embedding_id == str(row.id) for row in rows(engine))
+
+
+class LateDeletion(QdrantRepository):
+    """The same repository, whose deletions begin with something else."""
+
+    def __init__(self, real: QdrantRepository, delete: Callable[[Sequence[str]], Awaitable[int]]) -> None:
+        vars(self).update(vars(real))
+        self._delete_late = delete
+
+    async def delete_batch(self, extraction_ids: Sequence[str]) -> int:
+        return await self._delete_late(extraction_ids)
 
 
 # --- what made the vectors -------------------------------------------------------------------------------
@@ -210,6 +278,56 @@ async def test_another_embedder_is_refused_with_the_way_out(
     with open_container(tmp_path, engine=engine, embedder=DeterministicEmbedder(lane, 16)) as other, refused:
         await other.indexing().open()
     await container.indexing().open()
+
+
+async def test_an_embedder_that_has_made_nothing_gives_way(tmp_path: Path, lane: Lane) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await container.indexing().open()
+    with open_container(tmp_path, mode="embedded", embedder=DeterministicEmbedder(lane, 16)) as other:
+        await fill(other, [make_item(1)])
+        assert await other.qdrant_repository().count() == 1
+
+
+async def test_nothing_is_marked_once_another_embedder_has_taken_over(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.gate = asyncio.Event()
+    await container.indexing().open()
+    await container.ingestion().accept("papers", [make_item(1)])
+    running = asyncio.create_task(container.indexing().run_next())
+    await embedder.asked.wait()
+    with Session(engine) as session, session.begin():
+        session.execute(update(IndexState).values(embedder_name="another"))
+    embedder.gate.set()
+    with pytest.raises(EmbedderMismatch):
+        await running
+    assert [row.embedding_id for row in rows(engine)] == [None]
+    assert [job.status for job in jobs(engine)] == ["queued"]
+
+
+async def test_a_lost_collection_is_refused_and_can_be_mended(tmp_path: Path) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, [make_item(n) for n in range(5)])
+    shutil.rmtree(tmp_path / "qdrant")
+    with open_container(tmp_path, mode="embedded") as container:
+        with pytest.raises(IndexMissing, match="agent-storage reindex"):
+            await container.indexing().open()
+        await container.indexing().open(mend=True)
+        states = [state async for state in container.reconciliation().run(repair=True)]
+        assert (states[-1].missing, states[-1].mended_missing, states[-1].remaining) == (5, 5, 0)
+        await container.indexing().open()
+
+
+async def test_a_reindex_whose_collection_was_lost_starts_over(tmp_path: Path) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, [make_item(n) for n in range(60)])
+        run = container.reindexing().run()
+        await anext(run)
+        await run.aclose()
+    shutil.rmtree(tmp_path / "qdrant")
+    with open_container(tmp_path, mode="embedded") as again:
+        assert sum([batch.indexed async for batch in again.reindexing().run()]) == 60
+        assert await again.qdrant_repository().count() == 60
 
 
 async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path, lane: Lane) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,13 +28,8 @@ def line(number: int, **changes: Any) -> bytes:
 
 
 def read(content: bytes, *, skip_invalid: bool = True, size: int = 1_000) -> list[Batch]:
-    reader = LineReader(
-        cast(BinaryIO, io.BytesIO(content)),
-        gzipped=False,
-        name="it",
-        text_fields=FIELDS,
-        skip_invalid=skip_invalid,
-    )
+    raw: Any = io.BufferedReader(io.BytesIO(content))
+    reader = LineReader(raw, name="it", text_fields=FIELDS, skip_invalid=skip_invalid)
     batches = []
     while (batch := reader.next_batch(size)) is not None:
         batches.append(batch)
@@ -61,7 +56,7 @@ def rejects(content: bytes) -> list[tuple[int, str]]:
             line(1, source_uri="u" * 10_000_000),
             "source_uri: has 10,000,000 characters; at most 2,000 are allowed",
         ),
-        (b"9" * 5_000 + b"\n", "not JSON: "),
+        (b"9" * 5_000 + b"\n", "not JSON: a number has too many digits"),
         (b'"' + b"x" * MAX_LINE_BYTES + b'"\n', "the line is longer than 16 MiB"),
     ],
 )
@@ -103,6 +98,12 @@ def test_batches_hold_every_line_once(size: int, count: int) -> None:
     assert [item.source_uri for batch in batches for item in batch.items] == [f"doc:{n}" for n in range(count)]
 
 
+def test_a_batch_ends_when_its_lines_take_much_room() -> None:
+    content = b"".join(line(number, data={"text": "x", "blob": ["y" * 900_000] * 3}) for number in range(20))
+    batches = read(content)
+    assert [len(batch.items) for batch in batches] == [7, 7, 6]
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".gz.jsonl"])
 def test_gzip_is_known_by_its_bytes(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"in{suffix}"
@@ -113,7 +114,7 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path, suffix: str) -> None:
         assert batch is not None
         assert batch.items[0].source_uri == "doc:1"
         assert reader.next_batch(10) is None
-        assert reader.position_bytes() == reader.size_bytes
+        assert reader.position_bytes == reader.size_bytes
 
 
 def test_a_truncated_gzip_gives_what_stands_before_the_cut(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What a command gets from its entry point, and how it runs."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
@@ -63,7 +65,7 @@ class OpenParts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CliContext:
     """Handed to every command as Typer's context object."""
 
@@ -71,12 +73,27 @@ class CliContext:
     open_parts: OpenParts
     draw_graph: Callable[[], str]
 
-    def settings(self) -> "Settings":
-        """The validated settings; a problem ends the command with exit code 1."""
+    @cached_property
+    def loaded(self) -> "Settings":
+        """The validated settings, read once a command, with logging set up as they say.
+
+        Raises:
+            ConfigurationError: they can't be used.
+        """
         from app.config import load_settings
 
+        logging.basicConfig(format="%(levelname)s %(message)s")  # first, because loading may warn
+        settings = load_settings(self.config_file)
+        level = logging.getLevelNamesMapping()[settings.logging.level]
+        logging.getLogger("app").setLevel(level)
+        # Libraries tell of every request and every migration at INFO.
+        logging.getLogger().setLevel(max(level, logging.WARNING))
+        return settings
+
+    def settings(self) -> "Settings":
+        """The validated settings; a problem ends the command with exit code 1."""
         try:
-            return load_settings(self.config_file)
+            return self.loaded
         except AgentStorageError as error:
             fail(error)
 

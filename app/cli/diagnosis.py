@@ -1,48 +1,159 @@
 """``agent-storage doctor`` and ``agent-storage graph``."""
 
-from typing import Annotated
+import asyncio
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from app.cli.context import Parts, context_of, run
-from app.cli.output import fail, print_json, print_table
+from app.cli.context import CliContext, Parts, context_of
+from app.cli.output import counted, fail, print_json, print_table
+from app.errors import (
+    AgentStorageError,
+    ConfigurationError,
+    DatabaseError,
+    DataDirectoryLocked,
+    EmbeddingError,
+    QdrantError,
+    SchemaMismatch,
+    UnsupportedDialect,
+)
+from app.masking import masked_url
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+_PATIENCE_S = 5.0
+_RETRYING_S = 3.0  # less than the patience, so that the part's own words are heard and not "no answer"
+
+_PARTS: tuple[tuple[str, tuple[type[AgentStorageError], ...]], ...] = (
+    ("qdrant", (QdrantError,)),
+    ("database", (DatabaseError, UnsupportedDialect)),
+    ("embedder", (EmbeddingError,)),
+)
+_SAY_WHAT_TO_DO = (SchemaMismatch, DataDirectoryLocked, UnsupportedDialect)
+
+_Broken = dict[str, AgentStorageError]
+
+
+class _Row(NamedTuple):
+    """How one part is; ``ms`` is None where nothing was measured, ``error`` where nothing is wrong."""
+
+    part: str
+    ms: float | None = None
+    error: str | None = None
+    hint: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        ok = self.error is None
+        return {"part": self.part, "ok": ok, "ms": self.ms, "error": self.error, "hint": self.hint}
+
+    def cells(self) -> tuple[object, ...]:
+        ms = None if self.ms is None else round(self.ms)
+        return self.part, self.error is None, ms, " → ".join(filter(None, (self.error, self.hint)))
 
 
 def doctor(
     ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Check the configuration, build and open every part, ask each how it is, and say what to do."""
-    context_of(ctx).settings()
-    found = run(ctx, _examine)
+    rows = _examine(context_of(ctx))
+    wrong = sum(row.error is not None for row in rows)
     if as_json:
-        print_json(found)
+        print_json([row.as_dict() for row in rows])
     else:
-        print_table(
-            ("part", "well", "ms", "what is wrong"), [(p["part"], p["ok"], p["ms"], p["error"]) for p in found]
-        )
-    if not all(part["ok"] for part in found):
-        fail("something is wrong; the last column says what, and what to do")
+        last = "what is wrong, and what to do"
+        print_table(("part", "ok", "ms", last), [row.cells() for row in rows], wide=last)
+    if wrong and not as_json:
+        fail(f"{counted(wrong, 'part')} of {len(rows)} failed; the table says why, and what to do")
+    raise typer.Exit(1 if wrong else 0)
 
 
-async def _examine(parts: Parts) -> list[dict[str, object]]:
-    """Every part's health; the index is asked last whether it fits the embedder."""
-    from app.errors import AgentStorageError
+def _examine(context: CliContext) -> list[_Row]:
+    try:
+        settings = context.loaded
+    except ConfigurationError as error:
+        problems = "; ".join(str(problem) for problem in error.problems)
+        return [
+            _Row("configuration", None, problems, "`agent-storage config show` says where each comes from.")
+        ]
+    return [_Row("configuration"), *_ask_what_opens(context, settings)]
 
-    health = await parts.health().check(timeout_s=30)
-    found = [_row("configuration", None, 0.0)]
-    found += [_row(h.part, h.error, h.latency_seconds) for h in health]
-    error: str | None = None
-    if all(part.ok for part in health):
+
+def _ask_what_opens(context: CliContext, settings: "Settings") -> list[_Row]:
+    """Open and ask the parts; what can't be opened is reported and left out, so that the others are asked."""
+    broken: _Broken = {}
+    while True:
+        wanted = _settings_without(broken, settings)
         try:
-            await parts.indexing().open()
-        except AgentStorageError as fault:
-            error = str(fault)
-        found.append(_row("index", error, 0.0))
-    return found
+            with context.open_parts(wanted, index="qdrant" not in broken) as parts:
+                return _failed(broken, settings) + asyncio.run(_ask(parts, broken, settings))
+        except AgentStorageError as error:
+            part = _part_of(error)
+            if part in broken or part == "container":
+                return _failed({**broken, part: error}, settings)
+            broken[part] = error
 
 
-def _row(part: str, error: str | None, latency_seconds: float) -> dict[str, object]:
-    return {"part": part, "ok": error is None, "ms": round(latency_seconds * 1e3, 1), "error": error}
+def _settings_without(broken: _Broken, settings: "Settings") -> "Settings":
+    """Less patient settings; an empty database in memory stands in for one that can't be opened."""
+    url = "sqlite://" if "database" in broken else settings.database.url
+    retrying_s = min(settings.qdrant.retry_timeout, _RETRYING_S)
+    timeout_s = min(settings.embedding.timeout, _RETRYING_S)
+    return settings.model_copy(
+        update={
+            "database": settings.database.model_copy(update={"url": url}),
+            "qdrant": settings.qdrant.model_copy(update={"retry_timeout": retrying_s}),
+            "embedding": settings.embedding.model_copy(update={"timeout": timeout_s}),
+        }
+    )
+
+
+async def _ask(parts: Parts, broken: _Broken, settings: "Settings") -> list[_Row]:
+    """A row for each part that was opened; if all are well, the index is asked whether it fits the embedder."""
+    health = [h for h in await parts.health().check(timeout_s=_PATIENCE_S) if h.part not in broken]
+    rows = [
+        _Row(h.part, round(h.latency_seconds * 1e3, 1), h.error, None if h.ok else _hint(h.part, settings))
+        for h in health
+    ]
+    if not broken and all(h.ok for h in health):
+        rows.append(await _ask_index(parts))
+    return rows
+
+
+async def _ask_index(parts: Parts) -> _Row:
+    try:
+        await parts.indexing().open()
+    except AgentStorageError as error:  # its message says what to do
+        return _Row("index", error=str(error))
+    return _Row("index")
+
+
+def _part_of(error: AgentStorageError) -> str:
+    return next((part for part, classes in _PARTS if isinstance(error, classes)), "container")
+
+
+def _failed(broken: _Broken, settings: "Settings") -> list[_Row]:
+    return [
+        _Row(part, None, str(error), None if isinstance(error, _SAY_WHAT_TO_DO) else _hint(part, settings))
+        for part, error in broken.items()
+    ]
+
+
+def _hint(part: str, settings: "Settings") -> str:
+    """What to look at when a part doesn't answer."""
+    embedding, qdrant = settings.embedding, settings.qdrant
+    if part == "database":
+        return f"Is it running, and is database.url right? It is {masked_url(settings.database.url)}."
+    if part == "qdrant" and qdrant.url and qdrant.mode == "server":
+        return (
+            f"Is it running, and are qdrant.url and qdrant.api_key right? The URL is {masked_url(qdrant.url)}."
+        )
+    if part == "qdrant":
+        return f"May its directory be read and written? qdrant.path is {qdrant.path}."
+    if part == "embedder" and embedding.provider == "openai":
+        url = masked_url(embedding.base_url)
+        return f"Are embedding.base_url, embedding.model and embedding.api_key right? The URL is {url}."
+    return "`agent-storage config show` says how it is configured."
 
 
 def graph(ctx: typer.Context) -> None:

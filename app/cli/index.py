@@ -25,7 +25,8 @@ def verify(
     """Compare SQL with Qdrant, and mend the difference with --repair. Exit code 4 while a difference remains."""
     found = run(ctx, lambda parts: _verify(parts, repair=repair))
     if as_json:
-        print_json({**asdict(found), "remaining": found.remaining})
+        counts = {name: count for name, count in asdict(found).items() if name != "left"}
+        print_json({**counts, "remaining": found.remaining})
     else:
         print_table(
             ("", "found", "mended"),
@@ -52,7 +53,7 @@ def _verdict(found: "Differences") -> str:
 async def _verify(parts: Parts, *, repair: bool) -> "Differences":
     from app.services.reconciliation import Differences
 
-    await parts.indexing().open()
+    await parts.indexing().open(mend=repair)
     found = Differences()
     with progress() as display:
         task = display.add_task("comparing", total=None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from app.cli.context import Parts, context_of, run
+from app.cli.context import Parts, context_of, run, usage_error
 from app.cli.output import note, print_json, printable, progress
 from app.errors import InvalidInput
 
@@ -59,7 +59,7 @@ def ingest(
     rejects: Annotated[
         Path | None,
         typer.Option(
-            help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl."
+            help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl, made anew."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -69,6 +69,8 @@ def ingest(
     A line is a JSON object with `source_uri`, `extraction_type`, `data` (an object), and optionally
     `source_group` and `confidence` (0 to 1).
     """
+    if rejects is not None and rejects.exists():
+        usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
     rejects_file = rejects or Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
     job = _Ingest(Report(project), file, skip_invalid=skip_invalid, rejects_file=rejects_file)
     text_fields = context_of(ctx).settings().embedding.text_fields
@@ -157,17 +159,19 @@ class _Ingest:
     def _write(self, rejects: "Sequence[Reject]") -> None:
         import orjson
 
-        try:
-            self._rejects = self._rejects or self._rejects_file.open("wb")
-        except OSError as error:
-            raise InvalidInput(
-                f"the rejects file {self._rejects_file} can't be written: {error.strerror}"
-            ) from None
+        self._rejects = self._rejects or self._open_rejects()
         self.report.rejects_file = str(self._rejects_file)
         for reject in rejects:
             raw = reject.raw.decode(errors="replace").rstrip("\r\n")
             line = {"line": reject.line, "reason": reject.reason, "raw": raw}
             self._rejects.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _open_rejects(self) -> BinaryIO:
+        try:
+            return self._rejects_file.open("wb")
+        except OSError as error:
+            reason = f"the rejects file {self._rejects_file} can't be written: {error.strerror}"
+            raise InvalidInput(reason) from None
 
     async def _index(self, parts: Parts, jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
@@ -196,7 +200,7 @@ class _Bars:
         self._indexed = display.add_task("indexed", total=None)
 
     def show(self, report: Report) -> None:
-        self._display.update(self._read, completed=self._reader.position_bytes() or 0)
+        self._display.update(self._read, completed=self._reader.position_bytes)
         self._display.update(self._indexed, completed=report.indexed, total=report.stored)
 
 
@@ -248,7 +252,8 @@ def _print(report: Report, *, as_json: bool) -> None:
 def _print_refusal(report: Report, first: "Reject") -> None:
     if report.rejects_file is None:
         note(f"Error: line {first.line}: {printable(first.reason)}")
-        note("Everything before it is stored. Mend the line and run this again, or go on with --skip-invalid.")
+        before = "Everything before it is stored. " if report.stored or report.known else ""
+        note(f"{before}Mend the line and run this again, or go on with --skip-invalid.")
     else:
         note(
             f"Refused {report.refused:,} lines, the first of them line {first.line}: {printable(first.reason)}"

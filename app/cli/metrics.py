@@ -31,3 +31,17 @@ def metrics(
     )
     print_table(("extraction type", "extractions"), sorted(found.extractions.items()), title="Extractions")
     print_table(("", "extractions"), [("orphans", found.orphans), ("set aside", found.set_aside)])
+    pool = found.pool
+    print_table(
+        ("size", "checked out", "overflow"),
+        [(pool.size, pool.checked_out, pool.overflow)],
+        title="Connection pool",
+    )
+    print_table(
+        ("lane", "limit", "active", "waiting", "rejected", "finished", "wait s", "run s"),
+        [
+            (s.name, s.limit, s.active, s.waiting, s.rejected, s.finished, s.wait_seconds, s.run_seconds)
+            for s in found.lanes
+        ],
+        title="Lanes",
+    )

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import typer
 
@@ -31,19 +31,41 @@ def print_json(value: object) -> None:
     typer.echo(orjson.dumps(value, default=str, option=options).decode())
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table for people; numbers stand to the right, text that doesn't fit is cut with an ellipsis."""
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, such as ``1 extraction`` and ``2,000 extractions``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, wide: str = "text"
+) -> None:
+    """A table for people; numbers stand to the right, words that don't fit are cut with an ellipsis.
+
+    A column named ``wide`` gets the width that the others leave, which then keep to one line and to their share.
+    """
     from rich.table import Table
     from rich.text import Text
 
     lines = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for index, name in enumerate(columns):
-        numeric = bool(lines) and all(isinstance(line[index], int | float) for line in lines)
-        table.add_column(name, justify="right" if numeric else "left", overflow="ellipsis")
+    screen = console()
+    share = screen.width // (len(columns) + 1) if wide in columns else None
+    table = Table(title=title, title_justify="left", title_style="bold", expand=share is not None)
+    for name, cells in zip(columns, zip(*lines, strict=True) if lines else [()] * len(columns), strict=True):
+        if name == wide:
+            table.add_column(name, ratio=1, overflow="fold")
+        else:
+            justify: Literal["left", "right"] = "right" if _numeric(cells) else "left"
+            table.add_column(
+                name, justify=justify, overflow="ellipsis", no_wrap=share is not None, max_width=share
+            )
     for line in lines:
         table.add_row(*(Text(_cell(cell)) for cell in line))
-    console().print(table)
+    screen.print(table)
+
+
+def _numeric(cells: Sequence[object]) -> bool:
+    given = [cell for cell in cells if cell is not None]
+    return bool(given) and all(isinstance(cell, int | float) for cell in given)
 
 
 def console() -> "Console":

@@ -6,6 +6,7 @@ import typer
 
 from app.cli.context import Parts, run
 from app.cli.output import fail, note, print_json, print_table
+from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
     from app.services.projects import Deleted
@@ -51,10 +52,18 @@ def delete(
 
 
 async def _delete(parts: Parts, name: str) -> "Deleted":
+    from app.models import JobType
+
     indexing = parts.indexing()
     await indexing.open()
     await indexing.recover()
     deleted = await parts.projects().delete(name)
-    while await indexing.run_next() is not None:
-        pass
+    try:
+        while await indexing.run_next((JobType.DELETE_VECTORS,)) is not None:
+            pass
+    except AgentStorageError as error:
+        note(
+            f"The project is deleted; its vectors aren't yet, and `agent-storage verify --repair` does that: {error}"
+        )
+        raise typer.Exit(1) from None
     return deleted

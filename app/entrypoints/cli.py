@@ -1,25 +1,27 @@
 """The command line's entry point: settings, container, run."""
 
-import ctypes
+# Ctrl-C during an import ends in a traceback, so whatever takes time is imported inside `main`.
+import errno
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
-from app.cli.context import CliContext, Parts
-from app.cli.main import app
-
 if TYPE_CHECKING:
+    from app.cli.context import Parts
     from app.config import Settings
 
 _CLOSING_TIMEOUT_S = 0.5
+_INTERRUPTED = 130
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+_UNWRITABLE = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
+
+_Code = int | str | None
 
 
 @contextmanager
-def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None = None) -> Iterator[Parts]:
+def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None = None) -> Iterator["Parts"]:
     """See :class:`app.cli.context.OpenParts`. Imports the container only now, so that --help stays quick."""
     from containers import create_container, running
 
@@ -29,11 +31,13 @@ def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None
     # Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted.
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
     with running(container, migrate=migrate):
-        yield cast(Parts, container)
+        yield cast("Parts", container)
 
 
 def _share_heaps() -> None:
     """Let all threads allocate from two heaps: glibc would give each its own, which costs an ingest 40 MB."""
+    import ctypes
+
     with suppress(OSError, AttributeError):  # another system's C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
@@ -48,15 +52,52 @@ def draw_graph() -> str:
 
 def main() -> None:
     """Run a command and exit with its code."""
-    code: int | str | None = 0
+    code: _Code
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except OSError as error:
+        # What has a file's name isn't the output, and what has another number is a fault of ours.
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        code = _refuse_output(str(error.strerror))
+    _exit(code)
+
+
+def _run() -> _Code:
+    """The exit code of the command, all of whose output is written."""
+    if sys.stdout is None:  # and the next file opened would get its number
+        return _refuse_output("standard output is closed")
+
+    from app.cli.context import CliContext
+    from app.cli.main import app
+
+    code: _Code = 0
     try:
         app(obj=CliContext(config_file=None, open_parts=open_parts, draw_graph=draw_graph))
     except SystemExit as leaving:
         code = leaving.code
+    sys.stdout.flush()
+    return code
+
+
+def _refuse_output(reason: str) -> int:
+    with suppress(OSError):
+        print(f"Error: can't write the output: {reason}", file=sys.stderr)  # noqa: T201 - typer may not be there yet
+    if sys.stdout is not None:
+        # Python writes what is left once more when it exits, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _exit(code: _Code) -> None:
+    import threading
+
     if any(thread.name.startswith("agent-storage") for thread in threading.enumerate()):
         # A call that was given up still holds its thread, and Python would wait for it.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         os._exit(code if isinstance(code, int) else 1)
     sys.exit(code)
 

@@ -12,6 +12,7 @@ from app.errors import (
     AgentStorageError,
     EmbedderMismatch,
     EmbeddingRejected,
+    IndexMissing,
     InvalidInput,
     LeaseLost,
     ReindexUnfinished,
@@ -65,22 +66,25 @@ class IndexingService:
         self._lease_s = lease_s
         self._exclusive = exclusive
 
-    async def open(self) -> None:
+    async def open(self, *, mend: bool = False) -> None:
         """Make sure that the index can be used with the configured embedder, creating the collection if need be.
+
+        ``mend`` lets a lost collection be made anew, for a repair that will fill it.
 
         Raises:
             EmbedderMismatch: its vectors were made by another embedder.
             ReindexUnfinished: a reindex was interrupted.
+            IndexMissing: rows are marked, and there is no collection.
             CollectionMismatch: the collection is of another size or distance.
         """
-        identity = self._embedder.identity
-        state = await self._database.read(lambda session: IndexStateRepository(session).get())
-        if state is None:
-            state = await self._database.write(lambda session: _claim_identity(session, identity))
-        if stored_identity(state) != identity:
-            raise EmbedderMismatch(str(stored_identity(state)), str(identity))
+        state, marked = await self._database.read(_look)
+        if state is None or await self._is_free_to_choose(state, marked=marked):
+            state = await self._database.write(lambda s: note_identity(s, self._embedder.identity))
+        self._check(state)
         if state.rebuilding:
             raise ReindexUnfinished
+        if marked and not mend and not await self._qdrant.exists():
+            raise IndexMissing
         await self._qdrant.init_collection()
 
     async def recover(self) -> int:
@@ -89,18 +93,19 @@ class IndexingService:
             return 0
         return await self._database.write(lambda session: JobRepository(session).requeue_running(INDEX_JOBS))
 
-    async def run_next(self) -> Indexed | None:
-        """Claim the most urgent index job, run it and settle it; None when none is waiting.
+    async def run_next(self, types: Sequence[JobType] = INDEX_JOBS) -> Indexed | None:
+        """Claim the most urgent index job of these types, run it and settle it; None when none is waiting.
 
-        A job that fails for a passing reason goes back into the queue and the error is raised; one that fails
+        Its lease is renewed while it runs. A job that fails for a passing reason goes back into the queue and the error is raised; one that fails
         for good is settled as failed, and the error is raised.
         """
         claimed = await self._database.write(
-            lambda session: JobRepository(session).claim(INDEX_JOBS, limit=1, lease_s=self._lease_s)
+            lambda session: JobRepository(session).claim(types, limit=1, lease_s=self._lease_s)
         )
         if not claimed:
             return None
         job = claimed[0]
+        heartbeat = asyncio.create_task(self._keep(job))
         try:
             return await self._run(job)
         except LeaseLost:
@@ -110,17 +115,19 @@ class IndexingService:
             await asyncio.shield(self._give_back(job))
             raise
         except AgentStorageError as error:
-            if error.retryable:
+            if error.retryable or isinstance(error, EmbedderMismatch):
                 await self._give_back(job)
             else:
                 reason = str(error)
                 await self._database.write(lambda s: JobRepository(s).fail(job.id, job.attempt, reason))
             raise
+        finally:
+            heartbeat.cancel()
 
     async def index(self, ids: Sequence[ExtractionId]) -> Indexed:
         """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over."""
         vectors = await self._make_vectors(ids)
-        await self._database.write(lambda session: _mark(session, vectors))
+        await self._database.write(lambda session: self._mark(session, vectors))
         return vectors.counts()
 
     async def _run(self, job: ClaimedJob) -> Indexed:
@@ -133,7 +140,7 @@ class IndexingService:
         def settle(session: WriteSession) -> None:
             result = {"indexed": counts.indexed, "set_aside": counts.set_aside}
             JobRepository(session).complete(job.id, job.attempt, result)
-            _mark(session, vectors)
+            self._mark(session, vectors)
 
         await self._database.write(settle)
         return counts
@@ -154,6 +161,42 @@ class IndexingService:
         await self._database.write(settle)
         return Indexed()
 
+    async def _keep(self, job: ClaimedJob) -> None:
+        """Renew the job's lease until cancelled; a lease that is lost shows when the job is settled."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            with suppress(AgentStorageError):
+                await self._database.write(
+                    lambda session: JobRepository(session).renew(job.id, job.attempt, self._lease_s)
+                )
+
+    async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
+        """Whether another embedder may take over, because the one before has made nothing."""
+        if marked or stored_identity(state) == self._embedder.identity or not await self._qdrant.is_empty():
+            return False
+        await self._qdrant.drop_collection()
+        return True
+
+    def _check(self, state: IndexState | None) -> None:
+        if state is not None and stored_identity(state) != self._embedder.identity:
+            raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
+
+    def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
+        """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
+
+        If another process has begun to rebuild the index with another embedder, nothing is marked.
+        """
+        self._check(IndexStateRepository(session).get())
+        extractions = ExtractionRepository(session)
+        if extractions.update_embedding_ids_batch(outcome.indexed) < len(outcome.indexed):
+            gone = set(outcome.indexed) - extractions.existing_ids(outcome.indexed)
+            if gone:
+                JobRepository(session).create(
+                    JobType.DELETE_VECTORS, {"extraction_ids": [str(id_) for id_ in gone]}
+                )
+        if outcome.set_aside:
+            extractions.set_aside(outcome.set_aside)
+
     async def _give_back(self, job: ClaimedJob) -> None:
         with suppress(LeaseLost):  # it was being settled when its caller left
             await self._database.write(lambda session: JobRepository(session).release(job.id, job.attempt))
@@ -166,6 +209,7 @@ class IndexingService:
 
     def _texts(self, session: ReadSession, ids: Sequence[ExtractionId], outcome: "_Outcome") -> list["_Text"]:
         """Runs on the database's thread, because a thousand rows would hold up the event loop."""
+        self._check(IndexStateRepository(session).get())
         texts = []
         for row in find_waiting(session, ids):
             try:
@@ -221,25 +265,15 @@ def stored_identity(state: IndexState) -> EmbedderIdentity:
     return EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
 
 
-def _claim_identity(session: WriteSession, identity: EmbedderIdentity) -> IndexState:
-    states = IndexStateRepository(session)
-    state = states.get()
-    if state is not None:
-        return state
-    return states.put(identity.name, identity.version, identity.dimension, rebuilding=False)
+def note_identity(session: WriteSession, identity: EmbedderIdentity, *, rebuilding: bool = False) -> IndexState:
+    """Say which embedder makes the vectors from now on."""
+    return IndexStateRepository(session).put(
+        identity.name, identity.version, identity.dimension, rebuilding=rebuilding
+    )
 
 
-def _mark(session: WriteSession, outcome: _Outcome) -> None:
-    """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion."""
-    extractions = ExtractionRepository(session)
-    if extractions.update_embedding_ids_batch(outcome.indexed) < len(outcome.indexed):
-        gone = set(outcome.indexed) - extractions.existing_ids(outcome.indexed)
-        if gone:
-            JobRepository(session).create(
-                JobType.DELETE_VECTORS, {"extraction_ids": [str(id_) for id_ in gone]}
-            )
-    if outcome.set_aside:
-        extractions.set_aside(outcome.set_aside)
+def _look(session: ReadSession) -> tuple[IndexState | None, bool]:
+    return IndexStateRepository(session).get(), ExtractionRepository(session).any_marked()
 
 
 def _payload(row: WaitingRow) -> dict[str, Any]:

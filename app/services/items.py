@@ -22,6 +22,7 @@ _KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
 MAX_URI_CHARS = 2_000
 MAX_LABEL_CHARS = 200
 MAX_STRING_CHARS = 1_000_000
+MAX_DATA_BYTES = 4 * 2**20
 MAX_DEPTH = 64
 _INT64 = 2**63
 
@@ -30,9 +31,9 @@ class InvalidField(InvalidInput):
     """A field of an item can't be accepted. ``field`` is its dotted name, ``reason`` says why in words."""
 
     def __init__(self, field: str, reason: str) -> None:
-        self.field = field
+        self.field = _shown(field)
         self.reason = reason
-        super().__init__(f"{field}: {reason}")
+        super().__init__(f"{self.field}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,15 @@ def parse_item(raw: object, text_fields: Sequence[str]) -> Item:
         raise InvalidField(missing[0], "missing")
     unknown = raw.keys() - _KNOWN
     if unknown:
-        raise InvalidField(_shown(min(unknown)), f"unknown; the fields are {', '.join(sorted(_KNOWN))}")
+        raise InvalidField(min(unknown), f"unknown; the fields are {', '.join(sorted(_KNOWN))}")
     data = raw["data"]
     if not isinstance(data, dict):
         raise InvalidField("data", f"must be a JSON object, not {_kind(data)}")
     canonical = orjson.dumps(_canonical(data, "data", 1), option=orjson.OPT_SORT_KEYS)
+    if len(canonical) > MAX_DATA_BYTES:
+        raise InvalidField(
+            "data", f"takes {len(canonical):,} bytes as JSON; at most {MAX_DATA_BYTES:,} are allowed"
+        )
     try:
         text_of(data, text_fields)
     except InvalidInput as error:
@@ -122,7 +127,7 @@ def _confidence(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidField("confidence", f"must be a number from 0 to 1, not {_kind(value)}")
     if not 0 <= value <= 1:
-        raise InvalidField("confidence", f"must be from 0 to 1, not {value:g}")
+        raise InvalidField("confidence", "must be from 0 to 1, and it isn't")
     return float(value)
 
 
@@ -163,11 +168,11 @@ def _canonical_number(value: float, field: str) -> float:
 def _storable(value: str, field: str) -> str:
     """PostgreSQL keeps no NUL, and no UTF-8 has a lone surrogate."""
     if "\0" in value:
-        raise InvalidField(_shown(field), "contains the character U+0000")
+        raise InvalidField(field, "contains the character U+0000")
     try:
         value.isascii() or value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidField(_shown(field), f"contains a lone surrogate at character {error.start + 1}") from None
+        raise InvalidField(field, f"contains a lone surrogate at character {error.start + 1}") from None
     return value
 
 

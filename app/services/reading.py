@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,7 +20,9 @@ from app.errors import InvalidInput
 from app.services.items import Item, parse_item
 
 MAX_LINE_BYTES = 16 * 2**20
+MAX_BATCH_BYTES = 16 * 2**20
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
 _LONG_NUMBER = re.compile(rb"\d{16}")
 
 
@@ -44,27 +48,32 @@ class _BrokenStream(InvalidInput):
 
 
 class LineReader:
-    """Reads items batch by batch. Blocking; for one thread at a time, and off the event loop."""
+    """Reads items batch by batch. Blocking; for one thread at a time, and off the event loop.
+
+    Whether the bytes are gzip is read off the first of them. ``position_bytes`` is how much of the file
+    (compressed, if it is) the batches so far took; ``size_bytes`` is None for a stream that can't tell.
+    """
 
     def __init__(
-        self, raw: BinaryIO, *, gzipped: bool, name: str, text_fields: Sequence[str], skip_invalid: bool
+        self, raw: BufferedReader, *, name: str, text_fields: Sequence[str], skip_invalid: bool
     ) -> None:
         self.name = name
         self.lines = 0
+        self.position_bytes = 0
+        self.size_bytes = _size(raw)
         self._raw = raw
-        self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if gzipped else raw
         self._text_fields = text_fields
         self._skip_invalid = skip_invalid
-        self.size_bytes = _size(raw)
 
-    def position_bytes(self) -> int | None:
-        """How much of the file (compressed, if it is) was read; None for a stream that can't tell."""
-        return None if self.size_bytes is None else self._raw.tell()
+    @cached_property
+    def _stream(self) -> BinaryIO:
+        gzipped = self._raw.peek(2)[:2] == _GZIP
+        return cast(BinaryIO, gzip.GzipFile(fileobj=self._raw) if gzipped else self._raw)
 
     def next_batch(self, size: int) -> Batch | None:
         """The items and rejects of the next lines, at most ``size`` of both together; None at the end.
 
-        Without ``skip_invalid`` a batch ends at the first reject, so that all its items stand before it. Blank lines are passed over. A byte order mark before the first line and CRLF line ends are accepted.
+        A batch also ends when its lines take 16 MB. Without ``skip_invalid`` a batch ends at the first reject, so that all its items stand before it. Blank lines are passed over. A byte order mark before the first line and CRLF line ends are accepted.
 
         Raises:
             InvalidInput: the stream itself is broken (a truncated .gz, say), once all before the fault was
@@ -76,13 +85,17 @@ class LineReader:
         except _BrokenStream:
             if not batch.items and not batch.rejects:
                 raise
+        if self.size_bytes is not None:
+            self.position_bytes = self._raw.tell()
         return batch if batch.items or batch.rejects else None
 
     def _fill(self, batch: Batch, size: int) -> None:
-        while len(batch.items) + len(batch.rejects) < size:
+        taken_bytes = 0
+        while len(batch.items) + len(batch.rejects) < size and taken_bytes < MAX_BATCH_BYTES:
             raw = self._next_line()
             if not raw:
                 return
+            taken_bytes += len(raw)
             if raw.isspace():
                 continue
             try:
@@ -133,8 +146,8 @@ def _decode_exactly(raw: bytes) -> object:
         raise InvalidInput(f"not UTF-8: byte {raw[error.start]:#04x} at column {error.start + 1}") from None
     except RecursionError:
         raise InvalidInput("nested too deep to be read") from None
-    except ValueError as error:
-        raise InvalidInput(f"not JSON: {error}") from None
+    except ValueError:
+        raise InvalidInput("not JSON: a number has too many digits") from None
 
 
 def _refuse_constant(name: str) -> object:
@@ -153,18 +166,17 @@ def _stream_fault(error: Exception) -> str:
 
 @contextmanager
 def open_lines(source: str, text_fields: Sequence[str], *, skip_invalid: bool = False) -> Iterator[LineReader]:
-    """A reader of the file ``source``, or of standard input for ``-``. Whether it is gzip is read off the bytes.
+    """A reader of the file ``source``, or of standard input for ``-``.
 
     Raises:
         InvalidInput: there is no such file, it is a directory, or it may not be read.
     """
     if source == "-":
-        name, raw = "standard input", cast(BinaryIO, sys.stdin.buffer)
-        yield LineReader(raw, gzipped=False, name=name, text_fields=text_fields, skip_invalid=skip_invalid)
+        raw = cast(BufferedReader, sys.stdin.buffer)
+        yield LineReader(raw, name="standard input", text_fields=text_fields, skip_invalid=skip_invalid)
         return
     try:
         raw = Path(source).open("rb")  # noqa: SIM115 - closed below; a with statement would catch the body's errors
-        gzipped = raw.peek(2)[:2] == b"\x1f\x8b" if raw.seekable() else source.endswith(".gz")
     except IsADirectoryError:
         raise InvalidInput(
             f"{source} is a directory; name a file of JSON lines, or - for standard input"
@@ -172,10 +184,10 @@ def open_lines(source: str, text_fields: Sequence[str], *, skip_invalid: bool = 
     except OSError as error:
         raise InvalidInput(f"{source} can't be read: {os.strerror(error.errno or 0)}") from None
     with raw:
-        yield LineReader(raw, gzipped=gzipped, name=source, text_fields=text_fields, skip_invalid=skip_invalid)
+        yield LineReader(raw, name=source, text_fields=text_fields, skip_invalid=skip_invalid)
 
 
-def _size(raw: BinaryIO) -> int | None:
+def _size(raw: BufferedReader) -> int | None:
     if not raw.seekable():
         return None
     here = raw.tell()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from app.database import Database, ReadSession, WriteSession
+from app.errors import QdrantError
 from app.models import ExtractionId, parse_extraction_id
 from app.services.indexing import IndexingService
 from app.services.reindexing import index_orphans
@@ -29,12 +30,12 @@ class Differences:
     mended_orphans: int = 0
     mended_ghosts: int = 0
     mended_missing: int = 0
+    left: int | None = None
 
     @property
     def remaining(self) -> int:
-        """How many differences are left."""
-        found = self.orphans + self.ghosts + self.missing
-        return found - self.mended_orphans - self.mended_ghosts - self.mended_missing
+        """How many differences are left: all that were found, or what a finished repair has counted anew."""
+        return self.orphans + self.ghosts + self.missing if self.left is None else self.left
 
 
 class ReconciliationService:
@@ -61,6 +62,9 @@ class ReconciliationService:
         if repair:
             async for after_mending in self._mend_orphans(state):
                 yield (state := after_mending)
+            # Counted anew, because others may have stored and indexed meanwhile.
+            left = await self._database.read(lambda session: ExtractionRepository(session).count_orphaned())
+            yield replace(state, left=left)
 
     async def _compare_rows(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
         async for page in self._marks():
@@ -81,7 +85,7 @@ class ReconciliationService:
 
     async def _compare_points(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
         async for page in self._qdrant.iter_ids(self._batch_size):
-            ids = [parse_extraction_id(point) for point in page]
+            ids = [_extraction_of(point) for point in page]
             known = await self._database.read(_knowing(ids))
             ghosts = [str(id_) for id_ in ids if id_ not in known]
             if ghosts and repair:
@@ -99,10 +103,11 @@ class ReconciliationService:
         async for indexed in index_orphans(self._database, self._indexing, self._batch_size):
             done = indexed.indexed + indexed.set_aside
             missing = min(done, state.missing - state.mended_missing)
+            orphans = min(done - missing, state.orphans - state.mended_orphans)
             state = replace(
                 state,
                 mended_missing=state.mended_missing + missing,
-                mended_orphans=state.mended_orphans + done - missing,
+                mended_orphans=state.mended_orphans + orphans,
                 set_aside=state.set_aside + indexed.set_aside,
             )
             yield state
@@ -112,6 +117,14 @@ class ReconciliationService:
         while page := await self._database.read(_page_after(after, self._batch_size)):
             yield page
             after = page[-1].id
+
+
+def _extraction_of(point: str) -> ExtractionId:
+    try:
+        return parse_extraction_id(point)
+    except ValueError:
+        reason = f"it holds the point {point}, whose id is no extraction's; other points need a collection of their own"
+        raise QdrantError("be compared with SQL", "extractions", reason) from None
 
 
 def _page_after(after: ExtractionId | None, limit: int) -> Callable[[ReadSession], list[Mark]]:

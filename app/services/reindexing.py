@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from app.database import Database, ReadSession, WriteSession
 from app.models import ExtractionId
 from app.services.embedding.embedder import Embedder
-from app.services.indexing import Indexed, IndexingService, stored_identity
+from app.services.indexing import Indexed, IndexingService, note_identity, stored_identity
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
@@ -37,7 +37,7 @@ class ReindexingService:
         await self._qdrant.init_collection()
         async for indexed in index_orphans(self._database, self._indexing, self._batch_size):
             yield indexed
-        await self._database.write(lambda session: self._note(session, rebuilding=False))
+        await self._database.write(lambda session: note_identity(session, self._embedder.identity))
 
     async def total(self) -> int:
         """How many extractions the next call of :meth:`run` has to embed."""
@@ -48,23 +48,18 @@ class ReindexingService:
     async def _resumable(self) -> bool:
         """Whether a reindex with this embedder was cut short after its collection was made anew.
 
-        Marks are cleared before the old collection is dropped and set only in the new one, so a mark proves
-        that the new one stands.
+        Marks are cleared before the old collection is dropped and set only in the new one, so a mark and a
+        collection prove that the new one stands.
         """
         state = await self._database.read(lambda session: IndexStateRepository(session).get())
         if state is None or not state.rebuilding or stored_identity(state) != self._embedder.identity:
             return False
-        return await self._database.read(lambda session: ExtractionRepository(session).any_marked())
+        marked = await self._database.read(lambda session: ExtractionRepository(session).any_marked())
+        return marked and await self._qdrant.exists()
 
     def _begin(self, session: WriteSession) -> None:
         ExtractionRepository(session).clear_all_embedding_ids()
-        self._note(session, rebuilding=True)
-
-    def _note(self, session: WriteSession, *, rebuilding: bool) -> None:
-        made_by = self._embedder.identity
-        IndexStateRepository(session).put(
-            made_by.name, made_by.version, made_by.dimension, rebuilding=rebuilding
-        )
+        note_identity(session, self._embedder.identity, rebuilding=True)
 
 
 async def index_orphans(

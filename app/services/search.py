@@ -147,7 +147,7 @@ class SearchService:
     async def _hydrate(self, hits: Sequence[SearchResult], query: Query) -> list[Found]:
         if not hits:
             return []
-        scores = {parse_extraction_id(hit.extraction_id): hit.score for hit in hits}
+        scores = {parse_extraction_id(hit.extraction_id): hit.score for hit in hits if _is_ours(hit)}
         ids = list(scores)
 
         def read(session: ReadSession) -> list[ExtractionRow]:
@@ -171,3 +171,8 @@ def _check(query: Query) -> None:
         )
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidInput(f"a limit of {query.limit} is out of range; it may be 1 to {MAX_LIMIT:,}")
+
+
+def _is_ours(hit: SearchResult) -> bool:
+    """Whether the point's id can be an extraction's: other programs may put points into a server's collection."""
+    return "-" in hit.extraction_id

@@ -68,6 +68,19 @@ class QdrantRepository:
             # Another process may have made it in the meantime, for another embedder.
             await self._found()
 
+    async def exists(self) -> bool:
+        """Whether the collection is there.
+
+        Raises:
+            CollectionMismatch: it exists with another size or distance.
+        """
+        return await self._found() is not None
+
+    async def is_empty(self) -> bool:
+        """Whether there is no collection, or none of its points, whatever its size."""
+        found = await self._call("look up the collection", self._client.get_collection)
+        return found is None or await self.count() == 0
+
     async def drop_collection(self) -> None:
         """Drop the collection with all its points, if there is one."""
         await self._call("drop the collection", self._client.delete_collection)

@@ -118,6 +118,14 @@ class JobRepository:
         """
         self._settle(job_id, attempt, {"status": JobStatus.QUEUED})
 
+    def renew(self, job_id: JobId, attempt: int, lease_s: float) -> None:
+        """Let the lease run for another ``lease_s`` from now.
+
+        Raises:
+            LeaseLost: as for :meth:`complete`.
+        """
+        self._settle(job_id, attempt, {"lease_expires_at": now(self._dialect, plus_s=lease_s)})
+
     def counts(self) -> dict[tuple[str, JobStatus], int]:
         """How many jobs there are of each type in each status."""
         rows = self._session.execute(

@@ -11,10 +11,11 @@ from sqlalchemy import ColumnElement, Select, String, Text, case, cast, func, nu
 from sqlalchemy.orm import Session
 
 from app.models import ORPHANED, Extraction, Source
-from app.services.storage.repositories.id_lists import Ids, among
+from app.services.storage.repositories.id_lists import Ids, among, texts
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
+_A_DOCUMENT = 200
 
 
 _LABELS = (
@@ -37,11 +38,14 @@ class WaitingRow(NamedTuple):
 
 
 def find_waiting(session: Session, ids: Ids) -> list[WaitingRow]:
-    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; one statement."""
+    """Those of ``ids`` that wait for a vector and aren't set aside, in any order."""
     if session.get_bind().dialect.name == "postgresql":
         query = _of(ids, "postgresql", *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
         return [WaitingRow(*row) for row in session.execute(query).all()]
-    return _find_on_sqlite(session, ids)
+    # In slices, because SQLite makes no document of more than a gigabyte, and an extraction may have 4 MB.
+    given = texts(ids)
+    slices = (given[start : start + _A_DOCUMENT] for start in range(0, len(given), _A_DOCUMENT))
+    return [row for some in slices for row in _find_on_sqlite(session, some)]
 
 
 def _find_on_sqlite(session: Session, ids: Ids) -> list[WaitingRow]:

@@ -1,0 +1,216 @@
+"""What the command line says of itself: metrics, doctor, warnings, and output that can't be written."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import COMMAND, EXAMPLE, Cli
+
+from app.cli.output import counted
+
+NOWHERE = {"QDRANT_URL": "http://127.0.0.1:9", "QDRANT_RETRY_TIMEOUT": "1"}
+NO_DATABASE = {"DATABASE_URL": "postgresql://somebody:hidden@127.0.0.1:9/nothing"}
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+def faults(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """What is wrong and what to do, by part."""
+    return {row["part"]: f"{row['error']} {row['hint'] or ''}" for row in rows if not row["ok"]}
+
+
+def parts(rows: list[dict[str, Any]]) -> set[str]:
+    return {row["part"] for row in rows}
+
+
+def test_metrics_show_the_pool_and_every_lane_in_use(cli: Cli) -> None:
+    shown = cli("metrics").stdout.decode()
+    assert all(word in shown for word in ("size", "checked out", "overflow"))
+    [lane] = [line for line in shown.splitlines() if line.startswith("│ database")]
+    assert [cell.strip() for cell in lane.split("│")[1:7]] == ["database", "8", "0", "0", "0", "0"]
+
+
+# --- doctor ----------------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_every_part_well(cli: Cli) -> None:
+    rows = cli.json("doctor")
+    assert parts(rows) == {"configuration", "database", "qdrant", "embedder", "index"}
+    assert faults(rows) == {}
+    measured = {row["part"] for row in rows if row["ms"] is not None}
+    assert measured == {"database", "qdrant", "embedder"}
+    assert cli("doctor").stderr == b""
+
+
+def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, **NOWHERE)
+    done = cli("doctor", "--json", code=1)
+    assert done.stderr == b""
+    rows = cli.json("doctor", code=1)
+    assert parts(rows) == {"configuration", "database", "qdrant", "embedder"}
+    assert faults(rows).keys() == {"qdrant"}
+    assert "refused" in faults(rows)["qdrant"]
+    assert "http://127.0.0.1:9" in faults(rows)["qdrant"]
+
+
+def test_doctor_goes_on_after_the_first_fault(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, **NOWHERE, **NO_DATABASE)
+    rows = cli.json("doctor", code=1)
+    assert faults(rows).keys() == {"database", "qdrant"}
+    assert "embedder" in parts(rows)
+    done = cli("doctor", code=1)
+    assert "database.url" in done.stdout.decode()
+    assert b"hidden" not in done.stdout + done.stderr
+    assert b"2 parts of 4 failed" in done.stderr
+
+
+@pytest.fixture
+def held(cli: Cli) -> Iterator[Cli]:
+    """A folder whose Qdrant directory another process has open."""
+    holder = cli.start("ingest", "-")  # waits for its input
+    deadline = time.monotonic() + 60
+    while not faults(cli.json("metrics") and doctor_whatever(cli)):
+        assert time.monotonic() < deadline, "the directory was never held"
+    yield cli
+    holder.kill()
+    holder.communicate(timeout=30)
+
+
+def doctor_whatever(cli: Cli) -> list[dict[str, Any]]:
+    import json
+
+    done = subprocess.run(
+        [*COMMAND, "doctor", "--json"], cwd=cli.folder, env=cli.environment, capture_output=True, check=False
+    )
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_doctor_says_that_another_process_holds_the_directory(held: Cli) -> None:
+    rows = held.json("doctor", code=1)
+    assert faults(rows).keys() == {"qdrant"}
+    assert "another process is using" in faults(rows)["qdrant"]
+    assert {"database", "embedder"} <= parts(rows)
+
+
+def test_doctor_and_a_held_directory_and_no_database(held: Cli) -> None:
+    rows = Cli(held.folder, **NO_DATABASE).json("doctor", code=1)
+    assert faults(rows).keys() == {"database", "qdrant"}
+    assert "embedder" in parts(rows)
+
+
+def test_doctor_lists_what_is_wrong_with_the_settings(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, DB_POOL_SIZE="0", API_PORT="x")
+    [row] = cli.json("doctor", code=1)
+    assert (row["part"], row["ok"], row["ms"]) == ("configuration", False, None)
+    assert "database.pool_size" in row["error"]
+    assert "api.port" in row["error"]
+
+
+# --- warnings and logging --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [("search", "x"), ("metrics",), ("doctor",)])
+def test_an_unknown_variable_is_warned_of_once(tmp_path: Path, command: tuple[str, ...]) -> None:
+    said = Cli(tmp_path, DB_POOL_SIZ="7")(*command).stderr.decode().splitlines()
+    [warning] = [line for line in said if "DB_POOL_SIZ " in line]
+    assert warning.startswith("WARNING DB_POOL_SIZ ")
+
+
+def test_libraries_keep_quiet_unless_they_warn(cli: Cli) -> None:
+    assert cli("metrics").stderr == b""
+
+
+@pytest.mark.parametrize(("level", "shown"), [("info", 20), ("error", 40), ("debug", 10)])
+def test_the_configured_level_is_the_loggers(tmp_path: Path, level: str, shown: int) -> None:
+    code = (
+        "import logging; from app.cli.context import CliContext; CliContext(None, None, None).settings();"
+        "print(logging.getLogger('app.any').getEffectiveLevel(), logging.getLogger('other').getEffectiveLevel())"
+    )
+    environment = Cli(tmp_path, LOGGING_LEVEL=level).environment
+    done = subprocess.run(
+        [COMMAND[0], "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True, text=True
+    )
+    assert done.stdout.split() == [str(shown), str(max(shown, 30))]
+
+
+# --- output that can't be written ------------------------------------------------------------------------
+
+
+def shell(cli: Cli, script: str) -> subprocess.CompletedProcess[str]:
+    """Run ``script`` where ``"$@"`` is the command."""
+    return subprocess.run(
+        ["/bin/bash", "-c", script, "bash", *COMMAND],
+        cwd=cli.folder,
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["verify", "doctor --json", "search x --json", "--help"])
+@pytest.mark.parametrize(
+    ("where", "reason"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on device")]
+)
+def test_output_that_cannot_be_written_ends_in_one_line(
+    cli: Cli, command: str, where: str, reason: str
+) -> None:
+    done = shell(cli, f'"$@" {command} {where}')
+    assert (done.returncode, done.stderr) == (1, f"Error: can't write the output: {reason}\n")
+
+
+@pytest.mark.parametrize("flags", ["", "--json"])
+def test_a_reader_that_leaves_is_no_error(cli: Cli, flags: str) -> None:
+    cli("ingest", str(EXAMPLE))
+    done = shell(cli, f'"$@" search person --limit 1000 {flags} | head -1')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_quiet(cli: Cli) -> None:
+    """The signal is sent by the import itself, so that it comes at this moment whatever the machine's load."""
+    code = (
+        "import os, signal, sys\n"
+        "from app.entrypoints.cli import main\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'app.cli.search': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['agent-storage', 'metrics']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [COMMAND[0], "-c", code], cwd=cli.folder, env=cli.environment, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, b"", b"")
+
+
+# --- how it is said --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 extractions"), (1, "1 extraction"), (2000, "2,000 extractions")]
+)
+def test_a_count_agrees_with_its_noun(count: int, said: str) -> None:
+    assert counted(count, "extraction") == said
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_gives_the_text_its_room(cli: Cli, columns: int) -> None:
+    cli("ingest", str(EXAMPLE))
+    command = " ".join([*COMMAND, "search", "person", "--limit", "3"])
+    shown = shell(
+        cli, f'stty() {{ :; }}; script -qec "stty cols {columns}; {command}" /dev/null < /dev/null'
+    ).stdout
+    lines = [line for line in shown.splitlines() if line.startswith("│")]
+    assert 3 <= len(lines) <= 3 * 8, shown
+    assert max(map(len, lines)) == columns
