@@ -1,9 +1,11 @@
 """What the command line says of itself: metrics, doctor, warnings, and output that can't be written."""
 
+import os
+import pty
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +76,22 @@ def test_doctor_goes_on_after_the_first_fault(tmp_path: Path) -> None:
 @pytest.fixture
 def held(cli: Cli) -> Iterator[Cli]:
     """A folder whose Qdrant directory another process has open."""
-    holder = cli.start("ingest", "-")  # waits for its input
-    deadline = time.monotonic() + 60
-    while not faults(cli.json("metrics") and doctor_whatever(cli)):
-        assert time.monotonic() < deadline, "the directory was never held"
-    yield cli
-    holder.kill()
-    holder.communicate(timeout=30)
-
-
-def doctor_whatever(cli: Cli) -> list[dict[str, Any]]:
-    import json
-
-    done = subprocess.run(
-        [*COMMAND, "doctor", "--json"], cwd=cli.folder, env=cli.environment, capture_output=True, check=False
+    code = (
+        "from pathlib import Path; from app.services.storage.qdrant.edge import EdgeClient\n"
+        "client = EdgeClient(Path('data/qdrant')); print('open', flush=True); input()"
     )
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
+    with subprocess.Popen(
+        [COMMAND[0], "-c", code],
+        cwd=cli.folder,
+        env=cli.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        yield cli
+        holder.communicate("\n", timeout=30)
 
 
 def test_doctor_says_that_another_process_holds_the_directory(held: Cli) -> None:
@@ -204,13 +205,29 @@ def test_a_count_agrees_with_its_noun(count: int, said: str) -> None:
     assert counted(count, "extraction") == said
 
 
+def on_terminal(cli: Cli, columns: int, *arguments: str) -> list[str]:
+    """The lines that a command shows on a terminal of this width."""
+    ours, its = pty.openpty()
+    environment = {**cli.environment, "COLUMNS": str(columns), "TERM": "xterm"}
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=cli.folder, env=environment, stdout=its, stderr=subprocess.DEVNULL
+    ):
+        os.close(its)
+        shown = b""
+        with suppress(OSError):  # how a terminal ends on Linux
+            while chunk := os.read(ours, 65_536):
+                shown += chunk
+    os.close(ours)
+    return shown.decode().splitlines()
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_narrow_terminal_gives_the_text_its_room(cli: Cli, columns: int) -> None:
     cli("ingest", str(EXAMPLE))
-    command = " ".join([*COMMAND, "search", "person", "--limit", "3"])
-    shown = shell(
-        cli, f'stty() {{ :; }}; script -qec "stty cols {columns}; {command}" /dev/null < /dev/null'
-    ).stdout
-    lines = [line for line in shown.splitlines() if line.startswith("│")]
-    assert 3 <= len(lines) <= 3 * 8, shown
-    assert max(map(len, lines)) == columns
+    lines = [
+        line for line in on_terminal(cli, columns, "search", "person", "--limit", "5") if line.startswith("│")
+    ]
+    assert {len(line) for line in lines} == {columns}
+    _, _, text, *short, _ = lines[0].split("│")
+    assert len(text) > max(map(len, short))
+    assert sum(line.split("│")[1].strip() != "" for line in lines) == 5

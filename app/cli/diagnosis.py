@@ -1,6 +1,7 @@
 """``agent-storage doctor`` and ``agent-storage graph``."""
 
 import asyncio
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -80,29 +81,30 @@ def _examine(context: CliContext) -> list[_Row]:
 
 
 def _ask_what_opens(context: CliContext, settings: "Settings") -> list[_Row]:
-    """Open and ask the parts; what can't be opened is reported and left out, so that the others are asked."""
+    """Open and ask the parts; what can't be opened is reported and replaced, so that the others are asked."""
     broken: _Broken = {}
-    while True:
-        wanted = _settings_without(broken, settings)
-        try:
-            with context.open_parts(wanted, index="qdrant" not in broken) as parts:
-                return _failed(broken, settings) + asyncio.run(_ask(parts, broken, settings))
-        except AgentStorageError as error:
-            part = _part_of(error)
-            if part in broken or part == "container":
-                return _failed({**broken, part: error}, settings)
-            broken[part] = error
+    with TemporaryDirectory(prefix="agent-storage-") as folder:
+        while True:
+            try:
+                with context.open_parts(_openable(settings, broken, folder)) as parts:
+                    return _failed(broken, settings) + asyncio.run(_ask(parts, broken, settings))
+            except AgentStorageError as error:
+                part = _part_of(error)
+                if part in broken or part == "container":
+                    return _failed({**broken, part: error}, settings)
+                broken[part] = error
 
 
-def _settings_without(broken: _Broken, settings: "Settings") -> "Settings":
-    """Less patient settings; an empty database in memory stands in for one that can't be opened."""
-    url = "sqlite://" if "database" in broken else settings.database.url
+def _openable(settings: "Settings", broken: _Broken, folder: str) -> "Settings":
+    """Less patient settings; an empty store of its own stands in for one that can't be opened."""
+    database = {"url": "sqlite://"} if "database" in broken else {}
+    qdrant = {"mode": "embedded", "path": folder} if "qdrant" in broken else {}
     retrying_s = min(settings.qdrant.retry_timeout, _RETRYING_S)
     timeout_s = min(settings.embedding.timeout, _RETRYING_S)
     return settings.model_copy(
         update={
-            "database": settings.database.model_copy(update={"url": url}),
-            "qdrant": settings.qdrant.model_copy(update={"retry_timeout": retrying_s}),
+            "database": settings.database.model_copy(update=database),
+            "qdrant": settings.qdrant.model_copy(update={"retry_timeout": retrying_s, **qdrant}),
             "embedding": settings.embedding.model_copy(update={"timeout": timeout_s}),
         }
     )

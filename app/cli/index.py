@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Parts, run
-from app.cli.output import print_json, print_table, progress
+from app.cli.output import counted, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from app.services.indexing import Indexed
@@ -37,7 +37,7 @@ def verify(
             ],
         )
         typer.echo(
-            f"{found.extractions:,} extractions and {found.points:,} vectors compared. {_verdict(found)}"
+            f"Compared {counted(found.extractions, 'extraction')} and {counted(found.points, 'vector')}. {_verdict(found)}"
         )
     if found.remaining:
         raise typer.Exit(DIFFER)
@@ -71,7 +71,7 @@ def reindex(
         print_json(asdict(done))
     else:
         aside = f"; {done.set_aside:,} set aside, because they can't be embedded" if done.set_aside else ""
-        typer.echo(f"Reindexed {done.indexed:,} extractions{aside}.")
+        typer.echo(f"Reindexed {counted(done.indexed, 'extraction')}{aside}.")
 
 
 async def _reindex(parts: Parts) -> "Indexed":
@@ -101,7 +101,7 @@ def optimize(
     if as_json:
         print_json({"optimized_vectors": vectors})
     else:
-        typer.echo(f"Optimized the index of {vectors:,} vectors.")
+        typer.echo(f"Optimized the index of {counted(vectors, 'vector')}.")
 
 
 async def _optimize(parts: Parts) -> int:

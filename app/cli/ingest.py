@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from app.cli.context import Parts, context_of, run, usage_error
-from app.cli.output import note, print_json, printable, progress
+from app.cli.output import counted, note, print_json, printable, progress
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -235,16 +235,18 @@ def _print(report: Report, *, as_json: bool) -> None:
             if report.seconds
             else ""
         )
-        typer.echo(f"Stored {report.stored:,} new extractions in project {report.project}{rate}.")
+        typer.echo(f"Stored {counted(report.stored, 'new extraction')} in project {report.project}{rate}.")
     if report.known:
         everything = "" if report.stored else "Nothing new: "
         typer.echo(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
+    if not total:
+        typer.echo("Stored nothing.")
     if report.indexed:
-        typer.echo(f"Indexed {report.indexed:,} extractions; they can be searched now.")
+        typer.echo(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
     if report.set_aside:
         typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
-        typer.echo(f"{report.waiting:,} wait for indexing: `agent-storage verify --repair` does it.")
+        typer.echo(f"Not indexed yet: {report.waiting:,}. `agent-storage verify --repair` does it.")
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
 
@@ -256,9 +258,9 @@ def _print_refusal(report: Report, first: "Reject") -> None:
         note(f"{before}Mend the line and run this again, or go on with --skip-invalid.")
     else:
         note(
-            f"Refused {report.refused:,} lines, the first of them line {first.line}: {printable(first.reason)}"
+            f"Refused {counted(report.refused, 'line')}; the first is line {first.line}: {printable(first.reason)}"
         )
-        note(f"They are in {report.rejects_file}, with their reasons.")
+        note(f"{report.rejects_file} has what was refused, with the reasons.")
 
 
 def _as_dict(report: Report) -> dict[str, Any]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_FRAME = 4  # a cell's border and blanks, and some left for the wide column
+
+
 def fail(error: object) -> NoReturn:
     """Say what went wrong on standard error, and end with exit code 1."""
     typer.echo(f"Error: {error}", err=True)
@@ -48,7 +51,7 @@ def print_table(
 
     lines = [list(row) for row in rows]
     screen = console()
-    share = screen.width // (len(columns) + 1) if wide in columns else None
+    share = screen.width // len(columns) - _FRAME if wide in columns else None
     table = Table(title=title, title_justify="left", title_style="bold", expand=share is not None)
     for name, cells in zip(columns, zip(*lines, strict=True) if lines else [()] * len(columns), strict=True):
         if name == wide:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Parts, run
-from app.cli.output import fail, note, print_json, print_table
+from app.cli.output import counted, fail, note, print_json, print_table
 from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def delete(
     if as_json:
         print_json({"project": name, "deleted_extractions": deleted.extractions})
     else:
-        typer.echo(f"Deleted project {name}: {deleted.extractions:,} extractions and their vectors.")
+        typer.echo(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
 
 
 async def _delete(parts: Parts, name: str) -> "Deleted":
