@@ -116,7 +116,7 @@ def test_importing_any_module_opens_nothing() -> None:
 
 def test_the_entry_point_loads_nothing_heavy() -> None:
     """So that ``--help`` answers at once, and the embedded default never pays for the server's client."""
-    code = "import sys, containers, app.entrypoints.cli; print(*sys.modules)"
+    code = "import sys, containers, app.cli.main, app.entrypoints.cli; print(*sys.modules)"
     outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(outcome.stdout.split())
     assert "app.entrypoints.cli" in loaded
