@@ -119,7 +119,7 @@ class TestDirectory:
     ) -> None:
         with process(HOLDER, path, state) as holder:
             assert line_of(holder) == "open"
-            with pytest.raises(DataDirectoryLocked, match=r"another process .*Stop it.*qdrant\.url") as raised:
+            with pytest.raises(DataDirectoryLocked, match=r"another process .*stop it.*qdrant\.url") as raised:
                 open_edge()
             assert raised.value.path == str(path)
             assert str(path) in str(raised.value)

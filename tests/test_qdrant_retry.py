@@ -147,7 +147,7 @@ class TestForGood:
     async def test_surfaces_at_once(self, repository: QdrantRepository, stub: QdrantStub, status: int) -> None:
         stub.faults.append(Fault(status=status))
         with pytest.raises(
-            QdrantError, match=f"upsert points in collection 'extractions': HTTP {status}"
+            QdrantError, match=rf"upsert points \(collection 'extractions'\): HTTP {status}"
         ) as raised:
             await repository.upsert(ID, VECTOR, {})
         assert not raised.value.retryable
