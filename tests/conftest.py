@@ -5,12 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 from support.postgres import PostgresServer, open_test_engine, running_server
 
 from app import schema
 from app.database import Database
 from app.executor import BoundedExecutor, Lane
+
+# A busy machine is no fault of the code's.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 DIALECTS = ("sqlite", "postgres")
 
