@@ -59,6 +59,15 @@ class InvalidInput(AgentStorageError):
     """What the caller handed in can't be accepted; nothing was changed."""
 
 
+class InvalidField(InvalidInput):
+    """A field of an item can't be accepted. ``field`` is its dotted name, cut to 100 characters that print."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field[:100] if field.isprintable() else ascii(field[:100])[1:-1]
+        self.reason = reason
+        super().__init__(f"{self.field}: {reason}")
+
+
 class InvalidItem(InvalidInput):
     """One item of a batch can't be accepted.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import InvalidInput
+from app.errors import InvalidField, InvalidInput
 from app.models import ExtractionId, ProjectId
 from app.services.embedding.text import text_of
 
@@ -25,15 +25,6 @@ MAX_STRING_CHARS = 1_000_000
 MAX_DATA_BYTES = 4 * 2**20
 MAX_DEPTH = 64
 _INT64 = 2**63
-
-
-class InvalidField(InvalidInput):
-    """A field of an item can't be accepted. ``field`` is its dotted name, ``reason`` says why in words."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        self.field = _shown(field)
-        self.reason = reason
-        super().__init__(f"{self.field}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +169,6 @@ def _storable(value: str, field: str) -> str:
 
 def _nfc(value: str) -> str:
     return value if value.isascii() else unicodedata.normalize("NFC", value)
-
-
-def _shown(name: str) -> str:
-    """A name from the input, short and printable enough for a message."""
-    return name[:100].encode("ascii", "backslashreplace").decode() if not name.isprintable() else name[:100]
 
 
 def _kind(value: object) -> str:
