@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, delete, update
 from sqlalchemy.orm import Session
-from support.parts import fill, make_item, open_container
+from support.parts import fill, index_all, make_item, open_container
 
 from app.models import Extraction
 from app.services.reconciliation import Differences
@@ -93,3 +93,15 @@ async def test_the_comparison_streams_page_by_page(container: Container) -> None
     steps = [step async for step in container.reconciliation().run()]
     assert max(b.extractions - a.extractions for a, b in pairwise(steps)) <= 50
     assert len(steps) >= 2 * (COUNT // 50)
+
+
+async def test_a_repair_beside_other_work_judges_by_what_is_left(container: Container) -> None:
+    """Another worker indexes the orphans after they were found, and more arrive."""
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT, COUNT + 3)])
+    states = []
+    async for state in container.reconciliation().run(repair=True):
+        states.append(state)
+        if state.extractions == COUNT + 3 and not state.points:
+            await index_all(container)
+    assert (states[-1].orphans, states[-1].mended_orphans, states[-1].remaining) == (3, 0, 0)
