@@ -23,8 +23,7 @@ from app.database import Database, ReadSession, WriteSession, open_engine
 from app.errors import DatabaseError, DatabaseUnavailable
 from app.executor import Lane
 from app.models import Project, Source
-from app.services.items import project_id
-from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.project import ProjectRepository, project_id
 
 MakeLane = Callable[..., Lane]
 THREADS = 8

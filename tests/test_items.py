@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidInput
-from app.services.items import MAX_DEPTH, MAX_URI_CHARS, Item, extraction_id, parse_item, project_id
+from app.services.items import MAX_DEPTH, MAX_URI_CHARS, Item, extraction_id, parse_item
+from app.services.storage.repositories.project import project_id
 
 FIELDS = ("fact_text", "text", "summary")
 PROJECT = project_id("papers")

@@ -18,7 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from app.services.items import extraction_id, parse_item, project_id
+from app.services.items import extraction_id, parse_item
+from app.services.storage.repositories.project import project_id
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")

@@ -13,10 +13,9 @@ from support.rows import make_project, new_extraction, statements, store_extract
 
 from app.errors import InvalidInput, NotFound
 from app.models import ExtractionId
-from app.services.items import project_id
 from app.services.storage.repositories.extraction import ExtractionFilters, ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
-from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.project import ProjectRepository, project_id
 from app.services.storage.repositories.source import SourceRepository, source_id
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from app.database import Database, WriteSession
 from app.models import ExtractionId, JobId, JobType, ProjectId
-from app.services.items import Item, extraction_id, project_id
+from app.services.items import Item, extraction_id
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.project import ProjectRepository, project_id
 from app.services.storage.repositories.source import SourceRepository
 
 

@@ -1,7 +1,6 @@
 """What an extraction must be to be accepted, and the ids that follow from it."""
 
 import math
-import re
 import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,6 @@ from app.errors import InvalidField, InvalidInput
 from app.models import ExtractionId, ProjectId
 from app.services.embedding.text import text_of
 
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
-_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUIRED = ("source_uri", "extraction_type", "data")
 _KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
 
@@ -37,21 +34,6 @@ class Item:
     confidence: float | None
     data: dict[str, Any]
     canonical_data: bytes
-
-
-def project_id(name: str) -> ProjectId:
-    """The id of the project of that name: a UUIDv5, the same on every machine.
-
-    Raises:
-        InvalidField: the name isn't 1 to 100 letters, digits, dots, dashes and underscores.
-    """
-    if not _PROJECT_NAME.fullmatch(name):
-        raise InvalidField(
-            "project",
-            f"{name[:100]!r} is no project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
-            "the first a letter or digit",
-        )
-    return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))
 
 
 def extraction_id(project: ProjectId, item: Item) -> ExtractionId:

@@ -10,12 +10,11 @@ from app.database import Database, ReadSession
 from app.errors import InvalidInput
 from app.models import ExtractionId, ProjectId, parse_extraction_id
 from app.services.embedding.embedder import Embedder
-from app.services.items import project_id
 from app.services.storage.qdrant.filters import SearchFilters
 from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
 from app.services.storage.repositories.data_filter import Scalar
 from app.services.storage.repositories.extraction import ExtractionRepository, ExtractionRow
-from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.project import ProjectRepository, project_id
 
 MAX_LIMIT = 1_000
 MAX_QUERY_CHARS = 10_000

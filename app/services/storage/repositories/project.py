@@ -1,16 +1,35 @@
 """Projects: named groups of sources and their extractions."""
 
+import re
+import uuid
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Subquery, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.errors import InvalidInput, NotFound
+from app.errors import InvalidField, InvalidInput, NotFound
 from app.models import Extraction, Project, ProjectId, Source
-from app.services.items import project_id
 from app.services.storage.repositories.bulk_insert import insert_new
 from app.services.storage.repositories.changes import rows_changed
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def project_id(name: str) -> ProjectId:
+    """The id of the project of that name: a UUIDv5, the same on every machine.
+
+    Raises:
+        InvalidField: the name isn't 1 to 100 letters, digits, dots, dashes and underscores.
+    """
+    if not _PROJECT_NAME.fullmatch(name):
+        raise InvalidField(
+            "project",
+            f"{name[:100]!r} is no project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
+            "the first a letter or digit",
+        )
+    return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))
 
 
 class ProjectSummary(NamedTuple):
