@@ -4,14 +4,16 @@ On SQLite all rows come back as one JSON document. Row by row, the driver would 
 wait up to 5 ms to have it again while other threads embed and upsert: seconds for a thousand rows.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Select, String, Text, case, cast, func, null, select, text
+from sqlalchemy import ColumnElement, Select, String, Text, bindparam, case, cast, func, null, select, text
 from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
 
 from app.models import ORPHANED, Extraction, Source
-from app.services.storage.repositories.id_lists import Ids, among, texts
+from app.services.storage.repositories.id_lists import Ids, among_bound, bound, texts
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
@@ -40,8 +42,8 @@ class WaitingRow(NamedTuple):
 def find_waiting(session: Session, ids: Ids) -> list[WaitingRow]:
     """Those of ``ids`` that wait for a vector and aren't set aside, in any order."""
     if session.get_bind().dialect.name == "postgresql":
-        query = _of(ids, "postgresql", *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
-        return [WaitingRow(*row) for row in session.execute(query).all()]
+        rows = session.execute(_on_postgres(), {"ids": bound(ids, "postgresql")})
+        return [WaitingRow(*row) for row in rows.all()]
     # In slices, because SQLite makes no document of more than a gigabyte, and an extraction may have 4 MB.
     given = texts(ids)
     slices = (given[start : start + _A_DOCUMENT] for start in range(0, len(given), _A_DOCUMENT))
@@ -49,17 +51,28 @@ def find_waiting(session: Session, ids: Ids) -> list[WaitingRow]:
 
 
 def _find_on_sqlite(session: Session, ids: Ids) -> list[WaitingRow]:
-    # In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float.
-    digits = case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))
-    row = func.json_array(*_LABELS, digits, func.json(cast(_TABLE.c.data, String)))
-    document = session.scalar(_of(ids, "sqlite", func.json_group_array(row)))
+    document = session.scalar(_on_sqlite(), {"ids": bound(ids, "sqlite")})
     rows = orjson.loads(document or "[]")
     return [WaitingRow._make((*row[:4], None if row[4] is None else float(row[4]), row[5])) for row in rows]
 
 
-def _of(ids: Ids, dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
+@cache
+def _on_postgres() -> Select[Any]:
+    return _of("postgresql", *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
+
+
+@cache
+def _on_sqlite() -> Select[Any]:
+    # In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float.
+    digits = case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))
+    row = func.json_array(*_LABELS, digits, func.json(cast(_TABLE.c.data, String)))
+    return _of("sqlite", func.json_group_array(row))
+
+
+def _of(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    wanted = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect)
     return (
         select(*columns)
         .select_from(_TABLE.join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id))
-        .where(text(ORPHANED), among(_TABLE.c.id, ids, dialect))
+        .where(text(ORPHANED), wanted)
     )
