@@ -134,14 +134,20 @@ async def test_a_lasting_failure_sets_nothing_aside(
     assert {row.set_aside_reason for row in rows(engine)} == {None}
 
 
-async def test_a_cancelled_job_goes_back_into_the_queue(
-    container: Container, engine: Engine, embedder: MoodyEmbedder
-) -> None:
+async def start_held_up(container: Container, embedder: MoodyEmbedder) -> asyncio.Task[Indexed | None]:
+    """A job that has begun to embed one item, and waits for the embedder's gate."""
     embedder.gate = asyncio.Event()
     await container.indexing().open()
     await container.ingestion().accept("papers", [make_item(1)])
     running = asyncio.create_task(container.indexing().run_next())
     await embedder.asked.wait()
+    return running
+
+
+async def test_a_cancelled_job_goes_back_into_the_queue(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    running = await start_held_up(container, embedder)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -291,13 +297,10 @@ async def test_an_embedder_that_has_made_nothing_gives_way(tmp_path: Path, lane:
 async def test_nothing_is_marked_once_another_embedder_has_taken_over(
     container: Container, engine: Engine, embedder: MoodyEmbedder
 ) -> None:
-    embedder.gate = asyncio.Event()
-    await container.indexing().open()
-    await container.ingestion().accept("papers", [make_item(1)])
-    running = asyncio.create_task(container.indexing().run_next())
-    await embedder.asked.wait()
+    running = await start_held_up(container, embedder)
     with Session(engine) as session, session.begin():
         session.execute(update(IndexState).values(embedder_name="another"))
+    assert embedder.gate is not None
     embedder.gate.set()
     with pytest.raises(EmbedderMismatch):
         await running
