@@ -22,19 +22,26 @@ from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.embedding.measured import MeasuredEmbedder
 from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
+from app.services.extractions import ExtractionService
 from app.services.health import Health
 from app.services.indexing import IndexingService
 from app.services.ingestion import IngestionService
+from app.services.jobs.service import JobService
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import DurationDialect, duration_dialect_for
+from app.services.metrics.prometheus import MetricsExporter, PrometheusInstruments, new_registry
 from app.services.projects import ProjectService
 from app.services.reconciliation import ReconciliationService
 from app.services.reindexing import ReindexingService
 from app.services.search import SearchService
 from app.services.storage.qdrant.clients import Mode, VectorClient, open_client
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.wakeup import Wakeup
+from app.worker.policy import WorkerPolicy
+from app.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +184,9 @@ class Container(containers.DeclarativeContainer):
         wait_timeout=config.database.pool_timeout,
     )
 
+    metrics_registry = providers.ThreadSafeSingleton(new_registry)
+    instruments = providers.ThreadSafeSingleton(PrometheusInstruments, metrics_registry)
+
     database = providers.ThreadSafeSingleton(Database, engine, database_lane)
 
     embedder = providers.Selector(
@@ -200,39 +210,48 @@ class Container(containers.DeclarativeContainer):
         ),
     )
 
+    measured_embedder = providers.ThreadSafeSingleton(MeasuredEmbedder, embedder, instruments)
+
     qdrant_repository = providers.ThreadSafeSingleton(
         QdrantRepository,
         qdrant_client,
         qdrant_lane,
         dimension=embedder.provided.identity.dimension,
         retry=providers.Factory(RetryPolicy, config.qdrant.retry_timeout),
+        instruments=instruments,
     )
 
     duration_dialect = providers.ThreadSafeSingleton(_duration_dialect, engine)
     metrics_collector = providers.ThreadSafeSingleton(
         MetricsCollector, database, duration_dialect, executor=executor
     )
+    metrics_exporter = providers.ThreadSafeSingleton(
+        MetricsExporter, metrics_collector, metrics_registry, files_lane
+    )
 
-    ingestion = providers.ThreadSafeSingleton(IngestionService, database)
-    projects = providers.ThreadSafeSingleton(ProjectService, database)
+    wakeup = providers.ThreadSafeSingleton(Wakeup)
+
+    ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup)
+    extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup)
+    projects = providers.ThreadSafeSingleton(ProjectService, database, wakeup)
+    jobs = providers.ThreadSafeSingleton(JobService, database, wakeup)
     indexing = providers.ThreadSafeSingleton(
         IndexingService,
         database,
         qdrant_repository,
-        embedder,
+        measured_embedder,
         text_fields=config.embedding.text_fields,
-        lease_s=config.worker.lease_timeout,
-        exclusive=providers.Callable(_is_exclusive, config.qdrant.mode, config.database.url),
+        batch_size=config.worker.batch_size,
     )
     reindexing = providers.ThreadSafeSingleton(
         ReindexingService,
         database,
         qdrant_repository,
-        embedder,
+        measured_embedder,
         indexing,
         batch_size=config.worker.batch_size,
     )
-    search = providers.ThreadSafeSingleton(SearchService, database, qdrant_repository, embedder)
+    search = providers.ThreadSafeSingleton(SearchService, database, qdrant_repository, measured_embedder)
     reconciliation = providers.ThreadSafeSingleton(
         ReconciliationService, database, qdrant_repository, indexing, batch_size=config.worker.batch_size
     )
@@ -243,6 +262,37 @@ class Container(containers.DeclarativeContainer):
             qdrant=qdrant_repository.provided.ping,
             embedder=embedder.provided.ping,
         ),
+    )
+
+    handlers = providers.Dict(
+        embed=indexing.provided.embed,
+        delete_vectors=indexing.provided.delete_vectors,
+        verify=reconciliation.provided.verify,
+        repair=reconciliation.provided.repair,
+    )
+    worker_policy = providers.ThreadSafeSingleton(
+        WorkerPolicy,
+        concurrency=config.worker.concurrency,
+        lease_s=config.worker.lease_timeout,
+        poll_s=config.worker.poll_interval,
+        shutdown_s=config.worker.shutdown_timeout,
+        max_attempts=config.worker.max_attempts,
+        retry_delay_s=config.worker.retry_delay,
+        max_retry_delay_s=config.worker.max_retry_delay,
+        time_limit_s=config.worker.time_limit,
+        time_limits_s=config.worker.time_limits,
+        keep_finished_s=config.worker.keep_finished,
+    )
+    # A factory, because several may run in one process, each with its own jobs.
+    worker = providers.Factory(
+        Worker,
+        database,
+        database_lane,
+        handlers,
+        wakeup,
+        instruments,
+        worker_policy,
+        exclusive=providers.Callable(_is_exclusive, config.qdrant.mode, config.database.url),
     )
 
 

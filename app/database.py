@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from app.errors import DatabaseError, DatabaseUnavailable
 from app.executor import Lane
@@ -65,6 +65,7 @@ def open_engine(
     """
     parsed = make_url(url)
     pool: dict[str, Any] = {
+        "poolclass": CountingPool,
         "pool_size": pool_size,
         "max_overflow": max_overflow,
         "pool_timeout": pool_timeout_s,
@@ -76,6 +77,35 @@ def open_engine(
     engine = _create(parsed, {"connect_timeout": CONNECT_TIMEOUT_S}, pool)
     event.listen(engine, "connect", _prepare_postgres)
     return engine
+
+
+class CountingPool(QueuePool):
+    """A pool that counts in ``waits`` how often a connection was asked for while all were in use.
+
+    Who asks in the very moment in which another takes the last one may be missed.
+    """
+
+    # SQLAlchemy names the pool's logger after the class: what a library tells is no message of ours.
+    __module__ = QueuePool.__module__
+
+    def __init__(
+        self,
+        creator: Callable[[], Any],
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        **options: Any,  # noqa: ANN401 - as QueuePool's
+    ) -> None:
+        super().__init__(creator, pool_size=pool_size, max_overflow=max_overflow, **options)
+        self.waits = 0
+        self._connections = pool_size + max_overflow
+        self._counting = threading.Lock()
+
+    def connect(self) -> PoolProxiedConnection:
+        """A connection, which the caller closes; waits for one where it has to."""
+        if self.checkedout() >= self._connections:
+            with self._counting:
+                self.waits += 1
+        return super().connect()
 
 
 class ReadSession(Session):

@@ -52,6 +52,15 @@ class UnsupportedDialect(AgentStorageError):
         )
 
 
+class AddressInUse(AgentStorageError):
+    """A service can't listen where it is to."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host = host
+        self.port = port
+        super().__init__(f"can't listen on {host} port {port}: {reason}. Stop what does, or name another --port.")
+
+
 # --- bad input -------------------------------------------------------------------------------------------
 
 
@@ -97,6 +106,37 @@ class NotFound(AgentStorageError):
         self.kind = kind
         self.key = key
         super().__init__(f"no {kind} {str(key)!r}")
+
+
+class Conflict(AgentStorageError):
+    """What was asked contradicts what is there; nothing was changed."""
+
+
+class ProjectExists(Conflict):
+    """There is a project of that name already."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is a project {name!r} already")
+
+
+class JobStateConflict(Conflict):
+    """A job isn't in a state in which it could be cancelled or retried."""
+
+    def __init__(self, job_id: object, status: str, wanted: str) -> None:
+        self.job_id = job_id
+        self.status = status
+        super().__init__(f"job {job_id} is {status}, and so can't be {wanted}")
+
+
+class IdempotencyConflict(Conflict):
+    """The ``Idempotency-Key`` was used for another request."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"the Idempotency-Key {key[:100]!r} was used for another request; use a new key for a new request"
+        )
 
 
 # --- bounds ----------------------------------------------------------------------------------------------
@@ -170,6 +210,39 @@ class LeaseLost(AgentStorageError):
         self.job_id = job_id
         self.attempt = attempt
         super().__init__(f"attempt {attempt} of job {job_id} has lost its lease")
+
+
+class TimeLimitExceeded(AgentStorageError):
+    """An attempt at a job took longer than its type may take; it was stopped."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, kind: str, limit_s: float) -> None:
+        self.kind = kind
+        self.limit_s = limit_s
+        super().__init__(
+            f"the {kind} job took longer than {limit_s:g} s; worker.time_limit and worker.time_limits say how "
+            "long it may"
+        )
+
+
+class HandlerCrashed(AgentStorageError):
+    """A job's handler raised what no handler may raise, such as ``SystemExit``."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind = kind
+        self.reason = reason
+        super().__init__(f"the handler of {kind} jobs crashed: {reason}")
+
+
+class JobCancelled(AgentStorageError):
+    """Somebody asked the running job to stop; what it has done until now stays."""
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = job_id
+        super().__init__(f"job {job_id} was cancelled")
 
 
 # --- Qdrant ----------------------------------------------------------------------------------------------

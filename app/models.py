@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NewType
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     ColumnElement,
     DateTime,
@@ -59,6 +60,12 @@ class JobType(StrEnum):
 
     EMBED = "embed"
     DELETE_VECTORS = "delete_vectors"
+    VERIFY = "verify"
+    REPAIR = "repair"
+
+
+INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS)
+"""The jobs that bring the index in line with what was stored or deleted."""
 
 
 _parse_uuid = lru_cache(maxsize=1_000)(uuid.UUID)  # a page of rows repeats its project's id
@@ -133,12 +140,15 @@ JSONB would turn ``1e16`` into an integer and round it, and refuse to compare wh
 ORPHANED = "embedding_id IS NULL AND set_aside_reason IS NULL"
 """An extraction that waits for its vector. A query finds the partial index by this very text."""
 
-OPEN_JOB = "status IN ('queued', 'running')"
-"""A job that may have to be claimed. A query finds the partial index by this very text."""
+OPEN_JOB = "status IN ('queued', 'running', 'cancelling')"
+"""A job that may have to be claimed or swept. A query finds the partial index by this very text."""
+
+FINISHED_JOB = "completed_at IS NOT NULL"
+"""A job that will not run again unless somebody retries it. A query finds the partial index by this very text."""
 
 
-def _partial_index(name: str, *columns: str | ColumnElement[Any], where: str) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+def _partial_index(name: str, *columns: str | ColumnElement[Any], where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Base(DeclarativeBase):
@@ -212,7 +222,10 @@ class Extraction(Base):
 class Job(Base):
     """Work that follows a write, inserted in the transaction that makes it necessary.
 
-    What can be long stands last, because SQLite reads a row up to the column it needs.
+    ``attempt`` counts claims and is the fence. ``failures`` counts those that failed, ``lapses`` those whose
+    worker went silent; both begin anew when somebody retries the job. ``run_at`` is when it may be claimed.
+    Of the open jobs with one ``unique_key`` there is only one. ``done`` of ``total`` is its progress. What can
+    be long stands before what later migrations added, because SQLite reads a row up to the column it needs.
     """
 
     __tablename__ = "jobs"
@@ -231,14 +244,68 @@ class Job(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(JsonDocument, default=dict)
     result: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
     error: Mapped[str | None] = mapped_column(Text)
+    run_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    lapses: Mapped[int] = mapped_column(Integer, default=0)
+    unique_key: Mapped[str | None] = mapped_column(Text)
+    project_id: Mapped[ProjectId | None] = mapped_column(UuidText)
+    done: Mapped[int] = mapped_column(Integer, default=0)
+    total: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (
         CheckConstraint(
             "status IN ('queued', 'running', 'completed', 'failed', 'cancelling', 'cancelled')", name="status"
         ),
         Index(None, "type", "status"),
-        _partial_index("ix_jobs_open", priority.desc(), "created_at", where=OPEN_JOB),
+        Index(None, "created_at", "id"),
+        _partial_index("ix_jobs_open", priority.desc(), "run_at", where=OPEN_JOB),
+        _partial_index("ix_jobs_finished", "completed_at", where=FINISHED_JOB),
+        _partial_index(
+            "uq_jobs_unique_key", "unique_key", where=f"unique_key IS NOT NULL AND {OPEN_JOB}", unique=True
+        ),
     )
+
+
+class JobTotal(Base):
+    """How many jobs of a type have ended in a status, and how long those took that ran: counters, never pruned.
+
+    Durations are from the first start to the end, in microseconds; they are kept for completed jobs alone.
+    """
+
+    __tablename__ = "job_totals"
+
+    type: Mapped[str] = mapped_column(Text, primary_key=True)
+    status: Mapped[str] = mapped_column(Text, primary_key=True)
+    jobs: Mapped[int] = mapped_column(BigInteger)
+    timed: Mapped[int] = mapped_column(BigInteger)
+    microseconds: Mapped[int] = mapped_column(BigInteger)
+    least: Mapped[int | None] = mapped_column(BigInteger)
+    greatest: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class PausedJobType(Base):
+    """A type of job that no worker claims for the time being."""
+
+    __tablename__ = "paused_job_types"
+
+    type: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class IdempotencyKey(Base):
+    """What was answered to a request with an ``Idempotency-Key``, for each part of its body.
+
+    ``fingerprint`` tells another request under the same key; ``answer`` is what it takes to say the same again.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"),)
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    part: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    answer: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
 
 
 class IndexState(Base):

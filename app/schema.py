@@ -15,7 +15,7 @@ from app.errors import SchemaMismatch
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision; what this version works with."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

@@ -47,8 +47,26 @@ def _listed(value: object) -> object:
         raise PydanticCustomError("json", "not a JSON list") from error
 
 
+def _mapped(value: object) -> object:
+    """A mapping from a variable's text, which is JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise PydanticCustomError("json", "not a JSON object") from error
+
+
+def _refuse_boolean(value: object) -> object:
+    # No setting is a boolean, and pydantic would take True for 1.
+    if isinstance(value, bool):
+        raise PydanticCustomError("boolean", "a boolean")
+    return value
+
+
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
+Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False), BeforeValidator(_refuse_boolean)]
 
 
 # A field's description says what is allowed, and is what a person is told who wrote something else.
@@ -72,10 +90,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_booleans(cls, value: object) -> object:
-        # No setting is a boolean, and pydantic would take True for 1.
-        if isinstance(value, bool):
-            raise PydanticCustomError("boolean", "a boolean")
-        return value
+        return _refuse_boolean(value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, masked(value)) for name, value in super().__repr_args__()]
@@ -171,13 +186,33 @@ class WorkerSettings(Section):
     """How workers claim, keep and settle jobs."""
 
     shutdown_timeout: float = _seconds(30.0)
+    concurrency: int = _count(8)
     batch_size: int = _count(1000)
     lease_timeout: float = _seconds(60.0)
-    max_attempts: int = _count(5)
+    poll_interval: float = _seconds(1.0)
+    max_attempts: int = _count(10)
+    retry_delay: float = _seconds(1.0)
+    max_retry_delay: float = _seconds(300.0)
+    time_limit: float = _seconds(3600.0)
+    time_limits: Annotated[dict[Text, Seconds], BeforeValidator(_mapped)] = Field(
+        default={},
+        description="seconds by type of job, more than 0 and at most 86400 (a day); in a variable, as a JSON object",
+    )
+    keep_finished: float = Field(
+        default=7.0 * _DAY,
+        ge=0,
+        le=3650 * _DAY,
+        allow_inf_nan=False,
+        description="a number of seconds, 0 or more and at most 315360000 (ten years)",
+    )
+    host: Text = Field(default="127.0.0.1", description="an address or host name")
+    port: int | None = Field(
+        default=None, ge=1, le=65_535, description="a whole number from 1 to 65535, or null"
+    )
 
 
 class ApiSettings(Section):
-    """Where the HTTP API listens, and who may use it."""
+    """Where the HTTP API listens, who may use it, and how much it takes."""
 
     host: Text = Field(default="127.0.0.1", description="an address or host name")
     port: int = Field(default=8000, ge=1, le=65_535, description="a whole number from 1 to 65535")
@@ -185,6 +220,10 @@ class ApiSettings(Section):
         default=(),
         description="a list of keys that aren't blank (a number needs quotes); in a variable, parted by commas or as a JSON list",
     )
+    max_body_bytes: int = _count(32 * 2**20)
+    max_items: int = _count(10_000)
+    max_string_chars: int = _count(1_000_000)
+    max_json_depth: int = _count(64)
 
 
 class LoggingSettings(Section):

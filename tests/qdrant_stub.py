@@ -247,7 +247,11 @@ def _points(shard: edge.EdgeShard, method: str, action: str, body: Json) -> Json
             return {"points": _query(shard, body)}
         case "POST", "scroll":
             request = edge.ScrollRequest(
-                offset=body.get("offset"), limit=body["limit"], with_payload=False, with_vector=False
+                offset=body.get("offset"),
+                limit=body["limit"],
+                filter=_filter(body.get("filter")),
+                with_payload=False,
+                with_vector=False,
             )
             records, following = shard.scroll(request)
             return {

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
-from support.parts import fill, index_all, make_item, open_container
+from support.parts import fill, index_all, make_item, open_container, settings_for
 
 from app.errors import (
     EmbedderMismatch,
@@ -23,10 +24,10 @@ from app.errors import (
 from app.executor import Lane
 from app.models import Extraction, IndexState, Job, JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
-from app.services.indexing import Indexed, IndexingService
 from app.services.search import Query
 from app.services.storage.qdrant.repository import QdrantRepository
-from containers import Container
+from app.worker.attempts import Ended
+from containers import Container, create_container, running
 
 COUNT = 20
 
@@ -93,7 +94,7 @@ async def test_a_job_marks_each_row_with_its_own_id(container: Container, engine
 
 async def test_without_a_job_there_is_nothing_to_run(container: Container) -> None:
     await container.indexing().open()
-    assert await container.indexing().run_next() is None
+    assert await container.worker().run_one() is None
 
 
 async def test_poison_is_set_aside_and_its_batch_goes_through(
@@ -134,23 +135,23 @@ async def test_a_lasting_failure_sets_nothing_aside(
     assert {row.set_aside_reason for row in rows(engine)} == {None}
 
 
-async def start_held_up(container: Container, embedder: MoodyEmbedder) -> asyncio.Task[Indexed | None]:
+async def start_held_up(container: Container, embedder: MoodyEmbedder) -> asyncio.Task[Ended | None]:
     """A job that has begun to embed one item, and waits for the embedder's gate."""
     embedder.gate = asyncio.Event()
     await container.indexing().open()
     await container.ingestion().accept("papers", [make_item(1)])
-    running = asyncio.create_task(container.indexing().run_next())
+    attempt = asyncio.create_task(container.worker().run_one())
     await embedder.asked.wait()
-    return running
+    return attempt
 
 
 async def test_a_cancelled_job_goes_back_into_the_queue(
     container: Container, engine: Engine, embedder: MoodyEmbedder
 ) -> None:
-    running = await start_held_up(container, embedder)
-    running.cancel()
+    attempt = await start_held_up(container, embedder)
+    attempt.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await running
+        await attempt
     assert [job.status for job in jobs(engine)] == ["queued"]
 
 
@@ -160,12 +161,12 @@ async def test_a_row_deleted_while_it_is_embedded_leaves_no_vector(
     embedder.gate = asyncio.Event()
     await container.indexing().open()
     await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT)])
-    running = asyncio.create_task(container.indexing().run_next())
+    attempt = asyncio.create_task(container.worker().run_one())
     await embedder.asked.wait()
     with Session(engine) as session, session.begin():
         session.execute(delete(Extraction))
     embedder.gate.set()
-    await running
+    await attempt
     await index_all(container)
     assert await container.qdrant_repository().count() == 0
     assert [job.type for job in jobs(engine)] == [JobType.EMBED, JobType.DELETE_VECTORS]
@@ -205,36 +206,30 @@ async def test_a_job_that_a_dead_process_left_running_is_run_again_where_no_othe
         with Session(container.engine()) as session, session.begin():
             job = session.scalars(select(Job)).one()
             job.status, job.attempt = "running", 1
-        assert await container.indexing().run_next() is None
-        assert await container.indexing().recover() == (1 if mode == "embedded" else 0)
-        assert await container.indexing().run_next() == (Indexed(indexed=1) if mode == "embedded" else None)
+            job.lease_expires_at = datetime.now(UTC) + timedelta(minutes=1)
+        assert await index_all(container) == 0
+        assert await container.worker().recover() == (1 if mode == "embedded" else 0)
+        assert await index_all(container) == (1 if mode == "embedded" else 0)
 
 
 async def test_a_job_longer_than_its_lease_is_run_once(
-    container: Container, engine: Engine, embedder: MoodyEmbedder
+    tmp_path: Path, engine: Engine, embedder: MoodyEmbedder
 ) -> None:
-    embedder.gate = asyncio.Event()
-    indexing = IndexingService(
-        container.database(),
-        container.qdrant_repository(),
-        embedder,
-        text_fields=("fact_text",),
-        lease_s=0.3,
-        exclusive=False,
-    )
-    await indexing.open()
-    await container.ingestion().accept("papers", [make_item(1)])
-    running = asyncio.create_task(indexing.run_next())
-    await embedder.asked.wait()
-    await asyncio.sleep(0.9)
-    assert await indexing.run_next() is None, "its lease was renewed"
-    embedder.gate.set()
-    assert await running == Indexed(indexed=1)
+    settings = settings_for(tmp_path, worker={"lease_timeout": 0.3})
+    with running(create_container(settings, engine=engine, embedder=embedder)) as container:
+        attempt = await start_held_up(container, embedder)
+        await asyncio.sleep(0.9)
+        assert await container.worker().run_one() is None, "its lease was renewed"
+        assert embedder.gate is not None
+        embedder.gate.set()
+        ended = await attempt
+    assert ended is not None
+    assert ended.result == {"indexed": 1, "set_aside": 0}
     assert jobs(engine)[0].attempt == 1
 
 
 async def test_a_row_that_returns_while_its_vector_is_deleted_gets_it_anew(
-    container: Container, engine: Engine
+    container: Container, engine: Engine, tmp_path: Path
 ) -> None:
     """The deletion has looked at SQL, and the row comes back before the vector is gone."""
     items = [make_item(n) for n in range(3)]
@@ -248,15 +243,10 @@ async def test_a_row_that_returns_while_its_vector_is_deleted_gets_it_anew(
         return await deleting(ids)
 
     late = LateDeletion(qdrant, return_first)
-    indexing = IndexingService(
-        container.database(),
-        late,
-        container.embedder(),
-        text_fields=("fact_text",),
-        lease_s=60,
-        exclusive=False,
-    )
-    assert await indexing.run_next((JobType.DELETE_VECTORS,)) == Indexed()
+    with open_container(
+        tmp_path, engine=engine, qdrant_client=container.qdrant_client(), qdrant_repository=late
+    ) as other:
+        assert await other.worker().run_one((JobType.DELETE_VECTORS,)) is not None
     await index_all(container)
     assert await qdrant.count() == 3
     assert all(row.embedding_id == str(row.id) for row in rows(engine))
@@ -297,13 +287,13 @@ async def test_an_embedder_that_has_made_nothing_gives_way(tmp_path: Path, lane:
 async def test_nothing_is_marked_once_another_embedder_has_taken_over(
     container: Container, engine: Engine, embedder: MoodyEmbedder
 ) -> None:
-    running = await start_held_up(container, embedder)
+    attempt = await start_held_up(container, embedder)
     with Session(engine) as session, session.begin():
         session.execute(update(IndexState).values(embedder_name="another"))
     assert embedder.gate is not None
     embedder.gate.set()
     with pytest.raises(EmbedderMismatch):
-        await running
+        await attempt
     assert [row.embedding_id for row in rows(engine)] == [None]
     assert [job.status for job in jobs(engine)] == ["queued"]
 

@@ -90,9 +90,11 @@ class WatchedClient:
         with self._watch() as client:
             client.delete(ids)
 
-    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: SearchFilters | None
+    ) -> tuple[list[str], str | None]:
         with self._watch() as client:
-            return client.scroll(start, limit)
+            return client.scroll(start, limit, filters)
 
     def count(self) -> int:
         with self._watch() as client:

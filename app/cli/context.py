@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,27 @@ T = TypeVar("T")
 INTERRUPTED = 130
 
 
+class EndedJob(Protocol):
+    """A job that a command has run."""
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """What its handler gave back."""
+        ...
+
+
+class JobRunner(Protocol):
+    """What commands use of the worker; see :class:`app.worker.worker.Worker`."""
+
+    async def recover(self) -> int:
+        """Let the jobs that a dead process left be claimed at once."""
+        ...
+
+    async def run_one(self, types: Collection[str] | None = None) -> EndedJob | None:
+        """Claim the most urgent job, run it and settle it; None when none is waiting."""
+        ...
+
+
 class Parts(Protocol):
     """The providers of the running container that commands use; each call gives the one instance."""
 
@@ -49,6 +70,7 @@ class Parts(Protocol):
     reconciliation: "Callable[[], ReconciliationService]"
     reindexing: "Callable[[], ReindexingService]"
     search: "Callable[[], SearchService]"
+    worker: "Callable[[], JobRunner]"
 
 
 class OpenParts(Protocol):
@@ -72,6 +94,10 @@ class CliContext:
     config_file: Path | None
     open_parts: OpenParts
     draw_graph: Callable[[], str]
+    serve: "Callable[[Settings, int], None]"
+    """Runs the API with that many workers until a signal."""
+    work: "Callable[[Settings, int], None]"
+    """Runs that many workers alone until a signal."""
 
     @cached_property
     def loaded(self) -> "Settings":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from app.cli.context import Parts, context_of, run, usage_error
+from app.cli.context import JobRunner, Parts, context_of, run, usage_error
 from app.cli.output import counted, note, print_json, printable, progress
 from app.errors import InvalidInput
 
@@ -100,11 +100,12 @@ class _Ingest:
         with ExitStack() as stack:
             reader = stack.enter_context(open_lines(self._file, text_fields, skip_invalid=self._skip_invalid))
             await parts.indexing().open()
-            await parts.indexing().recover()
+            worker = parts.worker()
+            await worker.recover()
             display = stack.enter_context(progress())
             started = time.monotonic()
             try:
-                await self._store_and_index(parts, reader, batch_size, _Bars(display, reader))
+                await self._store_and_index(parts, worker, reader, batch_size, _Bars(display, reader))
             except ExceptionGroup as errors:
                 raise _first(errors) from None
             finally:
@@ -113,13 +114,13 @@ class _Ingest:
                     self._rejects.close()
 
     async def _store_and_index(
-        self, parts: Parts, reader: "LineReader", batch_size: int, bars: "_Bars"
+        self, parts: Parts, worker: JobRunner, reader: "LineReader", batch_size: int, bars: "_Bars"
     ) -> None:
         """Indexing runs beside reading and storing; the queue's bound keeps it from falling far behind."""
         jobs: _Jobs = asyncio.Queue(maxsize=4)
         async with asyncio.TaskGroup() as group:
             for _ in range(_INDEXERS):
-                group.create_task(self._index(parts, jobs, bars))
+                group.create_task(self._index(worker, jobs, bars))
             async for batch in self._batches(parts, reader, batch_size):
                 await self._take(parts, batch, jobs)
                 bars.show(self.report)
@@ -173,15 +174,17 @@ class _Ingest:
             reason = f"the rejects file {self._rejects_file} can't be written: {error.strerror}"
             raise InvalidInput(reason) from None
 
-    async def _index(self, parts: Parts, jobs: _Jobs, bars: "_Bars") -> None:
+    async def _index(self, worker: JobRunner, jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
-        indexing = parts.indexing()
+        from app.models import INDEX_JOBS
+
         more = True
         while more:
             more = await jobs.get()
-            while (indexed := await indexing.run_next()) is not None:
-                self.report.indexed += indexed.indexed
-                self.report.set_aside += indexed.set_aside
+            while (ended := await worker.run_one(INDEX_JOBS)) is not None:
+                result = ended.result or {}
+                self.report.indexed += result.get("indexed", 0)
+                self.report.set_aside += result.get("set_aside", 0)
                 bars.show(self.report)
                 if more:
                     break

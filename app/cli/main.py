@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import config, db, diagnosis, index, ingest, metrics, projects, search
+from app.cli import config, db, diagnosis, index, ingest, metrics, projects, search, service
 from app.cli.context import context_of
 
 app = typer.Typer(
@@ -44,6 +44,8 @@ def root(
     ctx.obj = replace(context_of(ctx), config_file=config_file)
 
 
+app.command("serve")(service.serve)
+app.command("worker")(service.worker)
 app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
 app.command("verify")(index.verify)

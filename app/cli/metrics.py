@@ -33,8 +33,8 @@ def metrics(
     print_table(("", "extractions"), [("orphans", found.orphans), ("set aside", found.set_aside)])
     pool = found.pool
     print_table(
-        ("size", "checked out", "overflow"),
-        [(pool.size, pool.checked_out, pool.overflow)],
+        ("size", "checked out", "overflow", "waits"),
+        [(pool.size, pool.checked_out, pool.overflow, pool.waits)],
         title="Connection pool",
     )
     print_table(

@@ -9,7 +9,7 @@ from app.cli.output import counted, fail, note, print_json, print_table
 from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
-    from app.services.projects import Deleted
+    from app.services.extractions import Deleted
 
 app = typer.Typer(help="List projects, or delete one with all it holds.", no_args_is_help=True)
 
@@ -54,12 +54,12 @@ def delete(
 async def _delete(parts: Parts, name: str) -> "Deleted":
     from app.models import JobType
 
-    indexing = parts.indexing()
-    await indexing.open()
-    await indexing.recover()
+    await parts.indexing().open()
+    worker = parts.worker()
+    await worker.recover()
     deleted = await parts.projects().delete(name)
     try:
-        while await indexing.run_next((JobType.DELETE_VECTORS,)) is not None:
+        while await worker.run_one((JobType.DELETE_VECTORS,)) is not None:
             pass
     except AgentStorageError as error:
         note(

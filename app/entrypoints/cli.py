@@ -50,6 +50,18 @@ def draw_graph() -> str:
     return mermaid(Container.providers)
 
 
+def _serve(settings: "Settings", workers: int) -> None:
+    from app.entrypoints.api import serve
+
+    serve(settings, workers=workers)
+
+
+def _work(settings: "Settings", workers: int) -> None:
+    from app.entrypoints.worker import work
+
+    work(settings, workers=workers)
+
+
 def main() -> None:
     """Run a command and exit with its code."""
     code: _Code
@@ -75,7 +87,11 @@ def _run() -> _Code:
 
     code: _Code = 0
     try:
-        app(obj=CliContext(config_file=None, open_parts=open_parts, draw_graph=draw_graph))
+        app(
+            obj=CliContext(
+                config_file=None, open_parts=open_parts, draw_graph=draw_graph, serve=_serve, work=_work
+            )
+        )
     except SystemExit as leaving:
         code = leaving.code
     sys.stdout.flush()

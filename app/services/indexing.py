@@ -1,34 +1,30 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
-import asyncio
-import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from app.database import Database, ReadSession, WriteSession
 from app.errors import (
-    AgentStorageError,
     EmbedderMismatch,
     EmbeddingRejected,
     IndexMissing,
     InvalidInput,
+    InvalidVector,
     LeaseLost,
     ReindexUnfinished,
 )
 from app.models import ExtractionId, IndexState, JobType
 from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.embedding.text import text_of
+from app.services.extractions import queue_vectors_deletion
+from app.services.jobs.running import Done, RunningJob
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
-from app.services.storage.repositories.job import ClaimedJob, JobRepository
+from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.waiting import WaitingRow, find_waiting
-
-logger = logging.getLogger(__name__)
-
-INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +39,22 @@ class Indexed:
 
 
 class IndexingService:
-    """Embeds extractions, puts their vectors into Qdrant and marks their rows.
+    """Embeds extractions, puts their vectors into Qdrant and marks their rows, ``batch_size`` at a time."""
 
-    ``exclusive`` says that no other process can run index jobs on these stores (the embedded engine admits one
-    process), so a job found running is one that a dead process left.
-    """
-
-    def __init__(  # noqa: PLR0913 - three parts and three settings
+    def __init__(
         self,
         database: Database,
         qdrant: QdrantRepository,
         embedder: Embedder,
         *,
         text_fields: Sequence[str],
-        lease_s: float,
-        exclusive: bool,
+        batch_size: int,
     ) -> None:
         self._database = database
         self._qdrant = qdrant
         self._embedder = embedder
         self._text_fields = tuple(text_fields)
-        self._lease_s = lease_s
-        self._exclusive = exclusive
+        self._batch_size = batch_size
 
     async def open(self, *, mend: bool = False) -> None:
         """Make sure that the index can be used with the configured embedder, creating the collection if need be.
@@ -87,88 +77,48 @@ class IndexingService:
             raise IndexMissing
         await self._qdrant.init_collection()
 
-    async def recover(self) -> int:
-        """Queue again the index jobs that a dead process left running; 0 unless this process is the only one."""
-        if not self._exclusive:
-            return 0
-        return await self._database.write(lambda session: JobRepository(session).requeue_running(INDEX_JOBS))
-
-    async def run_next(self, types: Sequence[JobType] = INDEX_JOBS) -> Indexed | None:
-        """Claim the most urgent index job of these types, run it and settle it; None when none is waiting.
-
-        Its lease is renewed while it runs. A job that fails for a passing reason goes back into the queue and the error is raised; one that fails
-        for good is settled as failed, and the error is raised.
-        """
-        claimed = await self._database.write(
-            lambda session: JobRepository(session).claim(types, limit=1, lease_s=self._lease_s)
-        )
-        if not claimed:
-            return None
-        job = claimed[0]
-        heartbeat = asyncio.create_task(self._keep(job))
-        try:
-            return await self._run(job)
-        except LeaseLost:
-            logger.warning("job %s was taken over; its outcome is the other worker's", job.id)
-            return Indexed()
-        except asyncio.CancelledError:
-            await asyncio.shield(self._give_back(job))
-            raise
-        except AgentStorageError as error:
-            if error.retryable or isinstance(error, EmbedderMismatch):
-                await self._give_back(job)
-            else:
-                reason = str(error)
-                await self._database.write(lambda s: JobRepository(s).fail(job.id, job.attempt, reason))
-            raise
-        finally:
-            heartbeat.cancel()
-
     async def index(self, ids: Sequence[ExtractionId]) -> Indexed:
         """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over."""
         vectors = await self._make_vectors(ids)
         await self._database.write(lambda session: self._mark(session, vectors))
         return vectors.counts()
 
-    async def _run(self, job: ClaimedJob) -> Indexed:
-        ids = [ExtractionId(id_) for id_ in job.extraction_ids()]
-        if job.type == JobType.DELETE_VECTORS:
-            return await self._delete(job, ids)
-        vectors = await self._make_vectors(ids)
-        counts = vectors.counts()
+    async def embed(self, job: RunningJob) -> Done:
+        """The handler of ``embed``: gives the job's extractions their vectors, and marks them.
 
-        def settle(session: WriteSession) -> None:
-            result = {"indexed": counts.indexed, "set_aside": counts.set_aside}
-            JobRepository(session).complete(job.id, job.attempt, result)
-            self._mark(session, vectors)
+        No vector is left of an extraction that is deleted meanwhile, whoever gets to the end of it: this
+        attempt, the next, or the one that runs after this one has lost its lease.
+        """
+        ids = job.extraction_ids()
+        if job.attempt > 1:
+            await job.save(partial(_delete_ghosts, ids=ids), done=0, total=len(ids))
+        counts = Indexed()
+        for start in range(0, len(ids), self._batch_size):
+            batch = ids[start : start + self._batch_size]
+            vectors = await self._make_vectors(batch)
+            try:
+                await job.save(partial(self._mark, outcome=vectors), done=start + len(batch), total=len(ids))
+            except LeaseLost:
+                await self._database.write(partial(_delete_ghosts, ids=batch))
+                raise
+            counts += vectors.counts()
+        return Done({"indexed": counts.indexed, "set_aside": counts.set_aside})
 
-        await self._database.write(settle)
-        return counts
+    async def delete_vectors(self, job: RunningJob) -> Done:
+        """The handler of ``delete_vectors``: deletes the vectors of rows that are gone.
 
-    async def _delete(self, job: ClaimedJob, ids: list[ExtractionId]) -> Indexed:
-        """Delete the vectors of rows that are gone; a row handed in again meanwhile gets its vector anew."""
-        kept = await self._database.read(lambda session: ExtractionRepository(session).existing_ids(ids))
-        deleted = await self._qdrant.delete_batch([str(id_) for id_ in ids if id_ not in kept])
-
-        def settle(session: WriteSession) -> None:
-            JobRepository(session).complete(job.id, job.attempt, {"deleted": deleted})
-            extractions = ExtractionRepository(session)
-            returned = extractions.existing_ids(ids) - kept
-            if returned:
-                extractions.clear_embedding_ids_batch(returned)
-                enqueue_embedding(session, returned)
-
-        await self._database.write(settle)
-        return Indexed()
-
-    async def _keep(self, job: ClaimedJob) -> None:
-        """Renew the job's lease until cancelled; a lease that is lost shows when the job is settled."""
-        while True:
-            await asyncio.sleep(self._lease_s / 3)
-            with suppress(AgentStorageError):
-                await self._database.write(
-                    lambda session: JobRepository(session).renew(job.id, job.attempt, self._lease_s)
-                )
+        A row handed in again meanwhile gets its vector anew.
+        """
+        ids = job.extraction_ids()
+        deleted = 0
+        for start in range(0, len(ids), self._batch_size):
+            batch = ids[start : start + self._batch_size]
+            kept = await self._database.read(_knowing(batch))
+            deleted += await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
+            await job.save(
+                partial(_embed_returned, ids=batch, kept=kept), done=start + len(batch), total=len(ids)
+            )
+        return Done({"deleted": deleted})
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
         """Whether another embedder may take over, because the one before has made nothing."""
@@ -189,17 +139,9 @@ class IndexingService:
         self._check(IndexStateRepository(session).get())
         extractions = ExtractionRepository(session)
         if extractions.update_embedding_ids_batch(outcome.indexed) < len(outcome.indexed):
-            gone = set(outcome.indexed) - extractions.existing_ids(outcome.indexed)
-            if gone:
-                JobRepository(session).create(
-                    JobType.DELETE_VECTORS, {"extraction_ids": [str(id_) for id_ in gone]}
-                )
+            _delete_ghosts(session, outcome.indexed)
         if outcome.set_aside:
             extractions.set_aside(outcome.set_aside)
-
-    async def _give_back(self, job: ClaimedJob) -> None:
-        with suppress(LeaseLost):  # it was being settled when its caller left
-            await self._database.write(lambda session: JobRepository(session).release(job.id, job.attempt))
 
     async def _make_vectors(self, ids: Sequence[ExtractionId]) -> "_Outcome":
         outcome = _Outcome()
@@ -233,7 +175,18 @@ class IndexingService:
             await self._embed_into(outcome, texts[middle:])
             return
         points = [EmbeddingItem(each.id, row, each.payload) for each, row in zip(texts, vectors, strict=True)]
-        outcome.indexed += await self._qdrant.upsert_batch(points)
+        await self._upsert_into(outcome, points)
+
+    async def _upsert_into(self, outcome: "_Outcome", points: list[EmbeddingItem]) -> None:
+        """Upsert; a vector that can't be stored is set aside, and the others go on."""
+        while points:
+            try:
+                outcome.indexed += await self._qdrant.upsert_batch(points)
+            except InvalidVector as error:
+                poison = points.pop(error.index)
+                outcome.set_aside[poison.extraction_id] = f"its vector {error.reason}"
+            else:
+                return
 
 
 class _Text(NamedTuple):
@@ -255,9 +208,25 @@ class _Outcome:
         return Indexed(len(self.indexed), len(self.set_aside))
 
 
-def enqueue_embedding(session: WriteSession, ids: Sequence[ExtractionId] | set[ExtractionId]) -> None:
-    """Queue the job that gives these extractions their vectors, in the caller's transaction."""
-    JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in ids]})
+def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence[str]) -> None:
+    """Queue the deletion of the vectors whose rows are gone."""
+    if gone := {str(id_) for id_ in ids} - {
+        str(id_) for id_ in ExtractionRepository(session).existing_ids(ids)
+    }:
+        queue_vectors_deletion(session, gone)
+
+
+def _embed_returned(session: WriteSession, ids: Sequence[ExtractionId], kept: set[ExtractionId]) -> None:
+    """Queue the rows that were handed in again while their vectors were being deleted."""
+    extractions = ExtractionRepository(session)
+    returned = extractions.existing_ids(ids) - kept
+    if returned:
+        extractions.clear_embedding_ids_batch(returned)
+        JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in returned]})
+
+
+def _knowing(ids: Sequence[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:
+    return lambda session: ExtractionRepository(session).existing_ids(ids)
 
 
 def stored_identity(state: IndexState) -> EmbedderIdentity:

@@ -1,15 +1,21 @@
 """Accept extractions: store them and the job that will index them, in one transaction."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
 
 from app.database import Database, WriteSession
 from app.models import ExtractionId, JobId, JobType, ProjectId
 from app.services.items import Item, extraction_id
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
+from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.project import ProjectRepository, project_id
 from app.services.storage.repositories.source import SourceRepository
+from app.services.wakeup import Wakeup
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +31,69 @@ class Accepted:
     job_id: JobId | None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestPart:
+    """The ``Idempotency-Key`` of a request, and which part of its body this is, counted from 0."""
+
+    key: str
+    part: int = 0
+
+
 class IngestionService:
     """Stores extractions once each, durably, together with the job that makes them searchable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database
+        self._wakeup = wakeup
 
-    async def accept(self, project: str, items: Sequence[Item]) -> Accepted:
+    async def accept(self, project: str, items: Sequence[Item], request: RequestPart | None = None) -> Accepted:
         """Store the items under a project, which is created if need be.
 
         When this returns, every item is on disk, and so is the job for the new ones. Handing in the same items
-        again stores nothing.
+        again stores nothing; as the same part of a ``request`` they get the same answer as before.
 
         Raises:
             InvalidField: that is no project name.
+            IdempotencyConflict: the request's key was used with other items.
         """
         owner = project_id(project)
-        return await self._database.write(lambda session: _store(session, project, owner, items))
+
+        def work(session: WriteSession) -> Accepted:
+            if request is None:
+                return _store(session, project, owner, items)
+            return _store_once(session, project, owner, items, request)
+
+        accepted = await self._database.write(work)
+        if accepted.job_id is not None:
+            self._wakeup.set()
+        return accepted
+
+
+def _store_once(
+    session: WriteSession, project: str, owner: ProjectId, items: Sequence[Item], request: RequestPart
+) -> Accepted:
+    ids = [extraction_id(owner, item) for item in items]
+    fingerprint = _fingerprint(ids, items)
+    keys = IdempotencyRepository(session)
+    known = keys.find(request.key, request.part, fingerprint)
+    if known is not None:
+        job_id = known["job_id"]
+        new = {ids[place] for place in known["new"]}
+        return Accepted(ids, new, None if job_id is None else JobId(UUID(job_id)))
+    accepted = _store(session, project, owner, items)
+    places = {id_: place for place, id_ in enumerate(ids)}
+    answer = {
+        "job_id": None if accepted.job_id is None else str(accepted.job_id),
+        "new": sorted(places[id_] for id_ in accepted.new),
+    }
+    keys.add(request.key, request.part, fingerprint, answer)
+    return accepted
+
+
+def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
+    """Ids are made of all that is stored but these two."""
+    rest = [(item.source_group, item.confidence) for item in items]
+    return hashlib.sha256(orjson.dumps([ids, rest])).hexdigest()
 
 
 def _store(session: WriteSession, project: str, owner: ProjectId, items: Sequence[Item]) -> Accepted:
@@ -66,5 +118,5 @@ def _store(session: WriteSession, project: str, owner: ProjectId, items: Sequenc
     if not new:
         return Accepted(ids, new, None)
     waiting = [str(id_) for id_ in dict.fromkeys(ids) if id_ in new]
-    job_id = JobRepository(session).create(JobType.EMBED, {"extraction_ids": waiting})
+    job_id = JobRepository(session).create(JobType.EMBED, {"extraction_ids": waiting}, project_id=owner)
     return Accepted(ids, new, job_id)

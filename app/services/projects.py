@@ -1,30 +1,46 @@
-"""List projects, and delete them with all they hold."""
-
-from dataclasses import dataclass
+"""Projects as a whole: make them, list them, and delete them with all they hold."""
 
 from app.database import Database, WriteSession
-from app.models import JobType
+from app.services.extractions import Deleted, queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository
-from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.project import ProjectRepository, ProjectSummary
+from app.services.wakeup import Wakeup
 
 _PAGE = 1_000
 
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """How many extractions went, and so how many vectors are queued for deletion."""
-
-    extractions: int
+Summaries = list[ProjectSummary]
 
 
 class ProjectService:
     """Projects as a whole."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database
+        self._wakeup = wakeup
 
-    async def list(self) -> list[ProjectSummary]:
+    async def create(self, name: str) -> ProjectSummary:
+        """A new, empty project.
+
+        Raises:
+            InvalidField: that is no project name.
+            ProjectExists: it is taken.
+        """
+
+        def work(session: WriteSession) -> ProjectSummary:
+            ProjectRepository(session).create(name)
+            return ProjectRepository(session).summary(name)
+
+        return await self._database.write(work)
+
+    async def get(self, name: str) -> ProjectSummary:
+        """One project with its counts.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await self._database.read(lambda session: ProjectRepository(session).summary(name))
+
+    async def list(self) -> Summaries:
         """Every project with its counts, by name."""
         return await self._database.read(lambda session: ProjectRepository(session).list())
 
@@ -34,16 +50,18 @@ class ProjectService:
         Raises:
             NotFound: there is no such project.
         """
-        return await self._database.write(lambda session: _delete(session, name))
+        deleted = await self._database.write(lambda session: _delete(session, name))
+        self._wakeup.set()
+        return deleted
 
 
 def _delete(session: WriteSession, name: str) -> Deleted:
     projects = ProjectRepository(session)
     project = projects.get(name)
-    extractions, jobs = ExtractionRepository(session), JobRepository(session)
-    count, after = 0, None
+    extractions = ExtractionRepository(session)
+    count, after, jobs = 0, None, []
     while page := extractions.page_after(after, _PAGE, project_id=project.id):
-        jobs.create(JobType.DELETE_VECTORS, {"extraction_ids": [str(mark.id) for mark in page]})
+        jobs.append(queue_vectors_deletion(session, [mark.id for mark in page], project.id))
         count, after = count + len(page), page[-1].id
     projects.delete(name)
-    return Deleted(count)
+    return Deleted(count, jobs)

@@ -1,15 +1,18 @@
 """Compare the two stores, and mend the difference."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from app.database import Database, ReadSession, WriteSession
 from app.errors import QdrantError
-from app.models import ExtractionId, parse_extraction_id
+from app.models import ExtractionId, ProjectId, parse_extraction_id
 from app.services.indexing import IndexingService
+from app.services.jobs.running import Done, RunningJob
 from app.services.reindexing import index_orphans
+from app.services.storage.qdrant.filters import SearchFilters
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository, Mark
+from app.services.storage.repositories.project import project_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Differences:
         """How many differences are left: all that were found, or what a finished repair has counted anew."""
         return self.orphans + self.ghosts + self.missing if self.left is None else self.left
 
+    def as_dict(self) -> dict[str, int]:
+        """The counts, and how many differences remain."""
+        counts = {name: count for name, count in asdict(self).items() if name != "left"}
+        return {**counts, "remaining": self.remaining}
+
 
 class ReconciliationService:
     """Streams through both stores a page at a time, in memory bounded by the page."""
@@ -49,25 +57,48 @@ class ReconciliationService:
         self._indexing = indexing
         self._batch_size = batch_size
 
-    async def run(self, *, repair: bool = False) -> AsyncIterator[Differences]:
+    async def run(self, *, repair: bool = False, project: str | None = None) -> AsyncIterator[Differences]:
         """Compare every row and every vector, yielding the state after each page; the last is the outcome.
 
-        With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again.
+        With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again. With a
+        ``project``, only its rows and vectors are looked at.
+
+        Raises:
+            InvalidField: that is no project name.
         """
+        owner = None if project is None else project_id(project)
         state = Differences()
-        async for after_rows in self._compare_rows(state, repair=repair):
+        async for after_rows in self._compare_rows(state, owner, repair=repair):
             yield (state := after_rows)
-        async for after_points in self._compare_points(state, repair=repair):
+        async for after_points in self._compare_points(state, owner, repair=repair):
             yield (state := after_points)
         if repair:
-            async for after_mending in self._mend_orphans(state):
+            async for after_mending in self._mend_orphans(state, owner):
                 yield (state := after_mending)
             # Counted anew, because others may have stored and indexed meanwhile.
-            left = await self._database.read(lambda session: ExtractionRepository(session).count_orphaned())
+            left = await self._database.read(
+                lambda session: ExtractionRepository(session).count_orphaned(owner)
+            )
             yield replace(state, left=left)
 
-    async def _compare_rows(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
-        async for page in self._marks():
+    async def verify(self, job: RunningJob) -> Done:
+        """The handler of ``verify``: its result says what differs."""
+        return await self._run_as(job, repair=False)
+
+    async def repair(self, job: RunningJob) -> Done:
+        """The handler of ``repair``: mends what differs; its result says what was found and mended."""
+        return await self._run_as(job, repair=True)
+
+    async def _run_as(self, job: RunningJob, *, repair: bool) -> Done:
+        found = Differences()
+        async for found in self.run(repair=repair, project=job.payload.get("project")):
+            await job.report(done=found.extractions + found.points)
+        return Done(found.as_dict())
+
+    async def _compare_rows(
+        self, state: Differences, owner: ProjectId | None, *, repair: bool
+    ) -> AsyncIterator[Differences]:
+        async for page in self._marks(owner):
             marked = [mark.id for mark in page if mark.embedding_id is not None]
             held = await self._qdrant.existing_ids([str(id_) for id_ in marked])
             missing = [id_ for id_ in marked if str(id_) not in held]
@@ -83,8 +114,11 @@ class ReconciliationService:
             )
             yield state
 
-    async def _compare_points(self, state: Differences, *, repair: bool) -> AsyncIterator[Differences]:
-        async for page in self._qdrant.iter_ids(self._batch_size):
+    async def _compare_points(
+        self, state: Differences, owner: ProjectId | None, *, repair: bool
+    ) -> AsyncIterator[Differences]:
+        filters = None if owner is None else SearchFilters(project_id=str(owner))
+        async for page in self._qdrant.iter_ids(self._batch_size, filters):
             ids = [_extraction_of(point) for point in page]
             known = await self._database.read(_knowing(ids))
             ghosts = [str(id_) for id_ in ids if id_ not in known]
@@ -98,9 +132,9 @@ class ReconciliationService:
             )
             yield state
 
-    async def _mend_orphans(self, state: Differences) -> AsyncIterator[Differences]:
+    async def _mend_orphans(self, state: Differences, owner: ProjectId | None) -> AsyncIterator[Differences]:
         """The missing were made orphans when they were found, so this mends both kinds."""
-        async for indexed in index_orphans(self._database, self._indexing, self._batch_size):
+        async for indexed in index_orphans(self._database, self._indexing, self._batch_size, owner):
             done = indexed.indexed + indexed.set_aside
             missing = min(done, state.missing - state.mended_missing)
             orphans = min(done - missing, state.orphans - state.mended_orphans)
@@ -112,9 +146,9 @@ class ReconciliationService:
             )
             yield state
 
-    async def _marks(self) -> AsyncIterator[list[Mark]]:
+    async def _marks(self, owner: ProjectId | None) -> AsyncIterator[list[Mark]]:
         after: ExtractionId | None = None
-        while page := await self._database.read(_page_after(after, self._batch_size)):
+        while page := await self._database.read(_page_after(after, self._batch_size, owner)):
             yield page
             after = page[-1].id
 
@@ -127,8 +161,10 @@ def _extraction_of(point: str) -> ExtractionId:
         raise QdrantError("be compared with SQL", "extractions", reason) from None
 
 
-def _page_after(after: ExtractionId | None, limit: int) -> Callable[[ReadSession], list[Mark]]:
-    return lambda session: ExtractionRepository(session).page_after(after, limit)
+def _page_after(
+    after: ExtractionId | None, limit: int, owner: ProjectId | None
+) -> Callable[[ReadSession], list[Mark]]:
+    return lambda session: ExtractionRepository(session).page_after(after, limit, project_id=owner)
 
 
 def _knowing(ids: list[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from app.database import Database, ReadSession, WriteSession
-from app.models import ExtractionId
+from app.models import ExtractionId, ProjectId
 from app.services.embedding.embedder import Embedder
 from app.services.indexing import Indexed, IndexingService, note_identity, stored_identity
 from app.services.storage.qdrant.repository import QdrantRepository
@@ -63,14 +63,18 @@ class ReindexingService:
 
 
 async def index_orphans(
-    database: Database, indexing: IndexingService, batch_size: int
+    database: Database, indexing: IndexingService, batch_size: int, project_id: ProjectId | None = None
 ) -> AsyncIterator[Indexed]:
-    """Give every orphan its vector, in the order of their ids, ``batch_size`` at a time."""
+    """Give every orphan, of a project or of all, its vector: in the order of ids, ``batch_size`` at a time."""
     after: ExtractionId | None = None
-    while orphans := await database.read(_orphans_after(after, batch_size)):
+    while orphans := await database.read(_orphans_after(after, batch_size, project_id)):
         yield await indexing.index(orphans)
         after = orphans[-1]
 
 
-def _orphans_after(after: ExtractionId | None, limit: int) -> Callable[[ReadSession], list[ExtractionId]]:
-    return lambda session: ExtractionRepository(session).find_orphaned(after=after, limit=limit)
+def _orphans_after(
+    after: ExtractionId | None, limit: int, project_id: ProjectId | None
+) -> Callable[[ReadSession], list[ExtractionId]]:
+    return lambda session: ExtractionRepository(session).find_orphaned(
+        after=after, limit=limit, project_id=project_id
+    )

@@ -53,9 +53,9 @@ def make_item(number: int, **changes: Any) -> Item:
 
 async def index_all(container: Container) -> int:
     """Run the queued index jobs; returns how many extractions got their vector."""
-    indexed = 0
-    while (done := await container.indexing().run_next()) is not None:
-        indexed += done.indexed
+    indexed, worker = 0, container.worker()
+    while (ended := await worker.run_one()) is not None:
+        indexed += (ended.result or {}).get("indexed", 0)
     return indexed
 
 

@@ -5,11 +5,12 @@ from functools import partial
 from sqlalchemy import Pool, Row, Select, StaticPool, func, select
 from sqlalchemy.pool import QueuePool
 
-from app.database import Database, ReadSession
+from app.database import CountingPool, Database, ReadSession
 from app.executor import BoundedExecutor, LaneStats
 from app.models import Extraction, Job, JobStatus
 from app.services.metrics.dialects import MICROSECONDS, DurationDialect
-from app.services.metrics.snapshot import JobDurationStats, Metrics, PoolStats
+from app.services.metrics.sampling import StoreSampler
+from app.services.metrics.snapshot import JobDurationStats, Metrics, PoolStats, StoreSample
 
 _JOBS = (
     select(Job.type, Job.status, func.count().label("jobs"))
@@ -27,7 +28,7 @@ _WITHOUT_VECTOR = select(
 
 
 class MetricsCollector:
-    """Measures when asked and keeps nothing.
+    """Measures when asked: exactly, counting every row, or as a scrape does, at a cost that ended jobs don't add to.
 
     ``duration_dialect`` is the strategy for the database's own dialect. Without an ``executor`` no lanes are
     reported.
@@ -39,6 +40,7 @@ class MetricsCollector:
         self._database = database
         self._durations_query = _durations_by_type(duration_dialect)
         self._executor = executor
+        self._sampler = StoreSampler(database.dialect)
 
     async def collect(self) -> Metrics:
         """Everything, with one thread hop and one read transaction, which the gauges don't count.
@@ -47,9 +49,19 @@ class MetricsCollector:
             DatabaseError: SQL couldn't be asked.
             Saturated, DeadlineExceeded, ShuttingDown: from the database lane.
         """
-        pool = _pool_stats(self._database.engine.pool)
-        lanes = tuple(self._executor.stats()) if self._executor else ()
-        return await self._database.read(partial(self._measure, pool=pool, lanes=lanes))
+        return await self._database.read(partial(self._measure, pool=self.pool(), lanes=self.lanes()))
+
+    async def sample(self) -> StoreSample:
+        """What a scrape needs from SQL, with one thread hop and one read transaction; raises as :meth:`collect`."""
+        return await self._database.read(self._sampler.take)
+
+    def pool(self) -> PoolStats:
+        """The engine's connections now."""
+        return _pool_stats(self._database.engine.pool)
+
+    def lanes(self) -> tuple[LaneStats, ...]:
+        """Every lane's counters now."""
+        return tuple(self._executor.stats()) if self._executor else ()
 
     async def _job_duration_by_type(self) -> dict[str, JobDurationStats]:
         """Durations by job type, of the completed jobs that have both timestamps."""
@@ -115,5 +127,6 @@ def _pool_stats(pool: Pool) -> PoolStats:
     if isinstance(pool, QueuePool):
         # Below zero while the pool isn't full.
         overflow = max(0, pool.overflow())
-        return PoolStats(size=pool.size(), checked_out=pool.checkedout(), overflow=overflow)
+        waits = pool.waits if isinstance(pool, CountingPool) else 0
+        return PoolStats(size=pool.size(), checked_out=pool.checkedout(), overflow=overflow, waits=waits)
     return PoolStats(size=int(isinstance(pool, StaticPool)), checked_out=None, overflow=0)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.executor import LaneStats
+from app.services.storage.repositories.job_totals import Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class PoolStats:
     """The engine's connections: how many it keeps, how many are in use, and how many beyond ``size`` exist.
 
     ``checked_out`` is None where the pool doesn't count: an in-memory database has one connection for all.
+    ``waits`` counts how often one was asked for while all were in use.
     """
 
     size: int
     checked_out: int | None
     overflow: int
+    waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,23 @@ class Metrics:
         for (kind, status), count in self.jobs.items():
             by_type.setdefault(kind, {})[status] = count
         return by_type
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSample:
+    """What a scrape reads from SQL, in one transaction.
+
+    ``totals`` counts the jobs that have ended, ``open_jobs`` the others by type and status. ``due_seconds`` is,
+    by type, how long the queued job has been due that has waited longest. ``extractions`` is the only figure
+    that may be a little older.
+    """
+
+    totals: tuple[Total, ...]
+    open_jobs: Mapping[tuple[str, str], int]
+    due_seconds: Mapping[str, float]
+    extractions: int
+    orphans: int
+    set_aside: int
 
 
 def _without_name(lane: LaneStats) -> dict[str, Any]:

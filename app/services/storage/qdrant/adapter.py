@@ -130,11 +130,19 @@ class QdrantClientAdapter:
         with self._clients.one() as client:
             client.delete(COLLECTION, models.PointIdsList(points=list(ids)), wait=True)
 
-    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: SearchFilters | None
+    ) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
+        chosen = server_filter(filters)
         with self._clients.one() as client:
             records, following = client.scroll(
-                COLLECTION, limit=limit, offset=start, with_payload=False, with_vectors=False
+                COLLECTION,
+                scroll_filter=chosen,
+                limit=limit,
+                offset=start,
+                with_payload=False,
+                with_vectors=False,
             )
         return [str(record.id) for record in records], None if following is None else str(following)
 

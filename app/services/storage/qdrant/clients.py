@@ -86,7 +86,9 @@ class VectorClient(Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Delete these points; ids without a point are ignored."""
 
-    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: SearchFilters | None
+    ) -> tuple[list[str], str | None]:
         """Ids in their order from ``start`` on (None: the first), and where the next page starts."""
 
     def count(self) -> int:

@@ -131,11 +131,16 @@ class EdgeClient:
         with self._using() as shard:
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
 
-    def scroll(self, start: str | None, limit: int) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: SearchFilters | None
+    ) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
+        chosen = edge_filter(filters)
         with self._using() as shard:
             records, following = shard.scroll(
-                edge.ScrollRequest(offset=start, limit=limit, with_payload=False, with_vector=False)
+                edge.ScrollRequest(
+                    offset=start, limit=limit, filter=chosen, with_payload=False, with_vector=False
+                )
             )
             return [str(record.id) for record in records], None if following is None else str(following)
 

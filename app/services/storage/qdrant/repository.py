@@ -1,7 +1,8 @@
 """The vectors of extractions, for code on the event loop."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -31,6 +32,13 @@ _SCORE_DIGITS = 6
 T = TypeVar("T")
 
 
+class RequestInstruments(Protocol):
+    """Who is told of each request to Qdrant; thread-safe, and never raises."""
+
+    def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """A request took so long on its thread; each try counts."""
+
+
 class QdrantRepository:
     """The collection ``extractions``: one cosine vector of ``dimension`` an extraction, under the extraction's id.
 
@@ -40,7 +48,7 @@ class QdrantRepository:
     for other failures, and Saturated when the lane is full.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
         self,
         client: VectorClient,
         lane: Lane,
@@ -48,6 +56,7 @@ class QdrantRepository:
         dimension: int,
         retry: RetryPolicy | None = None,
         batch_size: int | None = None,
+        instruments: RequestInstruments | None = None,
     ) -> None:
         """``batch_size`` is how many points an upsert sends at most; None leaves it to the client."""
         self._client = client
@@ -55,6 +64,7 @@ class QdrantRepository:
         self._dimension = dimension
         self._retry = retry or RetryPolicy(total_s=30.0)
         self._batch_size = batch_size or client.batch_size(dimension)
+        self._instruments = instruments
 
     async def init_collection(self) -> None:
         """Make the collection and its payload indexes where they are missing.
@@ -164,14 +174,16 @@ class QdrantRepository:
             existing |= await self._call("look up points", self._client.retrieve, ids)
         return existing
 
-    async def iter_ids(self, page: int = 1000) -> AsyncIterator[list[str]]:
-        """The ids of all points in ascending order, ``page`` at a time.
+    async def iter_ids(
+        self, page: int = 1000, filters: SearchFilters | None = None
+    ) -> AsyncIterator[list[str]]:
+        """The ids of all points, or of those that pass the filters, in ascending order, ``page`` at a time.
 
         Points stored or deleted meanwhile may or may not be among them; all others are, once.
         """
         start: str | None = None
         while True:
-            ids, start = await self._call("list points", self._client.scroll, start, page)
+            ids, start = await self._call("list points", self._client.scroll, start, page, filters)
             if ids:
                 yield ids
             if start is None:
@@ -185,7 +197,7 @@ class QdrantRepository:
         """Build the search indexes now. Embedded, this stops the whole process for as long as it takes."""
         try:
             # Without a deadline: it takes minutes, and can't be stopped once it runs.
-            await self._lane.run(self._client.optimize)
+            await self._lane.run(self._measured, "optimize", self._client.optimize)
         except ClientFailure as failure:
             raise QdrantError("optimize", COLLECTION, failure.reason) from failure
 
@@ -207,7 +219,7 @@ class QdrantRepository:
         async def attempt(left_s: float) -> T:
             nonlocal reason
             try:
-                return await self._lane.run(fn, *args, timeout_s=left_s)
+                return await self._lane.run(self._measured, operation, fn, *args, timeout_s=left_s)
             except ClientFailure as failure:
                 reason = failure.reason
                 raise
@@ -219,6 +231,19 @@ class QdrantRepository:
         except (DeadlineExceeded, GaveUp) as error:
             within = f"{reason} (within {self._retry.total_s:g} s)"
             raise QdrantUnavailable(operation, COLLECTION, within) from error
+
+    def _measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
+        """Runs on the lane's thread, so that a request whose caller has left is measured to its end."""
+        if self._instruments is None:
+            return fn(*args)
+        started = time.monotonic()
+        failed = True
+        try:
+            result = fn(*args)
+            failed = False
+            return result
+        finally:
+            self._instruments.qdrant(operation, time.monotonic() - started, failed=failed)
 
 
 def _retry_after(error: Exception) -> float | None:

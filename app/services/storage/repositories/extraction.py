@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    delete,
     func,
     select,
     text,
@@ -181,6 +182,33 @@ class ExtractionRepository:
         )
         return self._ids(query, limit)
 
+    def list_ids(
+        self,
+        project_id: ProjectId,
+        filters: ExtractionFilters,
+        *,
+        after: ExtractionId | None = None,
+        limit: int,
+    ) -> ExtractionIds:
+        """The ids of a project's extractions that pass the filters: the ``limit`` next after ``after``.
+
+        Raises:
+            InvalidInput: a data filter can't be used.
+        """
+        query = select(_TABLE.c.id).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
+        return self._ids(query.where(self._passes(project_id, filters), _beyond(after)), limit)
+
+    def delete_batch(self, ids: Ids, *, project_id: ProjectId | None = None) -> set[ExtractionId]:
+        """Delete extractions, in a project or in any; one statement. Returns the ids of those that were there.
+
+        Their vectors stay: the caller queues their deletion in the same transaction.
+        """
+        if not ids:
+            return set()
+        chosen = among(_TABLE.c.id, ids, self._dialect)
+        statement = delete(_TABLE).where(chosen, _in_project(project_id)).returning(_TABLE.c.id)
+        return set(self._session.scalars(statement))
+
     def keep_matching(self, ids: Ids, where: Where) -> set[ExtractionId]:
         """Those of ``ids`` whose data has these values."""
         return self._ids_where(ids, matches(where, self._dialect))
@@ -189,13 +217,17 @@ class ExtractionRepository:
         """Those of ``ids`` that have a row."""
         return self._ids_where(ids, true())
 
-    def find_orphaned(self, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
+    def find_orphaned(
+        self, *, after: ExtractionId | None = None, limit: int, project_id: ProjectId | None = None
+    ) -> ExtractionIds:
         """Extractions that wait for a vector and aren't set aside: the ``limit`` next ids after ``after``."""
-        return self._ids(select(_TABLE.c.id).where(text(ORPHANED), _beyond(after)), limit)
+        orphaned = select(_TABLE.c.id).where(text(ORPHANED), _in_project(project_id), _beyond(after))
+        return self._ids(orphaned, limit)
 
-    def count_orphaned(self) -> int:
-        """How many extractions wait for a vector and aren't set aside."""
-        return self._session.scalar(select(func.count()).select_from(_TABLE).where(text(ORPHANED))) or 0
+    def count_orphaned(self, project_id: ProjectId | None = None) -> int:
+        """How many extractions wait for a vector and aren't set aside, in a project or in all."""
+        orphaned = select(func.count()).select_from(_TABLE).where(text(ORPHANED), _in_project(project_id))
+        return self._session.scalar(orphaned) or 0
 
     def any_marked(self) -> bool:
         """Whether any extraction is marked as indexed."""

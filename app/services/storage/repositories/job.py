@@ -1,30 +1,74 @@
-"""Jobs: work to do in the background, claimed under a lease."""
+"""Jobs: work to do in the background, as those see it who ask for it and follow it."""
 
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, delete, func, select, text, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import LeaseLost, NotFound
-from app.models import OPEN_JOB, ExtractionId, Job, JobId, JobStatus, parse_extraction_id
+from app.errors import JobStateConflict, NotFound
+from app.models import (
+    FINISHED_JOB,
+    OPEN_JOB,
+    Job,
+    JobId,
+    JobStatus,
+    PausedJobType,
+    ProjectId,
+    UtcDateTime,
+    UuidText,
+)
 from app.services.storage.repositories.changes import rows_changed
 from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.job_totals import Ended, JobTotalRepository
+
+CHANNEL = "agent_storage_jobs"
+"""Where PostgreSQL tells listening workers that there is a job to claim."""
 
 _TABLE = Job.__table__
+_PAUSED = PausedJobType.__table__
+_RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUEUED)
 
 
-class ClaimedJob(NamedTuple):
-    """A job to run. ``attempt`` is the fence: it settles the job only while it is the job's newest."""
+class JobRow(NamedTuple):
+    """A job without its payload, which can be long."""
 
     id: JobId
     type: str
-    payload: dict[str, Any]
+    status: str
+    priority: int
+    project_id: ProjectId | None
     attempt: int
+    failures: int
+    done: int
+    total: int | None
+    run_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    result: dict[str, Any] | None
+    error: str | None
 
-    def extraction_ids(self) -> list[ExtractionId]:
-        """What an index job is about."""
-        return [parse_extraction_id(text) for text in self.payload["extraction_ids"]]
+
+_ROW = tuple(_TABLE.c[name] for name in JobRow._fields)
+
+# Named here, because inside the repository ``list`` is its method.
+JobRows = list[JobRow]
+JobTypes = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilters:
+    """Which jobs are meant. Empty means any."""
+
+    types: Sequence[str] = ()
+    statuses: Sequence[JobStatus] = ()
+    project_id: ProjectId | None = None
 
 
 class JobRepository:
@@ -34,12 +78,43 @@ class JobRepository:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
-    def create(self, type: str, payload: Mapping[str, Any], priority: int = 0) -> JobId:  # noqa: A002  # the column's name
-        """Queue a job; a higher ``priority`` is claimed earlier."""
-        job = Job(type=type, payload=dict(payload), priority=priority)
-        self._session.add(job)
-        self._session.flush()
-        return job.id
+    def create(  # noqa: PLR0913 - each is a column
+        self,
+        type: str,  # noqa: A002 - the column's name
+        payload: Mapping[str, Any],
+        priority: int = 0,
+        *,
+        project_id: ProjectId | None = None,
+        unique_key: str | None = None,
+        delay_s: float = 0.0,
+    ) -> JobId:
+        """Queue a job, to be claimed in ``delay_s`` at the earliest; a higher ``priority`` is claimed earlier.
+
+        Where a job with the same ``unique_key`` is open, that one's id is returned and nothing is queued.
+        """
+        found = None if unique_key is None else self._open_with(unique_key)
+        if found is not None:
+            return found
+        moment = now(self._dialect)
+        insert = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
+        statement = insert(_TABLE).values(
+            id=(job_id := JobId(uuid.uuid4())),
+            type=type,
+            payload=dict(payload),
+            priority=priority,
+            project_id=project_id,
+            unique_key=unique_key,
+            run_at=now(self._dialect, plus_s=delay_s),
+            created_at=moment,
+            updated_at=moment,
+        )
+        if self._session.scalar(statement.on_conflict_do_nothing().returning(_TABLE.c.id)) is None:
+            # Another transaction has just queued it.
+            return self._open_with(unique_key or "") or self.create(
+                type, payload, priority, project_id=project_id, unique_key=unique_key, delay_s=delay_s
+            )
+        self._tell_workers()
+        return job_id
 
     def get(self, job_id: JobId) -> Job:
         """One job.
@@ -52,79 +127,90 @@ class JobRepository:
             raise NotFound("job", job_id)
         return job
 
-    def claim(self, types: Sequence[str], *, limit: int, lease_s: float) -> list[ClaimedJob]:
-        """Take up to ``limit`` jobs of these types to run: the highest priority first, then the oldest.
+    def get_row(self, job_id: JobId) -> JobRow:
+        """One job without its payload.
 
-        A job can be had that is queued, or whose lease has run out. No two callers get one job.
+        Raises:
+            NotFound: there is none of that id.
+        """
+        found = self._session.execute(select(*_ROW).where(Job.id == job_id)).one_or_none()
+        if found is None:
+            raise NotFound("job", job_id)
+        return JobRow(*found)
+
+    def list(self, filters: JobFilters, *, after: tuple[datetime, JobId] | None = None, limit: int) -> JobRows:
+        """The jobs that pass the filters, the newest first: the ``limit`` next after (created_at, id)."""
+        query = select(*_ROW).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+        if filters.types:
+            query = query.where(Job.type.in_(filters.types))
+        if filters.statuses:
+            query = query.where(Job.status.in_(filters.statuses))
+        if filters.project_id is not None:
+            query = query.where(Job.project_id == filters.project_id)
+        if after is not None:
+            place = (bindparam(None, after[0], UtcDateTime), bindparam(None, after[1], UuidText))
+            query = query.where(tuple_(Job.created_at, Job.id) < tuple_(*place))
+        return [JobRow(*row) for row in self._session.execute(query)]
+
+    def cancel(self, job_id: JobId) -> JobStatus:
+        """Cancel a job that waits; ask one that runs to stop at its next batch. Returns its status now.
+
+        Raises:
+            NotFound: there is none of that id.
+            JobStateConflict: it has ended.
         """
         moment = now(self._dialect)
-        lapsed = (_TABLE.c.status == JobStatus.RUNNING) & (_TABLE.c.lease_expires_at < moment)
-        kind = _TABLE.c.type + ""  # no column, so that the planner keeps to the index in the order of claims
-        picked = (
+        waiting = update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.status == JobStatus.QUEUED)
+        cancelled = {"status": JobStatus.CANCELLED, "completed_at": moment, "updated_at": moment}
+        ended = self._session.execute(waiting.values(cancelled).returning(_TABLE.c.type)).all()
+        JobTotalRepository(self._session).add(Ended(row.type, JobStatus.CANCELLED, None, None) for row in ended)
+        if ended:
+            return JobStatus.CANCELLED
+        running = update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.status == JobStatus.RUNNING)
+        asked = {"status": JobStatus.CANCELLING, "cancel_requested_at": moment, "updated_at": moment}
+        if not rows_changed(self._session, running.values(asked)):
+            status = JobStatus(self.get(job_id).status)
+            if status != JobStatus.CANCELLING:
+                raise JobStateConflict(job_id, status, "cancelled")
+        return JobStatus.CANCELLING
+
+    def retry(self, job_id: JobId) -> None:
+        """Queue a job again that failed or was cancelled, or let one that waits for its next attempt go at once.
+
+        Raises:
+            NotFound: there is none of that id.
+            JobStateConflict: it runs, or has completed, or another one like it is open.
+        """
+        moment = now(self._dialect)
+        again = {
+            "status": JobStatus.QUEUED,
+            "failures": 0,
+            "lapses": 0,
+            "run_at": moment,
+            "updated_at": moment,
+            "started_at": None,
+            "completed_at": None,
+            "cancel_requested_at": None,
+        }
+        chosen = update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.status.in_(_RETRYABLE))
+        try:
+            with self._session.begin_nested():
+                changed = rows_changed(self._session, chosen.values(again))
+        except IntegrityError:
+            raise JobStateConflict(job_id, "superseded by an open job of its kind", "retried") from None
+        if not changed:
+            raise JobStateConflict(job_id, JobStatus(self.get(job_id).status), "retried")
+        self._tell_workers()
+
+    def prune(self, *, older_than_s: float, limit: int) -> int:
+        """Delete up to ``limit`` jobs that ended longer ago than that; returns how many."""
+        old = (
             select(_TABLE.c.id)
-            .where(text(OPEN_JOB), kind.in_(types), (_TABLE.c.status == JobStatus.QUEUED) | lapsed)
-            .order_by(_TABLE.c.priority.desc(), _TABLE.c.created_at)
+            .where(text(FINISHED_JOB), _TABLE.c.completed_at < now(self._dialect, plus_s=-older_than_s))
+            .order_by(_TABLE.c.completed_at)
             .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("picked")
         )
-        claimed = (
-            update(_TABLE)
-            .where(_TABLE.c.id.in_(select(picked.c.id)))
-            .values(
-                status=JobStatus.RUNNING,
-                attempt=_TABLE.c.attempt + 1,
-                started_at=func.coalesce(_TABLE.c.started_at, moment),
-                lease_expires_at=now(self._dialect, plus_s=lease_s),
-                updated_at=moment,
-            )
-            .returning(_TABLE.c.priority, _TABLE.c.created_at, *(_TABLE.c[name] for name in ClaimedJob._fields))
-        )
-        rows = sorted(self._session.execute(claimed), key=lambda row: (-row.priority, row.created_at))
-        return [ClaimedJob(*row[2:]) for row in rows]
-
-    def requeue_running(self, types: Sequence[str]) -> int:
-        """Put every running job of these types back in the queue; returns how many.
-
-        For when no other process can be running them, so that a dead one left them.
-        """
-        left = (_TABLE.c.status == JobStatus.RUNNING) & _TABLE.c.type.in_(types)
-        values = {"status": JobStatus.QUEUED, "lease_expires_at": None, "updated_at": now(self._dialect)}
-        return rows_changed(self._session, update(_TABLE).where(text(OPEN_JOB), left).values(values))
-
-    def complete(self, job_id: JobId, attempt: int, result: Mapping[str, Any] | None = None) -> None:
-        """Settle a job as done.
-
-        Raises:
-            LeaseLost: ``attempt`` isn't the job's newest, or it isn't running.
-        """
-        done = {"status": JobStatus.COMPLETED, "result": result, "completed_at": now(self._dialect)}
-        self._settle(job_id, attempt, done)
-
-    def fail(self, job_id: JobId, attempt: int, error: str) -> None:
-        """Settle a job as failed for good.
-
-        Raises:
-            LeaseLost: as for :meth:`complete`.
-        """
-        failed = {"status": JobStatus.FAILED, "error": error, "completed_at": now(self._dialect)}
-        self._settle(job_id, attempt, failed)
-
-    def release(self, job_id: JobId, attempt: int) -> None:
-        """Put a job back in the queue, for another attempt.
-
-        Raises:
-            LeaseLost: as for :meth:`complete`.
-        """
-        self._settle(job_id, attempt, {"status": JobStatus.QUEUED})
-
-    def renew(self, job_id: JobId, attempt: int, lease_s: float) -> None:
-        """Let the lease run for another ``lease_s`` from now.
-
-        Raises:
-            LeaseLost: as for :meth:`complete`.
-        """
-        self._settle(job_id, attempt, {"lease_expires_at": now(self._dialect, plus_s=lease_s)})
+        return rows_changed(self._session, delete(_TABLE).where(_TABLE.c.id.in_(old)))
 
     def counts(self) -> dict[tuple[str, JobStatus], int]:
         """How many jobs there are of each type in each status."""
@@ -133,9 +219,26 @@ class JobRepository:
         )
         return {(kind, JobStatus(status)): count for kind, status, count in rows}
 
-    def _settle(self, job_id: JobId, attempt: int, values: Mapping[str, Any]) -> None:
-        held = (_TABLE.c.attempt == attempt) & (_TABLE.c.status == JobStatus.RUNNING)
-        common = {"lease_expires_at": None, "updated_at": now(self._dialect)}
-        settled = update(_TABLE).where(_TABLE.c.id == job_id, held).values({**common, **values})
-        if not rows_changed(self._session, settled):
-            raise LeaseLost(job_id, attempt)
+    def pause(self, type: str) -> None:  # noqa: A002 - the column's name
+        """Let no worker claim jobs of this type until :meth:`resume`."""
+        insert = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
+        self._session.execute(insert(_PAUSED).values(type=type).on_conflict_do_nothing())
+
+    def resume(self, type: str) -> None:  # noqa: A002 - the column's name
+        """Let workers claim jobs of this type again."""
+        self._session.execute(delete(_PAUSED).where(_PAUSED.c.type == type))
+        self._tell_workers()
+
+    def paused(self) -> JobTypes:
+        """The types that are paused, by name."""
+        return list(self._session.scalars(select(_PAUSED.c.type).order_by(_PAUSED.c.type)))
+
+    def _open_with(self, unique_key: str) -> JobId | None:
+        return self._session.scalar(
+            select(Job.id).where(text("unique_key IS NOT NULL"), text(OPEN_JOB), Job.unique_key == unique_key)
+        )
+
+    def _tell_workers(self) -> None:
+        """Delivered when the transaction commits; the same message twice in one is delivered once."""
+        if self._dialect == "postgresql":
+            self._session.execute(select(func.pg_notify(CHANNEL, "")))

@@ -3,12 +3,12 @@
 import re
 import uuid
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Subquery, delete, func, select
+from sqlalchemy import ColumnElement, Select, Subquery, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.errors import InvalidField, InvalidInput, NotFound
+from app.errors import InvalidField, NotFound, ProjectExists
 from app.models import Extraction, Project, ProjectId, Source
 from app.services.storage.repositories.bulk_insert import insert_new
 from app.services.storage.repositories.changes import rows_changed
@@ -56,10 +56,11 @@ class ProjectRepository:
         """A new project.
 
         Raises:
-            InvalidInput: that is no name for a project, or it is taken.
+            InvalidField: that is no name for a project.
+            ProjectExists: it is taken.
         """
         if not self._insert(name):
-            raise InvalidInput(f"there is a project {name!r} already")
+            raise ProjectExists(name)
         return self.get(name)
 
     def find(self, name: str) -> Project | None:
@@ -91,20 +92,17 @@ class ProjectRepository:
 
     def list(self) -> Summaries:
         """Every project by name, with its counts."""
-        sources = _counts(Source.project_id, func.count().label("all"))
-        extractions = _counts(
-            Extraction.project_id,
-            func.count().label("all"),
-            func.count(Extraction.embedding_id).label("indexed"),
-        )
-        counts = (sources.c["all"], extractions.c["all"], extractions.c.indexed)
-        query = (
-            select(Project.id, Project.name, Project.created_at, *(func.coalesce(count, 0) for count in counts))
-            .outerjoin(sources, sources.c.project_id == Project.id)
-            .outerjoin(extractions, extractions.c.project_id == Project.id)
-            .order_by(Project.name)
-        )
-        return [ProjectSummary(*row) for row in self._session.execute(query)]
+        return [ProjectSummary(*row) for row in self._session.execute(_summaries().order_by(Project.name))]
+
+    def summary(self, name: str) -> ProjectSummary:
+        """One project with its counts.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        project = self.get(name)
+        [row] = self._session.execute(_summaries(project.id)).all()
+        return ProjectSummary(*row)
 
     def delete(self, name: str) -> bool:
         """Delete a project with its sources and extractions; False if there was none.
@@ -117,5 +115,26 @@ class ProjectRepository:
         return bool(insert_new(self._session, Project.__table__, {"id": [project_id(name)], "name": [name]}))
 
 
-def _counts(project: InstrumentedAttribute[ProjectId], *counts: ColumnElement[int]) -> Subquery:
-    return select(project, *counts).group_by(project).subquery()
+def _summaries(only: ProjectId | None = None) -> Select[Any]:
+    sources = _counts(Source.project_id, only, func.count().label("all"))
+    extractions = _counts(
+        Extraction.project_id,
+        only,
+        func.count().label("all"),
+        func.count(Extraction.embedding_id).label("indexed"),
+    )
+    counts = (sources.c["all"], extractions.c["all"], extractions.c.indexed)
+    columns: list[Any] = [Project.id, Project.name, Project.created_at]
+    return (
+        select(*columns, *(func.coalesce(count, 0) for count in counts))
+        .outerjoin(sources, sources.c.project_id == Project.id)
+        .outerjoin(extractions, extractions.c.project_id == Project.id)
+        .where(true() if only is None else Project.id == only)
+    )
+
+
+def _counts(
+    project: InstrumentedAttribute[ProjectId], only: ProjectId | None, *counts: ColumnElement[int]
+) -> Subquery:
+    chosen = true() if only is None else project == only
+    return select(project, *counts).where(chosen).group_by(project).subquery()

@@ -1,0 +1,158 @@
+"""What both services, the API and the worker, do alike: open the container, run workers and HTTP, stop in time."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from app.entrypoints.signals import on_stop_signal
+from app.errors import AddressInUse, AgentStorageError
+from app.retry import RetryPolicy
+from app.worker.worker import Worker
+from containers import Container, running
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+logger = logging.getLogger(__name__)
+
+_CLOSING_TIMEOUT_S = 0.5
+"""What still runs when a service has wound up was given up: nobody waits for it."""
+
+_OPENING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=10.0)
+
+
+class HttpServer(uvicorn.Server):
+    """Leaves the signals to the service; serves ``app`` on a socket that is bound already."""
+
+    def __init__(
+        self, app: "ASGIApp", listening: socket.socket, *, shutdown_s: float, on_stop: Callable[[], object]
+    ) -> None:
+        """``on_stop`` ends what would go on answering by itself, such as streams of events."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, int(shutdown_s)),
+            )
+        )
+        self._listening = listening
+        self._on_stop = on_stop
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: the service stops the server with its other parts."""
+        yield
+
+    def stop(self) -> None:
+        """Accept no more; what was accepted is answered."""
+        self.should_exit = True
+        self._on_stop()
+
+    async def run_until_stopped(self) -> None:
+        """Serve until :meth:`stop`."""
+        await self.serve(sockets=[self._listening])
+
+
+@contextmanager
+def open_service(container: Container) -> Iterator[None]:
+    """Open a service's container, and close it without waiting for what was given up."""
+    container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
+    with running(container):
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        AddressInUse: another process does, or this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise AddressInUse(host, port, error.strerror or str(error)) from error
+
+
+def run_to_the_end(service: Coroutine[Any, Any, None]) -> None:
+    """Run a service on an event loop of its own.
+
+    ``asyncio.run`` would wait at the end for a handler that won't be cancelled; here it gets a moment.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(service)
+    finally:
+        loop.run_until_complete(_end_tasks())
+        loop.close()
+
+
+async def _end_tasks() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, stuck = await asyncio.wait(left, timeout=_CLOSING_TIMEOUT_S)
+        for task in stuck:
+            logger.warning("left behind: %s", task.get_coro())
+
+
+async def run_service(container: Container, *, workers: int, server: HttpServer | None) -> None:
+    """Run workers, HTTP or both until a signal, and wind them up within ``worker.shutdown_timeout``.
+
+    Raises:
+        AgentStorageError: a part can't do its work as things are configured.
+    """
+    stopping = asyncio.Event()
+    on_stop_signal(stopping.set)
+    team = [container.worker() for _ in range(workers)]
+    tasks = [asyncio.create_task(_work(container, team, stopping))]
+    if server is not None:
+        tasks.append(asyncio.create_task(server.run_until_stopped()))
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    for worker in team:
+        worker.stop()
+    if server is not None:
+        server.stop()
+    await asyncio.gather(*tasks)
+
+
+async def _work(container: Container, team: Sequence[Worker], stopping: asyncio.Event) -> None:
+    """Open the index, whatever the patience it takes, and then run the workers."""
+    if await _open_index(container, stopping) and team:
+        if left := await team[0].recover():
+            logger.info("%d jobs that a dead process left are run again", left)
+        await asyncio.gather(*(worker.run() for worker in team))
+    else:
+        await stopping.wait()
+
+
+async def _open_index(container: Container, stopping: asyncio.Event) -> bool:
+    """Whether the index is open; False when the service stops before that."""
+    tries = 0
+    while not stopping.is_set():
+        try:
+            await container.indexing().open()
+        except AgentStorageError as error:
+            if not error.retryable:
+                raise
+            tries += 1
+            logger.warning("waiting for the index: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_OPENING.pause_s(tries)):
+                    await stopping.wait()
+        else:
+            return True
+    return False

@@ -1,0 +1,38 @@
+"""An embedder that tells how long it takes."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.services.embedding.embedder import Embedder, EmbedderIdentity
+from app.services.metrics.instruments import Instruments
+
+
+class MeasuredEmbedder:
+    """Another embedder, whose calls are reported to ``instruments``; a call that is cancelled isn't."""
+
+    def __init__(self, embedder: Embedder, instruments: Instruments) -> None:
+        self._embedder = embedder
+        self._instruments = instruments
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        """As :meth:`Embedder.identity`."""
+        return self._embedder.identity
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As :meth:`Embedder.embed`."""
+        started = time.monotonic()
+        try:
+            vectors = await self._embedder.embed(texts)
+        except Exception:
+            self._instruments.embedding(len(texts), time.monotonic() - started, failed=True)
+            raise
+        self._instruments.embedding(len(texts), time.monotonic() - started, failed=False)
+        return vectors
+
+    async def ping(self) -> None:
+        """As :meth:`Embedder.ping`."""
+        await self._embedder.ping()

@@ -1,0 +1,1 @@
+"""Jobs: what handlers get and give, and what those can ask who follow them."""

@@ -1,0 +1,35 @@
+"""What is measured as it happens, in this process: the parts report, and whoever collects is handed in."""
+
+from typing import Protocol
+
+
+class Instruments(Protocol):
+    """Takes measurements; thread-safe, and never raises. Times are in seconds."""
+
+    def job(self, kind: str, outcome: str, seconds: float) -> None:
+        """An attempt at a job of this type ended, as ``completed``, ``failed``, ``retried`` and so on."""
+
+    def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """A request to Qdrant was answered or failed; each try counts."""
+
+    def embedding(self, texts: int, seconds: float, *, failed: bool) -> None:
+        """Texts were embedded, or refused."""
+
+    def http(self, method: str, route: str, status: int, seconds: float) -> None:
+        """An HTTP request was answered; ``route`` is its template, never its path."""
+
+
+class NullInstruments:
+    """Measures nothing."""
+
+    def job(self, kind: str, outcome: str, seconds: float) -> None:
+        """See :class:`Instruments`."""
+
+    def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """See :class:`Instruments`."""
+
+    def embedding(self, texts: int, seconds: float, *, failed: bool) -> None:
+        """See :class:`Instruments`."""
+
+    def http(self, method: str, route: str, status: int, seconds: float) -> None:
+        """See :class:`Instruments`."""

@@ -1,0 +1,71 @@
+"""What a scrape reads from SQL, at a cost to which ended jobs add nothing: see docs/decisions/metrics-cost.md."""
+
+import time
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, case, func, literal_column, select, text
+from sqlalchemy.orm import Session
+
+from app.models import OPEN_JOB, ORPHANED, Extraction, Job, JobStatus, UtcDateTime
+from app.services.metrics.snapshot import StoreSample
+from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.job_totals import JobTotalRepository
+
+COUNT_AGAIN_AFTER = 10
+"""A count of all extractions stands for that many times as long as it took."""
+
+_ORPHANS = select(func.count()).select_from(Extraction).where(text(ORPHANED))
+_SET_ASIDE = select(func.count()).select_from(Extraction).where(Extraction.set_aside_reason.is_not(None))
+_EXTRACTIONS = select(func.count()).select_from(Extraction)
+# No column, so that the planner doesn't walk the index by type and status, where the ended jobs are as well.
+_KIND: ColumnElement[str] = (Job.type + literal_column("''")).label("kind")
+
+
+class StoreSampler:
+    """Takes a sample over a session, in its transaction. Thread-safe.
+
+    How many extractions there are is counted again only after a while, because that takes as long as there are many.
+    """
+
+    def __init__(self, dialect: str) -> None:
+        self._now = select(now(dialect))
+        self._extractions = 0
+        self._count_at = 0.0
+
+    def take(self, session: Session) -> StoreSample:
+        """The figures as they are in this transaction."""
+        moment = session.execute(self._now).scalar_one()
+        open_jobs, due = _open_jobs(session, moment)
+        return StoreSample(
+            totals=tuple(JobTotalRepository(session).all()),
+            open_jobs=open_jobs,
+            due_seconds={kind: (moment - since).total_seconds() for kind, since in due.items()},
+            extractions=self._count_extractions(session),
+            orphans=session.execute(_ORPHANS).scalar_one(),
+            set_aside=session.execute(_SET_ASIDE).scalar_one(),
+        )
+
+    def _count_extractions(self, session: Session) -> int:
+        started = time.monotonic()
+        if started >= self._count_at:
+            self._extractions = session.execute(_EXTRACTIONS).scalar_one()
+            ended = time.monotonic()
+            self._count_at = ended + COUNT_AGAIN_AFTER * (ended - started)
+        return self._extractions
+
+
+def _open_jobs(session: Session, moment: datetime) -> tuple[dict[tuple[str, str], int], dict[str, datetime]]:
+    """How many there are by type and status, and by type since when one has been due that is still queued."""
+    due = (Job.status == JobStatus.QUEUED) & (Job.run_at <= moment)
+    rows = session.execute(
+        select(
+            _KIND,
+            Job.status,
+            func.count().label("jobs"),
+            func.min(case((due, Job.run_at)), type_=UtcDateTime).label("since"),
+        )
+        .where(text(OPEN_JOB))
+        .group_by(_KIND, Job.status)
+    ).all()
+    counts = {(row.kind, row.status): row.jobs for row in rows}
+    return counts, {row.kind: row.since for row in rows if row.since is not None}

@@ -1,0 +1,98 @@
+"""What has become of all jobs, counted as they end, so that nobody has to count rows later."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Insert, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.models import JobStatus, JobTotal
+
+_TABLE = JobTotal.__table__
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Ended(NamedTuple):
+    """A job that has just ended."""
+
+    type: str
+    status: JobStatus
+    started_at: datetime | None
+    completed_at: datetime | None
+
+    def microseconds(self) -> int | None:
+        """How long a completed job took; None for the others."""
+        if self.status != JobStatus.COMPLETED or self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at) // _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All jobs of a type that ended in a status. ``timed`` of them have a duration; the sums are microseconds."""
+
+    type: str
+    status: JobStatus
+    jobs: int
+    timed: int
+    microseconds: int
+    least: int | None
+    greatest: int | None
+
+
+class JobTotalRepository:
+    """Over a session, in its transaction; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, ended: Iterable[Ended]) -> None:
+        """Count jobs that have just ended; call it last in a transaction, because it locks the types' rows.
+
+        Types are taken in their order, so that two transactions don't wait for each other.
+        """
+        groups: dict[tuple[str, JobStatus], list[int | None]] = {}
+        for job in ended:
+            groups.setdefault((job.type, job.status), []).append(job.microseconds())
+        for (kind, status), durations in sorted(groups.items()):
+            timed = [duration for duration in durations if duration is not None]
+            self._session.execute(self._counting(kind, status, len(durations), timed))
+
+    def all(self) -> list[Total]:
+        """Every total, by type and status."""
+        columns = [_TABLE.c[name] for name in Total.__dataclass_fields__]
+        rows = self._session.execute(select(*columns).order_by(_TABLE.c.type, _TABLE.c.status))
+        return [
+            Total(kind, JobStatus(status), jobs, timed, int(microseconds), least, greatest)
+            for kind, status, jobs, timed, microseconds, least, greatest in rows
+        ]
+
+    def _counting(self, kind: str, status: JobStatus, jobs: int, timed: list[int]) -> Insert:
+        postgres = self._session.get_bind().dialect.name == "postgresql"
+        statement = (postgresql.insert if postgres else sqlite.insert)(_TABLE).values(
+            type=kind,
+            status=status,
+            jobs=jobs,
+            timed=len(timed),
+            microseconds=sum(timed),
+            least=min(timed, default=None),
+            greatest=max(timed, default=None),
+        )
+        new = statement.excluded
+        smaller, larger = (func.least, func.greatest) if postgres else (func.min, func.max)
+        # SQLite's min and max of a NULL are NULL, PostgreSQL's least and greatest pass it over.
+        least = func.coalesce(smaller(_TABLE.c.least, new.least), _TABLE.c.least, new.least)
+        greatest = func.coalesce(larger(_TABLE.c.greatest, new.greatest), _TABLE.c.greatest, new.greatest)
+        return statement.on_conflict_do_update(
+            index_elements=[_TABLE.c.type, _TABLE.c.status],
+            set_={
+                "jobs": _TABLE.c.jobs + new.jobs,
+                "timed": _TABLE.c.timed + new.timed,
+                "microseconds": _TABLE.c.microseconds + new.microseconds,
+                "least": least,
+                "greatest": greatest,
+            },
+        )

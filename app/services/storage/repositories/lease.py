@@ -1,0 +1,254 @@
+"""Leases: who may run a job, for how long, and how it ends. The worker's side of the jobs table.
+
+A claim is a lease on the database's clock. The attempt number it hands out is the fence: nothing done under an
+older attempt changes a row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import (
+    Integer,
+    TextClause,
+    Update,
+    bindparam,
+    case,
+    func,
+    select,
+    text,
+    update,
+)
+
+from app.database import WriteSession
+from app.errors import LeaseLost
+from app.models import OPEN_JOB, Job, JobId, JobStatus, PausedJobType, UtcDateTime, UuidText
+from app.services.storage.repositories.changes import rows_changed
+from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.job_totals import Ended, JobTotalRepository
+
+MOST_LAPSES = 20
+"""How often a job may be running when its worker dies; then it is taken to be what kills them."""
+
+_TABLE = Job.__table__
+_PAUSED = PausedJobType.__table__
+_HELD = ("running", "cancelling")
+_FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class ClaimedJob(NamedTuple):
+    """A job to run. ``attempt`` is the fence; ``failures`` counts the attempts before that failed."""
+
+    id: JobId
+    type: str
+    payload: dict[str, Any]
+    attempt: int
+    failures: int
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended. One that is ``queued`` may be claimed again after ``delay_s``."""
+
+    id: JobId
+    attempt: int
+    status: JobStatus
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    failures: int = 0
+    delay_s: float = 0.0
+
+    def as_row(self) -> dict[str, Any]:
+        """As JSON has it; a missing result must be no key, since a null would be stored as JSON."""
+        row = self._asdict()
+        if self.result is None:
+            del row["result"]
+        return row
+
+
+class LeaseRepository:
+    """Over a session, in its transaction; never commits."""
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    def claim(self, types: Sequence[str], *, limit: int, lease_s: float) -> list[ClaimedJob]:
+        """Take up to ``limit`` jobs of these types to run: the highest priority first, then the longest due.
+
+        A job can be had that is queued and due, or whose lease has run out; its type must not be paused. No two
+        callers get one job.
+        """
+        claimed = self._session.execute(
+            _claiming(self._dialect, tuple(types)), {"most": limit, "lease": lease_s}
+        )
+        rows = sorted(claimed, key=lambda row: (-row.priority, row.run_at))
+        return [ClaimedJob(*row[2:]) for row in rows]
+
+    def hold(self, job_id: JobId, attempt: int, *, lease_s: float, done: int, total: int | None) -> JobStatus:
+        """Make sure that the attempt still has its lease, renew it, and note the progress.
+
+        In a transaction that also writes what the attempt has done, so that who lost the lease writes nothing.
+
+        Returns:
+            The job's status: ``cancelling`` if somebody wants it to stop.
+
+        Raises:
+            LeaseLost: ``attempt`` isn't the job's newest, or it isn't running.
+        """
+        status = self._session.scalar(
+            _held(job_id, attempt)
+            .values(
+                lease_expires_at=now(self._dialect, plus_s=lease_s),
+                updated_at=now(self._dialect),
+                done=done,
+                total=total,
+            )
+            .returning(_TABLE.c.status)
+        )
+        if status is None:
+            raise LeaseLost(job_id, attempt)
+        return JobStatus(status)
+
+    def renew(self, held: Sequence[tuple[JobId, int]], lease_s: float) -> dict[JobId, JobStatus]:
+        """Let the leases of these (id, attempt) run for another ``lease_s`` from now; one statement.
+
+        Returns:
+            The status of each that is still held; the others are lost.
+        """
+        rows = orjson.dumps([{"id": id_, "attempt": attempt} for id_, attempt in held]).decode()
+        renewed = self._session.execute(_renewing(self._dialect), {"rows": rows, "lease": lease_s})
+        return {row.id: JobStatus(row.status) for row in renewed}
+
+    def settle(self, settlements: Sequence[Settlement]) -> set[JobId]:
+        """End attempts, each unless its lease is lost; one statement. Returns the jobs that were still held.
+
+        One that would be queued again and is to be cancelled is cancelled.
+        """
+        if not settlements:
+            return set()
+        rows = orjson.dumps([settlement.as_row() for settlement in settlements]).decode()
+        settled = self._session.execute(_settling(self._dialect), {"rows": rows}).all()
+        JobTotalRepository(self._session).add(
+            Ended(row.type, JobStatus(row.status), row.started_at, row.completed_at)
+            for row in settled
+            if row.status in _FINAL
+        )
+        return {row.id for row in settled}
+
+    def complete(self, settlement: Settlement, effect: Callable[[WriteSession], None]) -> None:
+        """End one attempt, and let ``effect`` write what came of it in the same transaction.
+
+        Raises:
+            LeaseLost: the attempt has lost its lease; ``effect`` wasn't called.
+        """
+        if not self.settle([settlement]):
+            raise LeaseLost(settlement.id, settlement.attempt)
+        effect(self._session)
+
+    def sweep(self) -> int:
+        """End the jobs that nobody will claim again; returns how many.
+
+        Those are the ones to be cancelled whose worker went silent, and the ones whose workers keep dying.
+        """
+        moment = now(self._dialect)
+        kills = _TABLE.c.lapses >= MOST_LAPSES
+        cancelling = _TABLE.c.status == JobStatus.CANCELLING
+        swept = self._session.execute(
+            update(_TABLE)
+            .where(text(OPEN_JOB), _TABLE.c.lease_expires_at < moment)
+            .where(cancelling | (kills & (_TABLE.c.status == JobStatus.RUNNING)))
+            .values(
+                status=case((cancelling, JobStatus.CANCELLED), else_=JobStatus.FAILED),
+                error=case((cancelling, _TABLE.c.error), else_=f"its worker went silent {MOST_LAPSES} times"),
+                lease_expires_at=None,
+                completed_at=moment,
+                updated_at=moment,
+            )
+            .returning(_TABLE.c.type, _TABLE.c.status, _TABLE.c.started_at, _TABLE.c.completed_at)
+        ).all()
+        JobTotalRepository(self._session).add(
+            Ended(kind, JobStatus(status), started_at, completed_at)
+            for kind, status, started_at, completed_at in swept
+        )
+        return len(swept)
+
+    def expire_all(self) -> int:
+        """Let every lease have run out; returns how many. For when whoever held them must be dead."""
+        running = update(_TABLE).where(text(OPEN_JOB), _TABLE.c.status.in_(_HELD))
+        return rows_changed(self._session, running.values(lease_expires_at=now(self._dialect, plus_s=-1.0)))
+
+
+def _held(job_id: JobId, attempt: int) -> Update:
+    return update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.attempt == attempt, _TABLE.c.status.in_(_HELD))
+
+
+@cache
+def _claiming(dialect: str, types: tuple[str, ...]) -> Update:
+    """Built once: building it takes as long as running it."""
+    moment = now(dialect)
+    due = (_TABLE.c.status == JobStatus.QUEUED) & (_TABLE.c.run_at <= moment)
+    running = _TABLE.c.status == JobStatus.RUNNING
+    lapsed = running & (_TABLE.c.lease_expires_at < moment) & (_TABLE.c.lapses < MOST_LAPSES)
+    kind = _TABLE.c.type + ""  # no column, so that the planner keeps to the index in the order of claims
+    picked = (
+        select(_TABLE.c.id)
+        .where(text(OPEN_JOB), kind.in_(types), kind.not_in(select(_PAUSED.c.type)), due | lapsed)
+        .order_by(_TABLE.c.priority.desc(), _TABLE.c.run_at)
+        .limit(bindparam("most", type_=Integer))
+        .with_for_update(skip_locked=True, of=_TABLE)
+        .cte("picked")
+    )
+    return (
+        update(_TABLE)
+        .where(_TABLE.c.id.in_(select(picked.c.id)))
+        .values(
+            status=JobStatus.RUNNING,
+            attempt=_TABLE.c.attempt + 1,
+            lapses=_TABLE.c.lapses + case((running, 1), else_=0),
+            started_at=func.coalesce(_TABLE.c.started_at, moment),
+            lease_expires_at=text(_LATER[dialect].format(seconds=":lease")),
+            updated_at=moment,
+        )
+        .returning(_TABLE.c.priority, _TABLE.c.run_at, *(_TABLE.c[name] for name in ClaimedJob._fields))
+    )
+
+
+_NOW = {"postgresql": "clock_timestamp()", "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')"}
+_LATER = {
+    "postgresql": "clock_timestamp() + make_interval(secs => CAST({seconds} AS double precision))",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', {seconds}))",
+}
+_ROWS = {
+    "postgresql": "json_to_recordset(CAST(:rows AS json)) AS s"
+    "(id uuid, attempt int, status text, result json, error text, failures int, delay_s float)",
+    "sqlite": "(SELECT value ->> '$.id' AS id, value ->> '$.attempt' AS attempt, value ->> '$.status' AS status,"
+    " value -> '$.result' AS result, value ->> '$.error' AS error, value ->> '$.failures' AS failures,"
+    " value ->> '$.delay_s' AS delay_s FROM json_each(:rows)) AS s",
+}
+_FENCED = "jobs.id = s.id AND jobs.attempt = s.attempt AND jobs.status IN ('running', 'cancelling')"
+
+
+@cache
+def _settling(dialect: str) -> TextClause:
+    again = "s.status = 'queued' AND jobs.status <> 'cancelling'"
+    statement = (  # noqa: S608 - made of constants
+        "UPDATE jobs SET "
+        f"status = CASE WHEN s.status = 'queued' AND jobs.status = 'cancelling' THEN 'cancelled' ELSE s.status END, "
+        "result = s.result, error = s.error, failures = jobs.failures + s.failures, lease_expires_at = NULL, "
+        f"updated_at = {_NOW[dialect]}, "
+        f"completed_at = CASE WHEN {again} THEN NULL ELSE {_NOW[dialect]} END, "
+        f"run_at = CASE WHEN {again} THEN {_LATER[dialect].format(seconds='s.delay_s')} ELSE jobs.run_at END "
+        f"FROM {_ROWS[dialect]} WHERE {_FENCED} "
+        "RETURNING jobs.id, jobs.type, jobs.status, jobs.started_at, jobs.completed_at"
+    )
+    return text(statement).columns(id=UuidText, started_at=UtcDateTime, completed_at=UtcDateTime)  # type: ignore[return-value]  # still a text, with types
+
+
+@cache
+def _renewing(dialect: str) -> TextClause:
+    statement = (  # noqa: S608 - made of constants
+        f"UPDATE jobs SET lease_expires_at = {_LATER[dialect].format(seconds=':lease')} "
+        f"FROM {_ROWS[dialect]} WHERE {_FENCED} RETURNING jobs.id, jobs.status"
+    )
+    return text(statement).columns(id=UuidText)  # type: ignore[return-value]  # still a text, with types

@@ -1,0 +1,34 @@
+"""Telling the workers of this process at once that there is a job to claim."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Wakeup:
+    """Set by whoever has committed a job, from any thread; seen by every worker that listens."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listening: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+    def set(self) -> None:
+        """Wake whoever listens."""
+        with self._lock:
+            listening = list(self._listening.items())
+        for event, loop in listening:
+            with suppress(RuntimeError):  # its event loop was closed meanwhile
+                loop.call_soon_threadsafe(event.set)
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Event]:
+        """An event on the running loop that :meth:`set` sets; whoever waits for it clears it."""
+        event = asyncio.Event()
+        with self._lock:
+            self._listening[event] = asyncio.get_running_loop()
+        try:
+            yield event
+        finally:
+            with self._lock:
+                del self._listening[event]

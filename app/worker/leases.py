@@ -1,0 +1,51 @@
+"""Keeping the leases of running jobs while their worker lives."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from app.database import Database
+from app.errors import AgentStorageError
+from app.models import JobStatus
+from app.services.jobs.running import RunningJob
+from app.services.storage.repositories.lease import LeaseRepository
+
+logger = logging.getLogger(__name__)
+
+
+async def keep_leases(
+    database: Database, running: Callable[[], Collection[RunningJob]], lease_s: float
+) -> None:
+    """Renew the leases of what is ``running`` three times in their length, with one statement, until cancelled.
+
+    A job that somebody wants to stop learns of it. One whose lease is lost learns when it saves or is settled.
+    """
+    while True:
+        await asyncio.sleep(lease_s / 3)
+        if jobs := list(running()):
+            try:
+                await _renew(database, jobs, lease_s)
+            except AgentStorageError as error:
+                logger.warning("can't renew %d leases, and will try again: %s", len(jobs), error)
+
+
+async def _renew(database: Database, jobs: list[RunningJob], lease_s: float) -> None:
+    held = [(job.id, job.attempt) for job in jobs]
+    statuses = await database.write(lambda session: LeaseRepository(session).renew(held, lease_s))
+    for job in jobs:
+        job.cancel_requested = statuses.get(job.id) == JobStatus.CANCELLING
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run ``work`` in a task that is cancelled at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("what ran beside the jobs broke", exc_info=error)

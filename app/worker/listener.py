@@ -1,0 +1,84 @@
+"""Hearing of new jobs from PostgreSQL: ``LISTEN`` on a connection of its own, watched by the event loop."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+
+from app.errors import AgentStorageError
+from app.executor import Lane
+from app.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    import psycopg  # slow to import, and not needed for SQLite
+
+logger = logging.getLogger(__name__)
+
+_RECONNECTING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=30.0)
+
+
+class Listener:
+    """Calls ``heard`` whenever another process has committed a job.
+
+    Opened on a thread of ``lane``, then only read when the loop says that there is something to read; it needs
+    no thread. It holds one connection beside the pool's.
+    """
+
+    def __init__(self, engine: Engine, lane: Lane, channel: str, heard: Callable[[], object]) -> None:
+        self._engine = engine
+        self._lane = lane
+        self._channel = channel
+        self._heard = heard
+
+    async def run(self) -> None:
+        """Listen until cancelled; a lost connection is opened anew, with pauses. Until then, polling has to do."""
+        failures = 0
+        while True:
+            try:
+                connection = await self._lane.run(self._open)
+            except AgentStorageError as error:
+                logger.debug("can't listen for jobs: %s", error)
+                failures += 1
+            except Exception as error:  # noqa: BLE001 - whatever the driver raises, polling goes on
+                logger.debug("can't listen for jobs: %s", type(error).__name__)
+                failures += 1
+            else:
+                failures = 1
+                self._heard()  # what was committed while nobody listened
+                await self._watch(connection)
+            await asyncio.sleep(_RECONNECTING.pause_s(failures))
+
+    def _open(self) -> "psycopg.Connection[Any]":
+        import psycopg  # noqa: PLC0415 - slow to import, and not needed for SQLite
+
+        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+        connection = psycopg.connect(*arguments, **{"connect_timeout": 10, **options, "autocommit": True})
+        connection.execute(f'LISTEN "{self._channel}"')
+        return connection
+
+    async def _watch(self, connection: "psycopg.Connection[Any]") -> None:
+        """Returns when the connection is lost."""
+        loop, lost = asyncio.get_running_loop(), asyncio.Event()
+        socket = connection.fileno()
+
+        def read() -> None:
+            try:
+                connection.pgconn.consume_input()
+                told = False
+                while connection.pgconn.notifies() is not None:
+                    told = True
+            except Exception:  # noqa: BLE001 - the connection is gone, whatever the driver calls it
+                loop.remove_reader(socket)
+                lost.set()
+            else:
+                if told:
+                    self._heard()
+
+        loop.add_reader(socket, read)
+        try:
+            await lost.wait()
+        finally:
+            loop.remove_reader(socket)
+            connection.close()

@@ -1,0 +1,201 @@
+"""The worker's loop: each turn settles what has ended and claims what there is room for, in one transaction."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+
+from app.database import Database, WriteSession
+from app.errors import AgentStorageError
+from app.executor import Lane
+from app.models import JobStatus
+from app.retry import RetryPolicy
+from app.services.jobs.running import Handler, RunningJob
+from app.services.metrics.instruments import Instruments
+from app.services.storage.repositories.job import CHANNEL
+from app.services.storage.repositories.lease import ClaimedJob, LeaseRepository
+from app.services.wakeup import Wakeup
+from app.worker.attempts import Attempts, Ended
+from app.worker.leases import beside, keep_leases
+from app.worker.listener import Listener
+from app.worker.policy import WorkerPolicy
+from app.worker.upkeep import look_after_jobs
+
+logger = logging.getLogger(__name__)
+
+_TROUBLED = RetryPolicy(total_s=1.0, first_delay_s=0.2, max_delay_s=5.0)
+
+
+class Worker:
+    """Runs jobs on one event loop, ``policy.concurrency`` at once.
+
+    Claims are leases, which it renews as long as it lives. ``handlers`` has one for each type that it claims;
+    ``lane`` is the one on which a connection to the database may be opened. ``exclusive`` says that no other
+    process can be running jobs on these stores (the embedded engine admits one process).
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        database: Database,
+        lane: Lane,
+        handlers: Mapping[str, Handler],
+        wakeup: Wakeup,
+        instruments: Instruments,
+        policy: WorkerPolicy,
+        *,
+        exclusive: bool,
+    ) -> None:
+        self._database = database
+        self._lane = lane
+        self._types = sorted(handlers)
+        self._wakeup = wakeup
+        self._policy = policy
+        self._exclusive = exclusive
+        self._attempts = Attempts(database, handlers, policy, instruments)
+        self._running: dict[asyncio.Task[Ended], RunningJob] = {}
+        self._ended: list[Ended] = []
+        self._news = asyncio.Event()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Claim no more; :meth:`run` returns when what runs has ended or was handed back. On its event loop."""
+        self._stopping = True
+        self._news.set()
+
+    async def recover(self) -> int:
+        """Let the leases that a dead process left have run out, so that its jobs are claimed at once.
+
+        For a process that hasn't claimed any job yet. Returns how many there were; 0 where other processes may be
+        running them.
+        """
+        if not self._exclusive:
+            return 0
+        return await self._database.write(lambda session: LeaseRepository(session).expire_all())
+
+    async def run(self) -> None:
+        """Claim and run jobs until :meth:`stop`, and then for ``policy.shutdown_s`` at most those that run.
+
+        What isn't done by then goes back into the queue. While the database is away it waits, with pauses.
+        """
+        async with AsyncExitStack() as stack:
+            self._news = stack.enter_context(self._wakeup.listening())
+            lease_s, keep_s = self._policy.lease_s, self._policy.keep_finished_s
+            besides = [
+                keep_leases(self._database, self._running.values, lease_s),
+                look_after_jobs(self._database, keep_s),
+            ]
+            if self._database.dialect == "postgresql":
+                listener = Listener(self._database.engine, self._lane, CHANNEL, self._news.set)
+                besides.append(listener.run())
+            for each in besides:
+                await stack.enter_async_context(beside(each))
+            await self._take_turns()
+            await self._wind_up()
+
+    async def run_one(self, types: Collection[str] | None = None) -> Ended | None:
+        """Claim the most urgent job of these types, run it and settle it; None when none is waiting.
+
+        For somebody who waits for it: what it failed with is raised, and if that may pass, the job is back in
+        the queue at once.
+        """
+        wanted = sorted(types or self._types)
+        claimed = await self._database.write(
+            lambda session: LeaseRepository(session).claim(wanted, limit=1, lease_s=self._policy.lease_s)
+        )
+        if not claimed:
+            return None
+        job = RunningJob(claimed[0], self._database, self._policy.lease_s)
+        async with beside(keep_leases(self._database, lambda: (job,), self._policy.lease_s)):
+            ended = await self._attempts.run(job)
+            await asyncio.shield(self._settle_at_once(ended))
+        if ended.error is not None:
+            raise ended.error
+        return ended
+
+    async def _take_turns(self) -> None:
+        troubles = 0
+        while not self._stopping:
+            self._news.clear()
+            room = self._policy.concurrency - len(self._running)
+            try:
+                claimed = await self._turn(room)
+            except AgentStorageError as error:
+                troubles += 1
+                logger.warning("can't claim or settle jobs, and will try again: %s", error)
+                await asyncio.sleep(_TROUBLED.pause_s(troubles))
+                continue
+            troubles = 0
+            for job in claimed:
+                self._start(job)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until there is news, or it is time to look for what nobody announced."""
+        try:
+            async with asyncio.timeout(self._policy.poll_s):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _turn(self, room: int) -> list[ClaimedJob]:
+        """Settle what has ended and claim up to ``room`` jobs. If that fails, what has ended is kept."""
+        if not room and not self._ended:
+            return []
+        ended, self._ended = self._ended, []
+        settlements = [each.settlement for each in ended if each.settlement is not None]
+
+        def work(session: WriteSession) -> tuple[int, list[ClaimedJob]]:
+            leases = LeaseRepository(session)
+            claimed = leases.claim(self._types, limit=room, lease_s=self._policy.lease_s) if room else []
+            return len(leases.settle(settlements)), claimed
+
+        try:
+            settled, claimed = await self._database.write(work)
+        except BaseException:
+            self._ended = ended + self._ended
+            raise
+        if settled < len(settlements):
+            logger.warning(
+                "%d jobs were taken over; their outcome is another worker's", len(settlements) - settled
+            )
+        return claimed
+
+    def _start(self, claimed: ClaimedJob) -> None:
+        job = RunningJob(claimed, self._database, self._policy.lease_s)
+        attempt = asyncio.create_task(self._attempts.run(job))
+        self._running[attempt] = job
+        attempt.add_done_callback(self._note_end)
+
+    def _note_end(self, attempt: asyncio.Task[Ended]) -> None:
+        del self._running[attempt]
+        if not attempt.cancelled():
+            self._ended.append(attempt.result())
+        self._news.set()
+
+    async def _wind_up(self) -> None:
+        """Let what runs end, settle it, and hand back what doesn't end in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._policy.shutdown_s
+        while self._running and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait(self._running, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            await self._settle_what_ended()
+        for attempt in self._running:
+            attempt.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        await asyncio.sleep(0)  # so that their ends are noted
+        await self._settle_what_ended()
+
+    async def _settle_what_ended(self) -> None:
+        try:
+            await self._turn(0)
+        except AgentStorageError as error:
+            logger.warning("can't settle %d jobs, which will run again: %s", len(self._ended), error)
+
+    async def _settle_at_once(self, ended: Ended) -> None:
+        settlement = ended.settlement
+        if settlement is None:
+            return
+        if settlement.status == JobStatus.QUEUED:
+            settlement = settlement._replace(failures=0, delay_s=0.0)
+        await self._database.write(lambda session: LeaseRepository(session).settle([settlement]))

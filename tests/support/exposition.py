@@ -1,0 +1,63 @@
+"""A scrape of a container in which everything that is measured has happened, and what a scrape's text says."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.database import WriteSession
+from app.models import JobStatus
+from app.services.search import Query
+from app.services.storage.repositories.job import JobRepository
+from app.services.storage.repositories.lease import LeaseRepository, Settlement
+from containers import Container
+from support.parts import make_item, open_container
+
+Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+def run_jobs(session: WriteSession, kind: str, status: JobStatus, count: int = 1) -> None:
+    """Queue, claim and settle so many jobs of a type that has no others."""
+    for _ in range(count):
+        JobRepository(session).create(kind, {})
+    leases = LeaseRepository(session)
+    claimed = leases.claim([kind], limit=count, lease_s=60.0)
+    assert len(leases.settle([Settlement(job.id, job.attempt, status) for job in claimed])) == count
+
+
+async def make_busy(container: Container) -> None:
+    """Let something of everything happen."""
+    await container.indexing().open()
+    await container.ingestion().accept("papers", [make_item(number) for number in range(3)])
+    await container.search().search(Query("river"))
+    for status in (JobStatus.COMPLETED, JobStatus.FAILED):
+        await container.database().write(partial(run_jobs, kind="tidy", status=status))
+    container.instruments().job("tidy", "completed", 0.2)
+    container.instruments().http("GET", "/v1/jobs/{id}", 200, 0.01)
+
+
+async def scrape(container: Container, *, stores: bool = True) -> str:
+    body, _ = await container.metrics_exporter().render(stores=stores)
+    return body.decode()
+
+
+def busy_exposition(folder: Path) -> str:
+    """All that a process with the stores exports."""
+
+    async def run(container: Container) -> str:
+        await make_busy(container)
+        return await scrape(container)
+
+    with open_container(folder) as container:
+        return asyncio.run(run(container))
+
+
+def samples(exposition: str) -> Samples:
+    """Every sample by its name and its labels."""
+    found: dict[str, Any] = {}
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
