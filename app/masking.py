@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import date
 from math import isfinite
 from urllib.parse import unquote
@@ -14,6 +15,21 @@ _SECRET_ASSIGNED = re.compile(rf"{_REVEALING}\s*=", re.IGNORECASE)
 _SECRET_VALUE = re.compile(rf"({_REVEALING}=)[^&]+", re.IGNORECASE)
 _PAIR = re.compile(r"(?<=[?&])(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _LONGEST_SHOWN = 200
+
+# In the midst of other text. A password may hold spaces and quotes, so PostgreSQL's URLs are taken up to the @.
+_URL = re.compile(
+    r"""postgresql(?:\+\w+)?://[^\s:@/]*:[^\n@]{1,200}@[^\s"'<>]*|\b[a-z][a-z0-9+.-]{0,30}://[^\s"'<>]+""",
+    re.IGNORECASE,
+)
+_QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\+(["']).*?\\+\2"""
+_ASSIGNMENT = re.compile(
+    rf"""((?:password|passwd|pwd|passphrase|secret|token|[_-]key|apikey)\\*["']?\s*[=:]\s*)"""
+    rf"""(?:{re.escape(MASK)}|{_QUOTED}|["'][^\n]*|\S+)""",
+    re.IGNORECASE,
+)
+_CREDENTIALS = re.compile(
+    r"""\b(authorization["']?\s*[=:]\s*["']?(?:\w+\s+)?|bearer\s+)[^\s"',;)]+""", re.IGNORECASE
+)
 
 
 def masked_url(url: str) -> str:
@@ -44,11 +60,33 @@ def _masked_pair(pair: re.Match[str]) -> str:
     return f"{pair['name']}={MASK}"
 
 
+def masked_text(text: str) -> str:
+    """``text``, such as a message or a traceback, with its URLs as :func:`masked_url` shows them, and without the
+    values of what is named like a secret (``password=…``, ``"api_key": …``, ``Authorization: …``).
+    """
+    shown = _URL.sub(lambda url: masked_url(url[0]), text)
+    return _ASSIGNMENT.sub(rf"\1{MASK}", _CREDENTIALS.sub(rf"\1{MASK}", shown))
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what has this name is a secret, as far as names tell."""
+    return bool(_SECRET_NAME.search(name))
+
+
 def masked(value: object, *, secret: bool = False) -> object:
     """``value`` as it may be shown, in types JSON knows; ``secret`` hides all of it, whatever it is."""
     if isinstance(value, list | tuple):
         return [_masked_item(item, secret=secret) for item in value]
+    if isinstance(value, dict) and not secret and _holds_only_numbers(value):
+        return {masked_url(str(name)): _masked_item(number, secret=False) for name, number in value.items()}
     return _masked_item(value, secret=secret)
+
+
+def _holds_only_numbers(values: Mapping[object, object]) -> bool:
+    """Numbers by names, none of which is a secret's: nothing there needs hiding."""
+    return all(
+        isinstance(value, int | float) and not _SECRET_NAME.search(str(name)) for name, value in values.items()
+    )
 
 
 def _masked_item(value: object, *, secret: bool) -> object:

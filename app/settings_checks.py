@@ -107,6 +107,19 @@ def _remote_bind_has_key(settings: "Settings") -> str | None:
     return "can be reached from other machines, so api.api_keys needs a key; or use 127.0.0.1"
 
 
+def _remote_worker_has_key(settings: "Settings") -> str | None:
+    if settings.worker.port is None or settings.api.api_keys or _is_loopback(settings.worker.host):
+        return None
+    return "can be reached from other machines, so api.api_keys needs a key; or use 127.0.0.1"
+
+
+def _longest_pause_holds_first(settings: "Settings") -> str | None:
+    first = settings.worker.retry_delay
+    if settings.worker.max_retry_delay < first:
+        return f"must be at least {first:g} (worker.retry_delay); raise it or lower that one"
+    return None
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -171,5 +184,7 @@ CHECKS = (
     Check(("embedding.base_url",), lambda settings: _http_url(settings.embedding.base_url)),
     Check(("embedding.model", "embedding.provider"), _openai_has_model),
     Check(("embedding.dimension", "embedding.provider"), _dimension_fits_provider),
+    Check(("worker.max_retry_delay", "worker.retry_delay"), _longest_pause_holds_first),
+    Check(("worker.host", "worker.port", "api.api_keys"), _remote_worker_has_key),
     Check(("api.host", "api.api_keys"), _remote_bind_has_key),
 )

@@ -132,7 +132,7 @@ def test_libraries_keep_quiet_unless_they_warn(cli: Cli) -> None:
 @pytest.mark.parametrize(("level", "shown"), [("info", 20), ("error", 40), ("debug", 10)])
 def test_the_configured_level_is_the_loggers(tmp_path: Path, level: str, shown: int) -> None:
     code = (
-        "import logging; from app.cli.context import CliContext; CliContext(None, None, None).settings();"
+        "import logging; from app.cli.context import CliContext; CliContext(None, None, None, None, None).settings();"
         "print(logging.getLogger('app.any').getEffectiveLevel(), logging.getLogger('other').getEffectiveLevel())"
     )
     environment = Cli(tmp_path, LOGGING_LEVEL=level).environment

@@ -196,12 +196,25 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "embedding.retry_timeout": ("6", 6.0),
     "embedding.text_fields": ("title, body", ("title", "body")),
     "worker.shutdown_timeout": ("7", 7.0),
+    "worker.concurrency": ("3", 3),
     "worker.batch_size": ("10", 10),
     "worker.lease_timeout": ("8", 8.0),
+    "worker.poll_interval": ("0.2", 0.2),
     "worker.max_attempts": ("1", 1),
+    "worker.retry_delay": ("0.5", 0.5),
+    "worker.max_retry_delay": ("600", 600.0),
+    "worker.time_limit": ("60", 60.0),
+    "worker.time_limits": ('{"verify": 7200, "embed": 0.5}', {"verify": 7200.0, "embed": 0.5}),
+    "worker.keep_finished": ("0", 0.0),
+    "worker.host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens without a port
+    "worker.port": ("9100", 9100),
     "api.host": ("::1", "::1"),
     "api.port": ("65535", 65_535),
     "api.api_keys": ('["a,b", "c"]', (SecretStr("a,b"), SecretStr("c"))),
+    "api.max_body_bytes": ("1024", 1024),
+    "api.max_items": ("10", 10),
+    "api.max_string_chars": ("11", 11),
+    "api.max_json_depth": ("12", 12),
     "logging.level": ("debug", "DEBUG"),
 }
 
@@ -224,6 +237,13 @@ def test_a_list_is_written_with_commas_or_as_json(text: str, monkeypatch: pytest
     settings = load_settings()
     assert settings.embedding.text_fields == ("a", "b")
     assert [key.get_secret_value() for key in settings.api.api_keys] == ["a", "b"]
+
+
+def test_a_mapping_is_written_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_TIME_LIMITS", ' {" verify ": "5"} ')
+    assert load_settings().worker.time_limits == {"verify": 5.0}
+    monkeypatch.setenv("WORKER_TIME_LIMITS", "{}")
+    assert load_settings().worker.time_limits == {}
 
 
 # --- the object ------------------------------------------------------------------------------------------
@@ -258,6 +278,13 @@ def test_a_container_can_be_filled_strictly_with_resolved_values() -> None:
     limits = {lane: config.executor[f"{lane}_limit"]() for lane in settings.lane_limits()}
     assert limits == settings.lane_limits()
     assert config.database.pool_size() == 5
+
+
+def test_a_mapping_reaches_the_container_as_it_is() -> None:
+    for limits in ({}, {"verify": 5.0}):
+        config = providers.Configuration(strict=True)
+        config.from_dict(Settings.model_validate({"worker": {"time_limits": limits}}).for_container())
+        assert config.worker.time_limits() == limits
 
 
 def test_threads_that_come_first_get_the_same_settings(folder: Path) -> None:

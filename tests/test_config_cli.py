@@ -54,6 +54,7 @@ def test_show_prints_every_setting_with_its_source(folder: Path, monkeypatch: py
     assert shown["qdrant.mode"] == ("embedded", "default")
     assert shown["embedding.text_fields"] == (["fact_text", "text", "summary"], "default")
     assert shown["qdrant.api_key"] == (None, "default")
+    assert shown["worker.time_limits"] == ({}, "default")
 
 
 def test_show_prints_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +68,18 @@ def test_show_prints_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None
     assert ["database.pool_size", "7", "environment DB_POOL_SIZE"] in rows
     assert ["database.pool_timeout", "30.0", "default"] in rows
     assert ["qdrant.url", "null", "default"] in rows
+
+
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_mapping_is_shown_and_accepted(place: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if place == "environment":
+        monkeypatch.setenv("WORKER_TIME_LIMITS", '{"verify": 7200}')
+    else:
+        write_yaml(folder / "config.yml", {"worker": {"time_limits": {"verify": 7200}}})
+    assert run("config", "check").output == "OK\n"
+    assert '{"verify": 7200.0}' in run("config", "show").stdout
+    shown = {entry["key"]: entry["value"] for entry in json.loads(run("config", "show", "--json").stdout)}
+    assert shown["worker.time_limits"] == {"verify": 7200.0}
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

@@ -134,7 +134,9 @@ def test_an_unknown_section_is_refused_with_the_nearest(
 
 def test_a_section_must_be_a_mapping(folder: Path) -> None:
     (problem,) = problems_of({"api": f"http://{SECRET}"}, folder)
-    assert (problem.key, problem.allowed) == ("api", "must be a mapping with some of host, port, api_keys")
+    names = ", ".join(SECTIONS["api"].model_fields)
+    assert (problem.key, problem.allowed) == ("api", f"must be a mapping with some of {names}")
+    assert names.startswith("host, port, api_keys, ")
     assert SECRET not in problem.value
 
 

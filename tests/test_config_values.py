@@ -37,7 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 WHOLE = [key for key in KEYS if "whole number" in str(description(key))]
 SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(key))]
-TEXT = [key for key in KEYS if key not in {*WHOLE, *SECONDS, "api.api_keys", "embedding.text_fields"}]
+OTHER = ["api.api_keys", "embedding.text_fields", "worker.time_limits", "worker.keep_finished"]
+TEXT = [key for key in KEYS if key not in {*WHOLE, *SECONDS, *OTHER}]
 WRONG: list[tuple[str, object]] = [
     *itertools.product(WHOLE, [True, "abc", -1, 1.5, "1.5", [], {}]),
     *itertools.product(
@@ -46,10 +47,30 @@ WRONG: list[tuple[str, object]] = [
     *itertools.product(TEXT, [True, 5, "", " ", [], {"a": 1}]),
     *itertools.product(["qdrant.mode", "embedding.provider", "logging.level"], ["other"]),
     *itertools.product(["api.port"], [0, 65_536, None]),
+    *itertools.product(["worker.port"], [0, 65_536]),
     *itertools.product(["database.pool_size", "executor.max_workers", "worker.max_attempts"], [0, None]),
     *itertools.product(["executor.max_workers"], [1, 3]),
     *itertools.product(["embedding.text_fields"], [[], [""], [1], 5, {"a": 1}, "[a", "[" * 5000, "[1]", None]),
     *itertools.product(["api.api_keys"], [[""], [" "], [1], 5, {"a": 1}, "[a", '[""]', None]),
+    *itertools.product(
+        ["worker.keep_finished"],
+        [True, "abc", -1, float("nan"), float("inf"), 10 * 366 * 86_400, "nan", [], {}, None],
+    ),
+    *itertools.product(["worker.time_limits"], [True, 5, "abc", "", "[1]", "5", "null", "[" * 5000, [], None]),
+    *itertools.product(
+        ["worker.time_limits"],
+        [
+            {"a": True},
+            {"a": "abc"},
+            {"a": 0},
+            {"a": -1},
+            {"a": float("nan")},
+            {"a": 86_401},
+            {"a": {}},
+            {"a": None},
+        ],
+    ),
+    *itertools.product(["worker.time_limits"], [{"": 1}, {" ": 1}, {5: 1}, '{"a": 0}', '{"a": true}']),
 ]
 
 
@@ -165,6 +186,9 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str, str]] = [
     ({"api": {"host": "0.0.0.0"}}, "api.host", "can be reached from other machines"),  # noqa: S104
     ({"api": {"host": "::"}}, "api.host", "can be reached from other machines"),
     ({"api": {"host": "storage.example"}}, "api.host", "can be reached from other machines"),
+    ({"worker": {"host": "0.0.0.0", "port": 9100}}, "worker.host", "can be reached from other machines"),  # noqa: S104
+    ({"worker": {"retry_delay": 301}}, "worker.max_retry_delay", "must be at least 301 (worker.retry_delay)"),
+    ({"worker": {"max_retry_delay": 0.5}}, "worker.max_retry_delay", "must be at least 1 (worker.retry_delay)"),
     ({"executor": {"embedding_limit": 8}}, "executor.max_workers", "gives 16 threads and the lanes want 18 (database 8, qdrant 1, embedding 8, files 1)"),
     ({"executor": {"max_workers": 32}}, "executor.max_workers", "gives the database lane 16 threads, and it may have at most 15 (database.pool_size 5 + database.max_overflow 10)"),
     ({"executor": {"max_workers": 40, "database_limit": 16}}, "executor.database_limit", "must be at most 15 (database.pool_size 5 + database.max_overflow 10)"),
@@ -214,6 +238,11 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
         {"embedding": {"provider": "deterministic", "dimension": 4}},
         {"api": {"host": "0.0.0.0", "api_keys": ["k"]}},  # noqa: S104
         {"api": {"host": "localhost"}},
+        {"worker": {"host": "0.0.0.0"}},  # noqa: S104
+        {"worker": {"host": "127.0.0.1", "port": 9100}},
+        {"worker": {"host": "0.0.0.0", "port": 9100}, "api": {"api_keys": ["k"]}},  # noqa: S104
+        {"worker": {"retry_delay": 5, "max_retry_delay": 5}},
+        {"worker": {"time_limits": {"verify": 7200}}},
         {"api": {"host": "127.9.9.9"}},
     ],
 )

@@ -16,6 +16,7 @@ from support.parts import settings_for
 from app.config import Settings
 from app.errors import DataDirectoryLocked, QdrantUnavailable, SchemaMismatch, UnsupportedDialect
 from app.executor import Lane
+from app.models import JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.storage.qdrant.clients import ClientFailure, open_client
 from containers import Container, create_container, running
@@ -34,8 +35,9 @@ def fake(make_lane: Callable[..., Lane]) -> DeterministicEmbedder:
 
 
 def parts(container: Container) -> dict[str, Any]:
-    """Every provider that builds a part, by name."""
-    return {name: provider for name, provider in container.providers.items() if name != "config"}
+    """Every provider that builds a part once, by name."""
+    others = {"config", "handlers", "worker"}
+    return {name: provider for name, provider in container.providers.items() if name not in others}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -44,6 +46,8 @@ def test_every_provider_builds(tmp_path: Path, mode: str) -> None:
         for name, provider in parts(container).items():
             assert provider() is not None, name
             assert provider() is provider(), f"{name} is built twice"
+        assert container.worker() is not container.worker()
+        assert container.handlers().keys() == set(JobType)
 
 
 @pytest.mark.parametrize("provider", ["wordllama", "openai", "deterministic"])

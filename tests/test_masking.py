@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import URL
 
-from app.masking import MASK, as_text, masked, masked_url
+from app.masking import MASK, as_text, masked, masked_text, masked_url
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,48 @@ def test_masking_twice_changes_nothing_more(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "can't reach postgresql://me:s3cret@db/x: refused",
+            f"can't reach postgresql://me:{MASK}@db/x: refused",
+        ),
+        ("at 'https://s3cret@cloud', later", f"at 'https://{MASK}@cloud', later"),
+        ("postgresql+psycopg://me:s'3 cret@db/x is away", f"postgresql+psycopg://me:{MASK}@db/x is away"),
+        ("GET http://q:6333/collections by me@home", "GET http://q:6333/collections by me@home"),
+        ("postgresql:///x?password=s3cret&sslmode=off", f"postgresql:///x?password={MASK}&sslmode=off"),
+        ("host=db password=s3cret user=me", f"host=db password={MASK} user=me"),
+        ("password='s3 cret' user=me", f"password={MASK} user=me"),
+        ("password='s3 cret\nnext", f"password={MASK}\nnext"),
+        ('{"api_key": "s3\\"cret", "n": 1}', f'{{"api_key": {MASK}, "n": 1}}'),
+        (r'raise E("{\"api_key\": \"s3 cret\"}")', rf'raise E("{{\"api_key\": {MASK}}}")'),
+        ("X-API-Key: s3cret", f"X-API-Key: {MASK}"),
+        ("Authorization: Bearer s3cret, Accept: */*", f"Authorization: Bearer {MASK}, Accept: */*"),
+        ("'authorization': 'Basic s3cret'", f"'authorization': 'Basic {MASK}'"),
+        ("bearer s3cret", f"bearer {MASK}"),
+        ("the key: of 5 tokens", "the key: of 5 tokens"),
+        ("", ""),
+    ],
+)
+def test_shows_a_text_without_its_secrets(text: str, shown: str) -> None:
+    assert masked_text(text) == shown
+    assert masked_text(shown) == shown
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=30).map(lambda text: f"<{text}>"), st.text(), st.text())
+def test_no_password_survives_in_the_midst_of_a_text(password: str, before: str, after: str) -> None:
+    url = URL.create("postgresql", "me", password, "db", 5432, "x").render_as_string(hide_password=False)
+    encoded = url.split("me:")[1].split("@")[0]
+    assert encoded not in masked_text(f"{before} {url} {after}").replace(before, "").replace(after, "")
+
+
+@pytest.mark.parametrize("part", ["a.", "token='", "postgresql://a:", "token ", '"', "\\", "bearer "])
+def test_a_long_text_takes_no_time(part: str) -> None:
+    masked_text(part * 100_000)
+
+
+@pytest.mark.parametrize(
     ("value", "shown"),
     [
         (None, None),
@@ -95,6 +137,10 @@ def test_masking_twice_changes_nothing_more(text: str) -> None:
         ((SecretStr("a"), SecretStr("b")), [MASK, MASK]),
         (("text", "summary"), ["text", "summary"]),
         ({"password": "s3cret"}, MASK),
+        ({"password": 12345}, MASK),
+        ({"embed": 5.0, "verify": "s3cret"}, MASK),
+        ({"embed": 5.0, "verify": float("inf")}, {"embed": 5.0, "verify": "inf"}),
+        ({}, {}),
         ([["s3cret"]], [MASK]),
         (b"s3cret", MASK),
     ],

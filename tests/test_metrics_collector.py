@@ -218,7 +218,7 @@ class TestAsDict:
             "extractions": {"fact": 2},
             "orphans": 1,
             "set_aside": 1,
-            "pool": {"size": 5, "checked_out": 0, "overflow": 0},
+            "pool": {"size": 5, "checked_out": 0, "overflow": 0, "waits": 0},
         }
         (lane,) = metrics.lanes
         assert lanes == {

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from support.plans import plan
 from support.rows import make_project, new_extraction, statements, store_extractions, writing
 
-from app.errors import InvalidInput, NotFound
+from app.errors import NotFound, ProjectExists
 from app.models import ExtractionId
 from app.services.storage.repositories.extraction import ExtractionFilters, ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
@@ -34,7 +34,7 @@ class TestProjects:
         with writing(engine) as session:
             projects = ProjectRepository(session)
             projects.create("a")
-            with pytest.raises(InvalidInput, match="already"):
+            with pytest.raises(ProjectExists, match="already"):
                 projects.create("a")
             assert projects.get_or_create("a").id == project_id("a")
 

@@ -194,9 +194,7 @@ class TestFailing:
             [job] = await ended(engine)
         assert (job.status, job.attempt, job.error) == ("failed", 1, "no such thing")
 
-    async def test_a_failure_stops_no_other(
-        self, engine: Engine, open_with: Callable[..., Container]
-    ) -> None:
+    async def test_a_failure_stops_no_other(self, engine: Engine, open_with: Callable[..., Container]) -> None:
         queue_jobs(engine, "bad", 5, priority=1)
         queue_jobs(engine, "good", 20)
         handlers = {"bad": raising(SystemExit(1)), "good": nothing}
@@ -330,9 +328,7 @@ class TestLeases:
 
 
 class TestCancelling:
-    async def test_is_seen_at_the_next_batch(
-        self, engine: Engine, open_with: Callable[..., Container]
-    ) -> None:
+    async def test_is_seen_at_the_next_batch(self, engine: Engine, open_with: Callable[..., Container]) -> None:
         batches = 0
 
         async def handler(job: RunningJob) -> None:
@@ -409,5 +405,3 @@ async def test_run_one_leaves_the_rest_of_the_queue(
     worker = open_with({"note": nothing}).worker()
     assert await worker.run_one(["note"]) is not None
     assert statuses(engine) == {"completed": 1, "queued": 1}
-
-

