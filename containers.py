@@ -261,6 +261,7 @@ class Container(containers.DeclarativeContainer):
             database=database.provided.ping,
             qdrant=qdrant_repository.provided.ping,
             embedder=embedder.provided.ping,
+            executor=files_lane.provided.ping,
         ),
     )
 

@@ -109,6 +109,14 @@ class Lane:
             raise DeadlineExceeded(f"a call on the {self.name} lane", timeout_s)
         return call.result()
 
+    async def ping(self) -> None:
+        """Return when a thread has come free and done nothing.
+
+        Raises:
+            Saturated, ShuttingDown: as for :meth:`run`.
+        """
+        await self.run(_do_nothing)
+
     def stats(self) -> LaneStats:
         """The counters now. Thread-safe."""
         with self._changed:
@@ -270,6 +278,10 @@ class BoundedExecutor:
                 "%d calls on the %s lane still run after %g s", lane.stats().active, lane.name, timeout_s
             )
         return not busy
+
+
+def _do_nothing() -> None:
+    """What a ping calls."""
 
 
 def _retrieve(call: asyncio.Future[Any]) -> None:

@@ -1,10 +1,12 @@
 """The worker's entry point: settings, container, run."""
 
-from app.api.app import create_status_app
+from contextlib import ExitStack
+from typing import cast
+
 from app.config import Settings
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
 from app.logs import configure_logging
-from containers import create_container
+from containers import Container, create_container
 
 
 def work(settings: Settings, *, workers: int) -> None:
@@ -14,12 +16,22 @@ def work(settings: Settings, *, workers: int) -> None:
         AgentStorageError: the settings or the stores don't let it work.
     """
     configure_logging(settings.logging.level)
-    port = settings.worker.port
-    listening = None if port is None else listen(settings.worker.host, port)
     container = create_container(settings)
-    with open_service(container):
+    with ExitStack() as stack:
         server = None
-        if listening is not None:
-            app = create_status_app(container, settings.api.keys())
-            server = HttpServer(app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stop)
+        if settings.worker.port is not None:
+            server = _status_server(stack, settings, container, settings.worker.port)
+        stack.enter_context(open_service(container))
         run_to_the_end(run_service(container, workers=workers, server=server))
+
+
+def _status_server(stack: ExitStack, settings: Settings, container: Container, port: int) -> HttpServer:
+    from app.api.app import create_status_app
+    from app.api.parts import Parts
+    from app.entrypoints.api import options_of
+
+    listening = stack.enter_context(listen(settings.worker.host, port))
+    app = create_status_app(cast(Parts, container), options_of(settings))
+    return HttpServer(
+        app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stopping.set
+    )

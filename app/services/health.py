@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from app.errors import AgentStorageError
@@ -17,6 +17,7 @@ class PartHealth:
     part: str
     latency_seconds: float
     error: str | None
+    timed_out: bool = False
 
     @property
     def ok(self) -> bool:
@@ -30,21 +31,23 @@ class Health:
     def __init__(self, pings: Mapping[str, Ping]) -> None:
         self._pings = dict(pings)
 
-    async def check(self, timeout_s: float = 1.0) -> list[PartHealth]:
-        """Ask every part at once; one that hasn't answered after ``timeout_s`` is reported as not answering."""
-        return list(await asyncio.gather(*(_ask(part, ping, timeout_s) for part, ping in self._pings.items())))
+    async def check(self, timeout_s: float = 1.0, parts: Collection[str] | None = None) -> list[PartHealth]:
+        """Ask every part, or these, at once; one that hasn't answered after ``timeout_s`` is reported as such."""
+        asked = {part: ping for part, ping in self._pings.items() if parts is None or part in parts}
+        return list(await asyncio.gather(*(_ask(part, ping, timeout_s) for part, ping in asked.items())))
 
 
 async def _ask(part: str, ping: Ping, timeout_s: float) -> PartHealth:
     started = time.monotonic()
     error: str | None = None
+    timed_out = False
     try:
         async with asyncio.timeout(timeout_s):
             await ping()
     except TimeoutError:
-        error = f"no answer in {timeout_s:g} s"
+        error, timed_out = f"no answer in {timeout_s:g} s", True
     except AgentStorageError as fault:
         error = str(fault)
     except Exception as fault:  # noqa: BLE001 - whatever a part raises, the others are still asked
         error = f"{type(fault).__name__}: {fault}"
-    return PartHealth(part, time.monotonic() - started, error)
+    return PartHealth(part, time.monotonic() - started, error, timed_out)

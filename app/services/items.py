@@ -18,10 +18,19 @@ _KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
 
 MAX_URI_CHARS = 2_000
 MAX_LABEL_CHARS = 200
-MAX_STRING_CHARS = 1_000_000
 MAX_DATA_BYTES = 4 * 2**20
-MAX_DEPTH = 64
 _INT64 = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class ItemLimits:
+    """How long a string in an extraction's data may be, and how deep its JSON may be nested."""
+
+    max_string_chars: int = 1_000_000
+    max_depth: int = 64
+
+
+_LIMITS = ItemLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ def extraction_id(project: ProjectId, item: Item) -> ExtractionId:
     return ExtractionId(uuid.uuid5(project, name.decode()))
 
 
-def parse_item(raw: object, text_fields: Sequence[str]) -> Item:
+def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> Item:
     """Check one item as decoded from JSON.
 
     Raises:
@@ -64,7 +73,7 @@ def parse_item(raw: object, text_fields: Sequence[str]) -> Item:
     data = raw["data"]
     if not isinstance(data, dict):
         raise InvalidField("data", f"must be a JSON object, not {_kind(data)}")
-    canonical = orjson.dumps(_canonical(data, "data", 1), option=orjson.OPT_SORT_KEYS)
+    canonical = orjson.dumps(_canonical(data, "data", 1, limits), option=orjson.OPT_SORT_KEYS)
     if len(canonical) > MAX_DATA_BYTES:
         raise InvalidField(
             "data", f"takes {len(canonical):,} bytes as JSON; at most {MAX_DATA_BYTES:,} are allowed"
@@ -104,27 +113,27 @@ def _confidence(value: object) -> float | None:
     return float(value)
 
 
-def _canonical(value: object, field: str, depth: int) -> object:
+def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> object:
     """The value in the one spelling that ids are made of; refuses what a store would change or reject."""
     if isinstance(value, str):
-        if len(value) > MAX_STRING_CHARS:
+        if len(value) > limits.max_string_chars:
             raise InvalidField(
-                field, f"has {len(value):,} characters; at most {MAX_STRING_CHARS:,} are allowed"
+                field, f"has {len(value):,} characters; at most {limits.max_string_chars:,} are allowed"
             )
         return _nfc(_storable(value, field))
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
         return _canonical_number(value, field)
-    if depth > MAX_DEPTH:
-        raise InvalidField("data", f"is nested more than {MAX_DEPTH} levels deep")
+    if depth > limits.max_depth:
+        raise InvalidField("data", f"is nested more than {limits.max_depth} levels deep")
     if isinstance(value, Mapping):
         return {
-            _nfc(_storable(key, field)): _canonical(member, f"{field}.{key}", depth + 1)
+            _nfc(_storable(key, field)): _canonical(member, f"{field}.{key}", depth + 1, limits)
             for key, member in value.items()
         }
     if isinstance(value, list):
-        return [_canonical(member, field, depth + 1) for member in value]
+        return [_canonical(member, field, depth + 1, limits) for member in value]
     raise InvalidField(field, f"{_kind(value)} is no JSON value")
 
 

@@ -233,14 +233,14 @@ _FENCED = "jobs.id = s.id AND jobs.attempt = s.attempt AND jobs.status IN ('runn
 def _settling(dialect: str) -> TextClause:
     again = "s.status = 'queued' AND jobs.status <> 'cancelling'"
     statement = (
-        "UPDATE jobs SET "
+        "UPDATE jobs SET "  # noqa: S608 - constants
         f"status = CASE WHEN s.status = 'queued' AND jobs.status = 'cancelling' THEN 'cancelled' ELSE s.status END, "
         "result = s.result, error = s.error, failures = jobs.failures + s.failures, lease_expires_at = NULL, "
         f"updated_at = {_NOW[dialect]}, "
         f"completed_at = CASE WHEN {again} THEN NULL ELSE {_NOW[dialect]} END, "
         f"run_at = CASE WHEN {again} THEN {_LATER[dialect].format(seconds='s.delay_s')} ELSE jobs.run_at END "
         f"FROM {_ROWS[dialect]} WHERE {_FENCED} "
-        "RETURNING jobs.id, jobs.type, jobs.status, jobs.started_at, jobs.completed_at"  # noqa: S608 - constants
+        "RETURNING jobs.id, jobs.type, jobs.status, jobs.started_at, jobs.completed_at"
     )
     return text(statement).columns(id=UuidText, started_at=UtcDateTime, completed_at=UtcDateTime)  # type: ignore[return-value]  # still a text, with types
 
@@ -248,7 +248,7 @@ def _settling(dialect: str) -> TextClause:
 @cache
 def _renewing(dialect: str) -> TextClause:
     statement = (
-        f"UPDATE jobs SET lease_expires_at = {_LATER[dialect].format(seconds=':lease')} "
-        f"FROM {_ROWS[dialect]} WHERE {_FENCED} RETURNING jobs.id, jobs.status"  # noqa: S608 - constants
+        f"UPDATE jobs SET lease_expires_at = {_LATER[dialect].format(seconds=':lease')} "  # noqa: S608 - constants
+        f"FROM {_ROWS[dialect]} WHERE {_FENCED} RETURNING jobs.id, jobs.status"
     )
     return text(statement).columns(id=UuidText)  # type: ignore[return-value]  # still a text, with types

@@ -1,0 +1,82 @@
+"""The application: routes, middleware and problems, over the parts of a running container."""
+
+import asyncio
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from app.api.middleware import BodyMiddleware, KeyMiddleware, RequestMiddleware
+from app.api.parts import ApiOptions, Parts
+from app.api.problems import (
+    PROBLEM_SCHEMA,
+    answer_http,
+    answer_ours,
+    answer_unexpected,
+    answer_validation,
+    documented,
+)
+from app.api.routes import extractions, jobs, projects, search, status
+from app.errors import AgentStorageError
+
+_KEYS = [
+    Depends(HTTPBearer(auto_error=False, description="One of the service's keys.")),
+    Depends(APIKeyHeader(name="X-API-Key", auto_error=False, description="One of the service's keys.")),
+]
+
+
+class Application(FastAPI):
+    """FastAPI, with the schema of problems among its components."""
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
+        return document
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self._document
+
+
+def create_app(parts: Parts, options: ApiOptions) -> FastAPI:
+    """The whole API. ``app.state.stopping`` is to be set when the server stops: it ends the streams of events."""
+    app = Application(
+        title="agent-storage",
+        version=version("agent-storage"),
+        summary="Stores extractions durably, indexes them, and finds them by meaning and by filter.",
+        redirect_slashes=False,
+    )
+    app.state.streams = 0
+    v1 = APIRouter(prefix="/v1", dependencies=_KEYS, responses=documented(401, 413, 415, 422, 500, 503))
+    for router in (projects.router, extractions.router, search.router, jobs.router):
+        v1.include_router(router)
+    app.include_router(v1)
+    app.include_router(status.metrics_router, dependencies=_KEYS, responses=documented(401, 500, 503))
+    return _completed(app, parts, options)
+
+
+def create_status_app(parts: Parts, options: ApiOptions) -> FastAPI:
+    """Only ``/health`` and ``/metrics``, for a process that runs workers alone."""
+    app = Application(title="agent-storage worker", version=version("agent-storage"), redirect_slashes=False)
+    app.include_router(status.own_metrics_router, dependencies=_KEYS, responses=documented(401, 500, 503))
+    return _completed(app, parts, options)
+
+
+def _completed(app: FastAPI, parts: Parts, options: ApiOptions) -> FastAPI:
+    app.include_router(status.router)
+    app.state.parts = parts
+    app.state.options = options
+    app.state.stopping = asyncio.Event()
+    app.add_exception_handler(AgentStorageError, answer_ours)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(RequestValidationError, answer_validation)
+    app.add_exception_handler(Exception, answer_unexpected)
+    app.add_middleware(BodyMiddleware, options=options)
+    app.add_middleware(KeyMiddleware, keys=options.api_keys)
+    app.add_middleware(RequestMiddleware, instruments=parts.instruments)
+    return app

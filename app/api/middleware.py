@@ -1,0 +1,204 @@
+"""What happens around every request: its id, its log line and its metrics; its key; its body's limits.
+
+Plain ASGI, because FastAPI reads bodies before it solves dependencies, and because streams must pass through.
+"""
+
+import asyncio
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+from fastapi import Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from app.api.guard import JsonGuard
+from app.api.parts import ApiOptions
+from app.api.problems import Refused, answer_unexpected, problem
+from app.services.metrics.instruments import Instruments
+
+logger = logging.getLogger(__name__)
+
+CHUNK_PATIENCE_S = 30.0
+"""How long the next bytes of a body may take."""
+
+NDJSON = "application/x-ndjson"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_OPEN_TO_ALL = ("/health/", "/docs", "/openapi.json")
+
+
+class RequestMiddleware:
+    """Gives each request an id, told in ``X-Request-ID``, logs one line of it and measures it.
+
+    It stands outermost: what breaks below becomes a problem here, as long as no answer has begun.
+    """
+
+    def __init__(self, app: ASGIApp, instruments: Callable[[], Instruments]) -> None:
+        self._app = app
+        self._instruments = instruments
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        started, status = time.monotonic(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        with bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                if status:
+                    raise  # too late to say anything else
+                response = await answer_unexpected(None, error)  # type: ignore[arg-type]  # it doesn't look at it
+                await response(scope, receive, send_with_id)
+            finally:
+                seconds = time.monotonic() - started
+                route = _route(scope)
+                self._instruments().http(scope["method"], route, status or 499, seconds)
+                logger.info(
+                    "request",
+                    extra={
+                        "method": scope["method"],
+                        "route": route,
+                        "status": status or 499,
+                        "seconds": round(seconds, 4),
+                    },
+                )
+
+
+class KeyMiddleware:
+    """Lets those in who have one of the keys, by ``Authorization: Bearer`` or ``X-API-Key``."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+        self._app = app
+        self._keys = tuple(key.encode() for key in keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        open_ = scope["type"] != "http" or not self._keys or scope["path"].startswith(_OPEN_TO_ALL)
+        if open_ or self._admits(_given_key(Headers(scope=scope))):
+            await self._app(scope, receive, send)
+        else:
+            await _unauthenticated()(scope, receive, send)
+
+    def _admits(self, given: bytes) -> bool:
+        """Compares with every key, whichever fits, so that the time tells nothing."""
+        fits = [hmac.compare_digest(given, key) for key in self._keys]
+        return any(fits)
+
+
+class BodyMiddleware:
+    """Refuses bodies that are encoded, late, or past a limit, while they come in.
+
+    NDJSON is only told the time: its lines are checked one by one as they are read.
+    """
+
+    def __init__(self, app: ASGIApp, options: ApiOptions) -> None:
+        self._app = app
+        self._options = options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        guard = None if media_type(headers) == NDJSON else self._guard()
+        try:
+            _check_head(headers, guard)
+        except Refused as refused:
+            await _tell(refused)(scope, receive, send)
+            return
+        await self._app(scope, _guarded(receive, guard), send)
+
+    def _guard(self) -> JsonGuard:
+        options = self._options
+        return JsonGuard(
+            max_bytes=options.max_body_bytes,
+            max_items=options.max_items,
+            max_depth=options.item_limits.max_depth,
+            max_string_chars=options.item_limits.max_string_chars,
+        )
+
+
+def _check_head(headers: Headers, guard: JsonGuard | None) -> None:
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "content-encoding", "the body is encoded; send it as it is")
+    if guard is not None:
+        guard.announce(_length(headers))
+
+
+def media_type(headers: Headers) -> str:
+    """The body's media type without parameters, in lower case; empty if the client named none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _guarded(receive: Receive, guard: JsonGuard | None) -> Receive:
+    whole = False
+
+    async def receive_guarded() -> Message:
+        nonlocal whole
+        if whole:  # what comes now is only the client's leaving
+            return await receive()
+        try:
+            async with asyncio.timeout(CHUNK_PATIENCE_S):
+                message = await receive()
+        except TimeoutError:
+            reason = f"nothing of the body came for {CHUNK_PATIENCE_S:g} s"
+            raise Refused(408, "body-too-slow", reason, headers={"connection": "close"}) from None
+        whole = not message.get("more_body", False)
+        if guard is not None and message["type"] == "http.request":
+            guard.feed(message.get("body", b""))
+        return message
+
+    return receive_guarded
+
+
+def _length(headers: Headers) -> int:
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _request_id(given: str | None) -> str:
+    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _given_key(headers: Headers) -> bytes:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return key.encode("latin-1", "replace")
+
+
+def _route(scope: Scope) -> str:
+    route = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"
+
+
+def _unauthenticated() -> Response:
+    return problem(
+        401,
+        "not-authenticated",
+        "Not authenticated",
+        "this needs one of the service's keys, as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
+def _tell(refused: Refused) -> Response:
+    title = "Body refused"
+    # The rest of the body is not read, so nothing more can come over this connection.
+    headers = {**(refused.headers or {}), "connection": "close"}
+    return problem(refused.status_code, refused.slug, title, refused.detail, headers=headers)

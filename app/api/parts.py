@@ -1,0 +1,62 @@
+"""What the API needs: the providers of the running container, and plain values for the rest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from app.executor import Lane
+from app.services.extractions import ExtractionService
+from app.services.health import Health
+from app.services.ingestion import IngestionService
+from app.services.items import ItemLimits
+from app.services.jobs.service import JobService
+from app.services.metrics.instruments import Instruments
+from app.services.metrics.prometheus import MetricsExporter
+from app.services.projects import ProjectService
+from app.services.search import SearchService
+
+
+class Parts(Protocol):
+    """The providers that routes use; each call gives the one instance."""
+
+    extractions: Callable[[], ExtractionService]
+    files_lane: Callable[[], Lane]
+    health: Callable[[], Health]
+    ingestion: Callable[[], IngestionService]
+    instruments: Callable[[], Instruments]
+    jobs: Callable[[], JobService]
+    metrics_exporter: Callable[[], MetricsExporter]
+    projects: Callable[[], ProjectService]
+    search: Callable[[], SearchService]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """Who may use the API, and how much it takes. ``api_keys`` empty: anybody may.
+
+    ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the line, and stored
+    ``batch_size`` lines at a time.
+    """
+
+    api_keys: tuple[str, ...]
+    text_fields: tuple[str, ...]
+    batch_size: int
+    max_body_bytes: int
+    max_items: int
+    item_limits: ItemLimits
+
+
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+async def _options(request: Request) -> ApiOptions:
+    options: ApiOptions = request.app.state.options
+    return options
+
+
+PartsOf = Annotated[Parts, Depends(_parts)]
+OptionsOf = Annotated[ApiOptions, Depends(_options)]

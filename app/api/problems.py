@@ -1,0 +1,208 @@
+"""Errors as problem details (RFC 9457): which status and type each has, and what may be said of it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from structlog.contextvars import get_contextvars
+
+from app import errors
+from app.errors import AgentStorageError
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:agent-storage:problem:"
+_BROKEN_BODY = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem. ``detail`` stands in for the error's own words where those may tell too much."""
+
+    status: int
+    slug: str
+    title: str
+    detail: str | None = None
+    retry_after_s: float | None = None
+
+
+_INTERNAL = Kind(
+    500, "internal", "Internal error", "Something went wrong here; the log has it under this request's id."
+)
+_INDEX = Kind(
+    503,
+    "index-not-usable",
+    "The index can't be used",
+    "The index doesn't fit the configured embedder, or is being rebuilt; `agent-storage doctor` says what to do.",
+    30.0,
+)
+
+KINDS: Mapping[type[AgentStorageError], Kind] = {
+    errors.InvalidInput: Kind(422, "invalid-input", "Invalid input"),
+    errors.NotFound: Kind(404, "not-found", "Not found"),
+    errors.Conflict: Kind(409, "conflict", "Conflict"),
+    errors.IdempotencyConflict: Kind(422, "idempotency-key-reused", "Idempotency-Key used for another request"),
+    errors.Saturated: Kind(503, "saturated", "Too busy", retry_after_s=1.0),
+    errors.DeadlineExceeded: Kind(503, "deadline-exceeded", "Took too long", retry_after_s=1.0),
+    errors.ShuttingDown: Kind(503, "shutting-down", "Shutting down", retry_after_s=5.0),
+    errors.DatabaseUnavailable: Kind(
+        503, "database-unavailable", "Database unavailable", "The database can't be reached just now.", 2.0
+    ),
+    errors.QdrantUnavailable: Kind(
+        503, "qdrant-unavailable", "Qdrant unavailable", "Qdrant can't be reached just now.", 2.0
+    ),
+    errors.EmbeddingUnavailable: Kind(
+        503, "embedder-unavailable", "Embedder unavailable", "The embedder can't be reached just now.", 2.0
+    ),
+    errors.EmbeddingRejected: Kind(422, "embedding-rejected", "The text can't be embedded"),
+    errors.EmbedderMismatch: _INDEX,
+    errors.IndexMissing: _INDEX,
+    errors.ReindexUnfinished: _INDEX,
+    errors.CollectionMismatch: _INDEX,
+    AgentStorageError: _INTERNAL,
+}
+"""By the nearest class of an error's ancestry."""
+
+_HTTP_TITLES = {
+    400: "Bad request",
+    401: "Not authenticated",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The body didn't come in time",
+    413: "Body too large",
+    415: "Unsupported media type",
+    422: "Invalid input",
+    503: "Too busy",
+}
+
+
+class Refused(HTTPException):
+    """A request refused before a service was asked: an HTTPException, because FastAPI lets those pass."""
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extensions: Any,  # noqa: ANN401 - JSON
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.slug = slug
+        self.extensions = extensions
+
+
+def kind_of(error: AgentStorageError) -> Kind:
+    """The kind of problem that an error is."""
+    return next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
+
+
+def problem(  # noqa: PLR0913 - the members of a problem
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    extensions: Mapping[str, Any] | None = None,
+) -> Response:
+    """An answer that tells a problem; ``extensions`` are further members."""
+    members = {"type": _TYPE + slug, "title": title, "status": status, "detail": detail}
+    request_id = get_contextvars().get("request_id")
+    body = orjson.dumps({**members, **(extensions or {}), "request_id": request_id}, default=str)
+    return Response(body, status, dict(headers or {}), MEDIA_TYPE)
+
+
+async def answer_ours(_: Request, error: Exception) -> Response:
+    """For errors of our tree."""
+    assert isinstance(error, AgentStorageError)  # noqa: S101 - it is registered for these
+    kind = kind_of(error)
+    if kind.detail is not None:
+        expected = error.retryable or kind is not _INTERNAL
+        logger.warning("request failed: %s", error, exc_info=None if expected else error)
+    headers = {}
+    if kind.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(getattr(error, "retry_after_s", None) or kind.retry_after_s)))
+    extensions = {
+        name: value for name in ("field", "index") if (value := getattr(error, name, None)) is not None
+    }
+    detail = kind.detail or str(error)
+    return problem(kind.status, kind.slug, kind.title, detail, headers=headers, extensions=extensions)
+
+
+async def answer_http(_: Request, error: Exception) -> Response:
+    """For what the framework or :class:`Refused` refuses."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    title = _HTTP_TITLES.get(error.status_code, "Refused")
+    slug = error.slug if isinstance(error, Refused) else title.lower().replace(" ", "-").replace("'", "")
+    extensions = error.extensions if isinstance(error, Refused) else {}
+    return problem(error.status_code, slug, title, error.detail, headers=error.headers, extensions=extensions)
+
+
+async def answer_validation(_: Request, error: Exception) -> Response:
+    """For parameters and bodies that don't fit their schema."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
+    found = error.errors()
+    first = found[0] if found else {"loc": (), "msg": "it doesn't fit its schema"}
+    field = _field(first["loc"])
+    detail = f"{field}: {first['msg']}" if field else str(first["msg"])
+    return problem(422, "invalid-input", "Invalid input", detail[:1_000], extensions={"field": field})
+
+
+async def answer_unexpected(_: Request, error: Exception) -> Response:
+    """For everything else: nothing of it is told, all of it is logged."""
+    logger.error("request broke", exc_info=error)
+    return problem(500, _INTERNAL.slug, _INTERNAL.title, _INTERNAL.detail or "")
+
+
+def _field(location: Sequence[Any]) -> str:
+    """The dotted name of a field, without the part of the request that it stands in."""
+    text = ".".join(str(each) for each in location[1:] or location)
+    return text[:100] if text.isprintable() else ascii(text[:100])[1:-1]
+
+
+_TITLE_BY_STATUS = {
+    401: "No key, or a wrong one",
+    404: "There is no such thing",
+    408: "The body didn't come in time",
+    409: "It contradicts what is there",
+    413: "The body is too large",
+    415: "The body is of another media type, or encoded",
+    422: "The request can't be accepted; nothing was changed unless the answer says so",
+    500: "Something went wrong here",
+    503: "Not just now; try again after Retry-After seconds",
+}
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of these answers."""
+    return {
+        status: {"description": _TITLE_BY_STATUS[status], "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+        for status in statuses
+    }
+
+
+PROBLEM_SCHEMA = {
+    "title": "Problem",
+    "description": "Problem details, RFC 9457.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+        "field": {"type": "string", "description": "The dotted name of the offending field."},
+        "index": {"type": "integer", "description": "The offending item, counted from 0."},
+        "stored": {"type": "integer", "description": "How many items before it are stored."},
+    },
+}

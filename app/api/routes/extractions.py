@@ -1,0 +1,148 @@
+"""``/v1/projects/{name}/extractions`` and ``/v1/extractions``."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from app.api.answers import ExactRoute, answer_json, cursor_of, place_of
+from app.api.intake import Intake, checked_key
+from app.api.middleware import NDJSON, media_type
+from app.api.parts import OptionsOf, PartsOf
+from app.api.problems import Refused, documented
+from app.api.schemas import (
+    Accepted,
+    Confidence,
+    DeletedAnswer,
+    Deletion,
+    Extraction,
+    Extractions,
+    Label,
+    extraction_of,
+)
+from app.errors import InvalidField
+from app.models import ExtractionId
+from app.services.storage.repositories.extraction import ExtractionFilters
+from app.services.where import parse_condition
+
+router = APIRouter(tags=["extractions"], route_class=ExactRoute)
+
+ExtractionIdOf = Annotated[UUID, Path(description="The extraction's id.")]
+
+_ITEM = {
+    "type": "object",
+    "required": ["source_uri", "extraction_type", "data"],
+    "additionalProperties": False,
+    "properties": {
+        "source_uri": {"type": "string", "minLength": 1, "maxLength": 2000},
+        "source_group": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
+        "extraction_type": {"type": "string", "minLength": 1, "maxLength": 200},
+        "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "data": {"type": "object", "description": "Any JSON with a text to embed in it."},
+    },
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["extractions"],
+                    "additionalProperties": False,
+                    "properties": {"extractions": {"type": "array", "minItems": 1, "items": _ITEM}},
+                }
+            },
+            NDJSON: {"schema": {"type": "string", "description": "An extraction a line, as many as you like."}},
+        },
+    }
+}
+
+
+@router.post(
+    "/projects/{name}/extractions",
+    status_code=202,
+    response_model=Accepted,
+    responses=documented(408, 413),
+    openapi_extra=_BODY,
+)
+async def hand_in(
+    request: Request,
+    parts: PartsOf,
+    options: OptionsOf,
+    name: str,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same request under the same key gets the same answer, for a day.")
+    ] = None,
+) -> Response:
+    """Store extractions, each once, and queue their indexing; the project is made if need be.
+
+    A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when a line is bad,
+    those before it are stored, and the problem says how many. Sending the same again stores nothing twice.
+    """
+    intake = Intake(parts, options, name, checked_key(idempotency_key))
+    match media_type(request.headers):
+        case "application/json":
+            return await intake.take_json(await request.body())
+        case media if media == NDJSON:
+            return await intake.take_ndjson(request)
+    raise Refused(415, "media-type", f"the body must be application/json or {NDJSON}")
+
+
+@router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))
+async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
+    parts: PartsOf,
+    name: str,
+    type_: Annotated[list[Label], Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
+    group: Annotated[list[Label], Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
+    min_confidence: Confidence | None = None,
+    max_confidence: Confidence | None = None,
+    where: Annotated[
+        list[str], Query(description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold.")
+    ] = [],  # noqa: B006 - likewise
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    cursor: str | None = None,
+) -> Response:
+    """A project's extractions that pass the filters, by id, page by page."""
+    filters = ExtractionFilters(
+        source_groups=group,
+        extraction_types=type_,
+        min_confidence=min_confidence,
+        max_confidence=max_confidence,
+        data=dict(parse_condition(text) for text in where),
+    )
+    after = None if cursor is None else _place(cursor)
+    rows = await parts.extractions().list(name, filters, after=after, limit=limit)
+    following = cursor_of(str(rows[-1].id)) if len(rows) == limit else None
+    return answer_json({"items": [extraction_of(row) for row in rows], "next_cursor": following})
+
+
+@router.post("/projects/{name}/extractions/delete", status_code=202, responses=documented(404))
+async def delete_extractions(parts: PartsOf, name: str, body: Deletion) -> DeletedAnswer:
+    """Delete a project's extractions by ids or by filter; the jobs delete their vectors."""
+    if body.filters is not None:
+        deleted = await parts.extractions().delete_matching(name, body.filters.for_service())
+    else:
+        ids = [ExtractionId(each) for each in body.ids or ()]
+        deleted = await parts.extractions().delete_batch(name, ids)
+    return DeletedAnswer.of(deleted)
+
+
+@router.get("/extractions/{extraction_id}", response_model=Extraction, responses=documented(404))
+async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Response:
+    """One extraction."""
+    return answer_json(extraction_of(await parts.extractions().get(ExtractionId(extraction_id))))
+
+
+@router.delete("/extractions/{extraction_id}", status_code=202, responses=documented(404))
+async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> DeletedAnswer:
+    """Delete one extraction; the job deletes its vector."""
+    return DeletedAnswer.of(await parts.extractions().delete(ExtractionId(extraction_id)))
+
+
+def _place(cursor: str) -> ExtractionId:
+    [text] = place_of(cursor, 1)
+    try:
+        return ExtractionId(UUID(text))
+    except ValueError:
+        raise InvalidField("cursor", "is none that this service made; begin again without it") from None

@@ -1,0 +1,30 @@
+"""``/v1/projects/{name}/search``."""
+
+from fastapi import APIRouter, Response
+
+from app.api.answers import ExactRoute, answer_json
+from app.api.parts import PartsOf
+from app.api.problems import documented
+from app.api.schemas import Hits, SearchQuery, extraction_of
+from app.services.search import Query
+
+router = APIRouter(tags=["search"], route_class=ExactRoute)
+
+
+@router.post("/projects/{name}/search", response_model=Hits, responses=documented(404))
+async def search(parts: PartsOf, name: str, body: SearchQuery) -> Response:
+    """Find a project's extractions by meaning and by filter, best first."""
+    found = await parts.search().search(
+        Query(
+            text=body.query,
+            project=name,
+            limit=body.limit,
+            source_groups=body.source_groups,
+            extraction_types=body.extraction_types,
+            min_confidence=body.min_confidence,
+            max_confidence=body.max_confidence,
+            where=body.where,
+        )
+    )
+    hits = [{"score": hit.score, "extraction": extraction_of(hit.extraction)} for hit in found]
+    return answer_json({"items": hits})

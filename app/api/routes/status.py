@@ -1,0 +1,62 @@
+"""``/health`` and ``/metrics``: how the process is."""
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from app.api.parts import PartsOf
+from app.api.schemas import Liveness, Part, Readiness
+from app.services.health import PartHealth
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(tags=["status"])
+metrics_router = APIRouter(tags=["status"])
+own_metrics_router = APIRouter(tags=["status"])
+
+_PATIENCE_S = 0.8
+_NECESSARY = ("database", "qdrant", "executor")
+_METRICS: dict[int | str, dict[str, Any]] = {200: {"description": "The text format of Prometheus.", "content": {"text/plain": {}}}}
+
+
+@router.get("/health/live")
+async def live() -> Liveness:
+    """That the process answers. Nothing else is asked."""
+    return Liveness(ok=True)
+
+
+@router.get(
+    "/health/ready",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "A part doesn't answer; `parts` names it."}},
+)
+async def ready(parts: PartsOf) -> Response:
+    """Whether the database, Qdrant and the executor answer, each with its latency, within a second."""
+    found = await parts.health().check(timeout_s=_PATIENCE_S, parts=_NECESSARY)
+    ok = all(part.ok for part in found)
+    body = Readiness(ok=ok, parts=[_part(part) for part in found])
+    return JSONResponse(body.model_dump(mode="json"), 200 if ok else 503)
+
+
+@metrics_router.get("/metrics", response_class=Response, responses=_METRICS)
+async def metrics(parts: PartsOf) -> Response:
+    """Everything measured, for Prometheus."""
+    body, content_type = await parts.metrics_exporter().render()
+    return Response(body, media_type=content_type)
+
+
+@own_metrics_router.get("/metrics", response_class=Response, responses=_METRICS)
+async def own_metrics(parts: PartsOf) -> Response:
+    """What this process measured, without what the stores hold: one process says that for all."""
+    body, content_type = await parts.metrics_exporter().render(stores=False)
+    return Response(body, media_type=content_type)
+
+
+def _part(health: PartHealth) -> Part:
+    """What is wrong in detail is for the log: this answer needs no key."""
+    if health.error is not None:
+        logger.warning("%s isn't ready: %s", health.part, health.error)
+    told = health.error if health.timed_out or health.ok else "it doesn't work just now; the log says why"
+    return Part(part=health.part, ok=health.ok, latency_seconds=round(health.latency_seconds, 4), error=told)

@@ -1,0 +1,254 @@
+"""What stands in requests and answers, for checking and for OpenAPI."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.services.extractions import Deleted
+from app.services.search import MAX_LIMIT, MAX_QUERY_CHARS
+from app.services.storage.repositories.extraction import ExtractionFilters, ExtractionRow
+from app.services.storage.repositories.project import ProjectSummary
+
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+Labels = Annotated[list[Label], Field(max_length=100)]
+Confidence = Annotated[float, Field(ge=0, le=1)]
+Where = Annotated[dict[str, str | int | float | bool | None], Field(max_length=100)]
+
+
+class Body(BaseModel):
+    """What a client sends; unknown fields are refused, because they are mistakes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewProject(Body):
+    """A project to make."""
+
+    name: str = Field(description="1 to 100 letters, digits, dots, dashes and underscores.")
+
+
+class Filters(Body):
+    """Which extractions are meant: all that is given must hold."""
+
+    source_groups: Labels = []
+    extraction_types: Labels = []
+    min_confidence: Confidence | None = None
+    max_confidence: Confidence | None = None
+    where: Where = Field(default={}, description="The value that must stand at a dotted path in `data`.")
+
+    def for_service(self) -> ExtractionFilters:
+        """As the service wants them."""
+        return ExtractionFilters(
+            source_groups=self.source_groups,
+            extraction_types=self.extraction_types,
+            min_confidence=self.min_confidence,
+            max_confidence=self.max_confidence,
+            data=self.where,
+        )
+
+
+class SearchQuery(Filters):
+    """What to look for, in words, and what must hold besides."""
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
+    limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
+
+
+class Deletion(Body):
+    """What to delete: these ids, or all that pass the filters."""
+
+    ids: list[UUID] | None = None
+    filters: Filters | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.ids is None) == (self.filters is None):
+            raise ValueError("give either ids or filters")
+        if self.filters is not None and self.filters == Filters():
+            raise ValueError(
+                "filters that hold for everything would delete everything; delete the project instead"
+            )
+        return self
+
+
+class Verification(Body):
+    """What to compare, and whether to mend what differs."""
+
+    project: str | None = Field(default=None, description="Null: all projects.")
+    repair: bool = False
+
+
+class Pruning(Body):
+    """Which ended jobs to delete."""
+
+    older_than_seconds: float = Field(ge=0, le=1e10)
+
+
+class Project(BaseModel):
+    """A project and how much it holds."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    sources: int
+    extractions: int
+    indexed: int
+
+    @classmethod
+    def of(cls, summary: ProjectSummary) -> Self:
+        """From the service's."""
+        return cls(**summary._asdict())
+
+
+class Source(BaseModel):
+    """Where an extraction was taken from."""
+
+    uri: str
+    group: str | None
+
+
+class Extraction(BaseModel):
+    """A stored extraction."""
+
+    id: UUID
+    project_id: UUID
+    source: Source
+    extraction_type: str
+    confidence: float | None
+    data: dict[str, Any]
+    indexed: bool = Field(description="Whether it can be found by search.")
+    set_aside_reason: str | None = Field(description="Why it can't be embedded; null for all others.")
+    created_at: datetime
+
+
+class Extractions(BaseModel):
+    """A page of extractions."""
+
+    items: list[Extraction]
+    next_cursor: str | None
+
+
+class Hit(BaseModel):
+    """A result of a search: cosine similarity from -1 to 1, and what it stands for."""
+
+    score: float
+    extraction: Extraction
+
+
+class Hits(BaseModel):
+    """The best matches, best first."""
+
+    items: list[Hit]
+
+
+class Stored(BaseModel):
+    """An item that was handed in."""
+
+    id: UUID
+    new: bool
+
+
+class Accepted(BaseModel):
+    """What became of the items, in their order. ``job_id`` is the last of ``jobs``, null if nothing was new."""
+
+    items: list[Stored]
+    new: int
+    known: int
+    jobs: list[UUID]
+    job_id: UUID | None
+
+
+class DeletedAnswer(BaseModel):
+    """How many extractions went, and the jobs that delete their vectors."""
+
+    deleted: int
+    jobs: list[UUID]
+
+    @classmethod
+    def of(cls, deleted: Deleted) -> Self:
+        """From the service's."""
+        return cls(deleted=deleted.extractions, jobs=list(deleted.job_ids))
+
+
+class Progress(BaseModel):
+    """How far a job is; ``total`` is null where nobody knows."""
+
+    done: int
+    total: int | None
+
+
+class Job(BaseModel):
+    """A job. ``attempts`` counts how often it was begun, ``failures`` how often it failed."""
+
+    id: UUID
+    type: str
+    status: str
+    priority: int
+    project_id: UUID | None
+    attempts: int
+    failures: int
+    progress: Progress
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    result: dict[str, Any] | None
+    error: str | None
+
+
+class Jobs(BaseModel):
+    """A page of jobs, the newest first."""
+
+    items: list[Job]
+    next_cursor: str | None
+
+
+class Pruned(BaseModel):
+    """How many jobs were deleted."""
+
+    pruned: int
+
+
+class JobTypes(BaseModel):
+    """The types of jobs that are paused."""
+
+    paused: list[str]
+
+
+class Part(BaseModel):
+    """How one part answered."""
+
+    part: str
+    ok: bool
+    latency_seconds: float
+    error: str | None
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work, part by part."""
+
+    ok: bool
+    parts: list[Part]
+
+
+class Liveness(BaseModel):
+    """That the process answers."""
+
+    ok: bool
+
+
+def extraction_of(row: ExtractionRow) -> dict[str, Any]:
+    """The JSON of an extraction; plain, because orjson writes a thousand of these in the time pydantic takes for ten."""
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        "source": {"uri": row.source_uri, "group": row.source_group},
+        "extraction_type": row.extraction_type,
+        "confidence": row.confidence,
+        "data": row.data,
+        "indexed": row.embedding_id is not None,
+        "set_aside_reason": row.set_aside_reason,
+        "created_at": row.created_at,
+    }

@@ -1,0 +1,41 @@
+"""The API's entry point: settings, container, run."""
+
+from typing import cast
+
+from app.api.app import create_app
+from app.api.parts import ApiOptions, Parts
+from app.config import Settings
+from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
+from app.logs import configure_logging
+from app.services.items import ItemLimits
+from containers import create_container
+
+
+def serve(settings: Settings, *, workers: int) -> None:
+    """Serve the API, with that many workers inside, until a signal.
+
+    Raises:
+        AgentStorageError: the settings or the stores don't let it work.
+    """
+    configure_logging(settings.logging.level)
+    listening = listen(settings.api.host, settings.api.port)
+    container = create_container(settings)
+    with listening, open_service(container):
+        app = create_app(cast(Parts, container), options_of(settings))
+        server = HttpServer(
+            app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stopping.set
+        )
+        run_to_the_end(run_service(container, workers=workers, server=server))
+
+
+def options_of(settings: Settings) -> ApiOptions:
+    """The plain values that the API takes from the settings."""
+    api = settings.api
+    return ApiOptions(
+        api_keys=tuple(key.get_secret_value() for key in api.api_keys),
+        text_fields=settings.embedding.text_fields,
+        batch_size=settings.worker.batch_size,
+        max_body_bytes=api.max_body_bytes,
+        max_items=api.max_items,
+        item_limits=ItemLimits(max_string_chars=api.max_string_chars, max_depth=api.max_json_depth),
+    )

@@ -1,0 +1,25 @@
+"""Conditions on an extraction's data, as a person writes them: ``PATH=VALUE``."""
+
+import orjson
+
+from app.errors import InvalidField
+from app.services.storage.repositories.data_filter import Scalar
+
+
+def parse_condition(text: str) -> tuple[str, Scalar]:
+    """The path, and the JSON scalar that must stand there; what isn't JSON is a string.
+
+    Raises:
+        InvalidField: there is no path, or the value is an array or an object.
+    """
+    path, separator, value = text.partition("=")
+    if not separator or not path:
+        raise InvalidField("where", f"wants PATH=VALUE, not {text[:100]!r}")
+    try:
+        decoded = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return path, value
+    if isinstance(decoded, dict | list):
+        raise InvalidField("where", f"compares strings, numbers, true, false and null, not {value[:100]!r}")
+    scalar: Scalar = decoded
+    return path, scalar
