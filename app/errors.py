@@ -11,9 +11,10 @@ from typing import ClassVar
 
 
 class AgentStorageError(Exception):
-    """The root of the tree."""
+    """The root of the tree. ``retry_after_s`` is the least time to wait before another try, where it was told."""
 
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
 
 
 # --- configuration ---------------------------------------------------------------------------------------
@@ -178,6 +179,60 @@ class ShuttingDown(AgentStorageError):
         super().__init__(f"{what} is shutting down and takes no more work")
 
 
+# --- a running service ------------------------------------------------------------------------------------
+
+
+class ServiceError(AgentStorageError):
+    """A running service refused a request, or what answered there is none.
+
+    ``asked`` is the method and the URL; ``status`` is None where no answer of HTTP came; ``request_id`` is what
+    the service's log calls the request.
+    """
+
+    def __init__(
+        self, asked: str, reason: str, *, status: int | None = None, request_id: str | None = None
+    ) -> None:
+        self.asked = asked
+        self.reason = reason
+        self.status = status
+        self.request_id = request_id
+        told = "" if status is None else f" answered {status}"
+        log = "" if request_id is None else f" (request {request_id})"
+        super().__init__(f"{asked}{told}: {reason}{log}")
+
+
+class ServiceUnavailable(ServiceError):
+    """A running service didn't answer usefully until the deadline, or isn't there."""
+
+    retryable: ClassVar[bool] = True
+
+
+class JobFailed(AgentStorageError):
+    """A job that somebody waits for has failed for good."""
+
+    def __init__(self, job_id: object, reason: str) -> None:
+        self.job_id = job_id
+        self.reason = reason
+        super().__init__(
+            f"job {job_id} failed: {reason}. `agent-storage jobs retry {job_id}` has it tried again."
+        )
+
+
+class JobStalled(AgentStorageError):
+    """A job that somebody waits for is open, and nothing has happened to it for too long."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, job_id: object, status: str, silent_s: float, reason: str | None) -> None:
+        self.job_id = job_id
+        self.status = status
+        failure = "" if reason is None else f" Its last failure was: {reason}."
+        super().__init__(
+            f"job {job_id} is {status}, and nothing has happened to it for {silent_s:g} s.{failure} Does a worker "
+            f"run, and is its type paused? `agent-storage jobs show {job_id}` says how it stands."
+        )
+
+
 # --- SQL -------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +318,12 @@ class QdrantUnavailable(QdrantError):
 
     retryable: ClassVar[bool] = True
 
+    def __init__(
+        self, operation: str, collection: str, reason: str, *, retry_after_s: float | None = None
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(operation, collection, reason)
+
 
 class CollectionMismatch(QdrantError):
     """The collection exists with another vector size or distance; it is never altered."""
@@ -306,6 +367,10 @@ class EmbeddingUnavailable(EmbeddingError):
     """The embedding endpoint didn't answer usefully until the deadline."""
 
     retryable: ClassVar[bool] = True
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
 
 
 class EmbedderMismatch(AgentStorageError):

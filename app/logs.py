@@ -70,9 +70,9 @@ def _formatter(*, terminal: bool) -> logging.Formatter:
 def _what_every_line_has() -> "list[Processor]":
     from structlog.contextvars import merge_contextvars  # noqa: PLC0415
     from structlog.processors import TimeStamper  # noqa: PLC0415
-    from structlog.stdlib import add_log_level, add_logger_name  # noqa: PLC0415
+    from structlog.stdlib import ExtraAdder, add_log_level, add_logger_name  # noqa: PLC0415
 
-    return [merge_contextvars, add_logger_name, add_log_level, TimeStamper(fmt="iso", utc=True)]
+    return [merge_contextvars, ExtraAdder(), add_logger_name, add_log_level, TimeStamper(fmt="iso", utc=True)]
 
 
 def _configure_structlog() -> None:

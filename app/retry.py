@@ -34,10 +34,14 @@ class RetryPolicy:
 
 
 class GaveUp(Exception):  # noqa: N818 - says what happened; callers translate it and never let it out
-    """Every try failed for a passing reason and the time is used up; ``__cause__`` is the last failure."""
+    """Every try failed for a passing reason and the time is used up; ``__cause__`` is the last failure.
 
-    def __init__(self, tries: int, total_s: float) -> None:
+    ``retry_after_s`` is what it asked to wait for: often more time than there was.
+    """
+
+    def __init__(self, tries: int, total_s: float, retry_after_s: float = 0.0) -> None:
         self.tries = tries
+        self.retry_after_s = retry_after_s
         super().__init__(f"gave up after {tries} {'try' if tries == 1 else 'tries'} within {total_s:g} s")
 
 
@@ -71,7 +75,7 @@ async def retrying(
                 raise
             pause_s = least_s + policy.pause_s(tries)
             if loop.time() + pause_s >= deadline:
-                raise GaveUp(tries, policy.total_s) from error
+                raise GaveUp(tries, policy.total_s, least_s) from error
         await asyncio.sleep(pause_s)
 
 

