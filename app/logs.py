@@ -72,7 +72,23 @@ def _what_every_line_has() -> "list[Processor]":
     from structlog.processors import TimeStamper  # noqa: PLC0415
     from structlog.stdlib import ExtraAdder, add_log_level, add_logger_name  # noqa: PLC0415
 
-    return [merge_contextvars, ExtraAdder(), add_logger_name, add_log_level, TimeStamper(fmt="iso", utc=True)]
+    # uvicorn says everything twice, the second time with the codes of colours.
+    return [
+        merge_contextvars,
+        ExtraAdder(),
+        _without("color_message"),
+        add_logger_name,
+        add_log_level,
+        TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _without(name: str) -> "Processor":
+    def drop(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
+        event.pop(name, None)
+        return event
+
+    return drop
 
 
 def _configure_structlog() -> None:

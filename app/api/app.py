@@ -5,7 +5,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
@@ -52,10 +52,9 @@ def create_app(parts: Parts, options: ApiOptions) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.streams = 0
-    v1 = APIRouter(prefix="/v1", dependencies=_KEYS, responses=documented(401, 413, 415, 422, 500, 503))
+    # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
     for router in (projects.router, extractions.router, search.router, jobs.router):
-        v1.include_router(router)
-    app.include_router(v1)
+        app.include_router(router, dependencies=_KEYS, responses=documented(401, 408, 413, 415, 422, 500, 503))
     app.include_router(status.metrics_router, dependencies=_KEYS, responses=documented(401, 500, 503))
     return _completed(app, parts, options)
 

@@ -11,7 +11,15 @@ from app.services.search import MAX_LIMIT, MAX_QUERY_CHARS
 from app.services.storage.repositories.extraction import ExtractionFilters, ExtractionRow
 from app.services.storage.repositories.project import ProjectSummary
 
-Label = Annotated[str, Field(min_length=1, max_length=200)]
+Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Condition = Annotated[str, Field(max_length=10_000, pattern=r"^[^=]+=")]
+ProjectName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="1 to 100 of the letters A to Z, digits, '.', '-' and '_', the first a letter or digit.",
+    ),
+]
 Labels = Annotated[list[Label], Field(max_length=100)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 Where = Annotated[dict[str, str | int | float | bool | None], Field(max_length=100)]
@@ -26,7 +34,7 @@ class Body(BaseModel):
 class NewProject(Body):
     """A project to make."""
 
-    name: str = Field(description="1 to 100 letters, digits, dots, dashes and underscores.")
+    name: ProjectName
 
 
 class Filters(Body):
@@ -76,7 +84,7 @@ class Deletion(Body):
 class Verification(Body):
     """What to compare, and whether to mend what differs."""
 
-    project: str | None = Field(default=None, description="Null: all projects.")
+    project: ProjectName | None = Field(default=None, description="Null: all projects.")
     repair: bool = False
 
 

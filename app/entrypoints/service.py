@@ -122,7 +122,11 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
     stopping = asyncio.Event()
     on_stop_signal(stopping.set)
     team = [container.worker() for _ in range(workers)]
-    logger.info("%d workers with %d jobs at once each", workers, container.worker_policy().concurrency)
+    logger.info(
+        "%s, with %d jobs at once each",
+        "1 worker" if workers == 1 else f"{workers} workers",
+        container.worker_policy().concurrency,
+    )
     tasks = [asyncio.create_task(_work(container, team, stopping))]
     if server is not None:
         tasks.append(asyncio.create_task(server.run_until_stopped()))

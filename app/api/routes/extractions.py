@@ -7,17 +7,19 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app.api.answers import ExactRoute, answer_json, cursor_of, place_of
 from app.api.intake import Intake, checked_key
-from app.api.middleware import NDJSON, media_type
+from app.api.middleware import NDJSON
 from app.api.parts import OptionsOf, PartsOf
-from app.api.problems import Refused, documented
+from app.api.problems import documented
 from app.api.schemas import (
     Accepted,
+    Condition,
     Confidence,
     DeletedAnswer,
     Deletion,
     Extraction,
     Extractions,
     Label,
+    ProjectName,
     extraction_of,
 )
 from app.errors import InvalidField
@@ -25,7 +27,7 @@ from app.models import ExtractionId
 from app.services.storage.repositories.extraction import ExtractionFilters
 from app.services.where import parse_condition
 
-router = APIRouter(tags=["extractions"], route_class=ExactRoute)
+router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
 
 ExtractionIdOf = Annotated[UUID, Path(description="The extraction's id.")]
 
@@ -63,14 +65,14 @@ _BODY = {
     "/projects/{name}/extractions",
     status_code=202,
     response_model=Accepted,
-    responses=documented(408, 413),
+    responses=documented(413),
     openapi_extra=_BODY,
 )
 async def hand_in(
     request: Request,
     parts: PartsOf,
     options: OptionsOf,
-    name: str,
+    name: ProjectName,
     idempotency_key: Annotated[
         str | None, Header(description="The same request under the same key gets the same answer, for a day.")
     ] = None,
@@ -80,25 +82,20 @@ async def hand_in(
     A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when a line is bad,
     those before it are stored, and the problem says how many. Sending the same again stores nothing twice.
     """
-    intake = Intake(parts, options, name, checked_key(idempotency_key))
-    match media_type(request.headers):
-        case "application/json":
-            return await intake.take_json(await request.body())
-        case media if media == NDJSON:
-            return await intake.take_ndjson(request)
-    raise Refused(415, "media-type", f"the body must be application/json or {NDJSON}")
+    return await Intake(parts, options, name, checked_key(idempotency_key)).take(request)
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))
 async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
-    name: str,
+    name: ProjectName,
     type_: Annotated[list[Label], Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
     group: Annotated[list[Label], Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
     min_confidence: Confidence | None = None,
     max_confidence: Confidence | None = None,
     where: Annotated[
-        list[str], Query(description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold.")
+        list[Condition],
+        Query(description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold."),
     ] = [],  # noqa: B006 - likewise
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     cursor: str | None = None,
@@ -118,7 +115,7 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 
 @router.post("/projects/{name}/extractions/delete", status_code=202, responses=documented(404))
-async def delete_extractions(parts: PartsOf, name: str, body: Deletion) -> DeletedAnswer:
+async def delete_extractions(parts: PartsOf, name: ProjectName, body: Deletion) -> DeletedAnswer:
     """Delete a project's extractions by ids or by filter; the jobs delete their vectors."""
     if body.filters is not None:
         deleted = await parts.extractions().delete_matching(name, body.filters.for_service())

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from app.api.answers import ExactRoute, cursor_of, place_of
 from app.api.parts import Parts, PartsOf
 from app.api.problems import Refused, documented
-from app.api.schemas import Job, Jobs, JobTypes, Label, Pruned, Pruning, Verification
+from app.api.schemas import Job, Jobs, JobTypes, Label, ProjectName, Pruned, Pruning, Verification
 from app.errors import InvalidField
 from app.models import JobId, JobStatus
 from app.services.jobs.service import Cursor, has_ended
@@ -22,7 +22,7 @@ from app.services.jobs.view import job_as_dict
 from app.services.storage.repositories.job import JobFilters, JobRow
 from app.services.storage.repositories.project import project_id
 
-router = APIRouter(tags=["jobs"], route_class=ExactRoute)
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=ExactRoute)
 
 MAX_STREAMS = 100
 """How many streams of events there may be at once."""
@@ -38,7 +38,7 @@ async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
     type_: Annotated[list[Label], Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
     status: Annotated[list[JobStatus], Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
-    project: str | None = None,
+    project: ProjectName | None = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     cursor: str | None = None,
 ) -> Jobs:

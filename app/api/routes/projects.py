@@ -5,9 +5,9 @@ from fastapi import APIRouter
 from app.api.answers import ExactRoute
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import DeletedAnswer, NewProject, Project
+from app.api.schemas import DeletedAnswer, NewProject, Project, ProjectName
 
-router = APIRouter(prefix="/projects", tags=["projects"], route_class=ExactRoute)
+router = APIRouter(prefix="/v1/projects", tags=["projects"], route_class=ExactRoute)
 
 
 @router.post("", status_code=201, responses=documented(409))
@@ -23,12 +23,12 @@ async def list_projects(parts: PartsOf) -> list[Project]:
 
 
 @router.get("/{name}", responses=documented(404))
-async def get_project(parts: PartsOf, name: str) -> Project:
+async def get_project(parts: PartsOf, name: ProjectName) -> Project:
     """One project with what it holds."""
     return Project.of(await parts.projects().get(name))
 
 
 @router.delete("/{name}", status_code=202, responses=documented(404))
-async def delete_project(parts: PartsOf, name: str) -> DeletedAnswer:
+async def delete_project(parts: PartsOf, name: ProjectName) -> DeletedAnswer:
     """Delete a project with its sources and extractions; the jobs delete the vectors."""
     return DeletedAnswer.of(await parts.projects().delete(name))

@@ -5,14 +5,14 @@ from fastapi import APIRouter, Response
 from app.api.answers import ExactRoute, answer_json
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import Hits, SearchQuery, extraction_of
+from app.api.schemas import Hits, ProjectName, SearchQuery, extraction_of
 from app.services.search import Query
 
-router = APIRouter(tags=["search"], route_class=ExactRoute)
+router = APIRouter(prefix="/v1", tags=["search"], route_class=ExactRoute)
 
 
 @router.post("/projects/{name}/search", response_model=Hits, responses=documented(404))
-async def search(parts: PartsOf, name: str, body: SearchQuery) -> Response:
+async def search(parts: PartsOf, name: ProjectName, body: SearchQuery) -> Response:
     """Find a project's extractions by meaning and by filter, best first."""
     found = await parts.search().search(
         Query(
