@@ -59,7 +59,9 @@ class AddressInUse(AgentStorageError):
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host = host
         self.port = port
-        super().__init__(f"can't listen on {host} port {port}: {reason}. Stop what does, or name another --port.")
+        super().__init__(
+            f"can't listen on {host} port {port}: {reason}. Stop what does, or name another --port."
+        )
 
 
 # --- bad input -------------------------------------------------------------------------------------------
@@ -347,8 +349,9 @@ class DataDirectoryLocked(QdrantError):
         super().__init__(
             "open the data directory",
             "extractions",
-            f"another process is using {path}. Wait for it or stop it; for several processes at once, run a "
-            "Qdrant server and set qdrant.url. (qdrant.path says which directory is meant.)",
+            f"another process is using {path}. Wait for it or stop it; if it is a service, name it with --api; for "
+            "several processes at once, run a Qdrant server and set qdrant.url. (qdrant.path says which directory is "
+            "meant.)",
         )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container, settings_for
+from support.rows import writing
 
 from app.errors import (
     EmbedderMismatch,
@@ -19,6 +20,7 @@ from app.errors import (
     EmbeddingRejected,
     EmbeddingUnavailable,
     IndexMissing,
+    LeaseLost,
     ReindexUnfinished,
 )
 from app.executor import Lane
@@ -26,6 +28,7 @@ from app.models import Extraction, IndexState, Job, JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.search import Query
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.repositories.lease import LeaseRepository
 from app.worker.attempts import Ended
 from containers import Container, create_container, running
 
@@ -39,6 +42,7 @@ class MoodyEmbedder(DeterministicEmbedder):
         super().__init__(lane, dimension)
         self.error: Exception | None = None
         self.poison: str | None = None
+        self.broken: str | None = None
         self.asked = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
@@ -50,7 +54,11 @@ class MoodyEmbedder(DeterministicEmbedder):
             raise self.error
         if self.poison is not None and any(self.poison in text for text in texts):
             raise EmbeddingRejected("one of these texts is too long")
-        return await super().embed(texts)
+        vectors = await super().embed(texts)
+        for vector, text in zip(vectors, texts, strict=True):
+            if self.broken is not None and self.broken in text:
+                vector[0] = np.nan
+        return vectors
 
 
 @pytest.fixture
@@ -170,6 +178,55 @@ async def test_a_row_deleted_while_it_is_embedded_leaves_no_vector(
     await index_all(container)
     assert await container.qdrant_repository().count() == 0
     assert [job.type for job in jobs(engine)] == [JobType.EMBED, JobType.DELETE_VECTORS]
+
+
+async def test_a_vector_that_a_dead_attempt_left_behind_is_deleted_with_its_row(
+    container: Container, engine: Engine
+) -> None:
+    """The deletion ran first, then the attempt upserted the vector and died before it could look again."""
+    await container.indexing().open()
+    accepted = await container.ingestion().accept("papers", [make_item(1)])
+    with writing(engine) as session:
+        [claimed] = LeaseRepository(session).claim(["embed"], limit=1, lease_s=60)
+    await container.extractions().delete(accepted.ids[0])
+    await container.worker().run_one([JobType.DELETE_VECTORS])
+    await container.qdrant_repository().upsert(str(accepted.ids[0]), [1.0] * 32, {})
+    with writing(engine) as session:
+        LeaseRepository(session).expire_all()
+    await index_all(container)
+    assert await container.qdrant_repository().count() == 0
+    assert [job.attempt for job in jobs(engine) if job.id == claimed.id] == [2]
+
+
+async def test_an_attempt_that_lost_its_lease_leaves_no_vector_of_a_deleted_row(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    late = await start_held_up(container, embedder)
+    [row] = rows(engine)
+    gate, embedder.gate = embedder.gate, None
+    with writing(engine) as session:
+        LeaseRepository(session).expire_all()
+    await index_all(container)
+    await container.extractions().delete(row.id)
+    await index_all(container)
+    assert await container.qdrant_repository().count() == 0
+    assert gate is not None
+    gate.set()
+    with pytest.raises(LeaseLost):
+        await late
+    await index_all(container)
+    assert await container.qdrant_repository().count() == 0
+
+
+async def test_a_vector_that_cannot_be_stored_is_set_aside_and_its_batch_goes_through(
+    container: Container, engine: Engine, embedder: MoodyEmbedder
+) -> None:
+    embedder.broken = "lantern"
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    aside = [row for row in rows(engine) if row.set_aside_reason]
+    assert {row.data["n"] for row in aside} == {8, 18}
+    assert all("not finite" in (row.set_aside_reason or "") for row in aside)
+    assert sum(row.embedding_id is not None for row in rows(engine)) == COUNT - 2
 
 
 async def test_deleting_a_project_deletes_its_vectors_and_no_others(
