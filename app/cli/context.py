@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TypeVar, cast
 
 import typer
 
@@ -17,11 +17,13 @@ from app.errors import AgentStorageError
 if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so that --help stays quick
     from sqlalchemy import Engine
 
+    from app.cli.twins import JobRunner, ServiceParts
     from app.config import Settings
     from app.executor import BoundedExecutor, Lane
     from app.services.health import Health
     from app.services.indexing import IndexingService
     from app.services.ingestion import IngestionService
+    from app.services.jobs.service import JobService
     from app.services.metrics.collector import MetricsCollector
     from app.services.projects import ProjectService
     from app.services.reconciliation import ReconciliationService
@@ -30,29 +32,18 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.services.storage.qdrant.repository import QdrantRepository
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 INTERRUPTED = 130
 
-
-class EndedJob(Protocol):
-    """A job that a command has run."""
-
-    @property
-    def result(self) -> Mapping[str, Any] | None:
-        """What its handler gave back."""
-        ...
-
-
-class JobRunner(Protocol):
-    """What commands use of the worker; see :class:`app.worker.worker.Worker`."""
-
-    async def recover(self) -> int:
-        """Let the jobs that a dead process left be claimed at once."""
-        ...
-
-    async def run_one(self, types: Collection[str] | None = None) -> EndedJob | None:
-        """Claim the most urgent job, run it and settle it; None when none is waiting."""
-        ...
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api",
+        metavar="URL",
+        help="Use the service that runs there, with the key in AGENT_STORAGE_API_KEY if it wants one.",
+    ),
+]
 
 
 class Parts(Protocol):
@@ -64,6 +55,7 @@ class Parts(Protocol):
     health: "Callable[[], Health]"
     indexing: "Callable[[], IndexingService]"
     ingestion: "Callable[[], IngestionService]"
+    jobs: "Callable[[], JobService]"
     metrics_collector: "Callable[[], MetricsCollector]"
     projects: "Callable[[], ProjectService]"
     qdrant_repository: "Callable[[], QdrantRepository]"
@@ -141,9 +133,28 @@ def run(
     An error of ours ends the process with exit code 1 and its message; Ctrl-C with 130.
     """
     context = context_of(ctx)
-    settings = context.settings()
+    return _run(context.open_parts(context.settings(), index=index, migrate=migrate), command)
+
+
+def run_at(
+    ctx: typer.Context,
+    api: str | None,
+    command: "Callable[[ServiceParts], Coroutine[Any, Any, T]]",
+    *,
+    index: bool = True,
+) -> T:
+    """As :func:`run`, with the parts of the service that runs at the URL ``api``, if there is one."""
+    if api is None:
+        return run(ctx, command, index=index)
+    context_of(ctx).settings()  # so that logging is set up, and wrong settings are told as ever
+    from app.cli.remote.parts import open_remote
+
+    return _run(open_remote(api), command)
+
+
+def _run(opening: AbstractContextManager[P], command: Callable[[P], Coroutine[Any, Any, T]]) -> T:
     try:
-        with context.open_parts(settings, index=index, migrate=migrate) as parts:
+        with opening as parts:
             return asyncio.run(command(parts))
     except AgentStorageError as error:
         fail(error)

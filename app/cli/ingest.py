@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from app.cli.context import JobRunner, Parts, context_of, run, usage_error
+from app.cli.context import Api, context_of, run_at, usage_error
 from app.cli.output import counted, note, print_json, printable, progress
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from app.cli.twins import JobRunner, ServiceParts
     from app.services.ingestion import Accepted
     from app.services.reading import Batch, LineReader, Reject
 
@@ -62,6 +63,7 @@ def ingest(
             help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl, made anew."
         ),
     ] = None,
+    api: Api = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Store, embed and index extractions, each once.
@@ -76,9 +78,9 @@ def ingest(
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
     try:
-        run(ctx, lambda parts: job.run(parts, text_fields, batch_size))
+        run_at(ctx, api, lambda parts: job.run(parts, text_fields, batch_size))
     finally:
-        _print(job.report, as_json=as_json)
+        _print(job.report, as_json=as_json, remote=api is not None)
     if job.report.first_reject is not None:
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
 
@@ -94,7 +96,7 @@ class _Ingest:
         self._rejects: BinaryIO | None = None
         self._unreadable: InvalidInput | None = None
 
-    async def run(self, parts: Parts, text_fields: tuple[str, ...], batch_size: int) -> None:
+    async def run(self, parts: "ServiceParts", text_fields: tuple[str, ...], batch_size: int) -> None:
         from app.services.reading import open_lines
 
         with ExitStack() as stack:
@@ -114,7 +116,7 @@ class _Ingest:
                     self._rejects.close()
 
     async def _store_and_index(
-        self, parts: Parts, worker: JobRunner, reader: "LineReader", batch_size: int, bars: "_Bars"
+        self, parts: "ServiceParts", worker: "JobRunner", reader: "LineReader", batch_size: int, bars: "_Bars"
     ) -> None:
         """Indexing runs beside reading and storing; the queue's bound keeps it from falling far behind."""
         jobs: _Jobs = asyncio.Queue(maxsize=4)
@@ -133,7 +135,7 @@ class _Ingest:
         if self._nothing_read():
             raise InvalidInput(f"{reader.name} holds no extraction: it is empty")
 
-    async def _batches(self, parts: Parts, reader: "LineReader", size: int) -> "AsyncIterator[Batch]":
+    async def _batches(self, parts: "ServiceParts", reader: "LineReader", size: int) -> "AsyncIterator[Batch]":
         """A fault of the stream ends it, and is kept until what was read before it is stored and indexed."""
         try:
             while (batch := await parts.files_lane().run(reader.next_batch, size)) is not None:
@@ -141,7 +143,7 @@ class _Ingest:
         except InvalidInput as fault:
             self._unreadable = fault
 
-    async def _take(self, parts: Parts, batch: "Batch", jobs: _Jobs) -> None:
+    async def _take(self, parts: "ServiceParts", batch: "Batch", jobs: _Jobs) -> None:
         if batch.rejects:
             self.report.refused += len(batch.rejects)
             self.report.first_reject = self.report.first_reject or batch.rejects[0]
@@ -174,7 +176,7 @@ class _Ingest:
             reason = f"the rejects file {self._rejects_file} can't be written: {error.strerror}"
             raise InvalidInput(reason) from None
 
-    async def _index(self, worker: JobRunner, jobs: _Jobs, bars: "_Bars") -> None:
+    async def _index(self, worker: "JobRunner", jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
         from app.models import INDEX_JOBS
 
@@ -227,7 +229,7 @@ def _first(errors: ExceptionGroup[Exception]) -> Exception:
     return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
-def _print(report: Report, *, as_json: bool) -> None:
+def _print(report: Report, *, as_json: bool, remote: bool) -> None:
     if as_json:
         print_json(_as_dict(report))
         return
@@ -249,7 +251,8 @@ def _print(report: Report, *, as_json: bool) -> None:
     if report.set_aside:
         typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
-        typer.echo(f"Not indexed yet: {report.waiting:,}. `agent-storage verify --repair` does it.")
+        how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
+        typer.echo(f"Not indexed yet: {report.waiting:,}. {how}")
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
 

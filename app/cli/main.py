@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import config, db, diagnosis, index, ingest, metrics, projects, search, service
+from app.cli import config, db, diagnosis, index, ingest, jobs, metrics, projects, search, service
 from app.cli.context import context_of
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ app.command("optimize")(index.optimize)
 app.command("reindex")(index.reindex)
 app.command("doctor")(diagnosis.doctor)
 app.command("graph")(diagnosis.graph)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(projects.app, name="projects")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

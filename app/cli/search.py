@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import Parts, context_of, run, usage_error
+from app.cli.context import Api, context_of, run_at, usage_error
 from app.cli.output import note, print_json, print_table
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from app.cli.twins import ServiceParts
     from app.services.search import Found, Query
 
 
@@ -37,6 +38,7 @@ def search(
             "reads as JSON is taken as such; quote a number to mean its text. Repeatable; all must hold.",
         ),
     ] = None,
+    api: Api = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find extractions by meaning, and by filter."""
@@ -53,7 +55,7 @@ def search(
         where=dict(_condition(text) for text in where or ()),
     )
     fields = context_of(ctx).settings().embedding.text_fields
-    found = run(ctx, lambda parts: _search(parts, wanted))
+    found = run_at(ctx, api, lambda parts: _search(parts, wanted))
     if as_json:
         print_json([_as_dict(result) for result in found])
     elif found:
@@ -62,25 +64,19 @@ def search(
         note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
 
 
-async def _search(parts: Parts, wanted: "Query") -> "list[Found]":
+async def _search(parts: "ServiceParts", wanted: "Query") -> "list[Found]":
     await parts.indexing().open()
     return await parts.search().search(wanted)
 
 
 def _condition(text: str) -> tuple[str, Any]:
     """A path and the JSON scalar that must stand there."""
-    import orjson
+    from app.services.where import parse_condition
 
-    path, separator, value = text.partition("=")
-    if not separator or not path:
-        usage_error(f"--where wants PATH=VALUE, not {text!r}")
     try:
-        decoded = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return path, value
-    if isinstance(decoded, dict | list):
-        usage_error(f"--where compares strings, numbers, true, false and null, not {value!r}")
-    return path, decoded
+        return parse_condition(text)
+    except InvalidInput as error:
+        usage_error(f"--{error}")
 
 
 def _print(found: "list[Found]", fields: tuple[str, ...]) -> None:

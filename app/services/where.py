@@ -1,8 +1,9 @@
 """Conditions on an extraction's data, as a person writes them: ``PATH=VALUE``."""
 
-import orjson
+from typing import cast
 
-from app.errors import InvalidField
+from app.errors import InvalidField, InvalidInput
+from app.services.reading import decode
 from app.services.storage.repositories.data_filter import Scalar
 
 
@@ -16,10 +17,9 @@ def parse_condition(text: str) -> tuple[str, Scalar]:
     if not separator or not path:
         raise InvalidField("where", f"wants PATH=VALUE, not {text[:100]!r}")
     try:
-        decoded = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        decoded = decode(value.encode(errors="surrogatepass"))
+    except InvalidInput:
         return path, value
     if isinstance(decoded, dict | list):
         raise InvalidField("where", f"compares strings, numbers, true, false and null, not {value[:100]!r}")
-    scalar: Scalar = decoded
-    return path, scalar
+    return path, cast(Scalar, decoded)

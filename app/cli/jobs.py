@@ -1,0 +1,264 @@
+"""``agent-storage jobs``: follow what is done in the background, and step in."""
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.context import Api, context_of, run_at, usage_error
+from app.cli.output import console, counted, note, print_json, print_table, printable
+from app.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from app.cli.twins import NamedFilters, ServiceParts
+    from app.models import JobId
+    from app.services.storage.repositories.job import JobRow
+
+app = typer.Typer(help="Follow the jobs in the background, and step in.", no_args_is_help=True)
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_MOST_S = 3_650 * _UNIT_S["d"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+Type = Annotated[str, typer.Argument(metavar="TYPE", help="A type of jobs, such as embed.")]
+
+
+@app.command("list")
+def list_jobs(
+    ctx: typer.Context,
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only queued, running, cancelling, completed, failed or cancelled; repeatable.",
+        ),
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    filters = _filters(type_ or (), status or (), project)
+    rows = run_at(ctx, api, lambda parts: parts.jobs().list(filters, limit=limit), index=False)
+    if as_json:
+        print_json([_as_dict(row) for row in rows])
+    elif rows:
+        _print_rows(rows)
+    else:
+        note("No jobs. Those that ended are deleted after a while; the setting worker.keep_finished says when.")
+
+
+@app.command()
+def show(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False) -> None:
+    """Show one job: how far it is, how often it was tried, what came of it or what went wrong."""
+    wanted = _job_id(job_id)
+    _print_row(run_at(ctx, api, lambda parts: parts.jobs().get(wanted), index=False), as_json=as_json)
+
+
+@app.command()
+def retry(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False) -> None:
+    """Queue a job again that failed or was cancelled, or let one that waits for its next attempt go at once."""
+    wanted = _job_id(job_id)
+    row = run_at(ctx, api, lambda parts: parts.jobs().retry(wanted), index=False)
+    if as_json:
+        print_json(_as_dict(row))
+    else:
+        typer.echo(f"Job {row.id} is {row.status}.")
+
+
+@app.command()
+def cancel(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False) -> None:
+    """Cancel a job that waits; one that runs stops at its next batch. What it has done stays."""
+    wanted = _job_id(job_id)
+    row = run_at(ctx, api, lambda parts: parts.jobs().cancel(wanted), index=False)
+    if as_json:
+        print_json(_as_dict(row))
+    else:
+        typer.echo(f"Job {row.id} is {row.status}.")
+
+
+@app.command()
+def prune(
+    ctx: typer.Context,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Only those that ended longer ago, such as 90s, 30m, 12h or 7d. Default: worker.keep_finished.",
+        ),
+    ] = None,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Delete old jobs that have ended. What they stored or indexed stays."""
+    older_than_s = None if older_than is None else _duration_s(older_than)
+    if older_than_s is None:
+        older_than_s = context_of(ctx).settings().worker.keep_finished
+    pruned = run_at(ctx, api, lambda parts: parts.jobs().prune(older_than_s), index=False)
+    if as_json:
+        print_json({"pruned": pruned, "older_than_seconds": older_than_s})
+    else:
+        typer.echo(f"Deleted {counted(pruned, 'job')} that ended more than {_told(older_than_s)} ago.")
+
+
+@app.command()
+def pause(ctx: typer.Context, type_: Type, api: Api = None, as_json: Json = False) -> None:
+    """Let no worker begin jobs of a type; those that run go on."""
+    paused = run_at(ctx, api, lambda parts: _pause(parts, _type(type_)), index=False)
+    _print_paused(paused, as_json=as_json)
+
+
+@app.command()
+def resume(ctx: typer.Context, type_: Type, api: Api = None, as_json: Json = False) -> None:
+    """Let workers begin jobs of a type again."""
+    paused = run_at(ctx, api, lambda parts: _resume(parts, _type(type_)), index=False)
+    _print_paused(paused, as_json=as_json)
+
+
+async def _pause(parts: "ServiceParts", kind: str) -> list[str]:
+    await parts.jobs().pause(kind)
+    return await parts.jobs().paused()
+
+
+async def _resume(parts: "ServiceParts", kind: str) -> list[str]:
+    await parts.jobs().resume(kind)
+    return await parts.jobs().paused()
+
+
+def _filters(types: "Sequence[str]", statuses: "Sequence[str]", project: str | None) -> "NamedFilters":
+    from app.cli.twins import NamedFilters
+    from app.models import JobStatus
+    from app.services.storage.repositories.project import project_id
+
+    known = [status.value for status in JobStatus]
+    for status in statuses:
+        if status not in known:
+            usage_error(f"--status {status!r}: there are {', '.join(known)}")
+    try:
+        owner = None if project is None else project_id(project)
+    except InvalidInput as error:
+        usage_error(f"--{error}")
+    return NamedFilters(types, [JobStatus(status) for status in statuses], owner, project)
+
+
+def _job_id(text: str) -> "JobId":
+    from app.models import JobId
+
+    try:
+        return JobId(uuid.UUID(text))
+    except ValueError:
+        usage_error(f"{text!r} is no job's id; `agent-storage jobs list` shows them")
+
+
+def _type(text: str) -> str:
+    """A type of jobs; a name that is none of the product's own may be that of a handler added to it."""
+    from app.models import JobType
+
+    if not text.strip() or not text.isprintable():
+        usage_error("a type of jobs isn't blank")
+    own = [kind.value for kind in JobType]
+    if text not in own:
+        note(f"{text!r} is none of the types that come with agent-storage, which are {', '.join(own)}.")
+    return text
+
+
+def _duration_s(text: str) -> float:
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        usage_error(f"--older-than wants a number with s, m, h or d, such as 90s, 30m, 12h or 7d, not {text!r}")
+    seconds = float(found[1]) * _UNIT_S[found[2]]
+    if seconds > _MOST_S:
+        usage_error(f"--older-than {text!r}: at most ten years")
+    return seconds
+
+
+def _told(seconds: float) -> str:
+    """A duration in the largest unit that it is a whole number of."""
+    unit = next((unit for unit in "dhm" if seconds and seconds % _UNIT_S[unit] == 0), "s")
+    return f"{seconds / _UNIT_S[unit]:g} {'min' if unit == 'm' else unit}"
+
+
+def _as_dict(row: "JobRow") -> dict[str, Any]:
+    from app.services.jobs.view import job_as_dict
+
+    return job_as_dict(row)
+
+
+def _progress(row: "JobRow") -> str:
+    if row.total is None:
+        return f"{row.done:,}" if row.done else ""
+    return f"{row.done:,}/{row.total:,}"
+
+
+def _attempts(row: "JobRow") -> str:
+    return f"{row.attempt} ({row.failures} failed)" if row.failures else str(row.attempt)
+
+
+def _moment(moment: "datetime | None") -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+_COLUMNS = ("id", "type", "status", "progress", "attempts", "created (UTC)")
+_FRAME = 3  # a cell's border and blanks
+_SHORTEST_ERROR = 10
+
+
+def _cells(row: "JobRow") -> tuple[str, ...]:
+    created = _moment(row.created_at)[: -len(":00")]
+    return str(row.id), printable(row.type), row.status, _progress(row), _attempts(row), created
+
+
+def _print_rows(rows: "Sequence[JobRow]") -> None:
+    """Only the error is cut where it doesn't fit: an id that was cut would be of no use."""
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = [_cells(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *lines, strict=True)]
+    screen = console()
+    taken = sum(widths) + _FRAME * (len(widths) + 1) + 1
+    left = max(_SHORTEST_ERROR, screen.width - taken)
+    table = Table(width=None if taken + left <= screen.width else taken + left)
+    for name, width in zip(_COLUMNS, widths, strict=True):
+        table.add_column(name, no_wrap=True, min_width=width)
+    table.add_column("error", no_wrap=True, overflow="ellipsis", max_width=left)
+    for row, line in zip(rows, lines, strict=True):
+        table.add_row(*map(Text, line), Text(printable(row.error or "")))
+    screen.print(table, crop=False, no_wrap=True, overflow="ignore")
+
+
+def _print_row(row: "JobRow", *, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_dict(row))
+        return
+    result = ", ".join(f"{name} {value}" for name, value in (row.result or {}).items())
+    lines = (
+        ("id", str(row.id)),
+        ("type", row.type),
+        ("status", row.status),
+        ("priority", str(row.priority)),
+        ("project", "" if row.project_id is None else str(row.project_id)),
+        ("progress", _progress(row)),
+        ("attempts", _attempts(row)),
+        ("created", _moment(row.created_at)),
+        ("to be run at", _moment(row.run_at)),
+        ("started", _moment(row.started_at)),
+        ("ended", _moment(row.completed_at)),
+        ("result", result),
+        ("error", row.error or ""),
+    )
+    print_table(("", "job (times in UTC)"), lines, wide="job (times in UTC)")
+
+
+def _print_paused(paused: "Sequence[str]", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"paused": paused})
+    else:
+        typer.echo(f"Paused: {printable(', '.join(paused))}." if paused else "No type of jobs is paused.")

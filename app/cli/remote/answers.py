@@ -1,0 +1,89 @@
+"""What a running service answered, read: problem details (RFC 9457) become errors of ours."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+import orjson
+
+from app.errors import ServiceError, ServiceUnavailable
+from app.retry import parse_retry_after
+
+KEY_VARIABLE = "AGENT_STORAGE_API_KEY"
+
+_NOT_AUTHENTICATED = 401
+_PASSING = frozenset({429, 502, 503, 504})
+_REASON_CHARS = 1_000
+_NOT_OURS = "that is no answer of agent-storage's API; is --api the address of `agent-storage serve`?"
+
+
+class PassingError(Exception):
+    """A try that failed for a reason that may pass, after ``least_s`` at the earliest."""
+
+    def __init__(self, failure: ServiceUnavailable, least_s: float = 0.0) -> None:
+        self.failure = failure
+        self.least_s = least_s
+        super().__init__(str(failure))
+
+
+class AbsentError(PassingError):
+    """Nobody listens there."""
+
+
+class LostError(PassingError):
+    """The request was sent and no answer came: it may have taken effect."""
+
+
+def read_answer(asked: str, response: httpx2.Response, *, with_key: bool) -> Any:  # noqa: ANN401 - JSON
+    """The JSON of a successful answer.
+
+    Raises:
+        PassingError: 429, 502, 503 and 504.
+        ServiceError: any other refusal, redirects among them, or what isn't JSON.
+    """
+    if not response.is_success:
+        raise _failure(asked, response, with_key=with_key)
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        raise ServiceError(asked, _NOT_OURS, status=response.status_code) from None
+
+
+def _failure(asked: str, response: httpx2.Response, *, with_key: bool) -> Exception:
+    status = response.status_code
+    members = _members(response.content)
+    request_id = _text(members, "request_id") or response.headers.get("x-request-id")
+    if status in _PASSING:
+        unavailable = ServiceUnavailable(asked, _reason(members), status=status, request_id=request_id)
+        return PassingError(unavailable, parse_retry_after(response.headers.get("retry-after")))
+    reason = _about_the_key(with_key=with_key) if status == _NOT_AUTHENTICATED else _reason(members)
+    return ServiceError(asked, reason, status=status, request_id=request_id)
+
+
+def _about_the_key(*, with_key: bool) -> str:
+    wrong = "is none of the service's keys" if with_key else "isn't set, and the service wants one of its keys"
+    return f"not authenticated: {KEY_VARIABLE} {wrong}"
+
+
+def _members(content: bytes) -> Mapping[str, Any]:
+    try:
+        members = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    return members if isinstance(members, Mapping) else {}
+
+
+def _reason(members: Mapping[str, Any]) -> str:
+    """What a person is told of a problem; of what isn't one, that it isn't."""
+    title, detail = _text(members, "title"), _text(members, "detail")
+    if title is None:
+        return _NOT_OURS
+    return title if detail is None or detail == title else f"{title}: {detail}"
+
+
+def _text(members: Mapping[str, Any], name: str) -> str | None:
+    """A member on one line, without what could drive a terminal."""
+    value = members.get(name)
+    if not isinstance(value, str):
+        return None
+    return "".join(char if char.isprintable() else " " for char in value[:_REASON_CHARS])

@@ -1,0 +1,181 @@
+"""Requests to a running service: tried again while that can help, and refused in words."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import orjson
+
+from app.cli.remote.answers import KEY_VARIABLE, AbsentError, LostError, PassingError, read_answer
+from app.errors import DeadlineExceeded, InvalidInput, ServiceError, ServiceUnavailable
+from app.executor import Lane
+from app.retry import GaveUp, RetryPolicy, retrying
+
+_TRY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a service is waited for.
+
+    ``all_tries_s`` bounds a request with all its tries and pauses. ``absent_s`` of that nobody need listen at
+    the address: a service that is started anew is back by then. One that has never answered isn't waited for.
+    """
+
+    all_tries_s: float = 60.0
+    absent_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    content: bytes | None = None
+    params: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] | None = None
+    repeatable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}"
+
+
+def check_url(url: str) -> str:
+    """The address of a service, without a slash at its end.
+
+    Raises:
+        InvalidInput: it isn't one, or holds what belongs into the environment.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:
+        raise InvalidInput("--api wants a URL such as http://127.0.0.1:8000") from None
+    if "@" in parts.netloc:
+        raise InvalidInput(f"--api takes no user and no password; the service's key comes from {KEY_VARIABLE}")
+    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
+        raise InvalidInput(f"--api wants a URL such as http://127.0.0.1:8000, not {url[:200]!r}")
+    return url.rstrip("/")
+
+
+def open_client(key: str) -> httpx2.Client:
+    """A client that sends the key with each request; it follows no redirects, which could lead the key away.
+
+    Raises:
+        InvalidInput: the key holds a character that no HTTP header can carry.
+    """
+    if not (key.isascii() and key.isprintable()):  # the client's own error would quote it
+        raise InvalidInput(f"{KEY_VARIABLE} holds a character that no HTTP header can carry")
+    authorization = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx2.Client(headers={"Accept": "application/json", **authorization}, follow_redirects=False)
+
+
+class Connection:
+    """The service at ``url``, by a synchronous client on the lane's threads."""
+
+    def __init__(self, url: str, client: httpx2.Client, lane: Lane, patience: Patience) -> None:
+        self._url = url
+        self._client = client
+        self._lane = lane
+        self._patience = patience
+        self._answered = False
+
+    async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        """The decoded answer to a GET; errors as of :meth:`post`."""
+        return await self._ask(_Request("GET", self._url + path, params=params))
+
+    async def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """The decoded answer to a POST. What isn't ``repeatable`` isn't sent again when the answer was lost.
+
+        Raises:
+            ServiceUnavailable: it can't be reached, or gave no useful answer in time.
+            ServiceError: it refused.
+        """
+        content = None if body is None else await self._lane.run(orjson.dumps, body)
+        json = {} if content is None else {"Content-Type": "application/json"}
+        request = _Request(
+            "POST",
+            self._url + path,
+            content=content,
+            headers={**json, **(headers or {})},
+            repeatable=repeatable,
+        )
+        return await self._ask(request)
+
+    async def _ask(self, request: _Request) -> Any:  # noqa: ANN401 - JSON
+        async def attempt(left_s: float) -> Any:  # noqa: ANN401 - JSON
+            try:
+                return await self._lane.run(self._send, request, left_s, timeout_s=left_s)
+            except DeadlineExceeded:
+                raise LostError(ServiceUnavailable(str(request), "no answer came in time")) from None
+
+        policy = RetryPolicy(self._patience.all_tries_s, first_delay_s=0.2)
+        try:
+            return await retrying(policy, attempt, retry_after=self._judge(request))
+        except PassingError as error:
+            raise error.failure from None
+        except GaveUp as gave_up:
+            raise _final(gave_up) from None
+
+    def _judge(self, request: _Request) -> Callable[[Exception], float | None]:
+        """Of one request: whether a failure may pass, and after how long at the earliest."""
+        absent_since: float | None = None
+
+        def least_pause_s(error: Exception) -> float | None:
+            nonlocal absent_since
+            if not isinstance(error, PassingError) or (isinstance(error, LostError) and not request.repeatable):
+                return None
+            if not isinstance(error, AbsentError):
+                absent_since = None
+                return error.least_s
+            now = asyncio.get_running_loop().time()
+            absent_since = now if absent_since is None else absent_since
+            waits = self._answered and now - absent_since < self._patience.absent_s
+            return error.least_s if waits else None
+
+        return least_pause_s
+
+    def _send(self, request: _Request, left_s: float) -> Any:  # noqa: ANN401 - JSON
+        asked = str(request)
+        try:
+            response = self._client.request(
+                request.method,
+                request.url,
+                content=request.content,
+                params=request.params,
+                headers=request.headers,
+                timeout=min(left_s, _TRY_S),
+            )
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            reason = f"nothing answers there ({_named(error)}). Does `agent-storage serve` run, and is --api its address?"
+            raise AbsentError(ServiceUnavailable(asked, reason)) from error
+        except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
+            reason = f"the answer was lost ({_named(error)})"
+            raise LostError(ServiceUnavailable(asked, reason)) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServiceError(asked, f"it can't be asked ({_named(error)})") from error
+        self._answered = True
+        return read_answer(asked, response, with_key="Authorization" in self._client.headers)
+
+
+def _final(gave_up: GaveUp) -> ServiceUnavailable:
+    last = gave_up.__cause__
+    if not isinstance(last, PassingError):
+        raise TypeError("gave up for another reason than a passing one") from gave_up
+    failure = last.failure
+    return ServiceUnavailable(
+        failure.asked, f"{failure.reason} ({gave_up})", status=failure.status, request_id=failure.request_id
+    )
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

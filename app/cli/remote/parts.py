@@ -1,0 +1,79 @@
+"""Opens a running service in place of the container."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.cli.remote.answers import KEY_VARIABLE
+from app.cli.remote.connection import Connection, Patience, check_url, open_client
+from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
+from app.executor import BoundedExecutor, Lane
+from app.models import JobId
+
+_REQUESTS_AT_ONCE = 4
+_CLOSING_TIMEOUT_S = 0.5
+"""Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted."""
+
+_WAITING_TIMEOUT_S = 60.0
+_SILENT_JOB_S = 120.0
+
+
+class RemoteParts:
+    """The service's parts as :class:`app.cli.twins.ServiceParts`, each made once."""
+
+    def __init__(self, service: Connection, files: Lane, silent_job_s: float) -> None:
+        self._files = files
+        self._queued: deque[JobId] = deque()
+        self._service = service
+        self._jobs = RemoteJobs(service)
+        self._silent_job_s = silent_job_s
+
+    def files_lane(self) -> Lane:
+        """A thread of this process for files."""
+        return self._files
+
+    def indexing(self) -> RemoteIndex:
+        """Sees that the service is there."""
+        return RemoteIndex(self._service)
+
+    def ingestion(self) -> RemoteIngestion:
+        """Hands extractions in."""
+        return RemoteIngestion(self._service, self._queued)
+
+    def jobs(self) -> RemoteJobs:
+        """The service's jobs."""
+        return self._jobs
+
+    def search(self) -> RemoteSearch:
+        """Searches there."""
+        return RemoteSearch(self._service)
+
+    def worker(self) -> RemoteRunner:
+        """Waits for the jobs of what was handed in."""
+        return RemoteRunner(self._jobs, self._queued, self._silent_job_s)
+
+
+@contextmanager
+def open_remote(
+    url: str, *, patience: Patience | None = None, silent_job_s: float = _SILENT_JOB_S
+) -> Iterator[RemoteParts]:
+    """The parts of the service at ``url``, used with the key of the environment; closed at the end.
+
+    Raises:
+        InvalidInput: that isn't the URL of a service, or the key is one that can't be sent.
+    """
+    address = check_url(url)
+    client = open_client(os.environ.get(KEY_VARIABLE, "").strip())
+    executor = BoundedExecutor(_REQUESTS_AT_ONCE + 1)
+    try:
+        lane = _lane(executor, "service", _REQUESTS_AT_ONCE)
+        service = Connection(address, client, lane, patience or Patience())
+        yield RemoteParts(service, _lane(executor, "files", 1), silent_job_s)
+    finally:
+        executor.close(_CLOSING_TIMEOUT_S)
+        client.close()
+
+
+def _lane(executor: BoundedExecutor, name: str, limit: int) -> Lane:
+    return executor.lane(name, limit=limit, max_waiting=100, wait_timeout_s=_WAITING_TIMEOUT_S)

@@ -1,0 +1,278 @@
+"""The parts that commands use, over the HTTP API of a running service."""
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from heapq import nlargest
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from app.cli.remote.connection import Connection
+from app.cli.twins import JobRows, JobTypes, NamedFilters, Results
+from app.errors import JobCancelled, JobFailed, JobStalled, ServiceError
+from app.models import ExtractionId, JobId, JobStatus, ProjectId
+from app.services.ingestion import Accepted
+from app.services.items import Item
+from app.services.jobs.service import has_ended
+from app.services.search import Found, Query
+from app.services.storage.repositories.extraction import ExtractionRow
+from app.services.storage.repositories.job import JobRow
+from app.services.storage.repositories.project import project_id
+
+T = TypeVar("T")
+
+_NOT_FOUND = 404
+_TOO_LARGE = 413
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+_NOT_OURS = "the answer isn't what this version of agent-storage knows; are both of one version?"
+
+
+class RemoteIndex:
+    """Nothing to open here: the service has its index open."""
+
+    def __init__(self, service: Connection) -> None:
+        self._service = service
+
+    async def open(self) -> None:
+        """See that the service is there and takes our key, before anything else is done."""
+        await self._service.get("/v1/jobs", {"limit": 1})
+
+
+class RemoteIngestion:
+    """Hands extractions in, and keeps the ids of the jobs that will index them in ``queued``."""
+
+    def __init__(self, service: Connection, queued: deque[JobId]) -> None:
+        self._service = service
+        self._queued = queued
+
+    async def accept(self, project: str, items: Sequence[Item]) -> Accepted:
+        """As :meth:`IngestionService.accept`; a request that is too large for the service is sent in halves."""
+        project_id(project)
+        path = f"/v1/projects/{quote(project, safe='')}/extractions"
+        try:
+            return await self._accept(path, items)
+        except ServiceError as error:
+            if error.status != _TOO_LARGE or len(items) == 1:
+                raise
+        half = len(items) // 2
+        first, second = await self.accept(project, items[:half]), await self.accept(project, items[half:])
+        return Accepted(first.ids + second.ids, first.new | second.new, second.job_id or first.job_id)
+
+    async def _accept(self, path: str, items: Sequence[Item]) -> Accepted:
+        # With the key, a try after one whose answer was lost gets that answer.
+        answer = await self._service.post(
+            path,
+            {"extractions": [_handed_in(item) for item in items]},
+            headers={"Idempotency-Key": str(uuid.uuid4())},
+        )
+        accepted, jobs = _read(path, _accepted, answer)
+        self._queued.extend(jobs)
+        return accepted
+
+
+class RemoteSearch:
+    """Searches one project, or each of them."""
+
+    def __init__(self, service: Connection) -> None:
+        self._service = service
+
+    async def search(self, query: Query) -> Results:
+        """As :meth:`SearchService.search`."""
+        if query.project is not None:
+            project_id(query.project)
+            return await self._in_project(query, query.project)
+        path = "/v1/projects"
+        names = _read(path, lambda projects: [each["name"] for each in projects], await self._service.get(path))
+        found = [hit for name in names for hit in await self._if_there(query, name)]
+        return nlargest(query.limit, found, key=lambda hit: hit.score)
+
+    async def _if_there(self, query: Query, name: str) -> Results:
+        try:
+            return await self._in_project(query, name)
+        except ServiceError as error:
+            if error.status == _NOT_FOUND:  # deleted since it was listed
+                return []
+            raise
+
+    async def _in_project(self, query: Query, name: str) -> Results:
+        path = f"/v1/projects/{quote(name, safe='')}/search"
+        body = {
+            "query": query.text,
+            "limit": query.limit,
+            "source_groups": query.source_groups,
+            "extraction_types": query.extraction_types,
+            "min_confidence": query.min_confidence,
+            "max_confidence": query.max_confidence,
+            "where": query.where,
+        }
+        answer = await self._service.post(path, body)
+        return _read(path, lambda hits: [_hit(each) for each in hits["items"]], answer)
+
+
+class RemoteJobs:
+    """The service's jobs; see :class:`app.services.jobs.service.JobService`."""
+
+    def __init__(self, service: Connection) -> None:
+        self._service = service
+
+    async def get(self, job_id: JobId) -> JobRow:
+        """One job as it stands."""
+        path = f"/v1/jobs/{job_id}"
+        return _read(path, _job, await self._service.get(path))
+
+    async def list(self, filters: NamedFilters, *, limit: int = 100) -> JobRows:
+        """The newest jobs that pass the filters."""
+        params: dict[str, Any] = {"type": list(filters.types), "status": list(filters.statuses), "limit": limit}
+        if filters.project is not None:
+            params["project"] = filters.project
+        answer = await self._service.get("/v1/jobs", params)
+        return _read("/v1/jobs", lambda jobs: [_job(each) for each in jobs["items"]], answer)
+
+    async def cancel(self, job_id: JobId) -> JobRow:
+        """Cancel a job, or ask one that runs to stop."""
+        return await self._step_in(job_id, "cancel")
+
+    async def retry(self, job_id: JobId) -> JobRow:
+        """Queue a job again that failed or was cancelled."""
+        return await self._step_in(job_id, "retry")
+
+    async def prune(self, older_than_s: float) -> int:
+        """Delete the jobs that ended longer ago than that; returns how many."""
+        path = "/v1/jobs/prune"
+        answer = await self._service.post(path, {"older_than_seconds": older_than_s}, repeatable=False)
+        return _read(path, lambda pruned: int(pruned["pruned"]), answer)
+
+    async def pause(self, kind: str) -> None:
+        """Let no worker claim jobs of this type."""
+        await self._service.post(f"/v1/job-types/{quote(kind, safe='')}/pause")
+
+    async def resume(self, kind: str) -> None:
+        """Let workers claim jobs of this type again."""
+        await self._service.post(f"/v1/job-types/{quote(kind, safe='')}/resume")
+
+    async def paused(self) -> JobTypes:
+        """The types that are paused."""
+        path = "/v1/job-types"
+        return _read(path, lambda types: [str(each) for each in types["paused"]], await self._service.get(path))
+
+    async def _step_in(self, job_id: JobId, what: str) -> JobRow:
+        path = f"/v1/jobs/{job_id}/{what}"
+        return _read(path, _job, await self._service.post(path, repeatable=False))
+
+
+class RemoteRunner:
+    """Runs no job: waits for those in ``queued`` to be run by the service's workers.
+
+    A job to which nothing happens for ``silent_s`` is given up.
+    """
+
+    def __init__(self, jobs: RemoteJobs, queued: deque[JobId], silent_s: float) -> None:
+        self._jobs = jobs
+        self._queued = queued
+        self._silent_s = silent_s
+
+    async def recover(self) -> int:
+        """Nothing: the service looks after its own."""
+        return 0
+
+    async def run_one(self, types: Collection[str] | None = None) -> JobRow | None:  # noqa: ARG002 - all are index jobs
+        """Wait for the next job to end; None when none is left.
+
+        Raises:
+            JobFailed: it failed for good.
+            JobCancelled: somebody cancelled it.
+            JobStalled: nothing happens to it.
+        """
+        if not self._queued:
+            return None
+        row = await self._ended(self._queued.popleft())
+        if row.status == JobStatus.FAILED:
+            raise JobFailed(row.id, row.error or "no reason is known")
+        if row.status == JobStatus.CANCELLED:
+            raise JobCancelled(row.id)
+        return row
+
+    async def _ended(self, job_id: JobId) -> JobRow:
+        now = asyncio.get_running_loop().time
+        row = await self._jobs.get(job_id)
+        changed, pause_s = now(), _FIRST_PAUSE_S
+        while not has_ended(row):
+            if now() - changed > self._silent_s:
+                raise JobStalled(job_id, row.status, self._silent_s, row.error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            before, row = row, await self._jobs.get(job_id)
+            if row != before:
+                changed = now()
+        return row
+
+
+def _read(path: str, read: Callable[[Any], T], answer: object) -> T:
+    """What an answer says; a service of another version may say it in other words."""
+    try:
+        return read(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ServiceError(path, f"{_NOT_OURS} ({type(error).__name__}: {error})") from error
+
+
+def _handed_in(item: Item) -> dict[str, Any]:
+    return {
+        "source_uri": item.source_uri,
+        "source_group": item.source_group,
+        "extraction_type": item.extraction_type,
+        "confidence": item.confidence,
+        "data": item.data,
+    }
+
+
+def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
+    ids = [ExtractionId(uuid.UUID(each["id"])) for each in answer["items"]]
+    new = {id_ for id_, each in zip(ids, answer["items"], strict=True) if each["new"]}
+    jobs = [JobId(uuid.UUID(each)) for each in answer["jobs"]]
+    return Accepted(ids, new, jobs[-1] if jobs else None), jobs
+
+
+def _hit(hit: Mapping[str, Any]) -> Found:
+    row = hit["extraction"]
+    id_ = ExtractionId(uuid.UUID(row["id"]))
+    extraction = ExtractionRow(
+        id=id_,
+        project_id=ProjectId(uuid.UUID(row["project_id"])),
+        source_uri=row["source"]["uri"],
+        source_group=row["source"]["group"],
+        extraction_type=row["extraction_type"],
+        data=row["data"],
+        confidence=row["confidence"],
+        embedding_id=str(id_) if row["indexed"] else None,
+        set_aside_reason=row["set_aside_reason"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+    )
+    return Found(hit["score"], extraction)
+
+
+def _job(job: Mapping[str, Any]) -> JobRow:
+    """The opposite of :func:`app.services.jobs.view.job_as_dict`."""
+    owner = job["project_id"]
+    return JobRow(
+        id=JobId(uuid.UUID(job["id"])),
+        type=job["type"],
+        status=job["status"],
+        priority=job["priority"],
+        project_id=None if owner is None else ProjectId(uuid.UUID(owner)),
+        attempt=job["attempts"],
+        failures=job["failures"],
+        done=job["progress"]["done"],
+        total=job["progress"]["total"],
+        run_at=datetime.fromisoformat(job["run_at"]),
+        created_at=datetime.fromisoformat(job["created_at"]),
+        started_at=_moment(job["started_at"]),
+        completed_at=_moment(job["completed_at"]),
+        result=job["result"],
+        error=job["error"],
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
