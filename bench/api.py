@@ -144,7 +144,9 @@ async def searches_over_http(url: str, count: int) -> float:
     async def one_client(share: int) -> None:
         with closing(Connection(url)) as connection:
             for _ in range(share):
-                found = await connection.post("/v1/projects/bench/search", {"query": next(queries), "limit": 10})
+                found = await connection.post(
+                    "/v1/projects/bench/search", {"query": next(queries), "limit": 10}
+                )
                 assert len(found["items"]) == 10
 
     await one_client(CLIENTS)
@@ -204,8 +206,42 @@ async def wait_until_indexed(url: str) -> None:
     """Until no job is open."""
     with closing(Connection(url)) as connection:
         open_jobs = "/v1/jobs?status=queued&status=running"
-        while orjson.loads((await connection.request("GET", open_jobs))[1])["items"]:
+        while orjson.loads((await connection.request("GET", open_jobs))[1])["items"]:  # noqa: ASYNC110 - over HTTP
             await asyncio.sleep(0.2)
+
+
+Pairs = list[tuple[float, float]]
+Batches = Sequence[Sequence[Raw]]
+
+
+def parsed(batches: Batches) -> list[list[Item]]:
+    """The items as the service wants them."""
+    return [[parse_item(raw, FIELDS) for raw in batch] for batch in batches]
+
+
+def compare_ingests(batches: Batches, rounds: int) -> Pairs:
+    """Extractions a second, over HTTP and called directly, once a round."""
+    found, items = [], parsed(batches)
+    with tempfile.TemporaryDirectory() as folder, direct(folder) as container, service(folder, 0) as url:
+        for number in range(rounds):
+            over_http = asyncio.run(ingest_over_http(url, f"round-{number}", batches))
+            found.append((over_http, asyncio.run(ingest_directly(container, f"round-{number}", items))))
+    return found
+
+
+def compare_searches(batches: Batches, count: int, rounds: int) -> tuple[Pairs, list[float]]:
+    """Searches a second, likewise; and, sorted, how long searches take while another client ingests."""
+    with tempfile.TemporaryDirectory() as folder, direct(folder) as container, service(folder, 1) as url:
+        asyncio.run(ingest_over_http(url, "bench", batches))
+        asyncio.run(wait_until_indexed(url))
+        asyncio.run(container.indexing().open())
+        asyncio.run(ingest_directly(container, "bench", parsed(batches)))
+        asyncio.run(index_all(container))
+        found = [
+            (asyncio.run(searches_over_http(url, count)), asyncio.run(searches_directly(container, count)))
+            for _ in range(rounds)
+        ]
+        return found, sorted(asyncio.run(latencies_while_ingesting(url, batches, 15.0)))
 
 
 def main() -> None:
@@ -220,33 +256,17 @@ def main() -> None:
     with opened(arguments.file, "rt", encoding="utf-8") as lines:
         raws = [json.loads(line) for _, line in zip(range(arguments.items), lines, strict=False)]
     batches = [raws[start : start + BATCH] for start in range(0, len(raws), BATCH)]
-    parsed = [[parse_item(raw, FIELDS) for raw in batch] for batch in batches]
-    ingests: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory() as folder, direct(folder) as container:
-        with service(folder, workers=0) as url:
-            for number in range(arguments.rounds):
-                over_http = asyncio.run(ingest_over_http(url, f"round-{number}", batches))
-                ingests.append((over_http, asyncio.run(ingest_directly(container, f"round-{number}", parsed))))
-    with tempfile.TemporaryDirectory() as folder, direct(folder) as container:
-        with service(folder, workers=1) as url:
-            asyncio.run(ingest_over_http(url, "bench", batches))
-            asyncio.run(wait_until_indexed(url))
-            asyncio.run(container.indexing().open())
-            asyncio.run(ingest_directly(container, "bench", parsed))
-            asyncio.run(index_all(container))
-            searches = [
-                (
-                    asyncio.run(searches_over_http(url, arguments.searches)),
-                    asyncio.run(searches_directly(container, arguments.searches)),
-                )
-                for _ in range(arguments.rounds)
-            ]
-            busy = sorted(asyncio.run(latencies_while_ingesting(url, batches, 15.0)))
+    ingests = compare_ingests(batches, arguments.rounds)
+    searches, busy = compare_searches(batches, arguments.searches, arguments.rounds)
     for name, pairs, aim in (("ingest, extractions", ingests, 0.5), ("search, queries", searches, 0.6)):
         http, called = (statistics.median(pair[place] for pair in pairs) for place in range(2))
-        print(f"{name:20}{http:8,.0f}/s over HTTP, {called:8,.0f}/s called directly: {http / called:.2f} x (aim {aim})")
+        print(
+            f"{name:20}{http:8,.0f}/s over HTTP, {called:8,.0f}/s called directly: {http / called:.2f} x (aim {aim})"
+        )
     p50, p99 = busy[len(busy) // 2], busy[int(len(busy) * 0.99)]
-    print(f"search while ingesting: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms: {p99 / p50:.1f} x (aim 5), {len(busy)} searches")
+    print(
+        f"search while ingesting: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms: {p99 / p50:.1f} x (aim 5), {len(busy)} searches"
+    )
 
 
 if __name__ == "__main__":

@@ -131,7 +131,8 @@ def procrastinate(url: str, jobs: int) -> float:
     async def run() -> float:
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
-            await noop.batch_defer_async(*({"n": number} for number in range(jobs)))
+            given: list[Any] = [{"n": number} for number in range(jobs)]
+            await noop.batch_defer_async(*given)
             started = time.perf_counter()
             await app.run_worker_async(wait=False, install_signal_handlers=False)
             return jobs / (time.perf_counter() - started)

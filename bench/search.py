@@ -24,12 +24,12 @@ WORDS = ("a person who teaches", "a vehicle with wheels", "speak loudly", "large
 
 async def fill(container: Container, file: Path, fields: tuple[str, ...]) -> int:
     """Store and index the whole file; returns how many extractions."""
-    stored = 0
+    stored, worker = 0, container.worker()
     await container.indexing().open()
     with open_lines(str(file), fields) as reader:
         while (batch := reader.next_batch(5_000)) is not None:
             stored += len((await container.ingestion().accept("wordnet", batch.items)).new)
-            while await container.indexing().run_next() is not None:
+            while await worker.run_one() is not None:
                 pass
     return stored
 

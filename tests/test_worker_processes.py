@@ -79,8 +79,8 @@ def test_sigterm_with_100_jobs_in_flight(engine: Engine, database_url: str, tmp_
     """No claim once it was asked to stop; out within the grace time; nothing left running."""
     queue_jobs(engine, "sleep", 100, seconds=600)
     queue_jobs(engine, "sleep", 100, priority=-1, seconds=600)
-    settings = {"WORKER_CONCURRENCY": "100", "WORKER_SHUTDOWN_TIMEOUT": "2"}
-    with worker_process(tmp_path, database_url, **settings) as process:
+    grace = {"WORKER_CONCURRENCY": "100", "WORKER_SHUTDOWN_TIMEOUT": "2"}
+    with worker_process(tmp_path, database_url, 1, **grace) as process:
         wait_for(lambda: statuses(engine)["running"] == 100)
         process.terminate()
         asked = time.monotonic()

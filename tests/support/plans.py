@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.orm import Session
 
 from app.database import WriteSession
 
 
-def plan(engine: Engine, work: Callable[[Session], Any]) -> str:
+def plan(engine: Engine, work: Callable[[Any], Any]) -> str:
     """How the database would run the last statement of ``work``.
 
     PostgreSQL is told to avoid reading whole tables and sorting, as it would avoid them on large tables.
