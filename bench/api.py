@@ -40,6 +40,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
 BATCH = 1_000
 CLIENTS = 16
+FOUND = 10
 FIELDS = ("fact_text", "text", "summary")
 QUERIES = ["a person who teaches", "a vehicle with four wheels", "speak in a loud voice", "a small river"]
 
@@ -99,7 +100,7 @@ class Connection:
         length = int(answer.split(b"content-length: ")[1].split(b"\r\n")[0])
         return int(answer.split(b" ", 2)[1]), await reader.readexactly(length)
 
-    async def post(self, path: str, document: object, status: int = 200) -> Any:
+    async def post(self, path: str, document: object, status: int = 200) -> Any:  # noqa: ANN401 - JSON
         """The JSON of the answer, which must have that status."""
         found, body = await self.request("POST", path, orjson.dumps(document))
         assert found == status, body
@@ -145,9 +146,9 @@ async def searches_over_http(url: str, count: int) -> float:
         with closing(Connection(url)) as connection:
             for _ in range(share):
                 found = await connection.post(
-                    "/v1/projects/bench/search", {"query": next(queries), "limit": 10}
+                    "/v1/projects/bench/search", {"query": next(queries), "limit": FOUND}
                 )
-                assert len(found["items"]) == 10
+                assert len(found["items"]) == FOUND
 
     await one_client(CLIENTS)
     started = time.perf_counter()
@@ -161,7 +162,7 @@ async def searches_directly(container: Container, count: int) -> float:
 
     async def one_caller(share: int) -> None:
         for _ in range(share):
-            assert len(await search.search(Query(next(queries), "bench", 10))) == 10
+            assert len(await search.search(Query(next(queries), "bench", FOUND))) == FOUND
 
     await one_caller(CLIENTS)
     started = time.perf_counter()
