@@ -6,7 +6,7 @@ database lane, in one transaction of its own.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,8 +30,15 @@ T = TypeVar("T")
 LOCK_TIMEOUT_S = 30.0
 """How long SQLite waits for another process's write transaction."""
 
-CONNECT_TIMEOUT_S = 10
-"""How long opening one connection to PostgreSQL may take."""
+POSTGRES_OPTIONS: Mapping[str, int] = {
+    "connect_timeout": 10,
+    # Without these, a call would wait for a quarter of an hour for a server that has vanished without a word.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds, unlike the others
+}
+"""How connections to PostgreSQL are made, where the URL says nothing else."""
 
 _ACCESS = "agent_storage_access"
 _READING: dict[str, dict[str, Any]] = {
@@ -74,7 +81,8 @@ def open_engine(
     }
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, {"poolclass": StaticPool} if _is_in_memory(parsed) else pool)
-    engine = _create(parsed, {"connect_timeout": CONNECT_TIMEOUT_S}, pool)
+    options = {name: value for name, value in POSTGRES_OPTIONS.items() if name not in parsed.query}
+    engine = _create(parsed, options, pool)
     event.listen(engine, "connect", _prepare_postgres)
     return engine
 
@@ -158,12 +166,15 @@ class Database:
         """
         return await self._lane.run(self._read, work, timeout_s=timeout_s)
 
-    async def write(self, work: Callable[[WriteSession], T], *, timeout_s: float | None = None) -> T:
+    async def write(
+        self, work: Callable[[WriteSession], T], *, timeout_s: float | None = None, begun: bool = False
+    ) -> T:
         """Run ``work``, commit, and return its result; roll back if it raises anything.
 
-        After DeadlineExceeded the work may still commit. Raises what :meth:`read` raises.
+        ``begun`` is for :meth:`Lane.run`. After DeadlineExceeded the work may still commit. Raises what
+        :meth:`read` raises.
         """
-        return await self._lane.run(self._write, work, timeout_s=timeout_s)
+        return await self._lane.run(self._write, work, timeout_s=timeout_s, begun=begun)
 
     async def ping(self) -> None:
         """Ask the database for a 1.

@@ -87,12 +87,17 @@ class Lane:
         self._run_seconds = 0.0
         self._closed = False
 
-    async def run(self, fn: Callable[[*Ts], T], *args: *Ts, timeout_s: float | None = None) -> T:
+    async def run(
+        self, fn: Callable[[*Ts], T], *args: *Ts, timeout_s: float | None = None, begun: bool = False
+    ) -> T:
         """Call ``fn(*args)`` on a thread of the pool, in a copy of the caller's context; return its result.
 
         ``timeout_s`` counts from now, waiting for a slot included; None leaves only the lane's own bound on
         waiting. A caller that is cancelled or out of time leaves at once; its call keeps the slot until the
         thread is really free.
+
+        ``begun`` says that the call ends what can't be taken back, such as telling what was stored: it may wait
+        even if ``max_waiting`` others do. Its callers must be few for another reason.
 
         Raises:
             Saturated: ``max_waiting`` callers wait already, or no slot came free in ``wait_timeout_s``.
@@ -101,7 +106,7 @@ class Lane:
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        await self._take_slot(loop, timeout_s)
+        await self._take_slot(loop, timeout_s, begun=begun)
         call = self._submit(loop, partial(self._call, copy_context(), fn, *args))
         # `wait` never cancels what it waits for: a cancelled call that hasn't started never would, and keep its slot.
         await asyncio.wait((call,), timeout=None if timeout_s is None else asked + timeout_s - loop.time())
@@ -145,7 +150,9 @@ class Lane:
         with self._changed:
             return self._changed.wait_for(lambda: self._active == 0, timeout=max(0.0, timeout_s))
 
-    async def _take_slot(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
+    async def _take_slot(
+        self, loop: asyncio.AbstractEventLoop, timeout_s: float | None, *, begun: bool
+    ) -> None:
         if timeout_s is not None and timeout_s <= 0:
             raise DeadlineExceeded(f"waiting for the {self.name} lane", timeout_s)
         with self._changed:
@@ -154,7 +161,7 @@ class Lane:
             if self._active < self.limit:
                 self._active += 1
                 return
-            if len(self._waiting) >= self.max_waiting:
+            if len(self._waiting) >= self.max_waiting and not begun:
                 self._rejected += 1
                 raise Saturated(self.name, len(self._waiting))
             ticket = _Ticket(loop, loop.create_future())

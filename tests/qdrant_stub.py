@@ -74,6 +74,8 @@ class QdrantStub:
     canned: bool = False
     """Answer every query alike, so that a benchmark measures the client."""
     faults: deque[Fault] = field(default_factory=deque)
+    always: Fault = field(default_factory=Fault)
+    """What happens to every request for which there is none in ``faults``."""
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     """Method, path and body size of each request served."""
     url: str = ""
@@ -138,7 +140,7 @@ class QdrantStub:
         self.requests.append((method, path, len(body)))
         if "api-key" in headers:
             self.api_keys.add(headers["api-key"])
-        fault = self.faults.popleft() if self.faults else Fault()
+        fault = self.faults.popleft() if self.faults else self.always
         if delay_s := fault.delay_s + self.delay_s:
             await asyncio.sleep(delay_s)
         status, answer = fault.status or 200, _ORDERED

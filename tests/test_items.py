@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidInput
-from app.services.items import MAX_DEPTH, MAX_URI_CHARS, Item, extraction_id, parse_item
+from app.services.items import MAX_URI_CHARS, Item, ItemLimits, extraction_id, parse_item
 from app.services.storage.repositories.project import project_id
 
 FIELDS = ("fact_text", "text", "summary")
+MAX_DEPTH = ItemLimits().max_depth
 PROJECT = project_id("papers")
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -50,7 +50,7 @@ async def working(container: Container) -> AsyncIterator[Worker]:
 
 
 def raising(error: BaseException) -> Handler:
-    async def handler(_: RunningJob) -> None:
+    async def handler(job: RunningJob) -> None:  # noqa: ARG001 - a handler's signature
         raise error
 
     return handler
@@ -206,11 +206,27 @@ class TestFailing:
         self, engine: Engine, open_with: Callable[..., Container]
     ) -> None:
         queue_jobs(engine, "bad")
-        async with working(open_with({"bad": raising(Saturated("embedding", 9, retry_after_s=500.0))})):
+        async with working(open_with({"bad": raising(EmbeddingUnavailable("busy", retry_after_s=500.0))})):
             await until(lambda: jobs_of(engine)[0].failures == 1)
         [job] = jobs_of(engine)
         assert job.status == "queued"
         assert (job.run_at - job.updated_at).total_seconds() > 499
+
+    async def test_a_full_lane_is_no_failure_of_the_job_s(
+        self, engine: Engine, open_with: Callable[..., Container]
+    ) -> None:
+        tries = 0
+
+        async def handler(_: RunningJob) -> None:
+            nonlocal tries
+            tries += 1
+            if tries <= QUICK["max_attempts"]:
+                raise Saturated("embedding", 9, retry_after_s=0.01)
+
+        queue_jobs(engine, "note")
+        async with working(open_with({"note": handler})):
+            [job] = await ended(engine)
+        assert (job.status, job.failures, job.attempt) == ("completed", 0, tries)
 
     async def test_one_that_takes_too_long_is_stopped(
         self, engine: Engine, open_with: Callable[..., Container]

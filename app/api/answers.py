@@ -17,7 +17,12 @@ from app.services.reading import decode
 
 def answer_json(content: object, status: int = 200) -> Response:
     """JSON that is known to fit its schema, and so is checked by nobody."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    return Response(as_json(content), status, media_type="application/json")
+
+
+def as_json(content: object) -> bytes:
+    """JSON with times spelt as in every other answer."""
+    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
 def cursor_of(*place: object) -> str:
@@ -36,8 +41,13 @@ def place_of(cursor: str, parts: int) -> list[str]:
     except (binascii.Error, ValueError):
         place = None
     if not isinstance(place, list) or len(place) != parts or not all(isinstance(each, str) for each in place):
-        raise InvalidField("cursor", "is none that this service made; begin again without it")
+        raise no_cursor()
     return place
+
+
+def no_cursor() -> InvalidField:
+    """What is wrong with a cursor that names no place."""
+    return InvalidField("cursor", "is none that this service made; begin again without it")
 
 
 class ExactRequest(Request):

@@ -50,6 +50,7 @@ def create_app(parts: Parts, options: ApiOptions) -> FastAPI:
         version=version("agent-storage"),
         summary="Stores extractions durably, indexes them, and finds them by meaning and by filter.",
         redirect_slashes=False,
+        redoc_url=None,
     )
     app.state.streams = 0
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.

@@ -3,22 +3,30 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.api.problems import Refused
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{},"'))
 _ENVELOPE = 3
 """Levels around an extraction's data: the body, its list, the extraction."""
 
 _ITEMS_DEPTH = 2
-_MOST_BYTES_A_CHAR = 6  # the escape of a UTF-16 unit
+_COMMA = ord(",")
+_STEPS = np.zeros(256, np.int8)
+_STEPS[[ord("["), ord("{")]] = 1
+_STEPS[[ord("]"), ord("}")]] = -1
+
+_CUT_ESCAPE = re.compile(rb'\\(?:u[^"\\]{0,3})?\Z')
+_LONGEST_CUT = 5
+_MOST_BYTES_A_CHAR = 12  # the escapes of two UTF-16 units
 
 
 @dataclass(slots=True)
 class JsonGuard:
     """Follows the structure of one JSON text fed in chunks; whether it is JSON at all is the parser's to say.
 
-    Raises :class:`Refused` as soon as a limit is passed.
+    It looks at each byte once, however the text is cut, because it runs on the event loop. Raises
+    :class:`Refused` as soon as a limit is passed.
     """
 
     max_bytes: int
@@ -28,7 +36,9 @@ class JsonGuard:
     _bytes: int = 0
     _depth: int = 0
     _items: int = 0
-    _unfinished: bytes = b""
+    _in_string: bool = False
+    _string_bytes: int = 0
+    _cut: bytes = b""
 
     def announce(self, content_length: int) -> None:
         """Refuse a body whose length is too much before any of it has come."""
@@ -40,33 +50,43 @@ class JsonGuard:
         self._bytes += len(chunk)
         if self._bytes > self.max_bytes:
             raise self._too_large()
-        text = self._unfinished + chunk
-        structure = _STRING.sub(b"", text)
-        # What is left of the first quotation mark on is a string whose end hasn't come yet.
-        start = structure.find(b'"')
-        self._unfinished = b"" if start < 0 else text[len(text) - (len(structure) - start) :]
-        if len(self._unfinished) > self.max_string_chars * _MOST_BYTES_A_CHAR:
+        # Where an escape is one byte that is no quotation mark, those left are the ends of strings.
+        text = (self._cut + chunk).replace(rb"\\", b"x")
+        cut = _CUT_ESCAPE.search(text, max(0, len(text) - _LONGEST_CUT))
+        self._cut = b"" if cut is None else cut.group()
+        pieces = text[: len(text) - len(self._cut)].replace(rb"\"", b"x").split(b'"')
+        outside = 1 if self._in_string else 0
+        self._in_string ^= len(pieces) % 2 == 0
+        self._measure(pieces)
+        self._follow(b"".join(pieces[outside::2]))
+
+    def _measure(self, pieces: list[bytes]) -> None:
+        """Only a string whose end hasn't come yet: of the others the parser can say where they stand."""
+        begun = self._string_bytes if len(pieces) == 1 else 0
+        self._string_bytes = begun + len(pieces[-1]) if self._in_string else 0
+        if self._string_bytes > self.max_string_chars * _MOST_BYTES_A_CHAR:
             raise Refused(
                 422, "string-too-long", f"a string has more than {self.max_string_chars:,} characters"
             )
-        self._follow((structure if start < 0 else structure[:start]).translate(None, _NO_STRUCTURE))
 
-    def _follow(self, structure: bytes) -> None:
-        for byte in structure:
-            if byte in b"[{":
-                self._depth += 1
-                if self._depth > self.max_depth + _ENVELOPE:
-                    raise Refused(422, "nested-too-deep", f"JSON nested more than {self.max_depth} levels deep")
-            elif byte in b"]}":
-                self._depth -= 1
-            elif self._depth == _ITEMS_DEPTH:
-                self._items += 1
-                if self._items >= self.max_items:
-                    raise Refused(
-                        413,
-                        "too-many-items",
-                        f"more than {self.max_items:,} items; send fewer at once, or extractions as NDJSON",
-                    )
+    def _follow(self, text: bytes) -> None:
+        """What stands outside of strings."""
+        if not text:
+            return
+        signs = np.frombuffer(text, np.uint8)
+        steps = _STEPS[signs]
+        depths = self._depth + np.cumsum(steps, dtype=np.int64)
+        self._depth = int(depths[-1])
+        if (depths[steps > 0] > self.max_depth + _ENVELOPE).any():
+            raise Refused(422, "nested-too-deep", f"JSON nested more than {self.max_depth} levels deep")
+        ended = int(np.count_nonzero(depths[signs == _COMMA] == _ITEMS_DEPTH))
+        self._items += ended
+        if ended and self._items >= self.max_items:
+            raise Refused(
+                413,
+                "too-many-items",
+                f"more than {self.max_items:,} items; send fewer at once, or extractions as NDJSON",
+            )
 
     def _too_large(self) -> Refused:
         return Refused(

@@ -8,10 +8,13 @@ from typing import IO, Any
 import orjson
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from app.api.middleware import CLOSING, NDJSON, media_type
 from app.api.parts import ApiOptions, Parts
 from app.api.problems import Refused
 from app.errors import InvalidField, InvalidInput, InvalidItem
+from app.executor import Lane
 from app.models import JobId
 from app.services.ingestion import Accepted, RequestPart
 from app.services.items import Item, parse_item
@@ -19,6 +22,7 @@ from app.services.reading import MAX_BATCH_BYTES, MAX_LINE_BYTES, decode
 
 _IN_MEMORY_BYTES = 4 * 2**20
 _PIECE_BYTES = 256 * 2**10
+_BOM = b"\xef\xbb\xbf"
 _ITEMS = "extractions"
 
 
@@ -30,71 +34,72 @@ class Intake:
         self._options = options
         self._project = project
         self._key = key
+        self._lane = parts.files_lane()
         self._report = _Report()
         self._batches = 0
 
-    async def take_json(self, body: bytes) -> Response:
-        """All of ``{"extractions": [...]}`` in one transaction, or nothing.
+    async def take(self, request: Request) -> Response:
+        """Take the body in, whichever of the two it is.
 
         Raises:
-            InvalidInput: what can't be accepted, by its index.
+            InvalidInput: what can't be accepted, by its index; nothing was stored.
+            Refused: it is neither, or a line can't be accepted; the lines before that are stored, as the problem says.
         """
-        lane = self._parts.files_lane()
-        items = await lane.run(self._parse_list, body)
-        return await self._store_last(items)
+        try:
+            return await self._take(request)
+        except BaseException:
+            self._report.close()
+            raise
 
-    async def take_ndjson(self, request: Request) -> Response:
-        """Line by line, each batch in a transaction of its own.
+    async def _take(self, request: Request) -> Response:
+        match media_type(request.headers):
+            case "application/json":
+                return await self._take_json(await request.body())
+            case media if media == NDJSON:
+                return await self._take_ndjson(request)
+        raise Refused(415, "media-type", f"the body must be application/json or {NDJSON}")
 
-        Raises:
-            Refused: a line can't be accepted; the lines before it are stored, as the problem says.
-        """
-        lane = self._parts.files_lane()
+    async def _take_json(self, body: bytes) -> Response:
+        """All of ``{"extractions": [...]}`` in one transaction, or nothing."""
+        accepted = await self._store(await self._lane.run(self._parse_list, body))
+        return await self._answer(accepted)
+
+    async def _take_ndjson(self, request: Request) -> Response:
+        """Line by line, each batch in a transaction of its own."""
         first = 0
         async for lines in _batches(request, self._options.batch_size):
-            items, fault = await lane.run(self._parse_lines, lines, first)
+            items, fault = await self._lane.run(self._parse_lines, lines, first)
             if items:
-                await self._store(items)
+                await self._lane.run(self._report.add, await self._store(items), begun=True)
             if fault is not None:
                 raise self._stopped_at(fault)
             first += len(lines)
         if not self._batches:
             raise InvalidField(_ITEMS, "there is none")
+        if self._key is not None:
+            # The end is a part too, so that under its key no shorter or longer body passes.
+            await self._store([])
         return await self._answer()
 
-    async def _store_last(self, items: Sequence[Item]) -> Response:
-        await self._store(items)
-        return await self._answer()
-
-    async def _store(self, items: Sequence[Item]) -> None:
+    async def _store(self, items: Sequence[Item]) -> Accepted:
         part = None if self._key is None else RequestPart(self._key, self._batches)
         accepted = await self._parts.ingestion().accept(self._project, items, part)
         self._batches += 1
-        await self._parts.files_lane().run(self._report.add, accepted)
+        return accepted
 
-    async def _answer(self) -> Response:
-        report, lane = self._report, self._parts.files_lane()
-        size = await lane.run(report.finish)
-        if size <= _IN_MEMORY_BYTES:
-            body = await lane.run(report.read, size)
-            report.close()
-            return Response(body, 202, media_type="application/json")
-
-        async def pieces() -> AsyncIterator[bytes]:
-            try:
-                while piece := await lane.run(report.read, _PIECE_BYTES):
-                    yield piece
-            finally:
-                report.close()
-
-        return StreamingResponse(pieces(), 202, {"content-length": str(size)}, "application/json")
+    async def _answer(self, last: Accepted | None = None) -> Response:
+        """The report, with the ``last`` batch added to it; one hop in all, because every request takes it."""
+        size, body = await self._lane.run(self._report.finish, last, begun=True)
+        if body is None:
+            return _ReportResponse(self._report, self._lane, size)
+        self._report.close()
+        return Response(body, 202, media_type="application/json")
 
     def _stopped_at(self, fault: InvalidItem) -> Refused:
         stored = self._report.new + self._report.known
-        self._report.close()
         field: dict[str, Any] = {} if fault.field is None else {"field": fault.field}
         detail = f"line {fault.index + 1}: {fault.reason}. The {stored:,} before it are stored; mend it and send all again"
-        return Refused(422, "invalid-input", detail, index=fault.index, stored=stored, **field)
+        return Refused(422, "invalid-input", detail, headers=CLOSING, index=fault.index, stored=stored, **field)
 
     def _parse_list(self, body: bytes) -> list[Item]:
         document = decode(body)
@@ -141,23 +146,36 @@ class _Report:
     jobs: list[JobId] = field(default_factory=list)
     _file: IO[bytes] = field(default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - `close` does
 
+    def __post_init__(self) -> None:
+        self._file.write(b'{"items":[')
+
     def add(self, accepted: Accepted) -> None:
-        """Count a batch and note its items."""
-        items = [{"id": id_, "new": id_ in accepted.new} for id_ in accepted.ids]
-        self._file.write((b"," if self.new + self.known else b'{"items":[') + orjson.dumps(items)[1:-1])
+        """Count a batch and note its items; of two that are the same, the first is the new one."""
+        fresh = set(accepted.new)
+        items = []
+        for id_ in accepted.ids:
+            items.append({"id": id_, "new": id_ in fresh})
+            fresh.discard(id_)
+        separator = b"," if items and self.new + self.known else b""
+        self._file.write(separator + orjson.dumps(items)[1:-1])
         self.new += len(accepted.new)
         self.known += len(accepted.ids) - len(accepted.new)
         if accepted.job_id is not None:
             self.jobs.append(accepted.job_id)
 
-    def finish(self) -> int:
-        """Write the rest and go back to the beginning; returns the bytes there are."""
+    def finish(self, last: Accepted | None) -> tuple[int, bytes | None]:
+        """Add the last batch, write the rest, and go back to the beginning.
+
+        Returns how many bytes there are, and if they fit into memory, these.
+        """
+        if last is not None:
+            self.add(last)
         job_id = self.jobs[-1] if self.jobs else None
         rest = {"new": self.new, "known": self.known, "jobs": self.jobs, "job_id": job_id}
         self._file.write(b"]," + orjson.dumps(rest)[1:])
         size = self._file.tell()
         self._file.seek(0)
-        return size
+        return size, self.read(size) if size <= _IN_MEMORY_BYTES else None
 
     def read(self, size: int) -> bytes:
         """The next bytes; empty at the end."""
@@ -168,29 +186,66 @@ class _Report:
         self._file.close()
 
 
+class _ReportResponse(StreamingResponse):
+    """A report too long for one piece. It is closed whether or not anybody still wants it."""
+
+    def __init__(self, report: _Report, lane: Lane, size: int) -> None:
+        self._report = report
+        self._lane = lane
+        super().__init__(self._pieces(), 202, {"content-length": str(size)}, "application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See :class:`StreamingResponse`."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._report.close()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while piece := await self._lane.run(self._report.read, _PIECE_BYTES, begun=True):
+            yield piece
+
+
 async def _batches(request: Request, size: int) -> AsyncIterator[list[bytes]]:
     """The lines that aren't blank, at most ``size`` or 16 MB at a time. Where they are cut depends on them alone.
 
     A line that is too long is cut short, so that it is refused and not kept.
     """
     lines: list[bytes] = []
-    taken, rest = 0, bytearray()
-    async for chunk in request.stream():
-        rest += chunk
-        *whole, last = rest.split(b"\n")
-        rest = last
-        for line in whole if len(last) <= MAX_LINE_BYTES else [*whole, last]:
-            if not line.strip():
-                continue
-            lines.append(bytes(line))
-            taken += len(line)
-            if len(lines) == size or taken >= MAX_BATCH_BYTES:
-                yield lines
-                lines, taken = [], 0
-    if rest.strip():
-        lines.append(bytes(rest))
+    taken = 0
+    async for line in _lines(request):
+        lines.append(line)
+        taken += len(line)
+        if len(lines) == size or taken >= MAX_BATCH_BYTES:
+            yield lines
+            lines, taken = [], 0
     if lines:
         yield lines
+
+
+async def _lines(request: Request) -> AsyncIterator[bytes]:
+    rest, begun = bytearray(), False
+    async for chunk in request.stream():
+        rest += chunk
+        if b"\n" not in chunk and len(rest) <= MAX_LINE_BYTES:
+            continue
+        *whole, last = rest.split(b"\n")
+        rest = last
+        for line in whole:
+            if text := _text(line, first=not begun):
+                yield text
+            begun = True
+        if len(rest) > MAX_LINE_BYTES:
+            # As it stands: one of blanks alone is refused too, and doesn't grow for ever.
+            yield bytes(rest)
+            return
+    if text := _text(rest, first=not begun):
+        yield text
+
+
+def _text(line: bytearray, *, first: bool) -> bytes:
+    """A line without its end and, if it is the first, without a byte order mark; empty if it is blank."""
+    return bytes((line.removeprefix(_BOM) if first else line).strip())
 
 
 def checked_key(key: str | None) -> str | None:

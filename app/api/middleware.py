@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -23,12 +24,13 @@ from app.services.metrics.instruments import Instruments
 
 logger = logging.getLogger(__name__)
 
-CHUNK_PATIENCE_S = 30.0
-"""How long the next bytes of a body may take."""
-
 NDJSON = "application/x-ndjson"
+
+CLOSING = {"connection": "close"}
+"""Of an answer that comes before the body's end: the rest is not read, so nothing more can come over its connection."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_OPEN_TO_ALL = ("/health/", "/docs", "/openapi.json")
+_OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
 
 
 class RequestMiddleware:
@@ -59,6 +61,8 @@ class RequestMiddleware:
         with bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                pass  # nobody is there to be told
             except Exception as error:
                 if status:
                     raise  # too late to say anything else
@@ -88,7 +92,7 @@ class KeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        open_ = scope["type"] != "http" or not self._keys or scope["path"].startswith(_OPEN_TO_ALL)
+        open_ = scope["type"] != "http" or not self._keys or scope["path"] in _OPEN_TO_ALL
         if open_ or self._admits(_given_key(Headers(scope=scope))):
             await self._app(scope, receive, send)
         else:
@@ -122,7 +126,7 @@ class BodyMiddleware:
         except Refused as refused:
             await _tell(refused)(scope, receive, send)
             return
-        await self._app(scope, _guarded(receive, guard), send)
+        await self._app(scope, _guarded(receive, guard, self._options.chunk_patience_s), send)
 
     def _guard(self) -> JsonGuard:
         options = self._options
@@ -146,7 +150,7 @@ def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _guarded(receive: Receive, guard: JsonGuard | None) -> Receive:
+def _guarded(receive: Receive, guard: JsonGuard | None, patience_s: float) -> Receive:
     whole = False
 
     async def receive_guarded() -> Message:
@@ -154,14 +158,18 @@ def _guarded(receive: Receive, guard: JsonGuard | None) -> Receive:
         if whole:  # what comes now is only the client's leaving
             return await receive()
         try:
-            async with asyncio.timeout(CHUNK_PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 message = await receive()
         except TimeoutError:
-            reason = f"nothing of the body came for {CHUNK_PATIENCE_S:g} s"
-            raise Refused(408, "body-too-slow", reason, headers={"connection": "close"}) from None
+            reason = f"nothing of the body came for {patience_s:g} s"
+            raise Refused(408, "body-too-slow", reason, headers=CLOSING) from None
         whole = not message.get("more_body", False)
         if guard is not None and message["type"] == "http.request":
-            guard.feed(message.get("body", b""))
+            try:
+                guard.feed(message.get("body", b""))
+            except Refused as refused:
+                refused.headers = CLOSING
+                raise
         return message
 
     return receive_guarded
@@ -199,6 +207,4 @@ def _unauthenticated() -> Response:
 
 def _tell(refused: Refused) -> Response:
     title = "Body refused"
-    # The rest of the body is not read, so nothing more can come over this connection.
-    headers = {**(refused.headers or {}), "connection": "close"}
-    return problem(refused.status_code, refused.slug, title, refused.detail, headers=headers)
+    return problem(refused.status_code, refused.slug, title, refused.detail, headers=CLOSING)

@@ -37,7 +37,7 @@ class ApiOptions:
     """Who may use the API, and how much it takes. ``api_keys`` empty: anybody may.
 
     ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the line, and stored
-    ``batch_size`` lines at a time.
+    ``batch_size`` lines at a time. ``chunk_patience_s`` is how long the next bytes of any body may take.
     """
 
     api_keys: tuple[str, ...]
@@ -46,6 +46,7 @@ class ApiOptions:
     max_body_bytes: int
     max_items: int
     item_limits: ItemLimits
+    chunk_patience_s: float = 30.0
 
 
 async def _parts(request: Request) -> Parts:

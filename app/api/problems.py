@@ -1,6 +1,7 @@
 """Errors as problem details (RFC 9457): which status and type each has, and what may be said of it."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:agent-storage:problem:"
-_BROKEN_BODY = 400
+_WRONG_METHOD = 405
+_PARAMETER = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,15 @@ def problem(  # noqa: PLR0913 - the members of a problem
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
     """An answer that tells a problem; ``extensions`` are further members."""
-    members = {"type": _TYPE + slug, "title": title, "status": status, "detail": detail}
+    members = {"type": _TYPE + slug, "title": title, "status": status, "detail": _printable(detail)}
     request_id = get_contextvars().get("request_id")
     body = orjson.dumps({**members, **(extensions or {}), "request_id": request_id}, default=str)
     return Response(body, status, dict(headers or {}), MEDIA_TYPE)
+
+
+def _printable(text: str) -> str:
+    """Without the lone surrogates that a client may have sent, which no UTF-8 has."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 async def answer_ours(_: Request, error: Exception) -> Response:
@@ -137,13 +144,28 @@ async def answer_ours(_: Request, error: Exception) -> Response:
     return problem(kind.status, kind.slug, kind.title, detail, headers=headers, extensions=extensions)
 
 
-async def answer_http(_: Request, error: Exception) -> Response:
+async def answer_http(request: Request, error: Exception) -> Response:
     """For what the framework or :class:`Refused` refuses."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     title = _HTTP_TITLES.get(error.status_code, "Refused")
     slug = error.slug if isinstance(error, Refused) else title.lower().replace(" ", "-").replace("'", "")
     extensions = error.extensions if isinstance(error, Refused) else {}
-    return problem(error.status_code, slug, title, error.detail, headers=error.headers, extensions=extensions)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == _WRONG_METHOD and (allowed := _allowed(request)):
+        headers["allow"] = allowed
+    return problem(error.status_code, slug, title, error.detail, headers=headers, extensions=extensions)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path; the framework names those of the first of its routes alone."""
+    paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
+    path = request.scope["path"]
+    templates = [path] if path in paths else [template for template in paths if _fits(template, path)]
+    return ", ".join(sorted(method.upper() for template in templates for method in paths[template]))
+
+
+def _fits(template: str, path: str) -> bool:
+    return re.fullmatch(_PARAMETER.sub("[^/]+", template), path) is not None
 
 
 async def answer_validation(_: Request, error: Exception) -> Response:

@@ -26,9 +26,9 @@ Where = Annotated[dict[str, str | int | float | bool | None], Field(max_length=1
 
 
 class Body(BaseModel):
-    """What a client sends; unknown fields are refused, because they are mistakes."""
+    """What a client sends; unknown fields and values of another type are refused, because they are mistakes."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NewProject(Body):
@@ -67,7 +67,7 @@ class SearchQuery(Filters):
 class Deletion(Body):
     """What to delete: these ids, or all that pass the filters."""
 
-    ids: list[UUID] | None = None
+    ids: list[Annotated[UUID, Field(strict=False)]] | None = None
     filters: Filters | None = None
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from app.errors import (
     JobCancelled,
     LeaseLost,
     ReindexUnfinished,
+    Saturated,
     ShuttingDown,
     TimeLimitExceeded,
 )
@@ -78,7 +79,9 @@ class Attempts:
             settlement = _settlement(job, JobStatus.COMPLETED, result=done.result)
             if (effect := done.effect) is None:
                 return Ended(job, settlement, done.result)
-            await self._database.write(lambda session: LeaseRepository(session).complete(settlement, effect))
+            await self._database.write(
+                lambda session: LeaseRepository(session).complete(settlement, effect), begun=True
+            )
             return Ended(job, None, done.result)
         except (asyncio.CancelledError, ShuttingDown) as error:
             return Ended(job, _settlement(job, JobStatus.QUEUED), error=error)
@@ -106,13 +109,16 @@ class Attempts:
         return task.result()
 
     def _failed(self, job: RunningJob, error: Exception) -> Ended:
-        reason = _reason(error)
-        failures = job.failures + 1
-        if not _is_passing(error) or failures >= self._policy.max_attempts:
-            settlement = _settlement(job, JobStatus.FAILED, error=reason, failures=1)
+        # A lane that is full says nothing about the job, and requests can keep one full for long.
+        counted = 0 if isinstance(error, Saturated) else 1
+        failures = job.failures + counted
+        if not _is_passing(error) or (counted and failures >= self._policy.max_attempts):
+            settlement = _settlement(job, JobStatus.FAILED, error=_reason(error), failures=1)
         else:
-            pause_s = self._policy.pause_s(failures, getattr(error, "retry_after_s", None) or 0.0)
-            settlement = _settlement(job, JobStatus.QUEUED, error=reason, failures=1, delay_s=pause_s)
+            pause_s = self._policy.pause_s(max(1, failures), getattr(error, "retry_after_s", None) or 0.0)
+            settlement = _settlement(
+                job, JobStatus.QUEUED, error=_reason(error), failures=counted, delay_s=pause_s
+            )
         return Ended(job, settlement, error=error)
 
 

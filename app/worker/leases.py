@@ -33,7 +33,7 @@ async def keep_leases(
 
 async def _renew(database: Database, jobs: list[RunningJob], lease_s: float) -> None:
     held = [(job.id, job.attempt) for job in jobs]
-    statuses = await database.write(lambda session: LeaseRepository(session).renew(held, lease_s))
+    statuses = await database.write(lambda session: LeaseRepository(session).renew(held, lease_s), begun=True)
     for job in jobs:
         job.cancel_requested = statuses.get(job.id) == JobStatus.CANCELLING
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
+from app.database import POSTGRES_OPTIONS
 from app.errors import AgentStorageError
 from app.executor import Lane
 from app.retry import RetryPolicy
@@ -37,7 +39,7 @@ class Listener:
         failures = 0
         while True:
             try:
-                connection = await self._lane.run(self._open)
+                connection = await self._connect()
             except AgentStorageError as error:
                 logger.debug("can't listen for jobs: %s", error)
                 failures += 1
@@ -50,12 +52,31 @@ class Listener:
                 await self._watch(connection)
             await asyncio.sleep(_RECONNECTING.pause_s(failures))
 
-    def _open(self) -> "psycopg.Connection[Any]":
+    async def _connect(self) -> "psycopg.Connection[Any]":
+        """A connection that listens. One that comes when nobody waits for it any more is closed."""
+        opened: list[psycopg.Connection[Any]] = []
+        left = threading.Event()
+        try:
+            return await self._lane.run(self._open, opened, left)
+        except BaseException:
+            left.set()
+            for connection in opened:
+                connection.close()
+            raise
+
+    def _open(
+        self, opened: "list[psycopg.Connection[Any]]", left: threading.Event
+    ) -> "psycopg.Connection[Any]":
         import psycopg  # noqa: PLC0415 - slow to import, and not needed for SQLite
 
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        connection = psycopg.connect(*arguments, **{"connect_timeout": 10, **options, "autocommit": True})
-        connection.execute(f'LISTEN "{self._channel}"')
+        connection = psycopg.connect(*arguments, **{**POSTGRES_OPTIONS, **options, "autocommit": True})
+        opened.append(connection)
+        try:
+            connection.execute(f'LISTEN "{self._channel}"')
+        finally:
+            if left.is_set():  # looked at after `opened` is filled, as who leaves looks in the other order
+                connection.close()
         return connection
 
     async def _watch(self, connection: "psycopg.Connection[Any]") -> None:

@@ -150,7 +150,8 @@ class Worker:
             return len(leases.settle(settlements)), claimed
 
         try:
-            settled, claimed = await self._database.write(work)
+            # Requests that keep the lane full must not keep the jobs from going on.
+            settled, claimed = await self._database.write(work, begun=True)
         except BaseException:
             self._ended = ended + self._ended
             raise

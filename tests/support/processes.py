@@ -1,16 +1,38 @@
 """Services as processes of their own: started, signalled and ended by the test that needs them."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from support.cli import ROOT, environment
+import httpx2
+
+from support.cli import COMMAND, ROOT, environment
 
 TESTS = ROOT / "tests"
+STARTING_S = 60.0
+"""A hang, however busy the machine is."""
+
+
+@dataclass
+class Service:
+    """``agent-storage serve`` as a process; what it logs is appended to ``log``."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        end(self.process)
 
 
 @contextmanager
@@ -24,14 +46,73 @@ def worker_process(
         **{"WORKER_POLL_INTERVAL": "0.1", **settings},
     )
     variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(TESTS)])
-    with (folder / f"worker-{os.urandom(4).hex()}.log").open("wb") as log:
+    command = [sys.executable, "-m", "support.worker_process", str(workers)]
+    with _process(folder, command, variables, folder / f"worker-{os.urandom(4).hex()}.log") as process:
+        yield process
+
+
+@contextmanager
+def serve_process(
+    folder: Path, settings: Mapping[str, str], *, port: int | None = None, workers: int = 1
+) -> Iterator[Service]:
+    """``agent-storage serve`` with its stores in ``folder``, once it answers; killed at the end if it still runs.
+
+    It listens on ``port`` of loopback, a free one if None. Only ``settings``, which are variables, differ from the
+    defaults, and the embedder, which is the deterministic one.
+    """
+    port = free_port() if port is None else port
+    command = [*COMMAND, "serve", "--port", str(port), "--workers", str(workers)]
+    log = folder / "serve.log"
+    with _process(folder, command, environment(**settings), log) as process:
+        service = Service(process, f"http://127.0.0.1:{port}", log)
+        _wait_until_live(service)
+        yield service
+
+
+@contextmanager
+def command_process(
+    folder: Path, settings: Mapping[str, str], *arguments: str, name: str = "command"
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command of ``agent-storage``; what it logs is appended to ``name.log``. Killed at the end if it still runs."""
+    command = [*COMMAND, *arguments]
+    with _process(folder, command, environment(**settings), folder / f"{name}.log") as process:
+        yield process
+
+
+def errors_in(log: Path) -> list[dict[str, Any]]:
+    """What a service has logged as an error, and whatever in its log is no line of JSON."""
+    found = []
+    for line in log.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = {"level": "none", "event": line}
+        if entry.get("level") not in {"debug", "info", "warning"}:
+            found.append(entry)
+    return found
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def end(process: "subprocess.Popen[Any]") -> None:
+    """Kill a process, stopped or not, and wait for it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+
+
+@contextmanager
+def _process(
+    folder: Path, command: Sequence[str], variables: dict[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "support.worker_process", str(workers)],
-            cwd=folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
     try:
         yield process
@@ -39,8 +120,15 @@ def worker_process(
         end(process)
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process, stopped or not, and wait for it."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+def _wait_until_live(service: Service) -> None:
+    deadline = time.monotonic() + STARTING_S
+    with httpx2.Client(base_url=service.url, trust_env=False) as client:
+        while True:
+            assert service.process.poll() is None, service.log.read_text()[-5_000:]
+            assert time.monotonic() < deadline, f"it never answered: {service.log.read_text()[-5_000:]}"
+            try:
+                client.get("/health/live").raise_for_status()
+            except httpx2.TransportError:
+                time.sleep(0.02)
+            else:
+                return

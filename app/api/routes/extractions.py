@@ -1,11 +1,12 @@
 """``/v1/projects/{name}/extractions`` and ``/v1/extractions``."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from app.api.answers import ExactRoute, answer_json, cursor_of, place_of
+from app.api.answers import ExactRoute, answer_json, cursor_of, no_cursor, place_of
 from app.api.intake import Intake, checked_key
 from app.api.middleware import NDJSON
 from app.api.parts import OptionsOf, PartsOf
@@ -24,6 +25,7 @@ from app.api.schemas import (
 )
 from app.errors import InvalidField
 from app.models import ExtractionId
+from app.services.storage.repositories.data_filter import Scalar
 from app.services.storage.repositories.extraction import ExtractionFilters
 from app.services.where import parse_condition
 
@@ -106,7 +108,7 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
         extraction_types=type_,
         min_confidence=min_confidence,
         max_confidence=max_confidence,
-        data=dict(parse_condition(text) for text in where),
+        data=_conditions(where),
     )
     after = None if cursor is None else _place(cursor)
     rows = await parts.extractions().list(name, filters, after=after, limit=limit)
@@ -137,9 +139,17 @@ async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> De
     return DeletedAnswer.of(await parts.extractions().delete(ExtractionId(extraction_id)))
 
 
+def _conditions(texts: Sequence[str]) -> dict[str, Scalar]:
+    parsed = [parse_condition(text) for text in texts]
+    conditions = dict(parsed)
+    if len(conditions) < len(parsed):
+        raise InvalidField("where", "names a path twice")
+    return conditions
+
+
 def _place(cursor: str) -> ExtractionId:
     [text] = place_of(cursor, 1)
     try:
         return ExtractionId(UUID(text))
     except ValueError:
-        raise InvalidField("cursor", "is none that this service made; begin again without it") from None
+        raise no_cursor() from None

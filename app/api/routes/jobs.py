@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.datastructures import State
+from starlette.types import Receive, Scope, Send
 
-from app.api.answers import ExactRoute, cursor_of, place_of
+from app.api.answers import ExactRoute, as_json, cursor_of, no_cursor, place_of
 from app.api.parts import Parts, PartsOf
 from app.api.problems import Refused, documented
 from app.api.schemas import Job, Jobs, JobTypes, Label, ProjectName, Pruned, Pruning, Verification
-from app.errors import InvalidField
+from app.errors import AgentStorageError, NotFound
 from app.models import JobId, JobStatus
 from app.services.jobs.service import Cursor, has_ended
 from app.services.jobs.view import job_as_dict
@@ -27,6 +28,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"], route_class=ExactRoute)
 MAX_STREAMS = 100
 """How many streams of events there may be at once."""
 
+_MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
 _LOOK_S = 0.5
 _SIGN_OF_LIFE_S = 15.0
 
@@ -47,7 +49,7 @@ async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
     after = None if cursor is None else _place(cursor)
     rows = await parts.jobs().list(filters, after=after, limit=limit)
     last = rows[-1] if len(rows) == limit else None
-    following = None if last is None else cursor_of(last.created_at.isoformat(), str(last.id))
+    following = None if last is None else cursor_of(last.created_at.strftime(_MOMENT), str(last.id))
     return Jobs(items=[_job(row) for row in rows], next_cursor=following)
 
 
@@ -87,9 +89,7 @@ async def follow_job(request: Request, parts: PartsOf, job_id: JobIdOf) -> Strea
     if state.streams >= MAX_STREAMS:
         reason = f"{MAX_STREAMS} streams of events are open already"
         raise Refused(503, "saturated", reason, headers={"retry-after": "5"})
-    return StreamingResponse(
-        _counted(state, _events(parts, row, state.stopping)), media_type="text/event-stream"
-    )
+    return _EventStream(state, _events(parts, row, state.stopping))
 
 
 @router.post("/jobs/prune")
@@ -113,14 +113,14 @@ async def list_job_types(parts: PartsOf) -> JobTypes:
 @router.post("/job-types/{type}/pause")
 async def pause_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="type")]) -> JobTypes:
     """Let no worker begin jobs of this type; those that run go on."""
-    await parts.jobs().pause(_storable(type_))
+    await parts.jobs().pause(type_)
     return JobTypes(paused=await parts.jobs().paused())
 
 
 @router.post("/job-types/{type}/resume")
 async def resume_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="type")]) -> JobTypes:
     """Let workers begin jobs of this type again."""
-    await parts.jobs().resume(_storable(type_))
+    await parts.jobs().resume(type_)
     return JobTypes(paused=await parts.jobs().paused())
 
 
@@ -133,7 +133,14 @@ async def _events(parts: Parts, row: JobRow, stopping: asyncio.Event) -> AsyncIt
             async with asyncio.timeout(_LOOK_S):
                 await stopping.wait()
         silent_s += _LOOK_S
-        found = await parts.jobs().get(row.id)
+        try:
+            found = await parts.jobs().get(row.id)
+        except NotFound:  # it was pruned, having ended
+            return
+        except AgentStorageError as error:
+            if not error.retryable:
+                raise
+            found = row  # the next look will tell
         if found != row:
             row, silent_s = found, 0.0
             yield _event(row)
@@ -142,17 +149,24 @@ async def _events(parts: Parts, row: JobRow, stopping: asyncio.Event) -> AsyncIt
             yield b": still there\n\n"
 
 
-async def _counted(state: Any, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:  # noqa: ANN401 - the app's state
-    state.streams += 1
-    try:
-        async for event in events:
-            yield event
-    finally:
-        state.streams -= 1
+class _EventStream(StreamingResponse):
+    """Events, counted among the application's streams from now on, and no more once nobody takes them."""
+
+    def __init__(self, state: State, events: AsyncIterator[bytes]) -> None:
+        state.streams += 1
+        self._state = state
+        super().__init__(events, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See :class:`StreamingResponse`."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._state.streams -= 1
 
 
 def _event(row: JobRow) -> bytes:
-    return b"event: job\ndata: " + orjson.dumps(job_as_dict(row)) + b"\n\n"
+    return b"event: job\ndata: " + as_json(job_as_dict(row)) + b"\n\n"
 
 
 def _job(row: JobRow) -> Job:
@@ -162,16 +176,7 @@ def _job(row: JobRow) -> Job:
 def _place(cursor: str) -> Cursor:
     created_at, job_id = place_of(cursor, 2)
     try:
-        moment = datetime.fromisoformat(created_at)
-        place = moment.astimezone(moment.tzinfo), JobId(UUID(job_id))
+        moment = datetime.strptime(created_at, _MOMENT).astimezone(UTC)  # refuses one without an offset
+        return moment, JobId(UUID(job_id))
     except (ValueError, OverflowError):
-        raise InvalidField("cursor", "is none that this service made; begin again without it") from None
-    if moment.tzinfo is None:
-        raise InvalidField("cursor", "is none that this service made; begin again without it")
-    return place
-
-
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise InvalidField("type", "contains the character U+0000")
-    return text
+        raise no_cursor() from None

@@ -18,7 +18,9 @@ own_metrics_router = APIRouter(tags=["status"])
 
 _PATIENCE_S = 0.8
 _NECESSARY = ("database", "qdrant", "executor")
-_METRICS: dict[int | str, dict[str, Any]] = {200: {"description": "The text format of Prometheus.", "content": {"text/plain": {}}}}
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The text format of Prometheus.", "content": {"text/plain": {}}}
+}
 
 
 @router.get("/health/live")

@@ -56,7 +56,7 @@ class RunningJob:
             status = leases.hold(self.id, self.attempt, lease_s=self._lease_s, done=done, total=total)
             return status, work(session)
 
-        status, result = await self._database.write(held)
+        status, result = await self._database.write(held, begun=True)
         if status == JobStatus.CANCELLING or self.cancel_requested:
             raise JobCancelled(self.id)
         return result

@@ -1,0 +1,26 @@
+"""The stub of a Qdrant server as a process, reached over a real socket."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from support.processes import TESTS, end
+
+
+@contextmanager
+def qdrant_process() -> Iterator[str]:
+    """Its URL."""
+    process = subprocess.Popen(
+        [sys.executable, str(TESTS / "qdrant_stub.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        with process.stdin, process.stdout:
+            yield process.stdout.readline().strip()
+    finally:
+        end(process)

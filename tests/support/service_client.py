@@ -1,0 +1,111 @@
+"""A client of the service for tests: hand in, wait, compare and find, trying again like a producer would."""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from support.jobs import wait_for
+from support.parts import WORDS
+
+Json = Any
+
+
+def raw_item(number: int) -> dict[str, Json]:
+    """An extraction that differs from those of other numbers; its text is like no other's."""
+    words = f"{WORDS[number % 10]} {WORDS[number // 10 % 10]} {number}"
+    return {"source_uri": f"doc:{number // 10}", "extraction_type": "fact", "data": {"fact_text": words}}
+
+
+def text_of(number: int) -> str:
+    """What is embedded of that extraction."""
+    text: str = raw_item(number)["data"]["fact_text"]
+    return text
+
+
+class ServiceClient:
+    """Over one connection at a time, to ``url``; for one thread."""
+
+    def __init__(self, client: httpx2.Client, project: str = "papers") -> None:
+        self.http = client
+        self._project = f"/v1/projects/{project}"
+
+    def post(self, items: Sequence[Json], key: str | None = None) -> httpx2.Response:
+        """Hand extractions in."""
+        headers = {} if key is None else {"idempotency-key": key}
+        return self.http.post(f"{self._project}/extractions", json={"extractions": items}, headers=headers)
+
+    def search(self, query: str, limit: int = 10) -> httpx2.Response:
+        """Search by text."""
+        return self.http.post(f"{self._project}/search", json={"query": query, "limit": limit})
+
+    def get(self, path: str, **parameters: Json) -> Json:
+        """The JSON of an answer that must be there."""
+        return self.http.get(path, params=parameters).raise_for_status().json()
+
+    def jobs(self, *statuses: str) -> list[Json]:
+        """The newest of the jobs of these statuses."""
+        items: list[Json] = self.get("/v1/jobs", status=list(statuses), limit=1_000)["items"]
+        return items
+
+    def wait_until_done(self, patience_s: float = 60.0) -> None:
+        """Wait until no job is open; none may have failed."""
+        wait_for(lambda: not self.jobs("queued", "running", "cancelling"), patience_s)
+        assert self.jobs("failed", "cancelled") == []
+
+    def verify(self) -> dict[str, int]:
+        """What a comparison of the stores says, run as a job."""
+        job = self.http.post("/v1/verify", json={}).raise_for_status().json()
+        wait_for(lambda: self.get(f"/v1/jobs/{job['id']}")["completed_at"])
+        result: dict[str, int] = self.get(f"/v1/jobs/{job['id']}")["result"]
+        return result
+
+    def ids(self) -> Iterator[str]:
+        """The id of every extraction that can be found by search."""
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get(f"{self._project}/extractions", limit=1_000, **cursor)
+            yield from (each["id"] for each in page["items"] if each["indexed"])
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
+
+    def assert_holds(self, accepted: Collection[str]) -> None:
+        """Exactly these are stored and indexed, and the stores agree."""
+        self.wait_until_done()
+        assert set(self.ids()) == set(accepted)
+        found = self.verify()
+        assert found["remaining"] == 0, found
+        assert found["extractions"] == found["points"] == len(set(accepted)), found
+
+    def assert_finds(self, ids: dict[int, str], numbers: Sequence[int]) -> None:
+        """Each of these extractions is among what is found by its own text; an embedder may see others alike."""
+        for number in numbers:
+            hits = self.search(text_of(number), limit=100).raise_for_status().json()["items"]
+            assert ids[number] in {hit["extraction"]["id"] for hit in hits}, number
+
+
+@contextmanager
+def client_of(url: str, timeout_s: float = 60.0) -> Iterator[ServiceClient]:
+    """A client, closed at the end."""
+    with httpx2.Client(base_url=url, timeout=timeout_s, trust_env=False) as client:
+        yield ServiceClient(client)
+
+
+def post_until_accepted(
+    client: ServiceClient, items: Sequence[Json], key: str | None = None
+) -> httpx2.Response:
+    """Hand in until it is accepted, whatever becomes of the service meanwhile."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        assert time.monotonic() < deadline, "it was never accepted"
+        try:
+            answer = client.post(items, key)
+        except httpx2.TransportError:
+            time.sleep(0.02)
+            continue
+        if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
+            return answer
+        time.sleep(0.05)

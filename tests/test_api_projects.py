@@ -1,0 +1,85 @@
+"""Projects over HTTP."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from support.api import Api, problem_of, raw_item, serving
+
+
+@pytest.fixture
+async def api(tmp_path: Path, engine: Engine) -> AsyncIterator[Api]:
+    async with serving(tmp_path, engine=engine) as api:
+        yield api
+
+
+async def test_a_project_is_made_shown_listed_and_deleted(api: Api) -> None:
+    made = await api.post("/v1/projects", {"name": "papers"}, 201)
+    assert (made["name"], made["sources"], made["extractions"], made["indexed"]) == ("papers", 0, 0, 0)
+    await api.post("/v1/projects", {"name": "archive"}, 201)
+    assert await api.get("/v1/projects/papers") == made
+    assert [each["name"] for each in await api.get("/v1/projects")] == ["archive", "papers"]
+
+    assert await api.delete("/v1/projects/papers") == {"deleted": 0, "jobs": []}
+    problem_of(await api.client.get("/v1/projects/papers"), 404, "not-found")
+    assert [each["name"] for each in await api.get("/v1/projects")] == ["archive"]
+
+
+async def test_handing_in_makes_the_project_by_need(api: Api) -> None:
+    await api.accepted([raw_item(n) for n in range(4)])
+    await api.work()
+    shown = await api.get("/v1/projects/papers")
+    assert (shown["sources"], shown["extractions"], shown["indexed"]) == (2, 4, 4)
+
+
+async def test_a_taken_name_is_a_conflict(api: Api) -> None:
+    await api.post("/v1/projects", {"name": "papers"}, 201)
+    again = await api.client.post("/v1/projects", json={"name": "papers"})
+    assert "papers" in problem_of(again, 409, "conflict")["detail"]
+
+
+async def test_what_is_no_name_is_refused(api: Api) -> None:
+    for name in ("", ".", "a b", "ü", "a" * 101, "x\n", "../etc", "a\0b", 5, None):
+        refused = await api.client.post("/v1/projects", json={"name": name})
+        assert problem_of(refused, 422, "invalid-input")["field"] == "name"
+
+
+async def test_what_is_no_name_is_refused_in_every_path(api: Api) -> None:
+    for name in ("a%20b", "%C3%BC", "a" * 101, "a%00b", "%ED%A0%80", "%FF"):
+        for answer in (
+            await api.client.get(f"/v1/projects/{name}"),
+            await api.client.delete(f"/v1/projects/{name}"),
+            await api.client.get(f"/v1/projects/{name}/extractions"),
+            await api.client.post(f"/v1/projects/{name}/extractions/delete", json={"ids": []}),
+            await api.client.post(f"/v1/projects/{name}/search", json={"query": "river"}),
+            await api.hand_in([raw_item(1)], project=name),
+            await api.hand_in([raw_item(1)], project=name, lines=True),
+        ):
+            assert problem_of(answer, 422, "invalid-input")["field"] == "name"
+
+
+async def test_nothing_is_known_of_a_project_that_is_not_there(api: Api) -> None:
+    for answer in (
+        await api.client.get("/v1/projects/none"),
+        await api.client.delete("/v1/projects/none"),
+        await api.client.get("/v1/projects/none/extractions"),
+        await api.client.post("/v1/projects/none/extractions/delete", json={"ids": []}),
+        await api.client.post("/v1/projects/none/search", json={"query": "river"}),
+        await api.client.post("/v1/verify", json={"project": "none"}),
+    ):
+        assert "none" in problem_of(answer, 404, "not-found")["detail"]
+    assert (await api.get("/v1/jobs", project="none"))["items"] == []
+
+
+async def test_deleting_a_project_deletes_its_vectors(api: Api) -> None:
+    await api.accepted([raw_item(n) for n in range(5)])
+    await api.accepted([raw_item(n) for n in range(3)], project="kept")
+    await api.work()
+    gone = await api.delete("/v1/projects/papers")
+    assert (gone["deleted"], len(gone["jobs"])) == (5, 1)
+    problem_of(await api.client.post("/v1/projects/papers/search", json={"query": "river"}), 404, "not-found")
+    await api.work()
+    assert (await api.get(f"/v1/jobs/{gone['jobs'][0]}"))["status"] == "completed"
+    assert await api.container.qdrant_repository().count() == 3
+    assert len((await api.post("/v1/projects/kept/search", {"query": "river"}))["items"]) == 3
