@@ -70,3 +70,12 @@ async def test_of_streams_asked_for_at_once_no_more_are_opened_than_may_be(api: 
     for writer in writers:
         writer.close()
     await until(lambda: api.app.state.streams == 0)
+
+
+async def test_a_body_that_is_no_extractions_is_small(api: Api) -> None:
+    body = orjson.dumps(
+        {"query": "x" * 100, "where": {"a": "y" * 900_000, "b": "z" * 900_000, "c": "w" * 900_000}}
+    )
+    headers = {"content-type": "application/json"}
+    answer = await api.client.post("/v1/projects/papers/search", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:agent-storage:problem:body-too-large")

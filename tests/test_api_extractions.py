@@ -137,7 +137,7 @@ class TestHandingIn:
         items.insert(57, raw_item(57, source_uri=5))
         told = problem_of(await api.hand_in(items, lines=True), 422, "invalid-input")
         assert (told["index"], told["field"], told["stored"]) == (57, "source_uri", 57)
-        assert "line 58" in told["detail"]
+        assert "item 57" in told["detail"]
         assert stored(engine) == 57
         mended = await api.accepted([raw_item(n) for n in range(60)], lines=True)
         assert (mended["new"], mended["known"]) == (3, 57)

@@ -30,6 +30,10 @@ CLOSING = {"connection": "close"}
 """Of an answer that comes before the body's end: the rest is not read, so nothing more can come over its connection."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HANDING_IN = "/extractions"
+_SMALL_BODY_BYTES = 2 * 2**20
+"""For all that isn't handed in: these bodies are parsed on the event loop, which this one holds up for some 20 ms."""
+
 _OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
 
 
@@ -120,7 +124,7 @@ class BodyMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        guard = None if media_type(headers) == NDJSON else self._guard()
+        guard = None if media_type(headers) == NDJSON else self._guard(scope["path"])
         try:
             _check_head(headers, guard)
         except Refused as refused:
@@ -128,10 +132,11 @@ class BodyMiddleware:
             return
         await self._app(scope, _guarded(receive, guard, self._options.chunk_patience_s), send)
 
-    def _guard(self) -> JsonGuard:
+    def _guard(self, path: str) -> JsonGuard:
         options = self._options
+        large = options.max_body_bytes
         return JsonGuard(
-            max_bytes=options.max_body_bytes,
+            max_bytes=large if path.endswith(_HANDING_IN) else min(large, _SMALL_BODY_BYTES),
             max_items=options.max_items,
             max_depth=options.item_limits.max_depth,
             max_string_chars=options.item_limits.max_string_chars,
