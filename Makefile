@@ -36,7 +36,7 @@ run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
 		'  $(BIN)/agent-storage --help'
 
 test: $(DEV) ## run the tests (PostgreSQL included, nothing to install)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(DEV) ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check
