@@ -186,7 +186,7 @@ class WorkerSettings(Section):
     """How workers claim, keep and settle jobs."""
 
     shutdown_timeout: float = _seconds(30.0)
-    concurrency: int = _count(8)
+    concurrency: int = _count(16)
     batch_size: int = _count(1000)
     lease_timeout: float = _seconds(60.0)
     poll_interval: float = _seconds(1.0)
