@@ -190,7 +190,7 @@ class WorkerSettings(Section):
     batch_size: int = _count(1000)
     lease_timeout: float = _seconds(60.0)
     poll_interval: float = _seconds(1.0)
-    max_attempts: int = _count(10)
+    max_attempts: int = _count(20)
     retry_delay: float = _seconds(1.0)
     max_retry_delay: float = _seconds(300.0)
     time_limit: float = _seconds(3600.0)

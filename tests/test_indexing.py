@@ -26,8 +26,10 @@ from app.errors import (
 from app.executor import Lane
 from app.models import Extraction, IndexState, Job, JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.indexing import embed_returned
 from app.services.search import Query
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.lease import LeaseRepository
 from app.worker.attempts import Ended
 from containers import Container, create_container, running
@@ -196,6 +198,35 @@ async def test_a_vector_that_a_dead_attempt_left_behind_is_deleted_with_its_row(
     await index_all(container)
     assert await container.qdrant_repository().count() == 0
     assert [job.attempt for job in jobs(engine) if job.id == claimed.id] == [2]
+
+
+async def test_the_result_counts_what_earlier_attempts_did(container: Container, engine: Engine) -> None:
+    """The first attempt marked its rows and died before it was settled."""
+    await container.indexing().open()
+    accepted = await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT)])
+    with writing(engine) as session:
+        LeaseRepository(session).claim(["embed"], limit=1, lease_s=60)
+    await container.indexing().index(accepted.ids)
+    with writing(engine) as session:
+        LeaseRepository(session).expire_all()
+    assert await index_all(container) == COUNT
+    assert jobs(engine)[0].result == {"indexed": COUNT, "set_aside": 0}
+
+
+async def test_a_row_that_returns_between_an_upsert_and_its_mark_keeps_its_vector(
+    container: Container, engine: Engine
+) -> None:
+    """The deletion took the new vector with it; the row is marked, and yet embedded anew."""
+    items = [make_item(n) for n in range(3)]
+    await fill(container, items)
+    ids = (await container.ingestion().accept("papers", items)).ids
+    await container.qdrant_repository().delete_batch([str(id_) for id_ in ids])
+    with writing(engine) as session:
+        embed_returned(session, ids)
+        ExtractionRepository(session).update_embedding_ids_batch(ids)
+    await index_all(container)
+    assert await container.qdrant_repository().count() == 3
+    assert all(row.embedding_id == str(row.id) for row in rows(engine))
 
 
 async def test_an_attempt_that_lost_its_lease_leaves_no_vector_of_a_deleted_row(

@@ -1,6 +1,7 @@
 """The worker: what it claims, what becomes of an attempt, and how it stops."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -185,6 +186,50 @@ class TestFailing:
         assert (job.status, job.attempt, job.failures) == ("failed", 3, 3)
         assert job.error
         assert str(error) in job.error
+
+    @pytest.mark.parametrize(
+        "result",
+        [{"n": 2**70}, {"n": {1, 2}}, {"text": "\0"}, {"text": "\ud800"}],
+        ids=["huge", "set", "nul", "surrogate"],
+    )
+    async def test_a_result_that_cannot_be_kept_is_the_job_s_own_failure(
+        self, engine: Engine, open_with: Callable[..., Container], result: dict[str, Any]
+    ) -> None:
+        async def handler(_: RunningJob) -> Done:
+            return Done(result)
+
+        queue_jobs(engine, "bad", priority=1)
+        queue_jobs(engine, "good", 3)
+        async with working(open_with({"bad": handler, "good": nothing})):
+            await ended(engine, 4)
+        assert statuses(engine) == {"failed": 1, "completed": 3}
+
+    @pytest.mark.parametrize(
+        "text", ["a\0b", "lone \ud800", "long " * 10_000], ids=["nul", "surrogate", "long"]
+    )
+    async def test_whatever_an_error_says_can_be_kept(
+        self,
+        engine: Engine,
+        open_with: Callable[..., Container],
+        caplog: pytest.LogCaptureFixture,
+        text: str,
+    ) -> None:
+        caplog.set_level(logging.CRITICAL, "app")  # what runs tests in parallel can't send such a log
+        queue_jobs(engine, "bad")
+        async with working(open_with({"bad": raising(ValueError(text))})):
+            [job] = await ended(engine)
+        assert job.error is not None
+        assert job.error.startswith("ValueError: ")
+
+    async def test_a_server_that_asks_for_ever_gets_an_hour(
+        self, engine: Engine, open_with: Callable[..., Container]
+    ) -> None:
+        queue_jobs(engine, "bad")
+        error = EmbeddingUnavailable("busy", retry_after_s=float("inf"))
+        async with working(open_with({"bad": raising(error)})):
+            await until(lambda: jobs_of(engine)[0].failures == 1)
+        [job] = jobs_of(engine)
+        assert (job.run_at - job.updated_at).total_seconds() < 3_700
 
     async def test_what_cannot_pass_fails_at_once(
         self, engine: Engine, open_with: Callable[..., Container]

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:agent-storage:problem:"
+_MOST_RETRY_AFTER_S = 3_600.0
 _WRONG_METHOD = 405
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
@@ -136,7 +137,9 @@ async def answer_ours(_: Request, error: Exception) -> Response:
         logger.warning("request failed: %s", error, exc_info=None if expected else error)
     headers = {}
     if kind.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(getattr(error, "retry_after_s", None) or kind.retry_after_s)))
+        headers["retry-after"] = str(
+            round(min(max(1.0, error.retry_after_s or kind.retry_after_s), _MOST_RETRY_AFTER_S))
+        )
     extensions = {
         name: value for name in ("field", "index") if (value := getattr(error, name, None)) is not None
     }

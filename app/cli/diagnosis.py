@@ -31,6 +31,7 @@ _PARTS: tuple[tuple[str, tuple[type[AgentStorageError], ...]], ...] = (
     ("database", (DatabaseError, UnsupportedDialect)),
     ("embedder", (EmbeddingError,)),
 )
+_ASKED = tuple(part for part, _ in _PARTS)
 _SAY_WHAT_TO_DO = (SchemaMismatch, DataDirectoryLocked, UnsupportedDialect)
 
 _Broken = dict[str, AgentStorageError]
@@ -112,7 +113,9 @@ def _openable(settings: "Settings", broken: _Broken, folder: str) -> "Settings":
 
 async def _ask(parts: Parts, broken: _Broken, settings: "Settings") -> list[_Row]:
     """A row for each part that was opened; if all are well, the index is asked whether it fits the embedder."""
-    health = [h for h in await parts.health().check(timeout_s=_PATIENCE_S) if h.part not in broken]
+    health = [
+        h for h in await parts.health().check(timeout_s=_PATIENCE_S, parts=_ASKED) if h.part not in broken
+    ]
     rows = [
         _Row(h.part, round(h.latency_seconds * 1e3, 1), h.error, None if h.ok else _hint(h.part, settings))
         for h in health

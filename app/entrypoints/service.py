@@ -137,7 +137,9 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
         worker.stop()
     if server is not None:
         server.stop()
-    await asyncio.gather(*tasks)
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _work(container: Container, team: Sequence[Worker], stopping: asyncio.Event) -> None:

@@ -98,10 +98,10 @@ class ExtractionService:
         def work(session: WriteSession) -> Deleted:
             owner = ProjectRepository(session).get(project).id
             extractions = ExtractionRepository(session)
-            count, jobs = 0, list[JobId]()
-            while page := extractions.list_ids(owner, filters, limit=_A_JOB):
+            count, jobs, after = 0, list[JobId](), None
+            while page := extractions.list_ids(owner, filters, after=after, limit=_A_JOB):
                 deleted = delete_extractions(session, owner, page)
-                count, jobs = count + deleted.extractions, jobs + deleted.job_ids
+                count, jobs, after = count + deleted.extractions, jobs + deleted.job_ids, page[-1]
             return Deleted(count, jobs)
 
         return await self._deleting(work)

@@ -1,6 +1,6 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -89,35 +89,42 @@ class IndexingService:
         No vector is left of an extraction that is deleted meanwhile, whoever gets to the end of it: this
         attempt, the next, or the one that runs after this one has lost its lease.
         """
-        ids = job.extraction_ids()
+        ids, anew = job.extraction_ids(), bool(job.payload.get("anew"))
         if job.attempt > 1:
             await job.save(partial(_delete_ghosts, ids=ids), done=0, total=len(ids))
         counts = Indexed()
         for start in range(0, len(ids), self._batch_size):
             batch = ids[start : start + self._batch_size]
-            vectors = await self._make_vectors(batch)
+            vectors = await self._make_vectors(batch, anew=anew)
             try:
                 await job.save(partial(self._mark, outcome=vectors), done=start + len(batch), total=len(ids))
             except LeaseLost:
                 await self._database.write(partial(_delete_ghosts, ids=batch))
                 raise
             counts += vectors.counts()
+        if job.attempt > 1:  # some of it was an earlier attempt's
+            counts = Indexed(*await self._database.read(_counting(ids)))
         return Done({"indexed": counts.indexed, "set_aside": counts.set_aside})
 
     async def delete_vectors(self, job: RunningJob) -> Done:
         """The handler of ``delete_vectors``: deletes the vectors of rows that are gone.
 
-        A row handed in again meanwhile gets its vector anew.
+        A row handed in again meanwhile gets its vector anew, whoever gets to the end of it.
         """
         ids = job.extraction_ids()
+        if job.attempt > 1:
+            await job.save(partial(embed_returned, ids=ids), done=0, total=len(ids))
         deleted = 0
         for start in range(0, len(ids), self._batch_size):
             batch = ids[start : start + self._batch_size]
             kept = await self._database.read(_knowing(batch))
             deleted += await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
-            await job.save(
-                partial(_embed_returned, ids=batch, kept=kept), done=start + len(batch), total=len(ids)
-            )
+            mend = partial(embed_returned, ids=batch, kept=kept)
+            try:
+                await job.save(mend, done=start + len(batch), total=len(ids))
+            except LeaseLost:
+                await self._database.write(mend)
+                raise
         return Done({"deleted": deleted})
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
@@ -143,17 +150,19 @@ class IndexingService:
         if outcome.set_aside:
             extractions.set_aside(outcome.set_aside)
 
-    async def _make_vectors(self, ids: Sequence[ExtractionId]) -> "_Outcome":
+    async def _make_vectors(self, ids: Sequence[ExtractionId], *, anew: bool = False) -> "_Outcome":
         outcome = _Outcome()
-        texts = await self._database.read(lambda session: self._texts(session, ids, outcome))
+        texts = await self._database.read(lambda session: self._texts(session, ids, outcome, anew=anew))
         await self._embed_into(outcome, texts)
         return outcome
 
-    def _texts(self, session: ReadSession, ids: Sequence[ExtractionId], outcome: "_Outcome") -> list["_Text"]:
+    def _texts(
+        self, session: ReadSession, ids: Sequence[ExtractionId], outcome: "_Outcome", *, anew: bool
+    ) -> list["_Text"]:
         """Runs on the database's thread, because a thousand rows would hold up the event loop."""
         self._check(IndexStateRepository(session).get())
         texts = []
-        for row in find_waiting(session, ids):
+        for row in find_waiting(session, ids, anew=anew):
             try:
                 texts.append(_Text(row.id, text_of(row.data, self._text_fields), _payload(row)))
             except InvalidInput as error:  # it was accepted under other text fields
@@ -216,17 +225,29 @@ def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence
         queue_vectors_deletion(session, gone)
 
 
-def _embed_returned(session: WriteSession, ids: Sequence[ExtractionId], kept: set[ExtractionId]) -> None:
-    """Queue the rows that were handed in again while their vectors were being deleted."""
+def embed_returned(
+    session: WriteSession,
+    ids: Sequence[ExtractionId] | Sequence[str],
+    kept: Collection[ExtractionId] = (),
+) -> None:
+    """Queue the rows that were handed in again while their vectors were being deleted, but those that were ``kept``.
+
+    They are embedded anew whether or not they are marked: another job may be about to mark what is gone.
+    """
     extractions = ExtractionRepository(session)
-    returned = extractions.existing_ids(ids) - kept
+    returned = extractions.existing_ids(ids) - set(kept)
     if returned:
         extractions.clear_embedding_ids_batch(returned)
-        JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in returned]})
+        payload = {"extraction_ids": [str(id_) for id_ in returned], "anew": True}
+        JobRepository(session).create(JobType.EMBED, payload)
 
 
 def _knowing(ids: Sequence[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:
     return lambda session: ExtractionRepository(session).existing_ids(ids)
+
+
+def _counting(ids: Sequence[ExtractionId]) -> Callable[[ReadSession], tuple[int, int]]:
+    return lambda session: ExtractionRepository(session).count_marks(ids)
 
 
 def stored_identity(state: IndexState) -> EmbedderIdentity:

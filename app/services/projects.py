@@ -57,7 +57,7 @@ class ProjectService:
 
 def _delete(session: WriteSession, name: str) -> Deleted:
     projects = ProjectRepository(session)
-    project = projects.get(name)
+    project = projects.get(name, locked=True)
     extractions = ExtractionRepository(session)
     count, after, jobs = 0, None, []
     while page := extractions.page_after(after, _PAGE, project_id=project.id):

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from app.database import Database, ReadSession, WriteSession
 from app.errors import QdrantError
 from app.models import ExtractionId, ProjectId, parse_extraction_id
-from app.services.indexing import IndexingService
+from app.services.indexing import IndexingService, embed_returned
 from app.services.jobs.running import Done, RunningJob
 from app.services.reindexing import index_orphans
 from app.services.storage.qdrant.filters import SearchFilters
@@ -124,6 +125,8 @@ class ReconciliationService:
             ghosts = [str(id_) for id_ in ids if id_ not in known]
             if ghosts and repair:
                 await self._qdrant.delete_batch(ghosts)
+                # Of a row that has come meanwhile, the vector that was deleted may have been the new one.
+                await self._database.write(partial(embed_returned, ids=ghosts))
             state = replace(
                 state,
                 points=state.points + len(page),

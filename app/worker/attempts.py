@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from structlog.contextvars import bound_contextvars
 
 from app.database import Database
@@ -76,6 +77,7 @@ class Attempts:
     async def _ending(self, job: RunningJob) -> Ended:
         try:
             done = await self._handle(job) or Done()
+            _check_result(job, done)
             settlement = _settlement(job, JobStatus.COMPLETED, result=done.result)
             if (effect := done.effect) is None:
                 return Ended(job, settlement, done.result)
@@ -150,10 +152,20 @@ def _is_passing(error: Exception) -> bool:
     return error.retryable if isinstance(error, AgentStorageError) else True
 
 
+def _check_result(job: RunningJob, done: Done) -> None:
+    """Now, because a settlement that can't be written would take its turn's others with it."""
+    if done.result is not None and b"\\u0000" in orjson.dumps(done.result):
+        raise HandlerCrashed(job.type, "its result contains the character U+0000")
+
+
 def _reason(error: BaseException) -> str:
     ours = isinstance(error, AgentStorageError)
-    text = str(error) if ours else f"{type(error).__name__}: {error}"
-    return text.replace("\0", "")[:_ERROR_CHARS]  # PostgreSQL keeps no NUL
+    try:
+        text = str(error) if ours else f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a foreign error may not even be able to say what it is
+        text = type(error).__name__
+    # No UTF-8 has a lone surrogate, and PostgreSQL keeps no NUL.
+    return text.encode(errors="backslashreplace").decode().replace("\0", "")[:_ERROR_CHARS]
 
 
 def _outcome(ended: Ended) -> str:

@@ -29,6 +29,8 @@ async def keep_leases(
                 await _renew(database, jobs, lease_s)
             except AgentStorageError as error:
                 logger.warning("can't renew %d leases, and will try again: %s", len(jobs), error)
+            except Exception:
+                logger.exception("can't renew %d leases, and will try again", len(jobs))
 
 
 async def _renew(database: Database, jobs: list[RunningJob], lease_s: float) -> None:

@@ -25,16 +25,18 @@ class WorkerPolicy:
     time_limit_s: float
     time_limits_s: Mapping[str, float]
     keep_finished_s: float
+    most_retry_after_s: float = 3_600.0
+    """The longest that a server may have a job wait: whatever it says, somebody has to look some day."""
 
     def time_limit_of(self, kind: str) -> float:
         """How long an attempt at a job of this type may take."""
         return self.time_limits_s.get(kind, self.time_limit_s)
 
     def pause_s(self, failures: int, least_s: float) -> float:
-        """The pause after that many failures (1 or more), ``least_s`` of it at least."""
+        """The pause after that many failures (1 or more): ``least_s`` of it at least, if that is a time to wait."""
         backoff = RetryPolicy(
             total_s=self.max_retry_delay_s,
             first_delay_s=self.retry_delay_s,
             max_delay_s=self.max_retry_delay_s,
         )
-        return least_s + backoff.pause_s(failures)
+        return min(least_s, self.most_retry_after_s) + backoff.pause_s(failures)

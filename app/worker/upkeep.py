@@ -24,6 +24,8 @@ async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
                 pass
         except AgentStorageError as error:
             logger.warning("can't look after the jobs, and will try again: %s", error)
+        except Exception:
+            logger.exception("can't look after the jobs, and will try again")
         await asyncio.sleep(_EVERY_S)
 
 

@@ -119,9 +119,11 @@ class Worker:
             room = self._policy.concurrency - len(self._running)
             try:
                 claimed = await self._turn(room)
-            except AgentStorageError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
                 troubles += 1
-                logger.warning("can't claim or settle jobs, and will try again: %s", error)
+                _tell("can't claim or settle jobs, and will try again", error)
+                if not getattr(error, "retryable", False):
+                    await self._settle_one_by_one()
                 await asyncio.sleep(_TROUBLED.pause_s(troubles))
                 continue
             troubles = 0
@@ -193,10 +195,25 @@ class Worker:
         except AgentStorageError as error:
             logger.warning("can't settle %d jobs, which will run again: %s", len(self._ended), error)
 
-    async def _settle_at_once(self, ended: Ended) -> None:
+    async def _settle_one_by_one(self) -> None:
+        """So that one that can't be written keeps no other from it; its job runs again when its lease has run out."""
+        ended, self._ended = self._ended, []
+        for each in ended:
+            if each.settlement is not None:
+                try:
+                    await self._settle_at_once(each, delayed=True)
+                except Exception as error:  # noqa: BLE001 - as above
+                    _tell(f"can't settle job {each.job.id}", error)
+
+    async def _settle_at_once(self, ended: Ended, *, delayed: bool = False) -> None:
         settlement = ended.settlement
         if settlement is None:
             return
-        if settlement.status == JobStatus.QUEUED:
+        if settlement.status == JobStatus.QUEUED and not delayed:
             settlement = settlement._replace(failures=0, delay_s=0.0)
         await self._database.write(lambda session: LeaseRepository(session).settle([settlement]))
+
+
+def _tell(what: str, error: Exception) -> None:
+    """A fault that is known in a line, any other with where it came from."""
+    logger.warning("%s: %s", what, error, exc_info=None if isinstance(error, AgentStorageError) else error)

@@ -72,6 +72,6 @@ class Handler(Protocol):
     def __call__(self, job: RunningJob) -> Awaitable[Done | None]:
         """Run the job and return when it has succeeded; None says so without a result.
 
-        It is cancelled when its time is up, its lease is lost or the worker stops. A retryable error of ours, or
+        It is cancelled when its time is up or the worker stops; one whose lease is lost learns so when it saves. A retryable error of ours, or
         any foreign one, has the job tried again later; another of ours fails it at once.
         """

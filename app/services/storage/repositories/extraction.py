@@ -217,6 +217,15 @@ class ExtractionRepository:
         """Those of ``ids`` that have a row."""
         return self._ids_where(ids, true())
 
+    def count_marks(self, ids: Ids) -> tuple[int, int]:
+        """How many of ``ids`` are marked as indexed, and how many are set aside."""
+        marked, set_aside = self._session.execute(
+            select(func.count(_TABLE.c.embedding_id), func.count(_TABLE.c.set_aside_reason)).where(
+                among(_TABLE.c.id, ids, self._dialect)
+            )
+        ).one()
+        return marked, set_aside
+
     def find_orphaned(
         self, *, after: ExtractionId | None = None, limit: int, project_id: ProjectId | None = None
     ) -> ExtractionIds:

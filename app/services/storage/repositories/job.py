@@ -210,7 +210,8 @@ class JobRepository:
             .order_by(_TABLE.c.completed_at)
             .limit(limit)
         )
-        return rows_changed(self._session, delete(_TABLE).where(_TABLE.c.id.in_(old)))
+        # Asked again, because PostgreSQL has waited for whoever was retrying one of them.
+        return rows_changed(self._session, delete(_TABLE).where(_TABLE.c.id.in_(old), text(FINISHED_JOB)))
 
     def counts(self) -> dict[tuple[str, JobStatus], int]:
         """How many jobs there are of each type in each status."""

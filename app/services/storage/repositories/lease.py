@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import (
     Integer,
+    Row,
     TextClause,
     Update,
     bindparam,
@@ -125,16 +126,22 @@ class LeaseRepository:
 
         One that would be queued again and is to be cancelled is cancelled.
         """
+        ended = self._end(settlements)
+        self._count(ended)
+        return {row.id for row in ended}
+
+    def _end(self, settlements: Sequence[Settlement]) -> Sequence[Row[Any]]:
         if not settlements:
-            return set()
+            return []
         rows = orjson.dumps([settlement.as_row() for settlement in settlements]).decode()
-        settled = self._session.execute(_settling(self._dialect), {"rows": rows}).all()
+        return self._session.execute(_settling(self._dialect), {"rows": rows}).all()
+
+    def _count(self, ended: Sequence[Row[Any]]) -> None:
         JobTotalRepository(self._session).add(
             Ended(row.type, JobStatus(row.status), row.started_at, row.completed_at)
-            for row in settled
+            for row in ended
             if row.status in _FINAL
         )
-        return {row.id for row in settled}
 
     def complete(self, settlement: Settlement, effect: Callable[[WriteSession], None]) -> None:
         """End one attempt, and let ``effect`` write what came of it in the same transaction.
@@ -142,9 +149,11 @@ class LeaseRepository:
         Raises:
             LeaseLost: the attempt has lost its lease; ``effect`` wasn't called.
         """
-        if not self.settle([settlement]):
+        ended = self._end([settlement])
+        if not ended:
             raise LeaseLost(settlement.id, settlement.attempt)
         effect(self._session)
+        self._count(ended)
 
     def sweep(self) -> int:
         """End the jobs that nobody will claim again; returns how many.

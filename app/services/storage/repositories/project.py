@@ -67,13 +67,14 @@ class ProjectRepository:
         """The project of that name, if there is one."""
         return self._session.scalar(select(Project).where(Project.name == name))
 
-    def get(self, name: str) -> Project:
-        """The project of that name.
+    def get(self, name: str, *, locked: bool = False) -> Project:
+        """The project of that name; ``locked``, nobody stores anything in it until the transaction ends.
 
         Raises:
             NotFound: there is none.
         """
-        project = self.find(name)
+        query = select(Project).where(Project.name == name)
+        project = self._session.scalar(query.with_for_update() if locked else query)
         if project is None:
             raise NotFound("project", name)
         return project
@@ -84,7 +85,9 @@ class ProjectRepository:
         Raises:
             InvalidInput: that is no name for a project.
         """
-        project = self.find(name)
+        # Shared, so that it isn't deleted before what is stored in it is committed.
+        held = select(Project).where(Project.name == name).with_for_update(read=True, key_share=True)
+        project = self._session.scalar(held)
         if project is None:
             self._insert(name)
             project = self.get(name)

@@ -39,40 +39,40 @@ class WaitingRow(NamedTuple):
     data: dict[str, Any]
 
 
-def find_waiting(session: Session, ids: Ids) -> list[WaitingRow]:
-    """Those of ``ids`` that wait for a vector and aren't set aside, in any order."""
+def find_waiting(session: Session, ids: Ids, *, anew: bool = False) -> list[WaitingRow]:
+    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; ``anew`` those too that have one."""
     if session.get_bind().dialect.name == "postgresql":
-        rows = session.execute(_on_postgres(), {"ids": bound(ids, "postgresql")})
+        rows = session.execute(_on_postgres(anew), {"ids": bound(ids, "postgresql")})
         return [WaitingRow(*row) for row in rows.all()]
     # In slices, because SQLite makes no document of more than a gigabyte, and an extraction may have 4 MB.
     given = texts(ids)
     slices = (given[start : start + _A_DOCUMENT] for start in range(0, len(given), _A_DOCUMENT))
-    return [row for some in slices for row in _find_on_sqlite(session, some)]
+    return [row for some in slices for row in _find_on_sqlite(session, some, anew=anew)]
 
 
-def _find_on_sqlite(session: Session, ids: Ids) -> list[WaitingRow]:
-    document = session.scalar(_on_sqlite(), {"ids": bound(ids, "sqlite")})
+def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> list[WaitingRow]:
+    document = session.scalar(_on_sqlite(anew), {"ids": bound(ids, "sqlite")})
     rows = orjson.loads(document or "[]")
     return [WaitingRow._make((*row[:4], None if row[4] is None else float(row[4]), row[5])) for row in rows]
 
 
 @cache
-def _on_postgres() -> Select[Any]:
-    return _of("postgresql", *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
+def _on_postgres(anew: bool) -> Select[Any]:
+    return _of("postgresql", anew, *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
 
 
 @cache
-def _on_sqlite() -> Select[Any]:
+def _on_sqlite(anew: bool) -> Select[Any]:
     # In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float.
     digits = case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))
     row = func.json_array(*_LABELS, digits, func.json(cast(_TABLE.c.data, String)))
-    return _of("sqlite", func.json_group_array(row))
+    return _of("sqlite", anew, func.json_group_array(row))
 
 
-def _of(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
+def _of(dialect: str, anew: bool, *columns: ColumnElement[Any]) -> Select[Any]:
     wanted = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect)
     return (
         select(*columns)
         .select_from(_TABLE.join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id))
-        .where(text(ORPHANED), wanted)
+        .where(text("set_aside_reason IS NULL" if anew else ORPHANED), wanted)
     )
