@@ -211,7 +211,7 @@ class TestIdempotencyKey:
         body = ndjson(items)
         half = body[: body.index(b"\n", len(body) * 3 // 4)]
         head = (
-            f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: {NDJSON}\r\nidempotency-key: k1\r\n"
+            f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {NDJSON}\r\nidempotency-key: k1\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
         _, writer = await api.connect()

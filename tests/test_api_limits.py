@@ -35,7 +35,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 
 def head(*headers: str, path: str = PATH) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "host: x", "content-type: application/json", *headers]
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 

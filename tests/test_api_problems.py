@@ -321,7 +321,7 @@ class TestKeys:
             assert (await api.client.get(path)).status_code == 200, path
 
     async def test_nothing_is_read_of_who_has_no_key(self, api: Api) -> None:
-        head = b"POST /v1/projects HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+        head = b"POST /v1/projects HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
         assert b" 401 " in await api.raw(head)
 
 
@@ -335,3 +335,23 @@ async def test_a_bad_item_is_told_by_its_place(api: Api) -> None:
     items = [raw_item(0), raw_item(1, data={"fact_text": "x", "n": [1, {"m": "\0"}]})]
     told = problem_of(await api.hand_in(items), 422, "invalid-input")
     assert (told["index"], told["field"]) == (1, "data.n.m")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"host": "evil.example:8000"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"host": "localhost:8000"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+        ({"sec-fetch-site": "same-origin"}, 200),
+    ],
+)
+async def test_without_keys_no_page_of_another_site_gets_in(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async with serving(tmp_path) as api:
+        answer = await api.client.get("/v1/projects", headers=headers)
+        assert answer.status_code == status
+        assert (await api.client.get("/health/live", headers=headers)).status_code == 200

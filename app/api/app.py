@@ -55,15 +55,17 @@ def create_app(parts: Parts, options: ApiOptions) -> FastAPI:
     app.state.streams = 0
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
     for router in (projects.router, extractions.router, search.router, jobs.router):
-        app.include_router(router, dependencies=_KEYS, responses=documented(401, 408, 413, 415, 422, 500, 503))
-    app.include_router(status.metrics_router, dependencies=_KEYS, responses=documented(401, 500, 503))
+        app.include_router(
+            router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 415, 422, 500, 503)
+        )
+    app.include_router(status.metrics_router, dependencies=_KEYS, responses=documented(401, 403, 500, 503))
     return _completed(app, parts, options)
 
 
 def create_status_app(parts: Parts, options: ApiOptions) -> FastAPI:
     """Only ``/health`` and ``/metrics``, for a process that runs workers alone."""
     app = Application(title="agent-storage worker", version=version("agent-storage"), redirect_slashes=False)
-    app.include_router(status.own_metrics_router, dependencies=_KEYS, responses=documented(401, 500, 503))
+    app.include_router(status.own_metrics_router, dependencies=_KEYS, responses=documented(401, 403, 500, 503))
     return _completed(app, parts, options)
 
 
@@ -77,6 +79,6 @@ def _completed(app: FastAPI, parts: Parts, options: ApiOptions) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, answer_unexpected)
     app.add_middleware(BodyMiddleware, options=options)
-    app.add_middleware(KeyMiddleware, keys=options.api_keys)
+    app.add_middleware(KeyMiddleware, keys=options.api_keys, host=options.host)
     app.add_middleware(RequestMiddleware, instruments=parts.instruments)
     return app

@@ -34,6 +34,8 @@ _HANDING_IN = "/extractions"
 _SMALL_BODY_BYTES = 2 * 2**20
 """For all that isn't handed in: these bodies are parsed on the event loop, which this one holds up for some 20 ms."""
 
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_PORT = re.compile(r":\d+\Z")
 _OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
 
 
@@ -88,19 +90,33 @@ class RequestMiddleware:
 
 
 class KeyMiddleware:
-    """Lets those in who have one of the keys, by ``Authorization: Bearer`` or ``X-API-Key``."""
+    """Lets those in who have one of the keys, by ``Authorization: Bearer`` or ``X-API-Key``.
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+    Without keys this machine's programs are let in, but no page of another site that this machine's browser shows:
+    what such a page sends comes from ``Sec-Fetch-Site: cross-site``, or names its own host.
+    """
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], host: str) -> None:
         self._app = app
         self._keys = tuple(key.encode() for key in keys)
+        self._hosts = _LOOPBACK | {host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        open_ = scope["type"] != "http" or not self._keys or scope["path"] in _OPEN_TO_ALL
-        if open_ or self._admits(_given_key(Headers(scope=scope))):
+        if scope["type"] != "http" or scope["path"] in _OPEN_TO_ALL:
             await self._app(scope, receive, send)
-        else:
+            return
+        headers = Headers(scope=scope)
+        if not self._keys and not self._is_from_here(headers):
+            await _foreign()(scope, receive, send)
+        elif self._keys and not self._admits(_given_key(headers)):
             await _unauthenticated()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_from_here(self, headers: Headers) -> bool:
+        host = _PORT.sub("", headers.get("host", "").lower()).strip("[]")
+        return host in self._hosts and headers.get("sec-fetch-site") not in {"cross-site", "same-site"}
 
     def _admits(self, given: bytes) -> bool:
         """Compares with every key, whichever fits, so that the time tells nothing."""
@@ -198,6 +214,15 @@ def _given_key(headers: Headers) -> bytes:
 def _route(scope: Scope) -> str:
     route = scope.get("route")
     return getattr(route, "path", None) or "unmatched"
+
+
+def _foreign() -> Response:
+    return problem(
+        403,
+        "foreign-host",
+        "Not from here",
+        "without api.api_keys only this machine is served, under a name of its own such as 127.0.0.1",
+    )
 
 
 def _unauthenticated() -> Response:

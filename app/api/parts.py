@@ -34,12 +34,13 @@ class Parts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """Who may use the API, and how much it takes. ``api_keys`` empty: anybody may.
+    """Who may use the API, and how much it takes. ``api_keys`` empty: whoever is on this machine, or names ``host``.
 
     ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the line, and stored
     ``batch_size`` lines at a time. ``chunk_patience_s`` is how long the next bytes of any body may take.
     """
 
+    host: str
     api_keys: tuple[str, ...]
     text_fields: tuple[str, ...]
     batch_size: int

@@ -195,6 +195,7 @@ def _field(location: Sequence[Any]) -> str:
 
 _TITLE_BY_STATUS = {
     401: "No key, or a wrong one",
+    403: "Without keys, only this machine is served",
     404: "There is no such thing",
     408: "The body didn't come in time",
     409: "It contradicts what is there",

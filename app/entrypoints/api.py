@@ -32,6 +32,7 @@ def options_of(settings: Settings) -> ApiOptions:
     """The plain values that the API takes from the settings."""
     api = settings.api
     return ApiOptions(
+        host=api.host,
         api_keys=tuple(key.get_secret_value() for key in api.api_keys),
         text_fields=settings.embedding.text_fields,
         batch_size=settings.worker.batch_size,
