@@ -55,7 +55,7 @@ def request(number: int) -> tuple[str, str, bytes]:
 async def cut_at_some_moment(address: tuple[str, int], number: int) -> None:
     """Send a request, all of it or a part, wait a little, and reset the connection."""
     method, path, body = request(number)
-    head = f"{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     message = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
     sent = len(message) if random.random() < 0.7 else random.randrange(len(message))  # noqa: S311 - no secret
     _, writer = await asyncio.open_connection(*address)
@@ -103,7 +103,7 @@ async def test_1000_requests_cancelled_where_they_are(container: Container, sett
     answered = 0
     async with (
         serving(container, settings),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
     ):
         for start in range(0, CUT, AT_ONCE):
             late = await asyncio.gather(
