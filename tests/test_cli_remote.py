@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 from support.cli import EXAMPLE, Cli
+from support.forked import Process
 from support.jobs import wait_for
 from support.parts import make_item
 from support.processes import Service, free_port, serve_process
@@ -374,7 +375,7 @@ async def test_an_answer_of_another_version_is_told() -> None:
 # --- a service that is stopped meanwhile -----------------------------------------------------------------
 
 
-def feed(process: "subprocess.Popen[bytes]", content: bytes) -> None:
+def feed(process: Process, content: bytes) -> None:
     assert process.stdin is not None
     process.stdin.write(content)
     process.stdin.flush()

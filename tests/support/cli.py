@@ -7,9 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.forked import Process
+from support.forkserver import Program
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
-COMMAND = (sys.executable, "-m", "app.entrypoints.cli")
+MODULE = "app.entrypoints.cli"
+COMMAND = (sys.executable, "-m", MODULE)
+"""What starts it afresh, with all imports."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -31,15 +36,9 @@ class Cli:
         self, *arguments: str, stdin: bytes | None = None, code: int = 0
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end; its exit code must be ``code``."""
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            input=b"" if stdin is None else stdin,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
+        with self.start(*arguments) as process:
+            out, err = process.communicate(stdin, timeout=120)
+        done = subprocess.CompletedProcess(process.args, process.wait(), out, err)
         assert done.returncode == code, (done.returncode, done.stdout.decode(), done.stderr.decode())
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return done
@@ -48,13 +47,7 @@ class Cli:
         """Run a command with ``--json`` and decode what it printed."""
         return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> Process:
         """Start a command; the caller waits for it."""
-        return subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        program = Program(MODULE, list(arguments), self.folder, self.environment)
+        return Process(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

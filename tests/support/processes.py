@@ -5,9 +5,8 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 
 import httpx2
 
-from support.cli import COMMAND, ROOT, environment
+from support.cli import MODULE, ROOT, environment
+from support.forked import Process
+from support.forkserver import Program
 
 TESTS = ROOT / "tests"
 STARTING_S = 60.0
@@ -26,7 +27,7 @@ STARTING_S = 60.0
 class Service:
     """``agent-storage serve`` as a process; what it logs is appended to ``log``."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     url: str
     log: Path
 
@@ -36,18 +37,15 @@ class Service:
 
 
 @contextmanager
-def worker_process(
-    folder: Path, url: str, workers: int = 1, **settings: str
-) -> Iterator["subprocess.Popen[bytes]"]:
+def worker_process(folder: Path, url: str, workers: int = 1, **settings: str) -> Iterator[Process]:
     """``support.worker_process`` on that database; killed at the end if it still runs."""
     variables = environment(
         DATABASE_URL=url,
         QDRANT_MODE="memory",
         **{"WORKER_POLL_INTERVAL": "0.1", **settings},
     )
-    variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(TESTS)])
-    command = [sys.executable, "-m", "support.worker_process", str(workers)]
-    with _process(folder, command, variables, folder / f"worker-{os.urandom(4).hex()}.log") as process:
+    log = folder / f"worker-{os.urandom(4).hex()}.log"
+    with _process(Program("support.worker_process", [str(workers)], folder, variables), log) as process:
         yield process
 
 
@@ -61,9 +59,9 @@ def serve_process(
     defaults, and the embedder, which is the deterministic one.
     """
     port = free_port() if port is None else port
-    command = [*COMMAND, "serve", "--port", str(port), "--workers", str(workers)]
+    arguments = ["serve", "--port", str(port), "--workers", str(workers)]
     log = folder / "serve.log"
-    with _process(folder, command, environment(**settings), log) as process:
+    with _process(Program(MODULE, arguments, folder, environment(**settings)), log) as process:
         service = Service(process, f"http://127.0.0.1:{port}", log)
         _wait_until_live(service)
         yield service
@@ -72,10 +70,10 @@ def serve_process(
 @contextmanager
 def command_process(
     folder: Path, settings: Mapping[str, str], *arguments: str, name: str = "command"
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> Iterator[Process]:
     """A command of ``agent-storage``; what it logs is appended to ``name.log``. Killed at the end if it still runs."""
-    command = [*COMMAND, *arguments]
-    with _process(folder, command, environment(**settings), folder / f"{name}.log") as process:
+    program = Program(MODULE, list(arguments), folder, environment(**settings))
+    with _process(program, folder / f"{name}.log") as process:
         yield process
 
 
@@ -99,7 +97,7 @@ def free_port() -> int:
         return port
 
 
-def end(process: "subprocess.Popen[Any]") -> None:
+def end(process: "Process | subprocess.Popen[Any]") -> None:
     """Kill a process, stopped or not, and wait for it."""
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
@@ -107,13 +105,9 @@ def end(process: "subprocess.Popen[Any]") -> None:
 
 
 @contextmanager
-def _process(
-    folder: Path, command: Sequence[str], variables: dict[str, str], log: Path
-) -> Iterator["subprocess.Popen[bytes]"]:
+def _process(program: Program, log: Path) -> Iterator[Process]:
     with log.open("ab") as file:
-        process = subprocess.Popen(
-            command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-        )
+        process = Process(program, stdout=file, stderr=file)
     try:
         yield process
     finally:
