@@ -5,7 +5,6 @@ edges to the resources they use, which gives the closing order; all else is a th
 constructor only stores what it is given.
 """
 
-import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from app import schema
 from app.config import Settings, load_settings
 from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
+from app.postgres import TimeLimits
 from app.retry import RetryPolicy
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
@@ -37,7 +37,7 @@ from app.services.projects import ProjectService
 from app.services.reconciliation import ReconciliationService
 from app.services.reindexing import ReindexingService
 from app.services.search import SearchService
-from app.services.storage.qdrant.clients import Mode, VectorClient, open_client
+from app.services.storage.qdrant.clients import Mode, ServerOptions, VectorClient, open_client
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.wakeup import Wakeup
 from app.worker.policy import WorkerPolicy
@@ -54,8 +54,15 @@ def _closing(part: str, close: Callable[[], object]) -> None:
         logger.exception("closing the %s failed", part)
 
 
-def _engine(
-    url: str, pool_size: int, max_overflow: int, pool_timeout: float, pool_recycle: float
+def _engine(  # noqa: PLR0913, PLR0917 - each is a setting
+    url: str,
+    pool_size: int,
+    max_overflow: int,
+    pool_timeout: float,
+    pool_recycle: float,
+    statement_timeout: float,
+    idle_in_transaction_timeout: float,
+    prepared_statements: bool,
 ) -> Iterator[Engine]:
     engine = open_engine(
         url,
@@ -63,6 +70,8 @@ def _engine(
         max_overflow=max_overflow,
         pool_timeout_s=pool_timeout,
         pool_recycle_s=pool_recycle,
+        limits=TimeLimits(statement_timeout, idle_in_transaction_timeout),
+        prepared_statements=prepared_statements,
     )
     try:
         yield engine
@@ -70,21 +79,16 @@ def _engine(
         _closing("engine", engine.dispose)
 
 
-def _qdrant_client(  # noqa: PLR0913, PLR0917 - each is a setting
-    mode: Mode, path: str, url: str | None, api_key: SecretStr | None, timeout: float, connections: int
-) -> Iterator[VectorClient]:
-    client = open_client(
-        mode,
-        path=Path(path),
-        url=url,
-        api_key=None if api_key is None else api_key.get_secret_value(),
-        timeout_s=timeout,
-        connections=connections,
-    )
+def _qdrant_client(mode: Mode, path: str, server: ServerOptions) -> Iterator[VectorClient]:
+    client = open_client(mode, path=Path(path), server=server)
     try:
         yield client
     finally:
         _closing("Qdrant client", client.close)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _embedding_connections(api_key: SecretStr | None) -> Iterator[Connections]:
@@ -130,15 +134,29 @@ class Container(containers.DeclarativeContainer):
         max_overflow=config.database.max_overflow,
         pool_timeout=config.database.pool_timeout,
         pool_recycle=config.database.pool_recycle,
+        statement_timeout=config.database.statement_timeout,
+        idle_in_transaction_timeout=config.database.idle_in_transaction_timeout,
+        prepared_statements=config.database.prepared_statements,
     )
     qdrant_client = providers.Resource(
         _qdrant_client,
         mode=config.qdrant.mode,
         path=config.qdrant.path,
-        url=config.qdrant.url,
-        api_key=config.qdrant.api_key,
-        timeout=config.qdrant.timeout,
-        connections=config.executor.qdrant_limit,
+        server=providers.Factory(
+            ServerOptions,
+            url=config.qdrant.url,
+            api_key=providers.Callable(_revealed, config.qdrant.api_key),
+            timeout_s=config.qdrant.timeout,
+            connections=config.executor.qdrant_limit,
+            prefer_grpc=config.qdrant.prefer_grpc,
+            grpc_port=config.qdrant.grpc_port,
+            ca_file=config.qdrant.ca_file,
+            cert_file=config.qdrant.cert_file,
+            key_file=config.qdrant.key_file,
+            shard_number=config.qdrant.shard_number,
+            replication_factor=config.qdrant.replication_factor,
+            write_consistency_factor=config.qdrant.write_consistency_factor,
+        ),
     )
     embedding_connections = providers.Resource(_embedding_connections, config.embedding.api_key)
     # Opened last and closed first: its threads use the others.
@@ -294,6 +312,7 @@ class Container(containers.DeclarativeContainer):
         instruments,
         worker_policy,
         exclusive=providers.Callable(_is_exclusive, config.qdrant.mode, config.database.url),
+        listening=config.database.prepared_statements,
     )
 
 
@@ -321,11 +340,11 @@ def create_container(settings: Settings | None = None, **replacements: object) -
 
 
 @contextmanager
-def running(container: Container, *, migrate: bool | None = None) -> Iterator[Container]:
+def running(container: Container, *, migrate: bool | None = None, check: bool = True) -> Iterator[Container]:
     """Open every resource on this thread, hand out the container, and close all in reverse order.
 
     The database's schema is brought up to date first where ``migrate`` says so (by default on SQLite), and
-    otherwise checked. A part that fails to open or to close leaves none of the others open.
+    otherwise checked; ``check=False`` leaves that to a caller who waits for the database. A part that fails to open or to close leaves none of the others open.
 
     Raises:
         SchemaMismatch: the schema isn't the one this version works with.
@@ -337,14 +356,10 @@ def running(container: Container, *, migrate: bool | None = None) -> Iterator[Co
         container.duration_dialect()  # refuses a dialect without a strategy now, not at the first scrape
         if engine.dialect.name == "sqlite" if migrate is None else migrate:
             schema.upgrade(engine)
-        else:
+        elif check:
             schema.check(engine)
-        # What is open stays until the end; a collector that walks through it would stop every thread.
-        gc.collect()
-        gc.freeze()
         yield container
     finally:
-        gc.unfreeze()
         _close_all(container)
 
 

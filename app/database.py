@@ -6,39 +6,26 @@ database lane, in one transaction of its own.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
-from app.errors import DatabaseError, DatabaseUnavailable
+from app.database_errors import translated_errors
+from app.errors import DatabaseError
 from app.executor import Lane
-
-if TYPE_CHECKING:
-    import psycopg  # slow to import, and not needed for SQLite
+from app.postgres import TimeLimits, connect_args, set_up
 
 T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 30.0
 """How long SQLite waits for another process's write transaction."""
-
-POSTGRES_OPTIONS: Mapping[str, int] = {
-    "connect_timeout": 10,
-    # Without these, a call would wait for a quarter of an hour for a server that has vanished without a word.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,  # milliseconds, unlike the others
-}
-"""How connections to PostgreSQL are made, where the URL says nothing else."""
 
 _ACCESS = "agent_storage_access"
 _READING: dict[str, dict[str, Any]] = {
@@ -58,17 +45,23 @@ _SQLITE_PRAGMAS = (
     "cache_size = -32000",
     "wal_autocheckpoint = 4000",
 )
-_TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "08", "40", "53", "55P03", "57P")
-"""How the codes begin of errors after which the same call may succeed: out of reach, locked, or overloaded."""
 
 
-def open_engine(
-    url: str, *, pool_size: int, max_overflow: int, pool_timeout_s: float, pool_recycle_s: float
+def open_engine(  # noqa: PLR0913 - each is a setting
+    url: str,
+    *,
+    pool_size: int,
+    max_overflow: int,
+    pool_timeout_s: float,
+    pool_recycle_s: float,
+    limits: TimeLimits | None = None,
+    prepared_statements: bool = True,
 ) -> Engine:
     """An engine for ``url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
 
     Makes the folder of a SQLite file. A database in memory gets one connection, shared by all threads, which
-    the pool's sizes don't apply to.
+    the pool's sizes don't apply to. ``limits`` and ``prepared_statements`` are for PostgreSQL; without the latter,
+    nothing rests on what a connection remembers from one transaction to the next.
     """
     parsed = make_url(url)
     pool: dict[str, Any] = {
@@ -81,9 +74,8 @@ def open_engine(
     }
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, {"poolclass": StaticPool} if _is_in_memory(parsed) else pool)
-    options = {name: value for name, value in POSTGRES_OPTIONS.items() if name not in parsed.query}
-    engine = _create(parsed, options, pool)
-    event.listen(engine, "connect", _prepare_postgres)
+    engine = _create(parsed, connect_args(parsed, prepared_statements=prepared_statements), pool)
+    set_up(engine, limits or TimeLimits(), sessions=prepared_statements)
     return engine
 
 
@@ -185,52 +177,24 @@ class Database:
         await self.read(lambda session: session.execute(text("SELECT 1")))
 
     def _read(self, work: Callable[[ReadSession], T]) -> T:
-        with translated_errors(), ReadSession(self.engine) as session:
+        with translated_errors(self.engine), ReadSession(self.engine) as session:
             result = work(session)
             session.flush()
             return result
 
     def _write(self, work: Callable[[WriteSession], T]) -> T:
-        with translated_errors(), self._writers, WriteSession(self.engine) as session, session.begin():
+        with (
+            translated_errors(self.engine),
+            self._writers,
+            WriteSession(self.engine) as session,
+            session.begin(),
+        ):
             return work(session)
 
 
 def begin_write(engine: Engine) -> AbstractContextManager[Connection]:
     """A connection in a write transaction, committed at the end, for synchronous code without a session."""
     return engine.execution_options(**{_ACCESS: "write"}).begin()
-
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn SQLAlchemy's errors into ours, whose messages hold no values of the statement."""
-    try:
-        yield
-    except PoolTimeoutError as error:
-        raise DatabaseUnavailable("every connection of the pool is in use") from error
-    except DBAPIError as error:
-        if error.connection_invalidated or _is_transient(error):
-            raise DatabaseUnavailable(f"the database is unavailable: {_reason(error.orig)}") from error
-        raise DatabaseError(f"the database refused a statement: {_reason(error.orig)}") from error
-    except SQLAlchemyError as error:
-        raise DatabaseError(f"a statement could not be sent: {type(error).__name__}") from error
-
-
-def _code(error: object) -> str | None:
-    """PostgreSQL's SQLSTATE or SQLite's name for the error; None when it came from the driver itself."""
-    return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
-
-
-def _reason(error: object) -> str:
-    code = _code(error)
-    if code is None:
-        return f"{type(error).__name__}: {str(error).strip()}"
-    constraint = getattr(getattr(error, "diag", None), "constraint_name", None)
-    return f"{type(error).__name__} ({code})" + (f" on {constraint}" if constraint else "")
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    code = _code(error.orig)
-    return isinstance(error, OperationalError) and (code is None or code.startswith(_TRANSIENT))
 
 
 def _is_in_memory(url: URL) -> bool:
@@ -281,8 +245,3 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     for statement in _SQLITE_BEGIN[connection.get_execution_options().get(_ACCESS)]:
         connection.exec_driver_sql(statement)
-
-
-def _prepare_postgres(connection: "psycopg.Connection[Any]", _record: object) -> None:
-    connection.execute("SET TIME ZONE 'UTC'")
-    connection.commit()

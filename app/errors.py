@@ -64,6 +64,17 @@ class AddressInUse(AgentStorageError):
         )
 
 
+class NotStarted(AgentStorageError):
+    """A service gave up waiting for a part that it needs."""
+
+    def __init__(self, part: str, timeout_s: float, reason: str, way_out: str) -> None:
+        self.part = part
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"gave up waiting for {part} after {timeout_s:g} s (worker.startup_timeout): {reason}. {way_out}"
+        )
+
+
 # --- bad input -------------------------------------------------------------------------------------------
 
 
@@ -248,6 +259,58 @@ class DatabaseUnavailable(DatabaseError):
     retryable: ClassVar[bool] = True
 
 
+class DatabaseTimeout(DatabaseError):
+    """PostgreSQL ended a statement or a transaction that took longer than it may; nothing of it was kept.
+
+    ``limit_s`` is None where the limit isn't one of ours.
+    """
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, what: str, limit_s: float | None, setting: str) -> None:
+        self.what = what
+        self.limit_s = limit_s
+        self.setting = setting
+        limit = f"than {setting} allows" if limit_s is None else f"than {limit_s:g} s ({setting})"
+        super().__init__(
+            f"{what} for longer {limit}, and PostgreSQL ended it; nothing of its transaction was kept"
+        )
+
+
+class DatabaseDiskFull(DatabaseUnavailable):
+    """There is no room left on the disk of SQLite's file; nothing of the transaction was stored."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        super().__init__(
+            f"the disk is full: the database {file} can't grow. Nothing of this transaction was stored, and all that "
+            "was stored before is kept. Free space on that disk, and try again."
+        )
+
+
+class DatabaseReadOnly(DatabaseError):
+    """SQLite's file can be read and not written to."""
+
+    def __init__(self, file: str, code: str) -> None:
+        self.file = file
+        super().__init__(
+            f"the database {file} can't be written to ({code}). Let this process's user write to it and to its "
+            "folder, or set database.url to a file in a place that can be written to."
+        )
+
+
+class DatabaseDamaged(DatabaseError):
+    """SQLite's file holds something that SQLite doesn't understand."""
+
+    def __init__(self, file: str, code: str) -> None:
+        self.file = file
+        super().__init__(
+            f"the database {file} is damaged, or is no SQLite file ({code}). Stop what uses it, move it and its -wal "
+            "and -shm files away, put a backup in its place, and run `agent-storage verify --repair`. Without a "
+            "backup, SQLite's own `.recover` saves what can still be read."
+        )
+
+
 class SchemaMismatch(DatabaseError):
     """The database's schema isn't the one this version works with."""
 
@@ -325,6 +388,10 @@ class QdrantUnavailable(QdrantError):
     ) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(operation, collection, reason)
+
+
+class QdrantDiskFull(QdrantUnavailable):
+    """There is too little room left on the disk of the embedded engine's directory; nothing was written."""
 
 
 class CollectionMismatch(QdrantError):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.database import begin_write, translated_errors
+from app.database import begin_write
+from app.database_errors import translated_errors
 from app.errors import SchemaMismatch
+from app.postgres import NO_TIME_LIMITS
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -24,7 +26,7 @@ _MIGRATION_LOCK = 0x6167656E74  # any number, the same in every process
 
 def current_revision(engine: Engine) -> str | None:
     """The revision the database is at; None for one that was never migrated."""
-    with translated_errors(), engine.connect() as connection:
+    with translated_errors(engine), engine.connect() as connection:
         return _revision(connection)
 
 
@@ -47,8 +49,9 @@ def upgrade(engine: Engine) -> None:
     """
     if current_revision(engine) == HEAD:
         return
-    with translated_errors(), begin_write(engine) as connection:
+    with translated_errors(engine), begin_write(engine) as connection:
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(NO_TIME_LIMITS)  # first, since others may be migrating
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         _migrate(connection)
 

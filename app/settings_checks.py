@@ -86,6 +86,41 @@ def _server_has_url(settings: "Settings") -> str | None:
     return None
 
 
+def _certificate_has_key(settings: "Settings") -> str | None:
+    if settings.qdrant.cert_file is not None and settings.qdrant.key_file is None:
+        return "needs qdrant.key_file, the key of that certificate"
+    return None
+
+
+def _key_has_certificate(settings: "Settings") -> str | None:
+    if settings.qdrant.key_file is not None and settings.qdrant.cert_file is None:
+        return "needs qdrant.cert_file, the certificate of that key"
+    return None
+
+
+def _server_speaks_tls(settings: "Settings") -> str | None:
+    qdrant = settings.qdrant
+    files = (qdrant.ca_file, qdrant.cert_file, qdrant.key_file)
+    if qdrant.mode == "server" and any(files) and (qdrant.url or "").lower().startswith("http://"):
+        return "must begin with https, or qdrant.ca_file, qdrant.cert_file and qdrant.key_file be null"
+    return None
+
+
+def _grpc_has_no_path(settings: "Settings") -> str | None:
+    qdrant = settings.qdrant
+    path = (qdrant.url or "").partition("://")[2].partition("/")[2]
+    if qdrant.mode == "server" and qdrant.prefer_grpc and path.strip("/"):
+        return "must have no path, since gRPC has none; leave it out or set qdrant.prefer_grpc to false"
+    return None
+
+
+def _copies_can_acknowledge(settings: "Settings") -> str | None:
+    copies, acknowledging = settings.qdrant.replication_factor, settings.qdrant.write_consistency_factor
+    if acknowledging is not None and acknowledging > (copies or 1):
+        return f"must be at most {copies or 1} (qdrant.replication_factor); lower it or raise that one"
+    return None
+
+
 def _openai_has_model(settings: "Settings") -> str | None:
     if settings.embedding.provider == "openai" and settings.embedding.model is None:
         return "must name the endpoint's model when embedding.provider is openai"
@@ -175,6 +210,14 @@ CHECKS = (
     Check(("database.url",), _database_url),
     Check(("qdrant.url",), lambda settings: _http_url(settings.qdrant.url)),
     Check(("qdrant.mode", "qdrant.url"), _server_has_url),
+    Check(("qdrant.cert_file", "qdrant.key_file"), _certificate_has_key),
+    Check(("qdrant.key_file", "qdrant.cert_file"), _key_has_certificate),
+    Check(
+        ("qdrant.url", "qdrant.mode", "qdrant.ca_file", "qdrant.cert_file", "qdrant.key_file"),
+        _server_speaks_tls,
+    ),
+    Check(("qdrant.url", "qdrant.mode", "qdrant.prefer_grpc"), _grpc_has_no_path),
+    Check(("qdrant.write_consistency_factor", "qdrant.replication_factor"), _copies_can_acknowledge),
     Check(
         (*_LANES, "executor.qdrant_limit", "executor.embedding_limit", "qdrant.mode", "qdrant.url"),
         _lanes_fit_threads,

@@ -58,7 +58,7 @@ def _mapped(value: object) -> object:
 
 
 def _refuse_boolean(value: object) -> object:
-    # No setting is a boolean, and pydantic would take True for 1.
+    # pydantic would take True for 1.
     if isinstance(value, bool):
         raise PydanticCustomError("boolean", "a boolean")
     return value
@@ -77,6 +77,14 @@ def _count(default: int | None, at_least: int = 1, allowed: str = "") -> Any:  #
     return Field(default, ge=at_least, description=allowed or words)
 
 
+def _switch(default: bool) -> Any:  # noqa: ANN401 - as Field
+    return Field(default, description="true or false")
+
+
+def _optional(words: str) -> Any:  # noqa: ANN401 - as Field
+    return Field(default=None, description=f"{words}, or null")
+
+
 def _seconds(default: float) -> Any:  # noqa: ANN401 - as Field
     words = f"a number of seconds, more than 0 and at most {_DAY} (a day)"
     return Field(default, gt=0, le=_DAY, allow_inf_nan=False, description=words)
@@ -89,8 +97,9 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_booleans(cls, value: object) -> object:
-        return _refuse_boolean(value)
+    def _refuse_booleans(cls, value: object, info: ValidationInfo) -> object:
+        is_switch = cls.model_fields[str(info.field_name)].annotation is bool
+        return value if is_switch else _refuse_boolean(value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, masked(value)) for name, value in super().__repr_args__()]
@@ -104,6 +113,9 @@ class DatabaseSettings(Section):
     max_overflow: int = _count(10, 0)
     pool_timeout: float = _seconds(30.0)
     pool_recycle: int = _count(1800, allowed="a whole number of seconds, 1 or more")
+    statement_timeout: float = _seconds(60.0)
+    idle_in_transaction_timeout: float = _seconds(60.0)
+    prepared_statements: bool = _switch(default=True)
 
     @field_validator("url")
     @classmethod
@@ -133,6 +145,14 @@ class QdrantSettings(Section):
     )
     timeout: int = _count(10, allowed="a whole number of seconds, 1 or more")
     retry_timeout: float = _seconds(30.0)
+    prefer_grpc: bool = _switch(default=False)
+    grpc_port: int = Field(default=6334, ge=1, le=65_535, description="a whole number from 1 to 65535")
+    ca_file: Text | None = _optional("a file")
+    cert_file: Text | None = _optional("a file")
+    key_file: Text | None = _optional("a file")
+    shard_number: int | None = _count(None)
+    replication_factor: int | None = _count(None)
+    write_consistency_factor: int | None = _count(None)
 
     @field_validator("mode", mode="before")
     @classmethod
@@ -183,8 +203,9 @@ class EmbeddingSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How workers claim, keep and settle jobs."""
+    """How services start and stop, and how workers claim, keep and settle jobs."""
 
+    startup_timeout: float = _seconds(60.0)
     shutdown_timeout: float = _seconds(30.0)
     concurrency: int = _count(16)
     batch_size: int = _count(1000)

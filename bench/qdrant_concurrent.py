@@ -20,9 +20,10 @@ from loop_stall import LoopProbe
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from app.executor import BoundedExecutor
-from app.services.storage.qdrant.adapter import QdrantClientAdapter, server_client
-from app.services.storage.qdrant.clients import COLLECTION, VectorClient
+from app.services.storage.qdrant.adapter import QdrantClientAdapter
+from app.services.storage.qdrant.clients import COLLECTION, ServerOptions, VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.qdrant.server import server_client
 
 CONCURRENT = 200
 THREADS = 32
@@ -115,7 +116,7 @@ async def compare(url: str, queries: int) -> None:
         rate, stall = await with_repository(f"repository, lane of {THREADS}", adapter(url, limits), queries)
         print(f"  ratio: {rate / async_rate:.2f} x the rate, {stall / async_stall:.2f} x the stall")
     print("as the repository opens it")
-    own = server_client(url, api_key=None, timeout_s=10, connections=THREADS)
+    own = server_client(ServerOptions(url, connections=THREADS))
     await with_repository(f"repository, lane of {THREADS}", own, queries)
 
 

@@ -14,14 +14,14 @@ COUNT = 20_000
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    with (tmp_path / "in.jsonl").open("w") as file:
+def cli(disk_path: Path) -> Cli:
+    with (disk_path / "in.jsonl").open("w") as file:
         for number in range(COUNT):
             data = {"fact_text": f"fact number {number}"}
             file.write(
                 json.dumps({"source_uri": f"doc:{number}", "extraction_type": "fact", "data": data}) + "\n"
             )
-    return Cli(tmp_path, WORKER_BATCH_SIZE="200")
+    return Cli(disk_path, WORKER_BATCH_SIZE="200")
 
 
 def wait_until_stored(cli: Cli, count: int) -> None:

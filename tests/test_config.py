@@ -174,12 +174,23 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "database.max_overflow": ("11", 11),
     "database.pool_timeout": ("1.5", 1.5),
     "database.pool_recycle": ("60", 60),
+    "database.statement_timeout": ("61", 61.0),
+    "database.idle_in_transaction_timeout": ("62", 62.0),
+    "database.prepared_statements": ("false", False),
     "qdrant.url": ("https://cloud:6333/prefix", "https://cloud:6333/prefix"),
     "qdrant.mode": ("memory", "memory"),
     "qdrant.path": ("/srv/q", "/srv/q"),
     "qdrant.api_key": ("k", SecretStr("k")),
     "qdrant.timeout": ("3", 3),
     "qdrant.retry_timeout": ("4", 4.0),
+    "qdrant.prefer_grpc": ("TRUE", True),
+    "qdrant.grpc_port": ("6335", 6335),
+    "qdrant.ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
+    "qdrant.cert_file": ("/etc/cert.pem", "/etc/cert.pem"),
+    "qdrant.key_file": ("/etc/key.pem", "/etc/key.pem"),
+    "qdrant.shard_number": ("6", 6),
+    "qdrant.replication_factor": ("3", 3),
+    "qdrant.write_consistency_factor": ("2", 2),
     "executor.max_workers": ("20", 20),
     "executor.database_limit": ("3", 3),
     "executor.qdrant_limit": ("2", 2),
@@ -195,6 +206,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "embedding.timeout": ("5", 5.0),
     "embedding.retry_timeout": ("6", 6.0),
     "embedding.text_fields": ("title, body", ("title", "body")),
+    "worker.startup_timeout": ("9", 9.0),
     "worker.shutdown_timeout": ("7", 7.0),
     "worker.concurrency": ("3", 3),
     "worker.batch_size": ("10", 10),
@@ -218,6 +230,13 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "logging.level": ("debug", "DEBUG"),
 }
 
+NEEDED = {
+    "qdrant.cert_file": ["qdrant.key_file"],
+    "qdrant.key_file": ["qdrant.cert_file"],
+    "qdrant.write_consistency_factor": ["qdrant.replication_factor"],
+}
+"""What must be set too, for a setting to be allowed."""
+
 
 def test_every_setting_is_tried_as_a_variable() -> None:
     assert sorted(WRITTEN) == sorted(KEYS)
@@ -226,6 +245,8 @@ def test_every_setting_is_tried_as_a_variable() -> None:
 @pytest.mark.parametrize("key", KEYS)
 def test_every_setting_has_its_variable(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = WRITTEN[key]
+    for needed in NEEDED.get(key, ()):
+        monkeypatch.setenv(variable(needed), WRITTEN[needed][0])
     monkeypatch.setenv(variable(key), text)
     assert load_settings().value(key) == value
 

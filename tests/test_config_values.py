@@ -38,12 +38,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 WHOLE = [key for key in KEYS if "whole number" in str(description(key))]
 SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(key))]
 OTHER = ["api.api_keys", "embedding.text_fields", "worker.time_limits", "worker.keep_finished"]
-TEXT = [key for key in KEYS if key not in {*WHOLE, *SECONDS, *OTHER}]
+SWITCHES = [key for key in KEYS if description(key) == "true or false"]
+TEXT = [key for key in KEYS if key not in {*WHOLE, *SECONDS, *SWITCHES, *OTHER}]
 WRONG: list[tuple[str, object]] = [
     *itertools.product(WHOLE, [True, "abc", -1, 1.5, "1.5", [], {}]),
     *itertools.product(
         SECONDS, [True, "abc", 0, -1, float("nan"), float("inf"), 86_401, "nan", "inf", "1e999", [], None]
     ),
+    *itertools.product(SWITCHES, ["abc", 5, 1.5, "", [], {}, None]),
     *itertools.product(TEXT, [True, 5, "", " ", [], {"a": 1}]),
     *itertools.product(["qdrant.mode", "embedding.provider", "logging.level"], ["other"]),
     *itertools.product(["api.port"], [0, 65_536, None]),
@@ -179,6 +181,12 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str, str]] = [
     ({"qdrant": {"url": "http://q:66666"}}, "qdrant.url", "must be a URL with http or https and a host"),
     ({"qdrant": {"url": "http://q:x"}}, "qdrant.url", "must be a URL with http or https and a host"),
     ({"qdrant": {"url": "http://[::1"}}, "qdrant.url", "must be a URL with http or https and a host"),
+    ({"qdrant": {"cert_file": "c.pem"}}, "qdrant.cert_file", "needs qdrant.key_file"),
+    ({"qdrant": {"key_file": "k.pem"}}, "qdrant.key_file", "needs qdrant.cert_file"),
+    ({"qdrant": {"url": "http://q", "ca_file": "ca.pem"}}, "qdrant.url", "must begin with https"),
+    ({"qdrant": {"url": "http://q", "cert_file": "c.pem", "key_file": "k.pem"}}, "qdrant.url", "must begin with https"),
+    ({"qdrant": {"url": "http://q/prefix", "prefer_grpc": True}}, "qdrant.url", "must have no path"),
+    ({"qdrant": {"write_consistency_factor": 2}}, "qdrant.write_consistency_factor", "must be at most 1 (qdrant.replication_factor)"),
     ({"embedding": {"base_url": "api.openai.com"}}, "embedding.base_url", "must be a URL with http or https and a host"),
     ({"embedding": {"dimension": 64}}, "embedding.dimension", "must be 256 or null"),
     ({"embedding": {"provider": "openai", "dimension": 3}}, "embedding.model", "must name the endpoint's model"),

@@ -26,13 +26,13 @@ Start = Callable[[], AbstractContextManager[object]]
 SETTINGS = {"WORKER_BATCH_SIZE": "100", "WORKER_LEASE_TIMEOUT": "2", "WORKER_POLL_INTERVAL": "0.2"}
 
 
-def test_one_key_1000_times_has_one_effect_and_one_answer(tmp_path: Path) -> None:
+def test_one_key_1000_times_has_one_effect_and_one_answer(disk_path: Path) -> None:
     """The service is killed while requests are under way, and started again."""
     port, lives = free_port(), 5
     items, bodies = [raw_item(number) for number in range(10)], list[bytes]()
     with client_of(f"http://127.0.0.1:{port}") as client:
         for life in range(lives):
-            with serve_process(tmp_path, {}, port=port) as service, killed_soon(service.kill):
+            with serve_process(disk_path, {}, port=port) as service, killed_soon(service.kill):
                 while len(bodies) < REQUESTS * (life + 1) / lives:
                     try:
                         answer = client.post(items, "the-key")
@@ -40,7 +40,7 @@ def test_one_key_1000_times_has_one_effect_and_one_answer(tmp_path: Path) -> Non
                         break
                     assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
                     bodies.append(answer.content)
-        with serve_process(tmp_path, {}, port=port) as service:
+        with serve_process(disk_path, {}, port=port) as service:
             while len(bodies) < REQUESTS:
                 bodies.append(post_until_accepted(client, items, "the-key").content)
             client.wait_until_done()
@@ -50,11 +50,11 @@ def test_one_key_1000_times_has_one_effect_and_one_answer(tmp_path: Path) -> Non
     assert errors_in(service.log) == []
 
 
-def test_a_killed_service_loses_nothing_that_it_accepted(tmp_path: Path) -> None:
+def test_a_killed_service_loses_nothing_that_it_accepted(disk_path: Path) -> None:
     """SQLite and the embedded engine, with the worker inside."""
     port = free_port()
     producer = Producer(f"http://127.0.0.1:{port}", EXTRACTIONS)
-    with Killable(partial(serve_process, tmp_path, SETTINGS, port=port)) as service:
+    with Killable(partial(serve_process, disk_path, SETTINGS, port=port)) as service:
         with producer.sending():
             for _ in range(KILLS):
                 producer.allow(1 / (KILLS + 1))
@@ -62,19 +62,19 @@ def test_a_killed_service_loses_nothing_that_it_accepted(tmp_path: Path) -> None
                 service.restart()
             producer.finish()
         check(producer)
-    assert errors_in(tmp_path / "serve.log") == []
+    assert errors_in(disk_path / "serve.log") == []
 
 
-def test_killed_workers_and_apis_lose_nothing_that_was_accepted(postgres_url: str, tmp_path: Path) -> None:
+def test_killed_workers_and_apis_lose_nothing_that_was_accepted(postgres_url: str, disk_path: Path) -> None:
     """PostgreSQL and a Qdrant server, an API and two workers."""
     port = free_port()
     producer = Producer(f"http://127.0.0.1:{port}", EXTRACTIONS)
     with qdrant_process() as qdrant_url, ExitStack() as stack:
         settings = {**SETTINGS, "DATABASE_URL": postgres_url, "QDRANT_URL": qdrant_url}
         starts: list[Start] = [
-            partial(serve_process, tmp_path, settings, port=port, workers=0),
-            partial(command_process, tmp_path, settings, "worker", name="worker-1"),
-            partial(command_process, tmp_path, settings, "worker", name="worker-2"),
+            partial(serve_process, disk_path, settings, port=port, workers=0),
+            partial(command_process, disk_path, settings, "worker", name="worker-1"),
+            partial(command_process, disk_path, settings, "worker", name="worker-2"),
         ]
         services = [stack.enter_context(Killable(start)) for start in starts]
         with producer.sending():
@@ -85,7 +85,7 @@ def test_killed_workers_and_apis_lose_nothing_that_was_accepted(postgres_url: st
             producer.finish()
         check(producer)
     for log in ("serve", "worker-1", "worker-2"):
-        assert errors_in(tmp_path / f"{log}.log") == []
+        assert errors_in(disk_path / f"{log}.log") == []
 
 
 class Killable:

@@ -1,6 +1,7 @@
 """Every call of the Qdrant client runs on the shared executor, and the event loop stays free meanwhile."""
 
 import asyncio
+import tempfile
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from qdrant_engine import FAST_FOLDER
+from qdrant_modes import empty
 
 from app.executor import Lane
 from app.services.storage.qdrant.clients import (
@@ -112,13 +115,23 @@ class WatchedClient:
         self.client.close()
 
 
+@pytest.fixture(scope="module")
+def opened() -> Iterator[dict[Mode, VectorClient]]:
+    modes: tuple[Mode, ...] = ("memory", "embedded")
+    with tempfile.TemporaryDirectory(dir=FAST_FOLDER) as folder:
+        clients = {mode: open_client(mode, path=Path(folder)) for mode in modes}
+        yield clients
+        for client in clients.values():
+            client.close()
+
+
 @pytest.fixture(params=["memory", "embedded"])
-def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WatchedClient]:
-    mode: Mode = request.param
-    watched = WatchedClient(open_client(mode, path=tmp_path / "qdrant"))
+def client(request: pytest.FixtureRequest, opened: dict[Mode, VectorClient]) -> WatchedClient:
+    client = opened[request.param]
+    empty(client, DIMENSION)
+    watched = WatchedClient(client)
     watched.gate.set()
-    yield watched
-    watched.close()
+    return watched
 
 
 @pytest.fixture

@@ -1,27 +1,32 @@
-"""One contract for all clients: in memory, embedded, and a server over a real socket."""
+"""One contract for all clients: in memory, embedded, and a server by REST and by gRPC over a real socket.
+
+With TEST_QDRANT_URL also a real server, by REST and, on port TEST_QDRANT_GRPC_PORT (6334), by gRPC.
+"""
 
 import asyncio
 import math
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 from qdrant_client import QdrantClient, models
-from qdrant_stub import QdrantStub
+from qdrant_modes import MODES, SERVERS, STUBS, Clients, Contract, Stubs, alone_on_real_server, stub_servers
 
 from app.errors import CollectionMismatch, InvalidInput, InvalidItem, InvalidVector, QdrantError
 from app.executor import Lane
-from app.services.storage.qdrant.clients import COLLECTION, Mode, VectorClient, open_client
+from app.services.storage.qdrant.clients import COLLECTION, VectorClient, open_client
 from app.services.storage.qdrant.filters import SearchFilters
 from app.services.storage.qdrant.points import MAX_REQUEST_BYTES, checked_batches
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
 DIMENSION = 16
-MODES: tuple[Mode, ...] = ("memory", "embedded", "server")
 PAYLOAD = {"project_id": "p", "source_group": "g", "extraction_type": "t", "confidence": 0.5}
 
 MakeLane = Callable[..., Lane]
@@ -40,29 +45,43 @@ def item(number: int, vector: ArrayLike | None = None, **payload: object) -> Emb
     return EmbeddingItem(point_id(number), axis(0) if vector is None else vector, PAYLOAD | payload)
 
 
-@pytest.fixture
-def stub() -> Iterator[QdrantStub]:
-    with QdrantStub() as stub:
-        yield stub
+@pytest.fixture(scope="module")
+def stubs() -> Iterator[Stubs]:
+    with stub_servers() as stubs:
+        yield stubs
 
 
-@pytest.fixture
-def open_mode(stub: QdrantStub, tmp_path: Path) -> Iterator[Callable[[Mode], VectorClient]]:
-    """Opens the client of a mode; closes it after the test."""
-    opened: list[VectorClient] = []
-
-    def open_one(mode: Mode) -> VectorClient:
-        opened.append(open_client(mode, path=tmp_path / "qdrant", url=stub.url, connections=4))
-        return opened[-1]
-
-    yield open_one
-    for client in opened:
-        client.close()
+@pytest.fixture(scope="module")
+def clients(stubs: Stubs) -> Iterator[Clients]:
+    with Clients(stubs) as clients:
+        yield clients
 
 
 @pytest.fixture(params=MODES)
-def client(request: pytest.FixtureRequest, open_mode: Callable[[Mode], VectorClient]) -> VectorClient:
-    return open_mode(request.param)
+def mode(request: pytest.FixtureRequest) -> Iterator[Contract]:
+    with alone_on_real_server() if request.param.startswith("real") else nullcontext():
+        yield request.param
+
+
+@pytest.fixture
+def client(mode: Contract, clients: Clients, stubs: Stubs) -> VectorClient:
+    """On no collection or an empty one; the stubs have forgotten who asked for what."""
+    client = clients(mode)
+    stubs.forget()
+    return client
+
+
+@pytest.fixture
+def theirs(client: VectorClient, mode: Contract, stubs: Stubs) -> Iterator[QdrantClient]:
+    """Another application on the server of ``client``, on no collection."""
+    client.delete_collection()
+    theirs = QdrantClient(url=stubs.options(mode).url, check_compatibility=False)
+    yield theirs
+    theirs.close()
+
+
+on_servers = pytest.mark.parametrize("mode", SERVERS, indirect=True)
+on_stubs = pytest.mark.parametrize("mode", STUBS, indirect=True)
 
 
 @pytest.fixture
@@ -74,8 +93,12 @@ async def repository(client: VectorClient, make_lane: MakeLane) -> QdrantReposit
 
 
 class TestCollection:
-    @pytest.mark.usefixtures("repository")
-    async def test_is_made_with_its_size_distance_and_indexes(self, client: VectorClient) -> None:
+    async def test_is_made_with_its_size_distance_and_indexes(
+        self, client: VectorClient, make_lane: MakeLane
+    ) -> None:
+        client.delete_collection()
+        assert client.get_collection() is None
+        await QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION).init_collection()
         found = client.get_collection()
         assert found is not None
         assert (found.dimension, found.distance, found.indexed) == (DIMENSION, "Cosine", True)
@@ -94,6 +117,7 @@ class TestCollection:
             await other.init_collection()
         assert await repository.count() == 1
 
+    @on_servers
     @pytest.mark.parametrize(
         "vectors",
         [
@@ -105,27 +129,22 @@ class TestCollection:
     async def test_of_somebody_else_is_refused(
         self,
         vectors: models.VectorParams | dict[str, models.VectorParams],
-        stub: QdrantStub,
-        open_mode: Callable[[Mode], VectorClient],
+        theirs: QdrantClient,
+        client: VectorClient,
         make_lane: MakeLane,
     ) -> None:
-        theirs = QdrantClient(url=stub.url, check_compatibility=False)
         theirs.create_collection(COLLECTION, vectors_config=vectors)
-        theirs.close()
-        repository = QdrantRepository(open_mode("server"), make_lane("qdrant"), dimension=DIMENSION)
+        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
         with pytest.raises(QdrantError, match=r"Dot|another application"):
             await repository.init_collection()
 
-    async def test_whose_indexes_are_missing_gets_them(
-        self, stub: QdrantStub, open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
+    @on_servers
+    async def test_may_be_made_by_several_at_once(
+        self, theirs: QdrantClient, client: VectorClient, make_lane: MakeLane
     ) -> None:
-        theirs = QdrantClient(url=stub.url, check_compatibility=False)
-        vectors = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
-        theirs.create_collection(COLLECTION, vectors_config=vectors)
-        client = open_mode("server")
-        await QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION).init_collection()
+        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
+        await asyncio.gather(*(repository.init_collection() for _ in range(4)))
         assert len(theirs.get_collection(COLLECTION).payload_schema) == 4
-        theirs.close()
 
     async def test_is_dropped_with_its_points_and_made_anew(self, repository: QdrantRepository) -> None:
         await repository.upsert_batch([item(1)])
@@ -148,10 +167,17 @@ class TestUpsert:
         assert await repository.upsert_batch([item(n) for n in numbers]) == [point_id(n) for n in numbers]
         assert await repository.count() == 173
 
-    async def test_an_empty_batch_sends_nothing(self, repository: QdrantRepository, stub: QdrantStub) -> None:
-        sent = len(stub.requests)
+    async def test_an_empty_batch_sends_nothing(self, repository: QdrantRepository, stubs: Stubs) -> None:
+        stubs.forget()
         assert await repository.upsert_batch([]) == []
-        assert len(stub.requests) == sent
+        assert not stubs.rest.requests
+        assert not stubs.grpc.requests
+
+    async def test_takes_and_gives_back_megabytes(self, repository: QdrantRepository) -> None:
+        """More than 4 MB a message, where gRPC's own bound would be."""
+        await repository.upsert_batch([item(number, text="ü" * 500_000) for number in range(5)])
+        found = await repository.search(axis(0), 10)
+        assert [len(result.payload["text"]) for result in found] == [500_000] * 5
 
     async def test_replaces_vector_and_payload(self, repository: QdrantRepository) -> None:
         await repository.upsert_batch([item(1, axis(0), source_group="old")])
@@ -276,10 +302,10 @@ class TestSearch:
         assert [result.extraction_id for result in found] == expected
 
     async def test_pages_of_equals_neither_overlap_nor_skip(self, repository: QdrantRepository) -> None:
-        order = [int(number) for number in np.random.default_rng(3).permutation(300)]
+        order = [int(number) for number in np.random.default_rng(3).permutation(120)]
         await repository.upsert_batch([item(n) for n in order])
-        pages = [await repository.search(axis(0), 7, offset=offset) for offset in range(0, 301, 7)]
-        assert [found.extraction_id for page in pages for found in page] == [point_id(n) for n in range(300)]
+        pages = [await repository.search(axis(0), 7, offset=offset) for offset in range(0, 121, 7)]
+        assert [found.extraction_id for page in pages for found in page] == [point_id(n) for n in range(120)]
 
     async def test_an_offset_past_the_end_finds_nothing(self, repository: QdrantRepository) -> None:
         await repository.upsert_batch([item(1)])
@@ -376,18 +402,19 @@ class TestReading:
 
 
 class TestClosed:
-    async def test_every_call_fails_in_words(self, client: VectorClient, repository: QdrantRepository) -> None:
-        client.close()
+    async def test_every_call_fails_in_words(self, mode: Contract, stubs: Stubs, make_lane: MakeLane) -> None:
+        with Clients(stubs) as clients:
+            client = clients(mode)
+            client.close()
+        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
         client.close()
         for call in (repository.ping(), repository.count(), repository.upsert_batch([item(1)])):
             with pytest.raises(QdrantError, match="the client is closed"):
                 await call
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_threads_may_share_a_client(mode: Mode, open_mode: Callable[[Mode], VectorClient]) -> None:
+def test_threads_may_share_a_client(client: VectorClient) -> None:
     """The in-memory imitation corrupts itself when two threads are in it; with ours they never are."""
-    client = open_mode(mode)
     client.create_collection(DIMENSION)
 
     def work(thread: int) -> int:
@@ -409,93 +436,18 @@ def test_threads_may_share_a_client(mode: Mode, open_mode: Callable[[Mode], Vect
         assert all(result.score > 0.999 for result in found)
 
 
-@pytest.fixture
-async def repositories(
-    open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
-) -> list[QdrantRepository]:
-    """One a mode, each on an empty collection."""
-    made = [QdrantRepository(open_mode(mode), make_lane(mode), dimension=DIMENSION) for mode in MODES]
-    for repository in made:
-        await repository.init_collection()
-    return made
-
-
-def _random_filters(rng: np.random.Generator, ids: list[str]) -> SearchFilters:
-    def some(values: list[str]) -> tuple[str, ...]:
-        return tuple(value for value in values if rng.random() < 0.4)
-
-    bounds = [float(rng.random()) if rng.random() < 0.4 else None for _ in range(2)]
-    return SearchFilters(
-        project_id=str(rng.choice(["p0", "p1"])) if rng.random() < 0.4 else None,
-        source_groups=some(["g0", "g1", "g2"]) if rng.random() < 0.5 else (),
-        extraction_types=some(["t0", "t1", "t2"]) if rng.random() < 0.5 else (),
-        min_confidence=bounds[0],
-        max_confidence=bounds[1],
-        extraction_ids=some(ids) if rng.random() < 0.3 else None,
-    )
-
-
-def _passes(item: EmbeddingItem, filters: SearchFilters) -> bool:
-    payload, confidence = item.payload, item.payload["confidence"]
-    low, high = filters.min_confidence, filters.max_confidence
-    return (
-        filters.project_id in (None, payload["project_id"])
-        and (not filters.source_groups or payload["source_group"] in filters.source_groups)
-        and (not filters.extraction_types or payload["extraction_type"] in filters.extraction_types)
-        and (low is None or (confidence is not None and confidence >= low))
-        and (high is None or (confidence is not None and confidence <= high))
-        and (filters.extraction_ids is None or item.extraction_id in filters.extraction_ids)
-    )
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_all_clients_answer_as_python_does(repositories: list[QdrantRepository], seed: int) -> None:
-    """Scores within 2e-6 of float64 arithmetic; the same points, in an order those scores allow."""
-    rng = np.random.default_rng(seed)
-    items = [
-        EmbeddingItem(
-            str(uuid.UUID(bytes=rng.bytes(16), version=4)),
-            rng.standard_normal(DIMENSION) * 10.0 ** rng.integers(-3, 4),
-            {
-                "project_id": f"p{rng.integers(2)}",
-                "source_group": None if rng.random() < 0.1 else f"g{rng.integers(3)}",
-                "extraction_type": f"t{rng.integers(3)}",
-                "confidence": None if rng.random() < 0.2 else float(rng.random()),
-            },
-        )
-        for _ in range(150)
-    ]
-    ids = [item.extraction_id for item in items]
-    await asyncio.gather(*(repository.upsert_batch(items) for repository in repositories))
-    for _ in range(25):
-        query, filters = rng.standard_normal(DIMENSION), _random_filters(rng, ids)
-        limit, offset = int(rng.integers(1, 40)), int(rng.integers(0, 10))
-        truth = {item.extraction_id: _cosine(item.embedding, query) for item in items if _passes(item, filters)}
-        ranked = sorted(truth.values(), reverse=True)[offset : offset + limit]
-        for repository in repositories:
-            found = await repository.search(query, limit, filters, offset)
-            assert [result.score for result in found] == pytest.approx(ranked, abs=2e-6)
-            assert [truth[result.extraction_id] for result in found] == pytest.approx(ranked, abs=2e-6)
-            assert len({result.extraction_id for result in found}) == len(found)
-
-
-def _cosine(a: ArrayLike, b: NDArray[np.float64]) -> float:
-    vector = np.asarray(a, np.float64)
-    return float(vector @ b / np.linalg.norm(vector) / np.linalg.norm(b))
+def names(stubs: Stubs) -> list[str]:
+    """What was asked of the stubs, by REST (without the collection) and by gRPC."""
+    rest = [f"{method} {path.partition('extractions')[2]}" for method, path, _ in stubs.rest.requests]
+    return rest + [name for name, _ in stubs.grpc.requests]
 
 
 class TestRequests:
-    async def test_a_batch_is_cut_by_count(
-        self, stub: QdrantStub, open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
-    ) -> None:
-        client = open_mode("server")
-        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION, batch_size=30)
-        await repository.init_collection()
-        stub.requests.clear()
-        await repository.upsert_batch([item(n) for n in range(100)])
-        assert [request[:2] for request in stub.requests] == [
-            ("PUT", "/collections/extractions/points?wait=true")
-        ] * 4
+    @on_stubs
+    async def test_a_batch_is_cut_by_count(self, repository: QdrantRepository, stubs: Stubs) -> None:
+        stubs.forget()
+        await repository.upsert_batch([item(n) for n in range(120)])
+        assert names(stubs) in (["PUT /points?wait=true"] * 3, ["Upsert"] * 3)
 
     def test_a_batch_is_cut_by_bytes(self) -> None:
         items = [EmbeddingItem(point_id(n), np.ones(20_000), {"text": "x" * 1_000_000}) for n in range(40)]
@@ -506,13 +458,96 @@ class TestRequests:
         items = [item(0), item(1, text="x" * (MAX_REQUEST_BYTES + 1)), item(2)]
         assert [len(batch.ids) for batch in checked_batches(items, DIMENSION, batch_size=1_000)] == [1, 1, 1]
 
-    async def test_connections_are_kept_and_bounded(
-        self, stub: QdrantStub, open_mode: Callable[[Mode], VectorClient], make_lane: MakeLane
+    @on_stubs
+    @pytest.mark.usefixtures("theirs")
+    async def test_every_write_waits_until_it_is_done(
+        self, client: VectorClient, make_lane: MakeLane, stubs: Stubs
     ) -> None:
-        repository = QdrantRepository(open_mode("server"), make_lane("qdrant", limit=8), dimension=DIMENSION)
+        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
         await repository.init_collection()
-        for _ in range(20):
-            await repository.count()
-        assert stub.connections == 1
-        await asyncio.gather(*(repository.count() for _ in range(200)))
-        assert stub.connections <= 4
+        await repository.upsert_batch([item(1)])
+        await repository.delete(point_id(1))
+        writes = [path for _, path, _ in stubs.rest.requests if "/index" in path or "wait" in path]
+        assert stubs.grpc.waited or [path.partition("?")[2] for path in writes] == ["wait=true"] * 6
+        assert writes or stubs.grpc.waited == [True] * 6
+
+    @on_stubs
+    async def test_indexes_are_made_once_and_only_those_missing(
+        self, theirs: QdrantClient, client: VectorClient, make_lane: MakeLane, stubs: Stubs
+    ) -> None:
+        def made() -> int:
+            made = sum(name in ("PUT /index?wait=true", "CreateFieldIndex") for name in names(stubs))
+            stubs.forget()
+            return made
+
+        vectors = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
+        theirs.create_collection(COLLECTION, vectors_config=vectors)
+        theirs.create_payload_index(COLLECTION, "project_id", models.PayloadSchemaType.KEYWORD)
+        stubs.forget()
+        repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
+        await repository.init_collection()
+        assert made() == 3
+        await repository.init_collection()
+        assert made() == 0
+        await repository.drop_collection()
+        await repository.init_collection()
+        assert made() == 4
+
+    @on_stubs
+    def test_connections_are_kept_and_bounded(self, mode: Contract, client: VectorClient, stubs: Stubs) -> None:
+        client.create_collection(DIMENSION)
+
+        def opened() -> int:
+            return stubs.rest.connections if mode == "rest" else len(stubs.grpc.peers)
+
+        before = opened()
+        with Clients(stubs) as clients:
+            own = clients.open(mode)
+            for _ in range(20):
+                own.count()
+            assert opened() - before <= 1
+            with ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(lambda _: own.count(), range(200))) == {0}
+            assert opened() - before <= 4
+            own.close()
+
+
+CLUSTER: dict[str, Any] = {"shard_number": 3, "replication_factor": 2, "write_consistency_factor": 2}
+
+
+def cluster_settings(theirs: QdrantClient) -> dict[str, int | None]:
+    params = theirs.get_collection(COLLECTION).config.params
+    return {name: getattr(params, name) for name in CLUSTER}
+
+
+@on_stubs
+class TestCluster:
+    @pytest.fixture
+    def configured(self, mode: Contract, stubs: Stubs, tmp_path: Path) -> Iterator[VectorClient]:
+        client = open_client("server", path=tmp_path, server=replace(stubs.options(mode), **CLUSTER))
+        yield client
+        client.close()
+
+    def test_is_made_as_configured(self, theirs: QdrantClient, configured: VectorClient) -> None:
+        configured.create_collection(DIMENSION)
+        assert cluster_settings(theirs) == CLUSTER
+
+    def test_is_left_to_the_server_where_nothing_is_said(
+        self, theirs: QdrantClient, client: VectorClient, stubs: Stubs
+    ) -> None:
+        client.create_collection(DIMENSION)
+        assert "shard_number" not in stubs.rest.engine.created[-1]
+        assert "replication_factor" not in stubs.rest.engine.created[-1]
+        assert theirs.collection_exists(COLLECTION)
+
+    async def test_that_exists_is_not_altered(
+        self, theirs: QdrantClient, configured: VectorClient, make_lane: MakeLane, stubs: Stubs
+    ) -> None:
+        vectors = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
+        theirs.create_collection(COLLECTION, vectors_config=vectors, shard_number=1)
+        before = cluster_settings(theirs)
+        stubs.forget()
+        await QdrantRepository(configured, make_lane("qdrant"), dimension=DIMENSION).init_collection()
+        assert cluster_settings(theirs) == before
+        asked = set(names(stubs)) - {"GET ", "GET /exists", "PUT /index?wait=true"}
+        assert asked <= {"Get", "CollectionExists", "CreateFieldIndex"}

@@ -8,18 +8,20 @@ from app.config import Settings
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
 from app.logs import configure_logging
 from app.services.items import ItemLimits
-from containers import create_container
+from containers import Container, create_container
 
 
-def serve(settings: Settings, *, workers: int) -> None:
+def serve(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Serve the API, with that many workers inside, until a signal.
+
+    ``container`` is one that was made from the same settings and has parts of its own; it is opened and closed here.
 
     Raises:
         AgentStorageError: the settings or the stores don't let it work.
     """
     configure_logging(settings.logging.level)
     listening = listen(settings.api.host, settings.api.port)
-    container = create_container(settings)
+    container = container or create_container(settings)
     with listening, open_service(container):
         app = create_app(cast(Parts, container), options_of(settings))
         server = HttpServer(

@@ -1,29 +1,31 @@
 """What both services, the API and the worker, do alike: open the container, run workers and HTTP, stop in time."""
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from app.entrypoints.signals import on_stop_signal
-from app.errors import AddressInUse, AgentStorageError
-from app.retry import RetryPolicy
+from app.entrypoints.startup import Startup
+from app.errors import AddressInUse
 from app.worker.worker import Worker
 from containers import Container, running
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
 _CLOSING_TIMEOUT_S = 0.5
 """What still runs when a service has wound up was given up: nobody waits for it."""
 
-_OPENING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=10.0)
+_STARTING_RETRY_S = 2
+"""When to come back while a service starts."""
 
 
 class HttpServer(uvicorn.Server):
@@ -35,7 +37,8 @@ class HttpServer(uvicorn.Server):
         """``on_stop`` ends what would go on answering by itself, such as streams of events."""
         super().__init__(
             uvicorn.Config(
-                app,
+                self._answer,
+                interface="asgi3",
                 http="httptools",
                 ws="none",
                 lifespan="off",
@@ -45,6 +48,8 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(shutdown_s)),
             )
         )
+        self._app = app
+        self._admitting = True
         self._listening = listening
         self._on_stop = on_stop
 
@@ -52,6 +57,14 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Nothing: the service stops the server with its other parts."""
         yield
+
+    def keep_out(self) -> None:
+        """Until :meth:`admit`, answer for the process's health and ask all others to come back later."""
+        self._admitting = False
+
+    def admit(self) -> None:
+        """Answer every request."""
+        self._admitting = True
 
     def stop(self) -> None:
         """Accept no more; what was accepted is answered."""
@@ -64,12 +77,33 @@ class HttpServer(uvicorn.Server):
         logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await self.serve(sockets=[self._listening])
 
+    async def _answer(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if self._admitting or scope["path"].startswith("/health"):
+            await self._app(scope, receive, send)
+        else:
+            await _starting()(scope, receive, send)
+
+
+def _starting() -> "ASGIApp":
+    from app.api.problems import problem
+
+    return problem(
+        503,
+        "starting",
+        "Starting",
+        "The service waits for its database.",
+        headers={"retry-after": str(_STARTING_RETRY_S)},
+    )
+
 
 @contextmanager
 def open_service(container: Container) -> Iterator[None]:
     """Open a service's container, and close it without waiting for what was given up."""
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
-    with running(container):
+    with running(container, check=False):
+        # What is open stays until the end; a collector that walks through it would stop every thread.
+        gc.collect()
+        gc.freeze()
         yield
 
 
@@ -116,7 +150,11 @@ async def _end_tasks() -> None:
 async def run_service(container: Container, *, workers: int, server: HttpServer | None) -> None:
     """Run workers, HTTP or both until a signal, and wind them up within ``worker.shutdown_timeout``.
 
+    The parts may come later, within ``worker.startup_timeout``. Without the database, HTTP answers only for the
+    process's health.
+
     Raises:
+        NotStarted: a part didn't come in time.
         AgentStorageError: a part can't do its work as things are configured.
     """
     stopping = asyncio.Event()
@@ -127,9 +165,11 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
         "1 worker" if workers == 1 else f"{workers} workers",
         container.worker_policy().concurrency,
     )
-    tasks = [asyncio.create_task(_work(container, team, stopping))]
+    startup = Startup(container, container.config.worker.startup_timeout(), stopping)
+    tasks = [asyncio.create_task(_work(team, stopping, startup, server))]
     if server is not None:
-        tasks.append(asyncio.create_task(server.run_until_stopped()))
+        server.keep_out()
+        tasks.append(asyncio.create_task(_serve(server, startup)))
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
     stopping.set()
@@ -142,30 +182,23 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
             raise outcome
 
 
-async def _work(container: Container, team: Sequence[Worker], stopping: asyncio.Event) -> None:
-    """Open the index, whatever the patience it takes, and then run the workers."""
-    if await _open_index(container, stopping) and team:
+async def _serve(server: HttpServer, startup: Startup) -> None:
+    await startup.first_look()  # where all is well, nobody is kept out
+    if not server.should_exit:
+        await server.run_until_stopped()
+
+
+async def _work(
+    team: Sequence[Worker], stopping: asyncio.Event, startup: Startup, server: HttpServer | None
+) -> None:
+    """Wait for the parts, and then run the workers."""
+    if not await startup.database():
+        return
+    if server is not None:
+        server.admit()
+    if await startup.index() and team:
         if left := await team[0].recover():
             logger.info("%d jobs that a dead process left are run again", left)
         await asyncio.gather(*(worker.run() for worker in team))
     else:
         await stopping.wait()
-
-
-async def _open_index(container: Container, stopping: asyncio.Event) -> bool:
-    """Whether the index is open; False when the service stops before that."""
-    tries = 0
-    while not stopping.is_set():
-        try:
-            await container.indexing().open()
-        except AgentStorageError as error:
-            if not error.retryable:
-                raise
-            tries += 1
-            logger.warning("waiting for the index: %s", error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_OPENING.pause_s(tries)):
-                    await stopping.wait()
-        else:
-            return True
-    return False

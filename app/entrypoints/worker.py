@@ -9,14 +9,16 @@ from app.logs import configure_logging
 from containers import Container, create_container
 
 
-def work(settings: Settings, *, workers: int) -> None:
+def work(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Run that many workers until a signal, with /health and /metrics where ``worker.port`` says.
+
+    ``container`` is one that was made from the same settings and has parts of its own; it is opened and closed here.
 
     Raises:
         AgentStorageError: the settings or the stores don't let it work.
     """
     configure_logging(settings.logging.level)
-    container = create_container(settings)
+    container = container or create_container(settings)
     with ExitStack() as stack:
         server = None
         if settings.worker.port is not None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
-from app.database import POSTGRES_OPTIONS
 from app.errors import AgentStorageError
 from app.executor import Lane
+from app.postgres import POSTGRES_OPTIONS
 from app.retry import RetryPolicy
 
 if TYPE_CHECKING:

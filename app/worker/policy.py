@@ -27,6 +27,8 @@ class WorkerPolicy:
     keep_finished_s: float
     most_retry_after_s: float = 3_600.0
     """The longest that a server may have a job wait: whatever it says, somebody has to look some day."""
+    settling_s: float = 5.0
+    """How long the last settling may take when the time to stop is over: a silent database keeps nobody."""
 
     def time_limit_of(self, kind: str) -> float:
         """How long an attempt at a job of this type may take."""

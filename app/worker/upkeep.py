@@ -1,4 +1,4 @@
-"""Looking after the jobs table: ending what nobody will claim again, and deleting what ended long ago."""
+"""Looking after the jobs table: following the clock, ending what nobody will claim again, deleting what ended long ago."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
     """Do so every few seconds until cancelled; any number of workers may."""
     while True:
         try:
-            await database.write(_end_what_is_left)
+            await database.write(_put_in_order)
             while await database.write(lambda session: _prune(session, keep_finished_s)):
                 pass
         except AgentStorageError as error:
@@ -29,9 +29,12 @@ async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
         await asyncio.sleep(_EVERY_S)
 
 
-def _end_what_is_left(session: WriteSession) -> None:
+def _put_in_order(session: WriteSession) -> None:
     IdempotencyRepository(session).prune()
-    LeaseRepository(session).sweep()
+    leases = LeaseRepository(session)
+    if moved := leases.follow_clock():
+        logger.warning("the database's clock was set back, and %d open jobs with it", moved)
+    leases.sweep()
 
 
 def _prune(session: WriteSession, keep_finished_s: float) -> bool:

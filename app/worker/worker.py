@@ -31,7 +31,8 @@ class Worker:
 
     Claims are leases, which it renews as long as it lives. ``handlers`` has one for each type that it claims;
     ``lane`` is the one on which a connection to the database may be opened. ``exclusive`` says that no other
-    process can be running jobs on these stores (the embedded engine admits one process).
+    process can be running jobs on these stores (the embedded engine admits one process). ``listening`` says that a
+    connection to PostgreSQL is one to the server itself, so that it can hear of jobs; the others are found by polling.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts
@@ -44,6 +45,7 @@ class Worker:
         policy: WorkerPolicy,
         *,
         exclusive: bool,
+        listening: bool = True,
     ) -> None:
         self._database = database
         self._lane = lane
@@ -51,15 +53,23 @@ class Worker:
         self._wakeup = wakeup
         self._policy = policy
         self._exclusive = exclusive
+        self._listening = listening and database.dialect == "postgresql"
         self._attempts = Attempts(database, handlers, policy, instruments)
         self._running: dict[asyncio.Task[Ended], RunningJob] = {}
         self._ended: list[Ended] = []
         self._news = asyncio.Event()
         self._stopping = False
+        self._deadline = 0.0
+        self._turning: asyncio.Timeout | None = None
 
     def stop(self) -> None:
         """Claim no more; :meth:`run` returns when what runs has ended or was handed back. On its event loop."""
+        if self._stopping:
+            return
         self._stopping = True
+        self._deadline = asyncio.get_running_loop().time() + self._policy.shutdown_s
+        if self._turning is not None:
+            self._turning.reschedule(self._deadline)
         self._news.set()
 
     async def recover(self) -> int:
@@ -84,12 +94,12 @@ class Worker:
                 keep_leases(self._database, self._running.values, lease_s),
                 look_after_jobs(self._database, keep_s),
             ]
-            if self._database.dialect == "postgresql":
+            if self._listening:
                 listener = Listener(self._database.engine, self._lane, CHANNEL, self._news.set)
                 besides.append(listener.run())
             for each in besides:
                 await stack.enter_async_context(beside(each))
-            await self._take_turns()
+            await self._take_turns_until_stopped()
             await self._wind_up()
 
     async def run_one(self, types: Collection[str] | None = None) -> Ended | None:
@@ -111,6 +121,17 @@ class Worker:
         if ended.error is not None:
             raise ended.error
         return ended
+
+    async def _take_turns_until_stopped(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._turning:
+                await self._take_turns()
+        except TimeoutError:
+            logger.warning(
+                "the database gave no answer until the end; what it was asked to claim is left to the others"
+            )
+        finally:
+            self._turning = None
 
     async def _take_turns(self) -> None:
         troubles = 0
@@ -139,7 +160,7 @@ class Worker:
         except TimeoutError:
             return
 
-    async def _turn(self, room: int) -> list[ClaimedJob]:
+    async def _turn(self, room: int, timeout_s: float | None = None) -> list[ClaimedJob]:
         """Settle what has ended and claim up to ``room`` jobs. If that fails, what has ended is kept."""
         if not room and not self._ended:
             return []
@@ -153,7 +174,7 @@ class Worker:
 
         try:
             # Requests that keep the lane full must not keep the jobs from going on.
-            settled, claimed = await self._database.write(work, begun=True)
+            settled, claimed = await self._database.write(work, timeout_s=timeout_s, begun=True)
         except BaseException:
             self._ended = ended + self._ended
             raise
@@ -178,20 +199,19 @@ class Worker:
     async def _wind_up(self) -> None:
         """Let what runs end, settle it, and hand back what doesn't end in time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._policy.shutdown_s
-        while self._running and (left_s := deadline - loop.time()) > 0:
+        while self._running and (left_s := self._deadline - loop.time()) > 0:
             await asyncio.wait(self._running, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            await self._settle_what_ended()
+            await self._settle_what_ended(max(self._policy.settling_s, self._deadline - loop.time()))
         for attempt in self._running:
             attempt.cancel()
         if self._running:
             await asyncio.wait(self._running)
         await asyncio.sleep(0)  # so that their ends are noted
-        await self._settle_what_ended()
+        await self._settle_what_ended(self._policy.settling_s)
 
-    async def _settle_what_ended(self) -> None:
+    async def _settle_what_ended(self, timeout_s: float) -> None:
         try:
-            await self._turn(0)
+            await self._turn(0, timeout_s)
         except AgentStorageError as error:
             logger.warning("can't settle %d jobs, which will run again: %s", len(self._ended), error)
 

@@ -1,19 +1,19 @@
 """The client of a Qdrant server, and of ``qdrant_client``'s in-memory imitation of one.
 
-Both are used by one thread at a time: the imitation corrupts itself otherwise, and threads that share an HTTP
-connection pool close each other's sockets (docs/decisions/qdrant-connections.md).
+Each ``QdrantClient`` is used by one thread at a time: the imitation corrupts itself otherwise, and threads that
+share an HTTP connection pool close each other's sockets (docs/decisions/qdrant-connections.md).
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-import httpx
 import numpy as np
+from grpc import RpcError
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from app.services.storage.qdrant.clients import (
     COLLECTION,
@@ -24,35 +24,12 @@ from app.services.storage.qdrant.clients import (
     Payload,
     SearchResult,
 )
+from app.services.storage.qdrant.failures import is_passing, translated
 from app.services.storage.qdrant.filters import SearchFilters, server_filter
 
 _INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dict.fromkeys(
     FLOAT_FIELDS, models.PayloadSchemaType.FLOAT
 )
-_IDLE_S = 30.0
-_REASON_CHARS = 300
-
-
-def server_client(
-    url: str, *, api_key: str | None, timeout_s: float, connections: int
-) -> "QdrantClientAdapter":
-    """A client of the server at ``url`` with at most ``connections`` connections, opened when needed."""
-    # One for all: every client would make its own, which takes longer than the rest of it, https or not.
-    tls = httpx.create_ssl_context()
-    one_each = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
-
-    def connect() -> QdrantClient:
-        return QdrantClient(
-            url=url,
-            api_key=api_key,
-            timeout=timeout_s,  # type: ignore[arg-type] # it takes a float and rounds it up
-            prefer_grpc=False,
-            check_compatibility=False,
-            limits=one_each,
-            verify=tls,
-        )
-
-    return QdrantClientAdapter(connect, size=connections, batch_size=256)
 
 
 def memory_client() -> "QdrantClientAdapter":
@@ -67,12 +44,22 @@ class QdrantClientAdapter:
     """
 
     def __init__(
-        self, connect: Callable[[], QdrantClient], *, size: int, batch_size: int, has_indexes: bool = True
+        self,
+        connect: Callable[[], QdrantClient],
+        *,
+        size: int,
+        batch_size: int,
+        has_indexes: bool = True,
+        collection: Mapping[str, Any] | None = None,
     ) -> None:
-        """Takes what opens one ``QdrantClient``; ``has_indexes`` is False for the imitation, which has none."""
+        """Takes what opens one ``QdrantClient``; ``has_indexes`` is False for the imitation, which has none.
+
+        ``collection`` is what a collection is made with besides its vectors: the cluster's settings.
+        """
         self._clients = _Clients(connect, size)
         self._batch_size = batch_size
-        self._has_indexes = has_indexes
+        self._indexes = _INDEXES if has_indexes else {}
+        self._collection = dict(collection or {})
 
     def batch_size(self, dimension: int) -> int:  # noqa: ARG002 - requests are bounded by bytes besides
         """See :class:`VectorClient`."""
@@ -87,17 +74,27 @@ class QdrantClientAdapter:
         vectors = info.config.params.vectors
         if not isinstance(vectors, models.VectorParams):
             raise ClientFailure("its vectors are named or missing, so another application made it")
-        indexed = not self._has_indexes or info.payload_schema.keys() >= _INDEXES.keys()
+        indexed = info.payload_schema.keys() >= self._indexes.keys()
         return CollectionInfo(vectors.size, vectors.distance.value, indexed=indexed)
 
     def create_collection(self, dimension: int) -> None:
         """See :class:`VectorClient`."""
-        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
         with self._clients.one() as client:
             if not client.collection_exists(COLLECTION):
-                client.create_collection(COLLECTION, vectors_config=vectors)
-            for field, schema in _INDEXES.items() if self._has_indexes else ():
-                client.create_payload_index(COLLECTION, field, schema, wait=True)
+                self._make_collection(client, dimension)
+            existing = client.get_collection(COLLECTION).payload_schema
+            for field, schema in self._indexes.items():
+                if field not in existing:
+                    client.create_payload_index(COLLECTION, field, schema, wait=True)
+
+    def _make_collection(self, client: QdrantClient, dimension: int) -> None:
+        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
+        try:
+            client.create_collection(COLLECTION, vectors_config=vectors, **self._collection)
+        except (UnexpectedResponse, RpcError):
+            # Another process may have made it in the meantime.
+            if not client.collection_exists(COLLECTION):
+                raise
 
     def delete_collection(self) -> None:
         """See :class:`VectorClient`."""
@@ -177,12 +174,20 @@ class _Clients:
     @contextmanager
     def one(self) -> Iterator[QdrantClient]:
         """A client for this thread alone, whose errors are translated."""
-        with self._slots, _translated():
+        with self._slots, translated():
             client = self._take()
+            reusable = True
             try:
                 yield client
+            except RpcError as error:
+                # A channel may keep a dead connection, and waits longer and longer before it connects anew.
+                reusable = not is_passing(error)
+                raise
             finally:
-                self._give_back(client)
+                if reusable:
+                    self._give_back(client)
+                else:
+                    client.close()
 
     def close(self) -> None:
         with self._changing:
@@ -205,35 +210,3 @@ class _Clients:
                 self._idle.append(client)
                 return
         client.close()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except ResourceExhaustedResponse as error:
-        raise ClientFailure(str(error), transient=True, retry_after_s=error.retry_after_s) from error
-    except QdrantException as error:
-        # Raised in one place: a 429 whose Retry-After is a date.
-        raise ClientFailure(str(error), transient=True) from error
-    except UnexpectedResponse as error:
-        raise _refused(error) from error
-    except ResponseHandlingException as error:
-        raise _unanswered(error.source) from error
-    except (ApiException, ValueError, TypeError, KeyError, AssertionError) as error:
-        # The imitation, and the client's own checks, raise these for what a server would answer with 4xx.
-        raise ClientFailure(str(error) or type(error).__name__) from error
-
-
-def _refused(error: UnexpectedResponse) -> ClientFailure:
-    status = error.status_code or 0
-    body = error.content.decode(errors="replace")[:_REASON_CHARS]
-    return ClientFailure(f"HTTP {status}: {body}", transient=status == 429 or status >= 500)  # noqa: PLR2004 - HTTP
-
-
-def _unanswered(source: Exception) -> ClientFailure:
-    if isinstance(source, httpx.LocalProtocolError):
-        # Its text quotes the header, which may be the API key.
-        return ClientFailure("the request is not valid HTTP; look at qdrant.url and qdrant.api_key")
-    reason = str(source)[:_REASON_CHARS] or type(source).__name__
-    return ClientFailure(reason, transient=isinstance(source, httpx.TransportError))

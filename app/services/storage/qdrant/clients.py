@@ -4,7 +4,7 @@ The arguments are plain values, so that the embedded engine is used without impo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -35,6 +35,28 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How a server is reached, and how its collection is made.
+
+    ``timeout_s`` bounds one request; ``connections`` is how many may run at once: the lane's limit. The files
+    are PEM. The last three count only where this process makes the collection; None leaves it to the server.
+    """
+
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    timeout_s: float = 10.0
+    connections: int = 1
+    prefer_grpc: bool = False
+    grpc_port: int = 6334
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    shard_number: int | None = None
+    replication_factor: int | None = None
+    write_consistency_factor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """A point that was found. ``score`` is the cosine similarity, to six digits."""
 
@@ -44,10 +66,21 @@ class SearchResult:
 
 
 class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; callers meet QdrantError
-    """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``."""
+    """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``.
 
-    def __init__(self, reason: str, *, transient: bool = False, retry_after_s: float | None = None) -> None:
+    ``disk_full``: not before somebody has made room.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        transient: bool = False,
+        retry_after_s: float | None = None,
+        disk_full: bool = False,
+    ) -> None:
         self.reason = reason
+        self.disk_full = disk_full
         self.transient = transient
         self.retry_after_s = retry_after_s
         super().__init__(reason)
@@ -104,32 +137,26 @@ class VectorClient(Protocol):
         """Release everything; a second time does nothing, a call afterwards fails."""
 
 
-def open_client(  # noqa: PLR0913 - each is a setting of one mode
-    mode: Mode,
-    *,
-    path: Path,
-    url: str | None = None,
-    api_key: str | None = None,
-    timeout_s: float = 10.0,
-    connections: int = 1,
-) -> VectorClient:
+def open_client(mode: Mode, *, path: Path, server: ServerOptions | None = None) -> VectorClient:
     """Open the client of ``mode``; the caller closes it.
 
-    ``path`` is for ``embedded``; ``url``, ``api_key``, ``timeout_s`` (one HTTP call) and ``connections`` (how
-    many calls may run at once: the lane's limit) are for ``server``. No server is contacted yet.
+    ``path`` is for ``embedded``, ``server`` for ``server``, which isn't contacted yet.
 
     Raises:
         DataDirectoryLocked: another process uses ``path``.
         QdrantError: ``path`` holds something that can't be opened.
+        ConfigurationError: a PEM file or the API key can't be used.
     """
     if mode == "embedded":
         from app.services.storage.qdrant.edge import EdgeClient  # noqa: PLC0415 - only where it is wanted
 
         return EdgeClient(path)
-    from app.services.storage.qdrant.adapter import memory_client, server_client  # noqa: PLC0415 - slow to import
-
     if mode == "memory":
+        from app.services.storage.qdrant.adapter import memory_client  # noqa: PLC0415 - slow to import
+
         return memory_client()
-    if url is None:
+    if server is None or server.url is None:
         raise ValueError("a server client needs a url")
-    return server_client(url, api_key=api_key, timeout_s=timeout_s, connections=connections)
+    from app.services.storage.qdrant.server import server_client  # noqa: PLC0415 - slow to import
+
+    return server_client(server)

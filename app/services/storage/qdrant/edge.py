@@ -3,6 +3,7 @@
 A call holds the GIL from its start to its end, so calls are kept short.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
-from app.errors import DataDirectoryLocked, QdrantError
+from app.errors import DataDirectoryLocked, QdrantDiskFull, QdrantError
 from app.services.storage.qdrant.clients import (
     COLLECTION,
     DISTANCE,
@@ -37,23 +38,39 @@ _CONFIG = "edge_config.json"
 _FLOATS_A_CALL = 49_152
 """An upsert of 128 x 384 with its payload indexes holds the GIL for 3 ms."""
 
+_RESERVE_BYTES = 64 * 2**20
+"""What must be free before the engine writes. It writes to mapped memory, and where the disk has no room for that the
+kernel kills the process. A request takes 0.5 MB, opening 30 MB, a segment of the write-ahead log 32 MB."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+_LOG_BYTES = 128 * 2**20
+"""How much may be logged before the engine writes out what it holds and begins its log anew. Otherwise the log would grow
+as long as the process lives, and whoever opens it after a kill would index all of it again."""
+_PAYLOAD_BYTES = 400
+"""What the log takes for a point besides its vector, with the labels that extractions have."""
+
 
 class EdgeClient:
     """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, alone in its data directory.
 
     The directory holds ``lock``, held as long as this process has it open, and the shard in ``extractions``.
     A shard is made in ``new`` and dropped in ``old``, so that whatever a crash leaves opens again. The
-    write-ahead log is on: what was acknowledged survives a killed process.
+    write-ahead log is on: what was acknowledged survives a killed process. Nothing is written while less than
+    ``reserve_bytes`` are free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reserve_bytes: int = _RESERVE_BYTES, log_bytes: int = _LOG_BYTES) -> None:
         """Open the directory, making it if need be.
 
         Raises:
             DataDirectoryLocked: it is open already, most likely in another process.
+            QdrantDiskFull: there is too little room to open what it holds.
             QdrantError: it can't be made, or what it holds can't be opened.
         """
         self._path = path
+        self._reserve_bytes = reserve_bytes
+        self._log_bytes = log_bytes
+        self._logged_bytes = 0
         self._shard_path = path / COLLECTION
         self._replacing = threading.Lock()
         self._shard: edge.EdgeShard | None = None
@@ -61,6 +78,7 @@ class EdgeClient:
         try:
             self._remove_leftovers()
             if self._shard_path.exists():
+                self._require_room_to_open()
                 self._shard = _load(self._shard_path)
         except BaseException:
             self._lock_file.close()
@@ -88,6 +106,7 @@ class EdgeClient:
         """See :class:`VectorClient`."""
         self._check_open()
         with self._replacing, _translated():
+            self._require_room()
             if self._shard is None:
                 self._shard = self._create_shard(dimension)
             _create_indexes(self._shard)
@@ -106,8 +125,10 @@ class EdgeClient:
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
+            self._require_room()
             points = [edge.Point(*point) for point in zip(ids, vectors, payloads, strict=True)]
             shard.update(edge.UpdateOperation.upsert_points(points))
+            self._empty_log_if_long(shard, vectors.nbytes + _PAYLOAD_BYTES * len(points))
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
@@ -129,6 +150,7 @@ class EdgeClient:
     def delete(self, ids: Sequence[str]) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
+            self._require_room()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
 
     def scroll(
@@ -152,6 +174,8 @@ class EdgeClient:
     def optimize(self) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
+            # It writes anew what there is before it drops the old.
+            self._require_room(sum(file.stat().st_blocks * 512 for file in self._shard_path.rglob("*")))
             shard.optimize()
 
     def ping(self) -> None:
@@ -183,6 +207,29 @@ class EdgeClient:
     def _check_open(self) -> None:
         if self._lock_file is None:
             raise ClientFailure("the client is closed")
+
+    def _empty_log_if_long(self, shard: edge.EdgeShard, logged_bytes: int) -> None:
+        self._logged_bytes += logged_bytes
+        if self._logged_bytes >= self._log_bytes:
+            self._logged_bytes = 0
+            shard.flush()
+
+    def _require_room(self, more_bytes: int = 0) -> None:
+        disk = os.statvfs(self._path)
+        free, needed = disk.f_bavail * disk.f_frsize, self._reserve_bytes + more_bytes
+        if free < needed:
+            raise ClientFailure(
+                f"the disk is full: {self._path} has {free >> 20} MiB left, and the engine needs {needed >> 20} MiB to "
+                "write safely. Nothing was written. Free space on that disk, and try again.",
+                disk_full=True,
+            )
+
+    def _require_room_to_open(self) -> None:
+        """Opening plays the write-ahead log back, which writes."""
+        try:
+            self._require_room()
+        except ClientFailure as failure:
+            raise QdrantDiskFull("open the data directory", COLLECTION, failure.reason) from None
 
     def _create_shard(self, dimension: int) -> edge.EdgeShard:
         new = self._path / "new"
@@ -221,7 +268,9 @@ def _lock(path: Path) -> IO[bytes]:
     except BlockingIOError:
         raise DataDirectoryLocked(str(path)) from None
     except OSError as error:
-        raise QdrantError("open the data directory", COLLECTION, f"{path}: {error.strerror}") from error
+        kind = QdrantDiskFull if error.errno in _NO_ROOM else QdrantError
+        way_out = "This process's user must be able to write to it; qdrant.path says which directory is meant."
+        raise kind("open the data directory", COLLECTION, f"{path}: {error.strerror}. {way_out}") from error
     return lock_file
 
 

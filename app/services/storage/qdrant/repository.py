@@ -6,7 +6,14 @@ from typing import Protocol, TypeVar
 
 from numpy.typing import ArrayLike
 
-from app.errors import CollectionMismatch, DeadlineExceeded, InvalidInput, QdrantError, QdrantUnavailable
+from app.errors import (
+    CollectionMismatch,
+    DeadlineExceeded,
+    InvalidInput,
+    QdrantDiskFull,
+    QdrantError,
+    QdrantUnavailable,
+)
 from app.executor import Lane
 from app.retry import GaveUp, RetryPolicy, retrying
 from app.services.storage.qdrant.clients import (
@@ -199,7 +206,7 @@ class QdrantRepository:
             # Without a deadline: it takes minutes, and can't be stopped once it runs.
             await self._lane.run(self._measured, "optimize", self._client.optimize)
         except ClientFailure as failure:
-            raise QdrantError("optimize", COLLECTION, failure.reason) from failure
+            raise _refused("optimize", failure) from failure
 
     async def ping(self) -> None:
         """Raise unless Qdrant answers now."""
@@ -227,7 +234,7 @@ class QdrantRepository:
         try:
             return await retrying(self._retry, attempt, retry_after=_retry_after)
         except ClientFailure as failure:
-            raise QdrantError(operation, COLLECTION, failure.reason) from failure
+            raise _refused(operation, failure) from failure
         except (DeadlineExceeded, GaveUp) as error:
             within = f"{reason} (within {self._retry.total_s:g} s)"
             later_s = error.retry_after_s
@@ -245,6 +252,11 @@ class QdrantRepository:
             return result
         finally:
             self._instruments.qdrant(operation, time.monotonic() - started, failed=failed)
+
+
+def _refused(operation: str, failure: ClientFailure) -> QdrantError:
+    kind = QdrantDiskFull if failure.disk_full else QdrantError
+    return kind(operation, COLLECTION, failure.reason)
 
 
 def _retry_after(error: Exception) -> float | None:

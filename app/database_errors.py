@@ -1,0 +1,85 @@
+"""The database's errors as ours: each names the file or the code, and the way out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.errors import (
+    DatabaseDamaged,
+    DatabaseDiskFull,
+    DatabaseError,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+)
+
+_TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "08", "40", "53", "55P03", "57014", "57P")
+"""How the codes begin of errors after which the same call may succeed: out of reach, locked, overloaded, or stopped."""
+
+
+@contextmanager
+def translated_errors(engine: Engine) -> Iterator[None]:
+    """Turn SQLAlchemy's errors into ours, whose messages hold no values of the statement."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable("every connection of the pool is in use") from error
+    except DBAPIError as error:
+        raise _translated(error, engine.url.database or ":memory:") from error
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"a statement could not be sent: {type(error).__name__}") from error
+
+
+def _translated(error: DBAPIError, file: str) -> DatabaseError:
+    code = _code(error.orig)
+    for prefix, made in _OF_FILES.items():
+        if code is not None and code.startswith(prefix):
+            return made(file, code)
+    if error.connection_invalidated or _is_transient(error, code):
+        return DatabaseUnavailable(f"the database is unavailable: {_reason(error.orig)}")
+    return DatabaseError(f"the database refused a statement: {_reason(error.orig)}")
+
+
+def _can_not_open(file: str, code: str) -> DatabaseError:
+    return DatabaseUnavailable(
+        f"the database {file} can't be opened ({code}). It and its folder must exist, and this process's user must "
+        "be allowed to write to both; database.url says which file is meant."
+    )
+
+
+def _failing(file: str, code: str) -> DatabaseError:
+    return DatabaseUnavailable(
+        f"the disk under the database {file} failed ({code}); nothing of this transaction was stored. Look at the "
+        "disk's free space, quota and health, and into the system's log."
+    )
+
+
+_OF_FILES: dict[str, Callable[[str, str], DatabaseError]] = {
+    "SQLITE_FULL": lambda file, _: DatabaseDiskFull(file),
+    "SQLITE_IOERR_SHMSIZE": lambda file, _: DatabaseDiskFull(file),  # SQLite's word for no room for its index
+    "SQLITE_READONLY": DatabaseReadOnly,
+    "SQLITE_CORRUPT": DatabaseDamaged,
+    "SQLITE_NOTADB": DatabaseDamaged,
+    "SQLITE_CANTOPEN": _can_not_open,
+    "SQLITE_IOERR": _failing,
+}
+"""By how the code begins."""
+
+
+def _code(error: object) -> str | None:
+    """PostgreSQL's SQLSTATE or SQLite's name for the error; None when it came from the driver itself."""
+    return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
+
+
+def _reason(error: object) -> str:
+    code = _code(error)
+    if code is None:
+        return f"{type(error).__name__}: {str(error).strip()}"
+    constraint = getattr(getattr(error, "diag", None), "constraint_name", None)
+    return f"{type(error).__name__} ({code})" + (f" on {constraint}" if constraint else "")
+
+
+def _is_transient(error: DBAPIError, code: str | None) -> bool:
+    return isinstance(error, OperationalError) and (code is None or code.startswith(_TRANSIENT))

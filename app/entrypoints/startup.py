@@ -1,0 +1,120 @@
+"""What a starting service waits for, for how long, and what it says meanwhile."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from app import schema
+from app.errors import AgentStorageError, DatabaseError, NotStarted, QdrantError, QdrantUnavailable
+from app.retry import RetryPolicy
+from app.services.storage.qdrant.clients import COLLECTION, ClientFailure
+from containers import Container
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is waited for, and what to do where it doesn't come."""
+
+    name: str
+    way_out: str
+
+
+DATABASE = Part("the database", "Start it, or correct database.url.")
+QDRANT = Part("Qdrant", "Start it, or correct qdrant.url.")
+INDEX = Part("the index", "`agent-storage doctor` tries every part.")
+
+
+class Startup:
+    """Waits for the parts of a service, ``timeout_s`` at most for all of them together."""
+
+    def __init__(self, container: Container, timeout_s: float, stopping: asyncio.Event) -> None:
+        """Waiting ends at once when ``stopping`` is set."""
+        self._container = container
+        self._timeout_s = timeout_s
+        self._stopping = stopping
+        self._deadline = asyncio.get_running_loop().time() + timeout_s
+        self._looked = asyncio.Event()
+
+    async def first_look(self, most_s: float = 1.0) -> None:
+        """Until the database has been tried once, or didn't answer for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self._looked.wait()
+
+    async def database(self) -> bool:
+        """Whether the database is there, at its schema; False when the service stops before that.
+
+        Raises:
+            SchemaMismatch: it is at another.
+            NotStarted: it didn't come in time.
+        """
+        engine, lane = self._container.engine(), self._container.database_lane()
+        try:
+            return await self._until_done(DATABASE, lambda: lane.run(schema.check, engine))
+        finally:
+            self._looked.set()
+
+    async def index(self) -> bool:
+        """Whether the index is open; False when the service stops before that.
+
+        Raises:
+            NotStarted: what it needs didn't come in time.
+            AgentStorageError: it can't be used as things are configured.
+        """
+        return await self._until_done(QDRANT, self._ping_qdrant) and await self._until_done(
+            INDEX, self._container.indexing().open
+        )
+
+    async def _ping_qdrant(self) -> None:
+        """One try, where the repository's own would be silent until its time is up."""
+        operation = "answer a ping"
+        try:
+            await self._container.qdrant_lane().run(self._container.qdrant_client().ping)
+        except ClientFailure as failure:
+            made = QdrantUnavailable if failure.transient else QdrantError
+            raise made(operation, COLLECTION, failure.reason) from failure
+
+    async def _until_done(self, part: Part, attempt: Callable[[], Awaitable[None]]) -> bool:
+        tries, told, loop = 0, "it gives no answer", asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            task = asyncio.ensure_future(attempt())
+            await self._pause(self._deadline - loop.time(), task)
+            if task.done():
+                if (error := task.exception()) is None:
+                    return True
+                if not isinstance(error, AgentStorageError) or not error.retryable:
+                    raise error
+                part, told = _to_blame(error, part), str(error)
+            else:
+                task.cancel()
+                await asyncio.wait((task,))
+            if (left_s := self._deadline - loop.time()) <= 0:
+                raise NotStarted(part.name, self._timeout_s, told, part.way_out)
+            self._looked.set()
+            if not self._stopping.is_set():
+                tries += 1
+                logger.warning("waiting for %s, for another %.0f s at most: %s", part.name, left_s, told)
+                await self._pause(min(left_s, _BACKOFF.pause_s(tries)))
+        return False
+
+    async def _pause(self, most_s: float, task: "asyncio.Future[None] | None" = None) -> None:
+        """Until ``task`` is done, the service stops, or the time is up."""
+        stop = asyncio.ensure_future(self._stopping.wait())
+        awaited: set[asyncio.Future[Any]] = {stop} if task is None else {stop, task}
+        await asyncio.wait(awaited, timeout=max(0.0, most_s), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        with suppress(asyncio.CancelledError):
+            await stop
+
+
+def _to_blame(error: AgentStorageError, part: Part) -> Part:
+    if isinstance(error, DatabaseError):
+        return DATABASE
+    return QDRANT if isinstance(error, QdrantError) else part

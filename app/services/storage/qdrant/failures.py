@@ -1,0 +1,70 @@
+"""What ``qdrant_client`` raises, over HTTP and over gRPC, as the one failure that the repository knows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from grpc import RpcError, StatusCode
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from app.services.storage.qdrant.clients import ClientFailure
+
+_REASON_CHARS = 300
+_TRANSIENT = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+        # What HTTP answers with 500, and what becomes of a call whose connection is cut or whose proxy fails.
+        StatusCode.INTERNAL,
+        StatusCode.UNKNOWN,
+        StatusCode.CANCELLED,
+        StatusCode.ABORTED,
+    }
+)
+
+
+def is_passing(error: RpcError) -> bool:
+    """Whether the same call may succeed later."""
+    return error.code() in _TRANSIENT
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Let nothing of the library's out but ClientFailure; none of its texts holds a secret."""
+    try:
+        yield
+    except ResourceExhaustedResponse as error:
+        raise ClientFailure(str(error), transient=True, retry_after_s=error.retry_after_s) from error
+    except QdrantException as error:
+        # Raised in one place: a 429 whose Retry-After is a date.
+        raise ClientFailure(str(error), transient=True) from error
+    except UnexpectedResponse as error:
+        raise _refused(error) from error
+    except ResponseHandlingException as error:
+        raise _unanswered(error.source) from error
+    except RpcError as error:
+        raise _ended(error) from error
+    except (ApiException, ValueError, TypeError, KeyError, AssertionError) as error:
+        # The imitation, and the client's own checks, raise these for what a server would answer with 4xx.
+        raise ClientFailure(str(error) or type(error).__name__) from error
+
+
+def _refused(error: UnexpectedResponse) -> ClientFailure:
+    status = error.status_code or 0
+    body = error.content.decode(errors="replace")[:_REASON_CHARS]
+    return ClientFailure(f"HTTP {status}: {body}", transient=status == 429 or status >= 500)  # noqa: PLR2004 - HTTP
+
+
+def _unanswered(source: Exception) -> ClientFailure:
+    if isinstance(source, httpx.LocalProtocolError):
+        # Its text quotes the header, which may be the API key.
+        return ClientFailure("the request is not valid HTTP; look at qdrant.url and qdrant.api_key")
+    reason = str(source)[:_REASON_CHARS] or type(source).__name__
+    return ClientFailure(reason, transient=isinstance(source, httpx.TransportError))
+
+
+def _ended(error: RpcError) -> ClientFailure:
+    details = (error.details() or "")[:_REASON_CHARS]
+    return ClientFailure(f"gRPC {error.code().name}: {details}", transient=is_passing(error))

@@ -1,0 +1,128 @@
+"""How a Qdrant server is connected to: over HTTP or gRPC, with TLS or without."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from qdrant_client import QdrantClient
+
+from app.errors import ConfigurationError, Problem
+from app.masking import MASK
+from app.services.storage.qdrant.adapter import QdrantClientAdapter
+from app.services.storage.qdrant.clients import ServerOptions
+
+_IDLE_S = 30.0
+_ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
+_BATCH_SIZE = 256
+
+
+def server_client(options: ServerOptions) -> QdrantClientAdapter:
+    """A client with at most ``options.connections`` connections, opened when needed.
+
+    Raises:
+        ConfigurationError: a PEM file or the API key can't be used.
+    """
+    _check_api_key(options.api_key)
+    collection = {
+        "shard_number": options.shard_number,
+        "replication_factor": options.replication_factor,
+        "write_consistency_factor": options.write_consistency_factor,
+    }
+    return QdrantClientAdapter(
+        _connecting(options),
+        size=options.connections,
+        batch_size=_BATCH_SIZE,
+        collection={name: value for name, value in collection.items() if value is not None},
+    )
+
+
+def _connecting(options: ServerOptions) -> Callable[[], QdrantClient]:
+    # One for all: every client would make its own, which takes longer than the rest of it, https or not.
+    tls = _tls(options)
+    channel = _channel_options(options)
+
+    def connect() -> QdrantClient:
+        transport: dict[str, Any] = {"limits": _ONE_CONNECTION}
+        if options.prefer_grpc:
+            # A copy, because the client adds to it. The pool's size is that of its channels.
+            transport = {"grpc_options": dict(channel), "pool_size": 1}
+        return QdrantClient(
+            url=options.url,
+            grpc_port=options.grpc_port,
+            prefer_grpc=options.prefer_grpc,
+            api_key=options.api_key,
+            timeout=options.timeout_s,  # type: ignore[arg-type] # it takes a float and rounds it up
+            check_compatibility=False,
+            verify=tls,
+            **transport,
+        )
+
+    return connect
+
+
+def _channel_options(options: ServerOptions) -> dict[str, Any]:
+    """A connection for each channel, closed as early as HTTP's; messages of any size are the client's default."""
+    channel: dict[str, Any] = {
+        "grpc.use_local_subchannel_pool": 1,
+        "grpc.client_idle_timeout_ms": int(_IDLE_S * 1000),
+    }
+    for name, file in (
+        ("root_certificates", options.ca_file),
+        ("certificate_chain", options.cert_file),
+        ("private_key", options.key_file),
+    ):
+        if file is not None:
+            channel[name] = Path(file).read_bytes()
+    return channel
+
+
+# --- TLS -------------------------------------------------------------------------------------------------
+
+
+def _tls(options: ServerOptions) -> ssl.SSLContext:
+    """Of the files in ``options``, all of which can be used; else the libraries' own authorities are trusted."""
+    for name in ("ca_file", "cert_file", "key_file"):
+        _check_readable(f"qdrant.{name}", getattr(options, name))
+    tls = httpx.create_ssl_context() if options.ca_file is None else _trusting(options.ca_file)
+    if options.cert_file is not None and options.key_file is not None:
+        _present(tls, options.cert_file, options.key_file)
+    return tls
+
+
+def _check_readable(setting: str, file: str | None) -> None:
+    if file is None:
+        return
+    try:
+        Path(file).read_bytes()
+    except OSError as error:
+        raise _unusable(setting, file, f"can't be read: {error.strerror}") from error
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise _unusable("qdrant.ca_file", ca_file, "must hold certificates in PEM") from error
+
+
+def _present(tls: ssl.SSLContext, cert_file: str, key_file: str) -> None:
+    try:
+        # With a password, or OpenSSL would ask the terminal for that of an encrypted key.
+        tls.load_cert_chain(cert_file, key_file, password="")
+    except ssl.SSLError as error:
+        allowed = (
+            f"must hold a certificate in PEM, and qdrant.key_file ({key_file}) its key, without a password"
+        )
+        raise _unusable("qdrant.cert_file", cert_file, allowed) from error
+
+
+def _check_api_key(api_key: str | None) -> None:
+    # As a header it would fail with an error that quotes it.
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise _unusable("qdrant.api_key", MASK, "must be ASCII characters that print")
+
+
+def _unusable(setting: str, value: str, allowed: str) -> ConfigurationError:
+    return ConfigurationError([Problem(setting, value, allowed)])

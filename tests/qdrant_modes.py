@@ -1,0 +1,141 @@
+"""Every implementation of the vector client that the one contract is run against."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from qdrant_client import QdrantClient
+from qdrant_engine import FAST_FOLDER
+from qdrant_grpc_stub import QdrantGrpcStub
+from qdrant_stub import QdrantStub
+
+from app.services.storage.qdrant.clients import (
+    COLLECTION,
+    DISTANCE,
+    ClientFailure,
+    ServerOptions,
+    VectorClient,
+    open_client,
+)
+
+Contract = Literal["memory", "embedded", "rest", "grpc", "real-rest", "real-grpc"]
+
+STUBS: tuple[Contract, ...] = ("rest", "grpc")
+"""A stub of a server over a real socket."""
+_REAL_URL = os.environ.get("TEST_QDRANT_URL", "")
+_REAL: tuple[Contract, ...] = ("real-rest", "real-grpc") if _REAL_URL else ()
+SERVERS: tuple[Contract, ...] = (*STUBS, *_REAL)
+MODES: tuple[Contract, ...] = ("memory", "embedded", *SERVERS)
+
+_IDS_A_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """One server, by both of its ports."""
+
+    rest: QdrantStub
+    grpc: QdrantGrpcStub
+
+    def options(self, mode: Contract) -> ServerOptions:
+        """How the server of ``mode`` is reached."""
+        prefer_grpc = mode.endswith("grpc")
+        if mode in STUBS:
+            return ServerOptions(
+                self.rest.url, connections=4, prefer_grpc=prefer_grpc, grpc_port=self.grpc.port
+            )
+        port = int(os.environ.get("TEST_QDRANT_GRPC_PORT", "6334"))
+        return ServerOptions(_REAL_URL, connections=4, prefer_grpc=prefer_grpc, grpc_port=port)
+
+    def forget(self) -> None:
+        """What was asked so far, and what was ordered and not consumed."""
+        for each in (self.rest, self.grpc):
+            each.faults.clear()
+            each.requests.clear()
+            each.api_keys.clear()
+        self.grpc.waited.clear()
+        self.grpc.peers.clear()
+
+
+@contextmanager
+def stub_servers() -> Iterator[Stubs]:
+    with QdrantStub() as rest, QdrantGrpcStub(rest.engine) as grpc:
+        yield Stubs(rest, grpc)
+
+
+class Clients:
+    """Opens a client of each mode when it is asked for, and keeps it open until the end."""
+
+    def __init__(self, stubs: Stubs) -> None:
+        self._stubs = stubs
+        self._opened: dict[Contract, VectorClient] = {}
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory(dir=FAST_FOLDER)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def __call__(self, mode: Contract) -> VectorClient:
+        """The client of ``mode``, on no collection or an empty one."""
+        if mode not in self._opened:
+            self._opened[mode] = client = self.open(mode)
+            self._closing.callback(client.close)
+        empty(self._opened[mode])
+        return self._opened[mode]
+
+    def open(self, mode: Contract) -> VectorClient:
+        """Another client of ``mode``, which the caller closes; only one may be open of the embedded engine."""
+        if mode in SERVERS:
+            return open_client("server", path=self._folder, server=self._stubs.options(mode))
+        return open_client("memory" if mode == "memory" else "embedded", path=self._folder / "qdrant")
+
+
+def empty(client: VectorClient, dimension: int = 16) -> None:
+    """Delete the points of a collection as the repository makes it, and drop any other."""
+    try:
+        found = client.get_collection()
+    except ClientFailure:  # it has named vectors
+        client.delete_collection()
+        return
+    if found is None:
+        return
+    if (found.dimension, found.distance, found.indexed) != (dimension, DISTANCE, True):
+        client.delete_collection()
+        return
+    following: str | None = None
+    while True:
+        ids, following = client.scroll(following, _IDS_A_PAGE, None)
+        if ids:
+            client.delete(ids)
+        if following is None:
+            return
+
+
+@contextmanager
+def alone_on_real_server() -> Iterator[None]:
+    """Keep other processes' tests off the real server meanwhile, and leave nothing there.
+
+    A collection that is there already may be somebody's, so it is never dropped.
+    """
+    with (Path(tempfile.gettempdir()) / "agent-storage-real-qdrant.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = QdrantClient(url=_REAL_URL, check_compatibility=False)
+        try:
+            assert not client.collection_exists(COLLECTION), (
+                f"the server at TEST_QDRANT_URL has a collection {COLLECTION!r}, which the tests would drop: "
+                "name another server, or drop it yourself"
+            )
+            try:
+                yield
+            finally:
+                client.delete_collection(COLLECTION)
+        finally:
+            client.close()
