@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RUNTIME := $(VENV)/runtime.stamp
 DEV := $(VENV)/dev.stamp
 BENCH := $(VENV)/bench.stamp
+DOCS := $(VENV)/docs.stamp
 
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
@@ -17,10 +18,10 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test test-fast check format bench docs lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
 
 run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
 	$(BIN)/agent-storage ingest examples/wordnet.jsonl --project wordnet
@@ -38,6 +39,9 @@ run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
 test: $(DEV) ## run the tests (PostgreSQL included, nothing to install)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
+test-fast: $(DEV) ## the tests that take less than a second each
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
 check: $(DEV) ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -51,15 +55,21 @@ format: $(DEV) ## format the code and mend what the linter can
 bench: $(BENCH) ## run the benchmarks, each in a process of its own
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+docs: $(DOCS) ## build the documentation's site into site/; a broken link is an error
+	@rm -rf site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --doctree-dir .doctrees docs site
+	@echo 'Open site/index.html'
+
 lock: ## resolve the dependencies anew (needs uv; UPGRADE=--upgrade takes newer versions)
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
 	$(LOCK) --group build --output-file requirements.lock
 	$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
+	$(LOCK) --group docs --constraints requirements-dev.lock --output-file requirements-docs.lock
 
 clean: ## remove the environment and what the tools made; your data/ stays
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find app bench examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist site docs/reference .doctrees *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app bench docs examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUNTIME): requirements.lock pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || { \
@@ -81,4 +91,9 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 $(BENCH): requirements-bench.lock $(DEV)
 	@echo 'Adding what the benchmarks compare with to $(VENV)'
 	@$(PIP) install --require-hashes --requirement requirements-bench.lock
+	@touch $@
+
+$(DOCS): requirements-docs.lock $(RUNTIME)
+	@echo 'Adding what builds the documentation to $(VENV)'
+	@$(PIP) install --require-hashes --requirement requirements-docs.lock
 	@touch $@

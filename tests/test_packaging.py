@@ -22,7 +22,7 @@ from app.services.items import extraction_id, parse_item
 from app.services.storage.repositories.project import project_id
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-docs.lock")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?P<rest>.*(?:\n    .*)*)", re.MULTILINE)
 
 
@@ -155,7 +155,7 @@ def test_a_lock_has_hashes_for_every_pin_and_no_address(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "groups"), list(zip(LOCKS, (["runtime", "build"], ["dev"], ["bench"]), strict=True))
+    ("lock", "groups"), list(zip(LOCKS, (["runtime", "build"], ["dev"], ["bench"], ["docs"]), strict=True))
 )
 def test_a_lock_satisfies_what_is_declared(lock: str, groups: Sequence[str]) -> None:
     versions: dict[str, list[str]] = {}
@@ -168,8 +168,9 @@ def test_a_lock_satisfies_what_is_declared(lock: str, groups: Sequence[str]) -> 
 
 def test_each_lock_extends_the_one_before() -> None:
     """The same versions, and more packages; a later lock may need one on more systems."""
-    runtime, dev, bench = ({(pin.name, str(pin.specifier)) for pin in pins(lock)} for lock in LOCKS)
+    runtime, dev, bench, docs = ({(pin.name, str(pin.specifier)) for pin in pins(lock)} for lock in LOCKS)
     assert runtime < dev < bench
+    assert runtime < docs
 
 
 def test_the_build_requirement_is_the_locked_one() -> None:

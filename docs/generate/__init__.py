@@ -1,0 +1,27 @@
+"""The pages of the site that are made from the program itself, each time the site is built."""
+
+from pathlib import Path
+
+from generate.commands import commands_page
+from generate.openapi import api_page, openapi_document
+from generate.repository import write_linked_files
+from generate.settings import settings_page
+
+REFERENCE = "reference"
+
+
+def write(docs: Path) -> None:
+    """Write every generated page below ``docs/reference``, which holds nothing else."""
+    folder = docs / REFERENCE
+    folder.mkdir(exist_ok=True)
+    _write(folder / "configuration.md", settings_page(docs.parent / "config.yml"))
+    _write(folder / "api.md", api_page(openapi_document()))
+    _write(folder / "command-line.md", commands_page())
+    _write(folder / "openapi.json", openapi_document(as_text=True))
+    write_linked_files(docs, folder / "files")
+
+
+def _write(path: Path, text: str) -> None:
+    """Only where the text differs, so that a second build reads again what has changed and no more."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
