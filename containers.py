@@ -344,7 +344,8 @@ def running(container: Container, *, migrate: bool | None = None, check: bool = 
     """Open every resource on this thread, hand out the container, and close all in reverse order.
 
     The database's schema is brought up to date first where ``migrate`` says so (by default on SQLite), and
-    otherwise checked; ``check=False`` leaves that to a caller who waits for the database. A part that fails to open or to close leaves none of the others open.
+    otherwise checked; ``check=False`` leaves that to a caller who waits for the database. A part that fails to
+    open or to close leaves none of the others open.
 
     Raises:
         SchemaMismatch: the schema isn't the one this version works with.

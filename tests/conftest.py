@@ -1,13 +1,18 @@
-"""Fixtures shared by all tests: an engine on a fresh, migrated database of each dialect, and an executor."""
+"""Fixtures shared by all tests: an engine on a fresh, migrated database of each backend, and an executor."""
 
+import gc
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
-from support.postgres import PostgresServer, open_test_engine, running_server
+from support.backends import Backend, backends_for, open_memory_engine
+from support.lent_postgres import Lender
+from support.postgres import SHARED_MEMORY, PostgresServer, open_test_engine, running_server
 
 from app import schema
 from app.database import Database
@@ -17,7 +22,35 @@ from app.executor import BoundedExecutor, Lane
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-DIALECTS = ("sqlite", "postgres")
+_ROOM_FOR_TESTS = 4 * 2**30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "contract: a contract that the backend in memory keeps by code of its own"
+    )
+    config.addinivalue_line("markers", "needs(*abilities): runs only on backends that can do this")
+    # Files of tests are synced to disk all the time, and none has to outlive this machine.
+    if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > _ROOM_FOR_TESTS:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported to itself, or each container that opens has the collector walk through all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", backends_for(metafunc), ids=str, indirect=True)
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder where syncing takes its time, for tests of crashes."""
+    with tempfile.TemporaryDirectory(prefix="agent-storage-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -44,17 +77,30 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+@pytest.fixture(scope="session")
+def postgres_lender(postgres_server: PostgresServer) -> Iterator[Lender]:
+    lender = Lender(postgres_server)
+    yield lender
+    lender.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    name, url = postgres_server.create()
-    yield url
-    postgres_server.drop(name)
+def postgres_url(postgres_lender: Lender) -> Iterator[str]:
+    with postgres_lender.lent() as url:
+        yield url
 
 
-@pytest.fixture(params=DIALECTS)
-def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a fresh, migrated database, once a dialect."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend that can do what the test needs."""
+    backend: Backend = request.param
+    return backend
+
+
+@pytest.fixture
+def database_url(backend: Backend, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty, migrated database, once a backend that has one."""
+    url: str = request.getfixturevalue(f"{backend}_url")
     return url
 
 
@@ -75,9 +121,27 @@ def postgres_engine(postgres_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """An engine on a fresh, migrated database, once a dialect."""
-    yield from _engine(database_url)
+def memory_engine(sqlite_template: Path) -> Iterator[Engine]:
+    engine = open_memory_engine(sqlite_template)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(backend: Backend, request: pytest.FixtureRequest) -> Engine:
+    """An engine on an empty, migrated database, once a backend."""
+    engine: Engine = request.getfixturevalue(f"{backend}_engine")
+    return engine
+
+
+@pytest.fixture(scope="session")
+def engines(sqlite_template: Path, postgres_lender: Lender) -> Iterator[list[Engine]]:
+    """An engine of each dialect, for properties that are tried many times: who writes takes it back."""
+    with postgres_lender.lent() as url:
+        engines = [open_memory_engine(sqlite_template), open_test_engine(url)]
+        yield engines
+        for engine in engines:
+            engine.dispose()
 
 
 @pytest.fixture
@@ -98,6 +162,6 @@ def make_lane(executor: BoundedExecutor) -> Callable[..., Lane]:
 
 
 @pytest.fixture
-def database(engine: Engine, make_lane: Callable[..., Lane]) -> Database:
-    """A Database over ``engine``, on a lane of 8."""
-    return Database(engine, make_lane("database", limit=8))
+def database(engine: Engine, backend: Backend, make_lane: Callable[..., Lane]) -> Database:
+    """A Database over ``engine``, on a lane as wide as the backend allows."""
+    return Database(engine, make_lane("database", limit=backend.lane_limit))

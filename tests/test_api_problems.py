@@ -22,6 +22,7 @@ TELLING = (SECRET, "SELECT", "/srv/data", "http://", "postgresql", "Traceback")
 UNDOING: dict[type[AgentStorageError], AgentStorageError] = {
     errors.DatabaseError: errors.DatabaseError(f"the database refused SELECT {SECRET}"),
     errors.DatabaseUnavailable: errors.DatabaseUnavailable(f"postgresql://me:{SECRET}@db is gone"),
+    errors.DatabaseTimeout: errors.DatabaseTimeout(f"{SECRET} ran", 60.0, "postgresql"),
     errors.QdrantError: errors.QdrantError("search", "extractions", f"http://{SECRET}@qdrant said no"),
     errors.QdrantUnavailable: errors.QdrantUnavailable("search", "extractions", f"http://{SECRET}@qdrant"),
     errors.CollectionMismatch: errors.CollectionMismatch("/srv/data", "32", "64"),
@@ -98,6 +99,7 @@ class TestErrorsOfOurs:
         """Clients branch on them."""
         assert {kind.slug for kind in KINDS.values()} == {
             "conflict",
+            "database-timeout",
             "database-unavailable",
             "deadline-exceeded",
             "embedder-unavailable",

@@ -5,14 +5,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from support.examples import examples
 from support.rows import make_project, statements, store_data, writing
 
 from app.errors import InvalidInput
 from app.services.storage.repositories.data_filter import Path, Scalar, Where
 from app.services.storage.repositories.extraction import ExtractionRepository
+
+pytestmark = pytest.mark.contract
 
 MISSING = object()
 
@@ -35,6 +38,8 @@ TRICKY = st.sampled_from(
         "*",
         "a",
         "é",
+        "e\u0301",
+        "\u212b",
         "\n",
         "\x1f",
         "\u2028",
@@ -95,14 +100,10 @@ def found_in(engine: Engine, documents: list[dict[str, Any]], wheres: list[Where
     return found
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=examples(60))
 @given(data=st.data(), documents=st.lists(DOCUMENTS, min_size=1, max_size=6))
 def test_filters_answer_as_python_does(
-    engine: Engine, data: st.DataObject, documents: list[dict[str, Any]]
+    engines: list[Engine], data: st.DataObject, documents: list[dict[str, Any]]
 ) -> None:
     known = sorted({path for document in documents for path in paths(document)})
     path = st.tuples(KEYS) | st.tuples(KEYS, KEYS)
@@ -115,20 +116,29 @@ def test_filters_answer_as_python_does(
     probes += data.draw(
         st.lists(st.tuples(st.sampled_from(known) | path if known else path, SCALARS), max_size=4)
     )
+    wheres: list[Where] = [{keys: value} for keys, value in probes]
+    wheres += [dict(probes[start : start + 2]) for start in range(0, len(probes) - 1, 2)]
     expected = [
-        {number for number, document in enumerate(documents) if json_equal(leaf(document, keys), value)}
-        for keys, value in probes
+        {number for number, document in enumerate(documents) if passes(document, where)} for where in wheres
     ]
-    assert found_in(engine, documents, [{keys: value} for keys, value in probes]) == expected
+    for engine in engines:
+        assert found_in(engine, documents, wheres) == expected
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(number=FLOATS)
-def test_neighbouring_floats_are_told_apart(engine: Engine, number: float) -> None:
-    neighbours = [number, math.nextafter(number, math.inf), math.nextafter(number, -math.inf)]
-    values = [each for each in neighbours if math.isfinite(each)]
+def passes(document: dict[str, Any], where: Where) -> bool:
+    return all(json_equal(leaf(document, tuple(keys)), value) for keys, value in where.items())
+
+
+@settings(max_examples=examples(50))
+@given(numbers=st.lists(FLOATS, min_size=1, max_size=8))
+def test_neighbouring_floats_are_told_apart(engines: list[Engine], numbers: list[float]) -> None:
+    around = {
+        near for each in numbers for near in (each, math.nextafter(each, 2e308), math.nextafter(each, -2e308))
+    }
+    values = [each for each in around if math.isfinite(each)]
     wheres: list[Where] = [{"x": each} for each in values]
-    assert found_in(engine, [{"x": each} for each in values], wheres) == [{n} for n in range(len(values))]
+    for engine in engines:
+        assert found_in(engine, [{"x": each} for each in values], wheres) == [{n} for n in range(len(values))]
 
 
 @pytest.mark.parametrize(

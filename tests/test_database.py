@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.orm import Session
+from support.backends import CONNECTIONS
 from support.postgres import open_test_engine
 from support.rows import make_project, writing
 
@@ -25,9 +26,11 @@ from app.executor import Lane
 from app.models import Project, Source
 from app.services.storage.repositories.project import ProjectRepository, project_id
 
+pytestmark = pytest.mark.contract
+
 MakeLane = Callable[..., Lane]
 THREADS = 8
-WRITES = 100
+WRITES = 50
 
 WRITER = """
 import sys
@@ -71,6 +74,7 @@ class TestWrite:
 
         assert await database.write(work) != {threading.get_ident()}
 
+    @pytest.mark.needs(CONNECTIONS)
     async def test_gives_its_connection_back(self, database: Database) -> None:
         for _ in range(40):
             await database.write(make_project)
@@ -157,6 +161,7 @@ class TestErrors:
 
 
 class TestConcurrency:
+    @pytest.mark.needs(CONNECTIONS)
     async def test_many_writers_never_find_it_locked(self, database: Database) -> None:
         """Each reads before it writes, which a transaction that begins late can't do."""
 
@@ -186,6 +191,7 @@ class TestConcurrency:
             assert len(names(session)) == THREADS * WRITES
         engine.dispose()
 
+    @pytest.mark.needs(CONNECTIONS)
     async def test_a_writer_blocks_no_reader(self, database: Database) -> None:
         written, seen = threading.Event(), threading.Event()
 
@@ -201,6 +207,7 @@ class TestConcurrency:
         assert await writer
         assert await database.read(names) == ["a"]
 
+    @pytest.mark.needs(CONNECTIONS)
     async def test_a_reader_keeps_its_view(self, database: Database) -> None:
         looked, changed = threading.Event(), threading.Event()
 

@@ -19,8 +19,11 @@ import httpx2
 import numpy as np
 import pytest
 from embedding_stub import Answer, Asked, EmbeddingStub, embeddings_answer, error_answer, serving
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import SecretStr
+from support.examples import examples
 
 from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable
 from app.executor import BoundedExecutor, Lane
@@ -186,6 +189,36 @@ async def test_several_calls_at_once_do_not_disturb_each_other(embedder: Embedde
     together = await asyncio.gather(*(embedder.embed(some) for some in texts))
     for some, vectors in zip(texts, together, strict=True):
         np.testing.assert_allclose(vectors, await embedder.embed(some), atol=1e-6)
+
+
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(max_size=30) | st.text(st.characters(min_codepoint=0x2000), max_size=5), max_size=5))
+def test_any_text_has_its_vector_or_is_refused_by_its_place(embedder: Embedder, texts: list[str]) -> None:
+    blank = [place for place, text in enumerate(texts) if not text.strip()]
+    try:
+        vectors = asyncio.run(embedder.embed(texts))
+    except EmbeddingRejected as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+        assert_unit_rows(vectors, (len(texts), embedder.identity.dimension))
+    expected = f"text {blank[0]}: it is blank" if blank else "(text [0-4]: the model has no token for it)?"
+    assert re.fullmatch(expected, refusal)
+
+
+async def test_a_cancelled_caller_leaves_at_once_and_harms_no_other(embedder: Embedder, lane: Lane) -> None:
+    texts = [f"text number {number}" for number in range(2_000)]
+    leaving = asyncio.create_task(embedder.embed(texts))
+    staying = asyncio.create_task(embedder.embed(texts[:100]))
+    await asyncio.sleep(0.001)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    expected = await embedder.embed(texts[:100])
+    np.testing.assert_allclose(await staying, expected, atol=1e-6)
+    before = lane.stats().finished
+    await embedder.ping()
+    assert lane.stats().finished <= before + 3, "the rest of what was cancelled isn't embedded"
 
 
 async def test_it_pings(embedder: Embedder) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text, update
+from support.backends import CONNECTIONS
 from support.plans import plan
 from support.rows import writing
 
@@ -18,6 +19,8 @@ from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.job import JobFilters, JobRepository
 from app.services.storage.repositories.job_totals import JobTotalRepository
 from app.services.storage.repositories.lease import MOST_LAPSES, ClaimedJob, LeaseRepository, Settlement
+
+pytestmark = pytest.mark.contract
 
 LEASE_S = 60.0
 NO_LEASE_S = -1.0
@@ -104,6 +107,7 @@ class TestClaim:
             session.execute(update(Job).values(status=status, lease_expires_at=long_ago))
         assert claim(engine) == []
 
+    @pytest.mark.needs(CONNECTIONS)
     def test_gives_each_job_to_one_of_several_claimers(self, engine: Engine) -> None:
         ids = queue(engine, *[0] * 60)
         together = threading.Barrier(6)
@@ -164,6 +168,7 @@ class TestDue:
         with writing(engine) as session:
             assert JobRepository(session).create("embed", {}, unique_key="embed:papers") != first
 
+    @pytest.mark.needs(CONNECTIONS)
     def test_of_a_unique_job_queued_at_once_there_is_one(self, engine: Engine) -> None:
         together = threading.Barrier(4)
 

@@ -1,17 +1,22 @@
 """The jobs that compare the stores, and mend them: of one project or of all, one at a time."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
-from support.jobs import jobs_of
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+from support.faulty_client import FaultyClient, When
+from support.jobs import jobs_of, until
 from support.parts import fill, index_all, make_item, open_container
+from support.rows import writing
 
-from app.errors import InvalidField, NotFound
-from app.models import JobType
+from app.errors import InvalidField, LeaseLost, NotFound
+from app.models import Extraction, JobType
 from app.services.jobs.service import has_ended
 from app.services.storage.repositories.extraction import ExtractionFilters
+from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container
 
 GHOST = "00000000-0000-4000-8000-000000000001"
@@ -79,6 +84,28 @@ async def test_repair_mends_one_project_alone(container: Container) -> None:
     after = await container.jobs().verify()
     await index_all(container)
     assert ((await container.jobs().get(after.id)).result or {})["remaining"] == 0
+
+
+async def test_a_repair_that_lost_its_lease_clears_no_mark_that_another_has_set_anew(
+    container: Container, engine: Engine, tmp_path: Path
+) -> None:
+    """It has found a vector missing when its worker is stopped; meanwhile the next attempt mends it."""
+    await fill(container, [make_item(n) for n in range(5)])
+    await spoil(container, "papers")
+    await container.jobs().verify(repair=True)
+    slow = FaultyClient(container.qdrant_client())
+    slow.hold(When(1, done=True))
+    with open_container(tmp_path, engine=engine, qdrant_client=slow) as other:
+        late = asyncio.create_task(other.worker().run_one())
+        await until(lambda: slow.is_held)
+        with writing(engine) as session:
+            LeaseRepository(session).expire_all()
+        await index_all(container)
+        slow.go_on()
+        with pytest.raises(LeaseLost):
+            await late
+    with Session(engine) as session:
+        assert all(row.embedding_id == str(row.id) for row in session.scalars(select(Extraction)))
 
 
 async def test_of_a_project_one_verification_is_open_at_a_time(container: Container, engine: Engine) -> None:

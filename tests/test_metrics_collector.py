@@ -1,5 +1,6 @@
 """What a snapshot holds, and what taking one costs."""
 
+import dataclasses
 import json
 import threading
 import uuid
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, event, insert
+from support.backends import CONNECTIONS
 
 from app import schema
 from app.database import Database, WriteSession, open_engine
@@ -18,6 +20,8 @@ from app.models import Base, Extraction, Job, JobStatus, Project, Source
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import duration_dialect_for
 from app.services.metrics.snapshot import JobDurationStats, PoolStats
+
+pytestmark = pytest.mark.contract
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -165,6 +169,7 @@ class TestGauges:
     async def test_no_lanes_without_an_executor(self, database: Database) -> None:
         assert (await collector_of(database).collect()).lanes == ()
 
+    @pytest.mark.needs(CONNECTIONS)
     async def test_a_pool_without_its_own_connection(self, engine: Engine, collector: MetricsCollector) -> None:
         assert (await collector.collect()).pool == PoolStats(size=5, checked_out=0, overflow=0)
 
@@ -218,12 +223,12 @@ class TestAsDict:
             "extractions": {"fact": 2},
             "orphans": 1,
             "set_aside": 1,
-            "pool": {"size": 5, "checked_out": 0, "overflow": 0, "waits": 0},
+            "pool": dataclasses.asdict(metrics.pool),
         }
         (lane,) = metrics.lanes
         assert lanes == {
             "database": {
-                "limit": 8,
+                "limit": lane.limit,
                 "active": 0,
                 "waiting": 0,
                 "rejected": 0,

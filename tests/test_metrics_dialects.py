@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, String, cast, func, insert, literal, null, select, text
+from support.examples import examples
 
 from app.database import begin_write
 from app.errors import UnsupportedDialect
@@ -17,6 +19,8 @@ from app.services.metrics.dialects import (
     SqliteDurationDialect,
     duration_dialect_for,
 )
+
+pytestmark = pytest.mark.contract
 
 Period = tuple[datetime, datetime]
 
@@ -58,7 +62,10 @@ def later(start: datetime, count: int, unit: timedelta) -> Period:
         return start, start
 
 
-instants = st.datetimes(timezones=st.just(UTC))
+zones = st.sampled_from([UTC, *map(ZoneInfo, ("Europe/Berlin", "America/New_York", "Pacific/Apia"))])
+instants = st.datetimes(timezones=st.just(UTC)) | st.datetimes(
+    FIRST.replace(day=3, tzinfo=None), LAST.replace(day=29, tzinfo=None), timezones=zones
+)
 periods = st.tuples(instants, instants) | st.builds(
     later, instants, st.integers(-5_000, 5_000), st.sampled_from(UNITS)
 )
@@ -83,7 +90,8 @@ def measure(engine: Engine, periods: Sequence[Period]) -> list[tuple[int, float]
 
 
 def assert_as_python_has_it(engine: Engine, periods: Sequence[Period]) -> None:
-    durations = [end - start for start, end in periods]
+    # Between two times of one zone Python's own difference is that of their clocks.
+    durations = [end.astimezone(UTC) - start.astimezone(UTC) for start, end in periods]
     measured = measure(engine, periods)
     assert [micro for micro, _ in measured] == [duration // MICROSECOND for duration in durations]
     # A float has 53 bits: beyond 285 years it can't tell one microsecond from the next.
@@ -97,11 +105,12 @@ def test_an_edge(engine: Engine, edge: str) -> None:
     assert_as_python_has_it(engine, [EDGES[edge]])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60))
 @given(st.lists(periods, min_size=1, max_size=50))
 @example(list(EDGES.values()))
-def test_any_durations(engine: Engine, periods: list[Period]) -> None:
-    assert_as_python_has_it(engine, periods)
+def test_any_durations(engines: list[Engine], periods: list[Period]) -> None:
+    for engine in engines:
+        assert_as_python_has_it(engine, periods)
 
 
 @pytest.mark.parametrize("ends", [("start",), ("end",), ("start", "end")], ids="+".join)

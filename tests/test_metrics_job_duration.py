@@ -13,6 +13,8 @@ from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import SqliteDurationDialect, duration_dialect_for
 from app.services.metrics.snapshot import JobDurationStats
 
+pytestmark = pytest.mark.contract
+
 START = datetime(2024, 2, 28, 23, 59, 59, 999_500, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from support.backends import CONNECTIONS
 from support.plans import plan
 from support.rows import make_project, new_extraction, statements, store_extractions, writing
 
@@ -17,6 +18,8 @@ from app.services.storage.repositories.extraction import ExtractionFilters, Extr
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.project import ProjectRepository, project_id
 from app.services.storage.repositories.source import SourceRepository, source_id
+
+pytestmark = pytest.mark.contract
 
 
 class TestProjects:
@@ -38,6 +41,7 @@ class TestProjects:
                 projects.create("a")
             assert projects.get_or_create("a").id == project_id("a")
 
+    @pytest.mark.needs(CONNECTIONS)
     def test_several_may_get_or_create_at_once(self, engine: Engine) -> None:
         def make(_: int) -> uuid.UUID:
             with writing(engine) as session:

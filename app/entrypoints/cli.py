@@ -23,6 +23,8 @@ _Code = int | str | None
 @contextmanager
 def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None = None) -> Iterator["Parts"]:
     """See :class:`app.cli.context.OpenParts`. Imports the container only now, so that --help stays quick."""
+    import gc
+
     from containers import create_container, running
 
     _share_heaps()
@@ -31,6 +33,8 @@ def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None
     # Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted.
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
     with running(container, migrate=migrate):
+        # What was imported stays until the end; a collector that walks through it would stop every thread.
+        gc.freeze()
         yield cast("Parts", container)
 
 

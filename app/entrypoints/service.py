@@ -59,7 +59,7 @@ class HttpServer(uvicorn.Server):
         yield
 
     def keep_out(self) -> None:
-        """Until :meth:`admit`, answer for the process's health and ask all others to come back later."""
+        """Until :meth:`admit`, say that the process lives, and ask all else to come back later."""
         self._admitting = False
 
     def admit(self) -> None:
@@ -78,7 +78,7 @@ class HttpServer(uvicorn.Server):
         await self.serve(sockets=[self._listening])
 
     async def _answer(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        if self._admitting or scope["path"].startswith("/health"):
+        if self._admitting or scope["path"] == "/health/live":
             await self._app(scope, receive, send)
         else:
             await _starting()(scope, receive, send)

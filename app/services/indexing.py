@@ -1,6 +1,6 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,7 +24,10 @@ from app.services.storage.qdrant.repository import EmbeddingItem, QdrantReposito
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.waiting import WaitingRow, find_waiting
+from app.services.storage.repositories.waiting import WaitingRow, iter_waiting
+
+Write = Callable[[Callable[[WriteSession], Any]], Awaitable[object]]
+"""Runs a work in a transaction: ``Database.write``, or ``RunningJob.save`` where a lease must hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +80,30 @@ class IndexingService:
             raise IndexMissing
         await self._qdrant.init_collection()
 
-    async def index(self, ids: Sequence[ExtractionId]) -> Indexed:
-        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over."""
+    async def index(self, ids: Sequence[ExtractionId], write: Write | None = None) -> Indexed:
+        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over.
+
+        They are marked through ``write``; None is ``Database.write``.
+        """
         vectors = await self._make_vectors(ids)
-        await self._database.write(lambda session: self._mark(session, vectors))
+        await self._save(vectors, ids, write or self._database.write)
         return vectors.counts()
 
     async def embed(self, job: RunningJob) -> Done:
         """The handler of ``embed``: gives the job's extractions their vectors, and marks them.
 
-        No vector is left of an extraction that is deleted meanwhile, whoever gets to the end of it: this
+        Those that are marked already too: an attempt at a row that was deleted and returned may have marked it,
+        and its vector be gone. No vector is left of an extraction that is deleted meanwhile, whoever gets to the end of it: this
         attempt, the next, or the one that runs after this one has lost its lease.
         """
-        ids, anew = job.extraction_ids(), bool(job.payload.get("anew"))
+        ids = job.extraction_ids()
         if job.attempt > 1:
             await job.save(partial(_delete_ghosts, ids=ids), done=0, total=len(ids))
         counts = Indexed()
         for start in range(0, len(ids), self._batch_size):
             batch = ids[start : start + self._batch_size]
-            vectors = await self._make_vectors(batch, anew=anew)
-            try:
-                await job.save(partial(self._mark, outcome=vectors), done=start + len(batch), total=len(ids))
-            except LeaseLost:
-                await self._database.write(partial(_delete_ghosts, ids=batch))
-                raise
+            vectors = await self._make_vectors(batch, anew=True)
+            await self._save(vectors, batch, partial(job.save, done=start + len(batch), total=len(ids)))
             counts += vectors.counts()
         if job.attempt > 1:  # some of it was an earlier attempt's
             counts = Indexed(*await self._database.read(_counting(ids)))
@@ -138,6 +141,13 @@ class IndexingService:
         if state is not None and stored_identity(state) != self._embedder.identity:
             raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
 
+    async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], write: Write) -> None:
+        try:
+            await write(partial(self._mark, outcome=vectors))
+        except LeaseLost:
+            await self._database.write(partial(_delete_ghosts, ids=ids))
+            raise
+
     def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
         """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
 
@@ -162,7 +172,7 @@ class IndexingService:
         """Runs on the database's thread, because a thousand rows would hold up the event loop."""
         self._check(IndexStateRepository(session).get())
         texts = []
-        for row in find_waiting(session, ids, anew=anew):
+        for row in iter_waiting(session, ids, anew=anew):
             try:
                 texts.append(_Text(row.id, text_of(row.data, self._text_fields), _payload(row)))
             except InvalidInput as error:  # it was accepted under other text fields
@@ -230,16 +240,12 @@ def embed_returned(
     ids: Sequence[ExtractionId] | Sequence[str],
     kept: Collection[ExtractionId] = (),
 ) -> None:
-    """Queue the rows that were handed in again while their vectors were being deleted, but those that were ``kept``.
-
-    They are embedded anew whether or not they are marked: another job may be about to mark what is gone.
-    """
+    """Queue the rows that were handed in again while their vectors were being deleted, but those that were ``kept``."""
     extractions = ExtractionRepository(session)
     returned = extractions.existing_ids(ids) - set(kept)
     if returned:
         extractions.clear_embedding_ids_batch(returned)
-        payload = {"extraction_ids": [str(id_) for id_ in returned], "anew": True}
-        JobRepository(session).create(JobType.EMBED, payload)
+        JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in returned]})
 
 
 def _knowing(ids: Sequence[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:

@@ -3,7 +3,8 @@
 import math
 import unicodedata
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,10 +129,15 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
     if depth > limits.max_depth:
         raise InvalidField("data", f"is nested more than {limits.max_depth} levels deep")
     if isinstance(value, Mapping):
-        return {
+        members = {
             _nfc(_storable(key, field)): _canonical(member, f"{field}.{key}", depth + 1, limits)
             for key, member in value.items()
         }
+        if len(members) < len(value):
+            raise InvalidField(
+                field, f"has the key {_twice(value)!r} twice, in two Unicode forms; keep one of them"
+            )
+        return members
     if isinstance(value, list):
         return [_canonical(member, field, depth + 1, limits) for member in value]
     raise InvalidField(field, f"{_kind(value)} is no JSON value")
@@ -160,6 +166,11 @@ def _storable(value: str, field: str) -> str:
 
 def _nfc(value: str) -> str:
     return value if value.isascii() else unicodedata.normalize("NFC", value)
+
+
+def _twice(keys: Iterable[str]) -> str:
+    (key, _), *_ = Counter(map(_nfc, keys)).most_common(1)
+    return key
 
 
 def _kind(value: object) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 from app.database import Database, ReadSession, WriteSession
-from app.errors import QdrantError
+from app.errors import LeaseLost, QdrantError
 from app.models import ExtractionId, ProjectId, parse_extraction_id
-from app.services.indexing import IndexingService, embed_returned
+from app.services.indexing import IndexingService, Write, embed_returned
 from app.services.jobs.running import Done, RunningJob
 from app.services.reindexing import index_orphans
 from app.services.storage.qdrant.filters import SearchFilters
@@ -58,23 +59,27 @@ class ReconciliationService:
         self._indexing = indexing
         self._batch_size = batch_size
 
-    async def run(self, *, repair: bool = False, project: str | None = None) -> AsyncIterator[Differences]:
+    async def run(
+        self, *, repair: bool = False, project: str | None = None, write: Write | None = None
+    ) -> AsyncIterator[Differences]:
         """Compare every row and every vector, yielding the state after each page; the last is the outcome.
 
         With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again. With a
-        ``project``, only its rows and vectors are looked at.
+        ``project``, only its rows and vectors are looked at. A repair writes to SQL through ``write``; None is
+        ``Database.write``.
 
         Raises:
             InvalidField: that is no project name.
         """
         owner = None if project is None else project_id(project)
+        writing = (write or self._database.write) if repair else None
         state = Differences()
-        async for after_rows in self._compare_rows(state, owner, repair=repair):
+        async for after_rows in self._compare_rows(state, owner, writing):
             yield (state := after_rows)
-        async for after_points in self._compare_points(state, owner, repair=repair):
+        async for after_points in self._compare_points(state, owner, writing):
             yield (state := after_points)
-        if repair:
-            async for after_mending in self._mend_orphans(state, owner):
+        if writing is not None:
+            async for after_mending in self._mend_orphans(state, owner, writing):
                 yield (state := after_mending)
             # Counted anew, because others may have stored and indexed meanwhile.
             left = await self._database.read(
@@ -92,19 +97,24 @@ class ReconciliationService:
 
     async def _run_as(self, job: RunningJob, *, repair: bool) -> Done:
         found = Differences()
-        async for found in self.run(repair=repair, project=job.payload.get("project")):
+
+        async def write(work: Callable[[WriteSession], Any]) -> object:
+            """Only while the lease holds: who has lost it would clear a mark that another has set anew."""
+            return await job.save(work, done=found.extractions + found.points)
+
+        async for found in self.run(repair=repair, project=job.payload.get("project"), write=write):
             await job.report(done=found.extractions + found.points)
         return Done(found.as_dict())
 
     async def _compare_rows(
-        self, state: Differences, owner: ProjectId | None, *, repair: bool
+        self, state: Differences, owner: ProjectId | None, write: Write | None
     ) -> AsyncIterator[Differences]:
         async for page in self._marks(owner):
             marked = [mark.id for mark in page if mark.embedding_id is not None]
             held = await self._qdrant.existing_ids([str(id_) for id_ in marked])
             missing = [id_ for id_ in marked if str(id_) not in held]
-            if missing and repair:
-                await self._database.write(_clearing(missing))
+            if missing and write is not None:
+                await write(_clearing(missing))
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
@@ -116,28 +126,38 @@ class ReconciliationService:
             yield state
 
     async def _compare_points(
-        self, state: Differences, owner: ProjectId | None, *, repair: bool
+        self, state: Differences, owner: ProjectId | None, write: Write | None
     ) -> AsyncIterator[Differences]:
         filters = None if owner is None else SearchFilters(project_id=str(owner))
         async for page in self._qdrant.iter_ids(self._batch_size, filters):
             ids = [_extraction_of(point) for point in page]
             known = await self._database.read(_knowing(ids))
             ghosts = [str(id_) for id_ in ids if id_ not in known]
-            if ghosts and repair:
-                await self._qdrant.delete_batch(ghosts)
-                # Of a row that has come meanwhile, the vector that was deleted may have been the new one.
-                await self._database.write(partial(embed_returned, ids=ghosts))
+            if ghosts and write is not None:
+                await self._delete(ghosts, write)
             state = replace(
                 state,
                 points=state.points + len(page),
                 ghosts=state.ghosts + len(ghosts),
-                mended_ghosts=state.mended_ghosts + (len(ghosts) if repair else 0),
+                mended_ghosts=state.mended_ghosts + (0 if write is None else len(ghosts)),
             )
             yield state
 
-    async def _mend_orphans(self, state: Differences, owner: ProjectId | None) -> AsyncIterator[Differences]:
+    async def _delete(self, ghosts: list[str], write: Write) -> None:
+        """Of a row that has come meanwhile, the vector that is deleted may be the new one."""
+        await self._qdrant.delete_batch(ghosts)
+        mend = partial(embed_returned, ids=ghosts)
+        try:
+            await write(mend)
+        except LeaseLost:
+            await self._database.write(mend)
+            raise
+
+    async def _mend_orphans(
+        self, state: Differences, owner: ProjectId | None, write: Write
+    ) -> AsyncIterator[Differences]:
         """The missing were made orphans when they were found, so this mends both kinds."""
-        async for indexed in index_orphans(self._database, self._indexing, self._batch_size, owner):
+        async for indexed in index_orphans(self._database, self._indexing, self._batch_size, owner, write):
             done = indexed.indexed + indexed.set_aside
             missing = min(done, state.missing - state.mended_missing)
             orphans = min(done - missing, state.orphans - state.mended_orphans)

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from app.database import Database, ReadSession, WriteSession
 from app.models import ExtractionId, ProjectId
 from app.services.embedding.embedder import Embedder
-from app.services.indexing import Indexed, IndexingService, note_identity, stored_identity
+from app.services.indexing import Indexed, IndexingService, Write, note_identity, stored_identity
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
@@ -63,12 +63,19 @@ class ReindexingService:
 
 
 async def index_orphans(
-    database: Database, indexing: IndexingService, batch_size: int, project_id: ProjectId | None = None
+    database: Database,
+    indexing: IndexingService,
+    batch_size: int,
+    project_id: ProjectId | None = None,
+    write: Write | None = None,
 ) -> AsyncIterator[Indexed]:
-    """Give every orphan, of a project or of all, its vector: in the order of ids, ``batch_size`` at a time."""
+    """Give every orphan, of a project or of all, its vector: in the order of ids, ``batch_size`` at a time.
+
+    They are marked through ``write``; None is ``Database.write``.
+    """
     after: ExtractionId | None = None
     while orphans := await database.read(_orphans_after(after, batch_size, project_id)):
-        yield await indexing.index(orphans)
+        yield await indexing.index(orphans, write)
         after = orphans[-1]
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, delete, event
 from sqlalchemy.orm import Session
 
 from app.database import WriteSession
-from app.models import ExtractionId, ProjectId
+from app.models import Base, ExtractionId, ProjectId
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.source import SourceRepository
@@ -20,6 +20,13 @@ def writing(engine: Engine) -> Iterator[WriteSession]:
     """A session whose transaction is committed at the end."""
     with WriteSession(engine) as session, session.begin():
         yield session
+
+
+def empty(engine: Engine) -> None:
+    """Delete every row there is."""
+    with writing(engine) as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(delete(table))
 
 
 @contextmanager

@@ -44,10 +44,11 @@ def _on_postgres(keys: tuple[str, ...], value: Scalar) -> ColumnElement[bool]:
 
 def _on_sqlite(keys: tuple[str, ...], value: Scalar) -> ColumnElement[bool]:
     quoted = [_dump(key) for key in keys]
+    tokens = _tokens(value)  # first, because it refuses what no data can hold
     if any("\\" in key for key in quoted):
         return _on_sqlite_by_key(keys, value)
     path = bindparam(None, "$." + ".".join(quoted), Text)
-    return _DATA.op("->", return_type=Text())(path).in_(_tokens(value))
+    return _DATA.op("->", return_type=Text())(path).in_(tokens)
 
 
 def _on_sqlite_by_key(keys: tuple[str, ...], value: Scalar) -> ColumnElement[bool]:

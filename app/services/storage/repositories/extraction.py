@@ -28,7 +28,7 @@ from sqlalchemy.types import NullType
 from app.errors import NotFound
 from app.models import ORPHANED, Extraction, ExtractionId, ProjectId, Source, SourceId
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.changes import rows_changed
+from app.services.storage.repositories.changes import lift_time_limits, rows_changed
 from app.services.storage.repositories.data_filter import Where, matches
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
 
@@ -153,7 +153,8 @@ class ExtractionRepository:
 
     def count(self, project_id: ProjectId | None = None, filters: ExtractionFilters = _ANY) -> int:
         """How many extractions pass the filters, in a project or in all."""
-        query = select(func.count()).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
+        rows = _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups else _TABLE
+        query = select(func.count()).select_from(rows)
         return self._session.scalar(query.where(self._passes(project_id, filters))) or 0
 
     def filter_by_data(self, project_id: ProjectId, where: Where, *, limit: int) -> Extractions:
@@ -267,7 +268,8 @@ class ExtractionRepository:
         return self._change(ids, {"embedding_id": None}, _TABLE.c.embedding_id.is_not(None))
 
     def clear_all_embedding_ids(self) -> int:
-        """Make every extraction wait for a vector, those set aside too. Returns the rows changed."""
+        """Make every extraction wait for a vector, those set aside too, however long it takes. Returns the rows changed."""
+        lift_time_limits(self._session)
         marked = _TABLE.c.embedding_id.is_not(None) | _TABLE.c.set_aside_reason.is_not(None)
         return self._execute(update(_TABLE).where(marked).values(embedding_id=None, set_aside_reason=None))
 

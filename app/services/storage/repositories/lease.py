@@ -32,6 +32,9 @@ from app.services.storage.repositories.job_totals import Ended, JobTotalReposito
 MOST_LAPSES = 20
 """How often a job may be running when its worker dies; then it is taken to be what kills them."""
 
+CLOCK_TOLERANCE_S = 10.0
+"""How far the database's clock may go back without anything being done about it."""
+
 _TABLE = Job.__table__
 _PAUSED = PausedJobType.__table__
 _HELD = ("running", "cancelling")
@@ -185,7 +188,16 @@ class LeaseRepository:
     def expire_all(self) -> int:
         """Let every lease have run out; returns how many. For when whoever held them must be dead."""
         running = update(_TABLE).where(text(OPEN_JOB), _TABLE.c.status.in_(_HELD))
-        return rows_changed(self._session, running.values(lease_expires_at=now(self._dialect, plus_s=-1.0)))
+        over = {"lease_expires_at": now(self._dialect, plus_s=-1.0), "updated_at": now(self._dialect)}
+        return rows_changed(self._session, running.values(over))
+
+    def follow_clock(self) -> int:
+        """Move the open jobs of a future that the database's clock has left with it; returns how many.
+
+        A clock that is set back leaves jobs that were changed later than now. They are due, and their leases run out,
+        as much earlier as it was set back; a lease that was renewed since then stays.
+        """
+        return rows_changed(self._session, _following(self._dialect))
 
 
 def _held(job_id: JobId, attempt: int) -> Update:
@@ -228,6 +240,11 @@ _LATER = {
     "postgresql": "clock_timestamp() + make_interval(secs => CAST({seconds} AS double precision))",
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', {seconds}))",
 }
+_EARLIER = {
+    "postgresql": "{moment} - (updated_at - clock_timestamp())",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', {moment}, printf('%+.3f seconds', "
+    f"(julianday({_NOW['sqlite']}) - julianday(updated_at)) * 86400))",
+}
 _ROWS = {
     "postgresql": "json_to_recordset(CAST(:rows AS json)) AS s"
     "(id uuid, attempt int, status text, result json, error text, failures int, delay_s float)",
@@ -252,6 +269,17 @@ def _settling(dialect: str) -> TextClause:
         "RETURNING jobs.id, jobs.type, jobs.status, jobs.started_at, jobs.completed_at"
     )
     return text(statement).columns(id=UuidText, started_at=UtcDateTime, completed_at=UtcDateTime)  # type: ignore[return-value]  # still a text, with types
+
+
+@cache
+def _following(dialect: str) -> TextClause:
+    earlier = _EARLIER[dialect]
+    return text(
+        f"UPDATE jobs SET run_at = {earlier.format(moment='run_at')}, "  # noqa: S608 - constants
+        f"lease_expires_at = CASE WHEN lease_expires_at > updated_at THEN {earlier.format(moment='lease_expires_at')} "
+        f"ELSE lease_expires_at END, updated_at = {_NOW[dialect]} "
+        f"WHERE {OPEN_JOB} AND updated_at > {_LATER[dialect].format(seconds=CLOCK_TOLERANCE_S)}"
+    )
 
 
 @cache

@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.errors import InvalidField, NotFound, ProjectExists
 from app.models import Extraction, Project, ProjectId, Source
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.changes import rows_changed
+from app.services.storage.repositories.changes import lift_time_limits, rows_changed
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -108,10 +108,11 @@ class ProjectRepository:
         return ProjectSummary(*row)
 
     def delete(self, name: str) -> bool:
-        """Delete a project with its sources and extractions; False if there was none.
+        """Delete a project with its sources and extractions, however long it takes; False if there was none.
 
         Their vectors stay until reconciliation, or whoever asked, removes them.
         """
+        lift_time_limits(self._session)
         return rows_changed(self._session, delete(Project.__table__).where(Project.name == name)) > 0
 
     def _insert(self, name: str) -> bool:

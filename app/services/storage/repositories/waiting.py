@@ -4,6 +4,7 @@ On SQLite all rows come back as one JSON document. Row by row, the driver would 
 wait up to 5 ms to have it again while other threads embed and upsert: seconds for a thousand rows.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from app.services.storage.repositories.id_lists import Ids, among_bound, bound, 
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
-_A_DOCUMENT = 200
+_FIRST_ROWS = 16
+_MOST_ROWS = 1_000
+_PAGE_BYTES = 8 * 2**20
 
 
 _LABELS = (
@@ -39,21 +42,34 @@ class WaitingRow(NamedTuple):
     data: dict[str, Any]
 
 
-def find_waiting(session: Session, ids: Ids, *, anew: bool = False) -> list[WaitingRow]:
-    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; ``anew`` those too that have one."""
-    if session.get_bind().dialect.name == "postgresql":
-        rows = session.execute(_on_postgres(anew), {"ids": bound(ids, "postgresql")})
-        return [WaitingRow(*row) for row in rows.all()]
-    # In slices, because SQLite makes no document of more than a gigabyte, and an extraction may have 4 MB.
+def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[WaitingRow]:
+    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; ``anew`` those too that have one.
+
+    Read as many at a time as take about 8 MB: an extraction may have 4 MB, and whoever reads keeps only its text.
+    """
+    find = _find_on_postgres if session.get_bind().dialect.name == "postgresql" else _find_on_sqlite
     given = texts(ids)
-    slices = (given[start : start + _A_DOCUMENT] for start in range(0, len(given), _A_DOCUMENT))
-    return [row for some in slices for row in _find_on_sqlite(session, some, anew=anew)]
+    start, size = 0, _FIRST_ROWS
+    while start < len(given):
+        some = given[start : start + size]
+        rows, taken_bytes = find(session, some, anew=anew)
+        yield from rows
+        start += size
+        size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
 
 
-def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> list[WaitingRow]:
-    document = session.scalar(_on_sqlite(anew), {"ids": bound(ids, "sqlite")})
-    rows = orjson.loads(document or "[]")
-    return [WaitingRow._make((*row[:4], None if row[4] is None else float(row[4]), row[5])) for row in rows]
+def _find_on_postgres(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
+    rows = [WaitingRow(*row) for row in session.execute(_on_postgres(anew), {"ids": bound(ids, "postgresql")})]
+    return rows, len(orjson.dumps([row.data for row in rows]))
+
+
+def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
+    document = session.scalar(_on_sqlite(anew), {"ids": bound(ids, "sqlite")}) or "[]"
+    rows = [
+        WaitingRow._make((*row[:4], None if row[4] is None else float(row[4]), row[5]))
+        for row in orjson.loads(document)
+    ]
+    return rows, len(document)
 
 
 @cache
