@@ -45,6 +45,13 @@ _INDEX = Kind(
     "The index doesn't fit the configured embedder, or is being rebuilt; `agent-storage doctor` says what to do.",
     30.0,
 )
+_FULL = Kind(
+    503,
+    "disk-full",
+    "No room left",
+    "There is no room left on a disk of this service; its log says which.",
+    30.0,
+)
 
 KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.InvalidInput: Kind(422, "invalid-input", "Invalid input"),
@@ -57,9 +64,17 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.DatabaseUnavailable: Kind(
         503, "database-unavailable", "Database unavailable", "The database can't be reached just now.", 2.0
     ),
+    errors.DatabaseDiskFull: _FULL,
+    errors.DatabaseReadOnly: Kind(
+        503, "read-only", "Read-only", "This service's database can't be written to just now.", 30.0
+    ),
+    errors.DatabaseTimeout: Kind(
+        503, "database-timeout", "The database took too long", "The database took too long over it.", 2.0
+    ),
     errors.QdrantUnavailable: Kind(
         503, "qdrant-unavailable", "Qdrant unavailable", "Qdrant can't be reached just now.", 2.0
     ),
+    errors.QdrantDiskFull: _FULL,
     errors.EmbeddingUnavailable: Kind(
         503, "embedder-unavailable", "Embedder unavailable", "The embedder can't be reached just now.", 2.0
     ),

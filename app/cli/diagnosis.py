@@ -11,9 +11,13 @@ from app.cli.output import counted, fail, print_json, print_table
 from app.errors import (
     AgentStorageError,
     ConfigurationError,
+    DatabaseDamaged,
+    DatabaseDiskFull,
     DatabaseError,
+    DatabaseReadOnly,
     DataDirectoryLocked,
     EmbeddingError,
+    QdrantDiskFull,
     QdrantError,
     SchemaMismatch,
     UnsupportedDialect,
@@ -32,7 +36,15 @@ _PARTS: tuple[tuple[str, tuple[type[AgentStorageError], ...]], ...] = (
     ("embedder", (EmbeddingError,)),
 )
 _ASKED = tuple(part for part, _ in _PARTS)
-_SAY_WHAT_TO_DO = (SchemaMismatch, DataDirectoryLocked, UnsupportedDialect)
+_SAY_WHAT_TO_DO = (
+    DatabaseDamaged,
+    DatabaseDiskFull,
+    DatabaseReadOnly,
+    DataDirectoryLocked,
+    QdrantDiskFull,
+    SchemaMismatch,
+    UnsupportedDialect,
+)
 
 _Broken = dict[str, AgentStorageError]
 
