@@ -102,6 +102,7 @@ class TestErrorsOfOurs:
             "database-timeout",
             "database-unavailable",
             "deadline-exceeded",
+            "disk-full",
             "embedder-unavailable",
             "embedding-rejected",
             "idempotency-key-reused",
@@ -110,6 +111,7 @@ class TestErrorsOfOurs:
             "invalid-input",
             "not-found",
             "qdrant-unavailable",
+            "read-only",
             "saturated",
             "shutting-down",
         }

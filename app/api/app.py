@@ -80,5 +80,5 @@ def _completed(app: FastAPI, parts: Parts, options: ApiOptions) -> FastAPI:
     app.add_exception_handler(Exception, answer_unexpected)
     app.add_middleware(BodyMiddleware, options=options)
     app.add_middleware(KeyMiddleware, keys=options.api_keys, host=options.host)
-    app.add_middleware(RequestMiddleware, instruments=parts.instruments)
+    app.add_middleware(RequestMiddleware, instruments=parts.instruments, keys=options.api_keys)
     return app

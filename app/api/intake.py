@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.middleware import CLOSING, NDJSON, media_type
+from app.api.middleware import CLOSING, NDJSON, is_a_key, media_type
 from app.api.parts import ApiOptions, Parts
 from app.api.problems import Refused
 from app.errors import InvalidField, InvalidInput, InvalidItem
@@ -248,14 +248,16 @@ def _text(line: bytearray, *, first: bool) -> bytes:
     return bytes((line.removeprefix(_BOM) if first else line).strip())
 
 
-def checked_key(key: str | None) -> str | None:
+def checked_key(key: str | None, api_keys: Sequence[str]) -> str | None:
     """An ``Idempotency-Key`` as it may be used.
 
     Raises:
-        InvalidField: it isn't 1 to 255 characters that print.
+        InvalidField: it isn't 1 to 255 characters that print, or is one of ``api_keys``, which nobody may store.
     """
     if key is None:
         return None
+    if is_a_key(key.encode(), api_keys):
+        raise InvalidField("Idempotency-Key", "is a key of the service's; that belongs into X-API-Key")
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():  # noqa: PLR2004 - as documented
         raise InvalidField("Idempotency-Key", "is 1 to 255 printable ASCII characters")
     return key

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -42,19 +42,21 @@ _OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.js
 class RequestMiddleware:
     """Gives each request an id, told in ``X-Request-ID``, logs one line of it and measures it.
 
-    It stands outermost: what breaks below becomes a problem here, as long as no answer has begun.
+    It stands outermost: what breaks below becomes a problem here, as long as no answer has begun. A client's own id
+    is kept unless it is one of ``keys``, which would stand in the log then.
     """
 
-    def __init__(self, app: ASGIApp, instruments: Callable[[], Instruments]) -> None:
+    def __init__(self, app: ASGIApp, instruments: Callable[[], Instruments], keys: Sequence[str] = ()) -> None:
         self._app = app
         self._instruments = instruments
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        request_id = _request_id(Headers(scope=scope).get("x-request-id"), self._keys)
         started, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -98,7 +100,7 @@ class KeyMiddleware:
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], host: str) -> None:
         self._app = app
-        self._keys = tuple(key.encode() for key in keys)
+        self._keys = keys
         self._hosts = _LOOPBACK | {host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,9 +121,7 @@ class KeyMiddleware:
         return host in self._hosts and headers.get("sec-fetch-site") not in {"cross-site", "same-site"}
 
     def _admits(self, given: bytes) -> bool:
-        """Compares with every key, whichever fits, so that the time tells nothing."""
-        fits = [hmac.compare_digest(given, key) for key in self._keys]
-        return any(fits)
+        return is_a_key(given, self._keys)
 
 
 class BodyMiddleware:
@@ -157,6 +157,12 @@ class BodyMiddleware:
             max_depth=options.item_limits.max_depth,
             max_string_chars=options.item_limits.max_string_chars,
         )
+
+
+def is_a_key(given: bytes, keys: Sequence[str]) -> bool:
+    """Compares with every key, whichever fits, and by all of it, so that the time tells nothing."""
+    fits = [hmac.compare_digest(given, key.encode()) for key in keys]
+    return any(fits)
 
 
 def _check_head(headers: Headers, guard: JsonGuard | None) -> None:
@@ -201,8 +207,9 @@ def _length(headers: Headers) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def _request_id(given: str | None) -> str:
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def _request_id(given: str | None, keys: Sequence[str]) -> str:
+    usable = given and _REQUEST_ID.fullmatch(given) and not is_a_key(given.encode(), keys)
+    return given if given and usable else uuid.uuid4().hex
 
 
 def _given_key(headers: Headers) -> bytes:

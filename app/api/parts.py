@@ -1,7 +1,7 @@
 """What the API needs: the providers of the running container, and plain values for the rest."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
@@ -41,7 +41,7 @@ class ApiOptions:
     """
 
     host: str
-    api_keys: tuple[str, ...]
+    api_keys: tuple[str, ...] = field(repr=False)
     text_fields: tuple[str, ...]
     batch_size: int
     max_body_bytes: int

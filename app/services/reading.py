@@ -20,6 +20,7 @@ from app.services.items import Item, parse_item
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_BATCH_BYTES = 16 * 2**20
+_PIECE_BYTES = 2**20
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004 - ASCII
@@ -64,6 +65,7 @@ class LineReader:
         self._raw = raw
         self._text_fields = text_fields
         self._skip_invalid = skip_invalid
+        self._rest_follows = False
 
     @cached_property
     def _stream(self) -> BinaryIO:
@@ -95,9 +97,9 @@ class LineReader:
             raw = self._next_line()
             if not raw:
                 return
+            if raw.isspace() and len(raw) <= MAX_LINE_BYTES:
+                continue  # and takes no room: a batch of blank lines alone would look like the end
             taken_bytes += len(raw)
-            if raw.isspace():
-                continue
             try:
                 batch.items.append(self._parse(raw))
             except InvalidInput as error:
@@ -106,16 +108,18 @@ class LineReader:
                     return
 
     def _next_line(self) -> bytes:
+        """The next line; of one that is too long the beginning, so that it is refused before anybody reads the rest."""
         try:
+            while self._rest_follows:
+                piece = self._stream.readline(_PIECE_BYTES)
+                self._rest_follows = len(piece) == _PIECE_BYTES and not piece.endswith(b"\n")
             raw = self._stream.readline(MAX_LINE_BYTES + 1)
-            rest = raw
-            while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-                rest = self._stream.readline(MAX_LINE_BYTES + 1)
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
             raise _BrokenStream(f"{self.name}: {_stream_fault(error)} after line {self.lines}") from error
         if not raw:
             return b""
         self.lines += 1
+        self._rest_follows = len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n")
         return raw.removeprefix(_BOM) or b"\n" if self.lines == 1 else raw
 
     def _parse(self, raw: bytes) -> Item:

@@ -84,7 +84,7 @@ async def hand_in(
     A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when a line is bad,
     those before it are stored, and the problem says how many. Sending the same again stores nothing twice.
     """
-    return await Intake(parts, options, name, checked_key(idempotency_key)).take(request)
+    return await Intake(parts, options, name, checked_key(idempotency_key, options.api_keys)).take(request)
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))

@@ -8,6 +8,7 @@ import orjson
 
 from app.errors import ServiceError, ServiceUnavailable
 from app.retry import parse_retry_after
+from app.services.http_answer import place_of
 
 KEY_VARIABLE = "AGENT_STORAGE_API_KEY"
 
@@ -34,29 +35,34 @@ class LostError(PassingError):
     """The request was sent and no answer came: it may have taken effect."""
 
 
-def read_answer(asked: str, response: httpx2.Response, *, with_key: bool) -> Any:  # noqa: ANN401 - JSON
-    """The JSON of a successful answer.
+def read_answer(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Any:  # noqa: ANN401 - JSON
+    """The JSON of a successful answer, whose body is ``content``.
 
     Raises:
         PassingError: 429, 502, 503 and 504.
         ServiceError: any other refusal, redirects among them, or what isn't JSON.
     """
     if not response.is_success:
-        raise _failure(asked, response, with_key=with_key)
+        raise _failure(asked, response, content, with_key=with_key)
     try:
-        return orjson.loads(response.content)
+        return orjson.loads(content)
     except orjson.JSONDecodeError:
         raise ServiceError(asked, _NOT_OURS, status=response.status_code) from None
 
 
-def _failure(asked: str, response: httpx2.Response, *, with_key: bool) -> Exception:
+def _failure(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Exception:
     status = response.status_code
-    members = _members(response.content)
+    members = _members(content)
     request_id = _text(members, "request_id") or response.headers.get("x-request-id")
     if status in _PASSING:
         unavailable = ServiceUnavailable(asked, _reason(members), status=status, request_id=request_id)
         return PassingError(unavailable, parse_retry_after(response.headers.get("retry-after")))
-    reason = _about_the_key(with_key=with_key) if status == _NOT_AUTHENTICATED else _reason(members)
+    if status == _NOT_AUTHENTICATED:
+        reason = _about_the_key(with_key=with_key)
+    elif response.is_redirect:
+        reason = f"it leads to {place_of(response.headers.get('location', ''))}, and redirects are not followed; {_NOT_OURS}"
+    else:
+        reason = _reason(members)
     return ServiceError(asked, reason, status=status, request_id=request_id)
 
 

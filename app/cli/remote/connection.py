@@ -1,6 +1,7 @@
 """Requests to a running service: tried again while that can help, and refused in words."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from app.cli.remote.answers import KEY_VARIABLE, AbsentError, LostError, Passing
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, ServiceUnavailable
 from app.executor import Lane
 from app.retry import GaveUp, RetryPolicy, retrying
+from app.services.http_answer import AnswerTooLongError, AnswerTooSlowError, read_within
 
 _TRY_S = 30.0
+_ANSWER_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,12 @@ class Patience:
 
     ``all_tries_s`` bounds a request with all its tries and pauses. ``absent_s`` of that nobody need listen at
     the address: a service that is started anew is back by then. One that has never answered isn't waited for.
+    ``answer_bytes`` is how long an answer may be, once it is decompressed.
     """
 
     all_tries_s: float = 60.0
     absent_s: float = 10.0
+    answer_bytes: int = _ANSWER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +151,23 @@ class Connection:
 
     def _send(self, request: _Request, left_s: float) -> Any:  # noqa: ANN401 - JSON
         asked = str(request)
+        until, most_bytes = time.monotonic() + left_s, self._patience.answer_bytes
         try:
-            response = self._client.request(
+            with self._client.stream(
                 request.method,
                 request.url,
                 content=request.content,
                 params=request.params,
                 headers=request.headers,
                 timeout=min(left_s, _TRY_S),
-            )
+            ) as response:
+                content = read_within(response.iter_bytes(), most_bytes=most_bytes, until=until)
+        except AnswerTooLongError as error:
+            raise ServiceError(
+                asked, f"the answer has more than {most_bytes:,} bytes; ask for less at once"
+            ) from error
+        except AnswerTooSlowError as error:
+            raise LostError(ServiceUnavailable(asked, "the answer didn't end in time")) from error
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             reason = f"nothing answers there ({_named(error)}). Does `agent-storage serve` run, and is --api its address?"
             raise AbsentError(ServiceUnavailable(asked, reason)) from error
@@ -164,7 +177,7 @@ class Connection:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ServiceError(asked, f"it can't be asked ({_named(error)})") from error
         self._answered = True
-        return read_answer(asked, response, with_key="Authorization" in self._client.headers)
+        return read_answer(asked, response, content, with_key="Authorization" in self._client.headers)
 
 
 def _final(gave_up: GaveUp) -> ServiceUnavailable:

@@ -1,6 +1,9 @@
 """Any endpoint that speaks OpenAI's ``/v1/embeddings``."""
 
+import time
+from base64 import b64encode
 from collections.abc import Sequence
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import numpy as np
 import orjson
@@ -13,9 +16,12 @@ from app.services.embedding.batches import Batch, batches, normalised
 from app.services.embedding.connections import Connections
 from app.services.embedding.embedder import EmbedderIdentity
 from app.services.embedding.openai_answer import PassingError, RefusedError, check_status, read_vectors
+from app.services.http_answer import AnswerTooLongError, AnswerTooSlowError, read_within
 
 _REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a request
 _HARMLESS = Batch(0, ["ping"])
+_ANY_ANSWER_BYTES = 8 * 2**20
+_NUMBER_BYTES = 64  # of a vector's, with what stands around it: some 24 where nothing is indented
 
 
 class OpenAIEmbedder:
@@ -23,7 +29,8 @@ class OpenAIEmbedder:
 
     ``timeout_s`` bounds each step of one try (connecting, sending, waiting for bytes), ``retry_timeout_s`` all
     tries and pauses of one request together. The requests of one call go one after the other; no slot is held
-    while pausing. Neither the key nor a text gets into a log, an error or a ``repr``.
+    while pausing. An answer is read within the same time, and no further than vectors of the dimension can be long.
+    Neither the key nor a text gets into a log, an error or a ``repr``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -43,6 +50,7 @@ class OpenAIEmbedder:
         self._lane = lane
         self._model = model
         self._url = f"{base_url.rstrip('/')}/embeddings"
+        self._secrets = _secrets_in(base_url)
         self._connections = connections
         self._batch_size = batch_size
         self._timeout_s = timeout_s
@@ -69,8 +77,10 @@ class OpenAIEmbedder:
 
     async def _request(self, batch: Batch, retry: RetryPolicy) -> NDArray[np.float32]:
         async def attempt(left_s: float) -> NDArray[np.float32]:
+            until = time.monotonic() + left_s
+            timeout_s = min(left_s, self._timeout_s)
             try:
-                return await self._lane.run(self._post, batch, min(left_s, self._timeout_s), timeout_s=left_s)
+                return await self._lane.run(self._post, batch, timeout_s, until, timeout_s=left_s)
             except DeadlineExceeded as error:
                 raise PassingError("the embedding endpoint didn't answer in the time left") from error
 
@@ -80,20 +90,36 @@ class OpenAIEmbedder:
             reason = f"{gave_up}: {gave_up.__cause__}"
             raise EmbeddingUnavailable(reason, retry_after_s=gave_up.retry_after_s) from gave_up.__cause__
 
-    def _post(self, batch: Batch, timeout_s: float) -> NDArray[np.float32]:
+    def _post(self, batch: Batch, timeout_s: float, until: float) -> NDArray[np.float32]:
         import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
 
         body = orjson.dumps({"model": self._model, "input": batch.texts, "encoding_format": "float"})
+        most_bytes = max(_ANY_ANSWER_BYTES, len(batch.texts) * self.identity.dimension * _NUMBER_BYTES)
+        client = self._connections.client()
         try:
-            response = self._connections.client().post(self._url, content=body, timeout=timeout_s)
+            with client.stream("POST", self._url, content=body, timeout=timeout_s) as response:
+                content = read_within(response.iter_bytes(), most_bytes=most_bytes, until=until)
+        except AnswerTooSlowError as error:
+            raise PassingError("the embedding endpoint's answer didn't end in the time left") from error
+        except AnswerTooLongError as error:
+            raise EmbeddingError(
+                f"the embedding endpoint's answer has more than {most_bytes:,} bytes, and no vectors do"
+            ) from error
         except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
             raise PassingError(f"the embedding endpoint can't be reached ({_named(error)})") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise EmbeddingError(f"the embedding endpoint can't be asked ({_named(error)})") from error
-        check_status(response, [*batch.texts, self._connections.key()])
-        return normalised(
-            read_vectors(response.content, len(batch.texts), self.identity.dimension), batch.first
-        )
+        check_status(response, content, [*batch.texts, self._connections.key(), *self._secrets])
+        return normalised(read_vectors(content, len(batch.texts), self.identity.dimension), batch.first)
+
+
+def _secrets_in(url: str) -> list[str]:
+    """What may be secret of a URL, as it stands there and as it is sent."""
+    parts = urlsplit(url)
+    userinfo = unquote(parts.netloc.rpartition("@")[0])
+    sent = b64encode(userinfo.encode()).decode()
+    given = [userinfo, *userinfo.split(":", 1), sent] if userinfo else []
+    return [*given, *(value for _, value in parse_qsl(parts.query))]
 
 
 def _retry_after(error: Exception) -> float | None:

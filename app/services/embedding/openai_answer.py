@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.errors import EmbeddingError
 from app.retry import parse_retry_after
+from app.services.http_answer import place_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -32,8 +33,10 @@ class RefusedError(EmbeddingError):
     """The endpoint refused a request for what was in it: the texts, or the model's name."""
 
 
-def check_status(response: "httpx2.Response", unquotable: Sequence[str]) -> None:
-    """Return if the response is a success; its error's message repeats nothing of ``unquotable``.
+def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequence[str]) -> None:
+    """Return if the response, whose body is ``content``, is a success.
+
+    The error's message repeats nothing of ``unquotable``.
 
     Raises:
         PassingError: 429 and 5xx.
@@ -43,14 +46,17 @@ def check_status(response: "httpx2.Response", unquotable: Sequence[str]) -> None
     if response.is_success:
         return
     status = response.status_code
-    answer = f"the embedding endpoint answered {status}: {_reason(response.content, unquotable)}"
+    answer = f"the embedding endpoint answered {status}: {_reason(content, unquotable)}"
     if status == _TOO_MANY_REQUESTS or response.is_server_error:
         raise PassingError(answer, parse_retry_after(response.headers.get("Retry-After")))
     if status in _MAYBE_THE_TEXTS:
         raise RefusedError(answer)
     if response.is_redirect:
+        place = place_of(response.headers.get("Location", ""))
+        shown = "elsewhere" if any(_quotes(place, text) for text in unquotable) else place
         raise EmbeddingError(
-            f"{answer}; redirects are not followed, so set embedding.base_url to where it leads"
+            f"{answer}; it leads to {shown}, and redirects are not followed, because they could lead the key away: "
+            "set embedding.base_url to where you want it sent"
         )
     raise EmbeddingError(answer)
 
