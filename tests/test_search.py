@@ -12,6 +12,7 @@ from support.parts import fill, make_item, open_container
 from app.errors import InvalidInput, NotFound
 from app.models import Extraction
 from app.services.search import Query, SearchService
+from app.services.storage.repositories.project import project_id
 from containers import Container
 
 COUNT = 120
@@ -45,6 +46,16 @@ async def test_the_nearest_come_first_with_what_sql_has_of_them(filled: Containe
     assert best.confidence == 53 % 11 / 10
     assert found[0].score == pytest.approx(1.0, abs=1e-4)
     assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
+
+
+async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Container) -> None:
+    [wanted, *_] = await filled.search().search(Query("violin glacier 3", project="other", limit=1))
+    [vector] = await filled.embedder().embed(["violin glacier 3"])
+    payload = {"project_id": str(project_id("papers"))}
+    await filled.qdrant_repository().upsert(str(wanted.extraction.id), vector, payload)
+    found = await filled.search().search(Query("violin glacier 3", project="papers", limit=200))
+    assert len(found) == COUNT
+    assert wanted.extraction.id not in {result.extraction.id for result in found}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class SearchService:
     async def search(self, query: Query) -> list[Found]:
         """The best matches, best first, at most ``query.limit``.
 
-        A vector whose row is gone is never among them.
+        A vector whose row is gone is never among them, nor a row of another project, whatever Qdrant says of it.
 
         Raises:
             InvalidInput: the query is blank or too long, or the limit is out of range.
@@ -154,7 +154,8 @@ class SearchService:
             kept = extractions.keep_matching(ids, query.where) if query.where else ids
             return extractions.get_batch(list(kept))
 
-        rows = {row.id: row for row in await self._database.read(read)}
+        owner = None if query.project is None else project_id(query.project)
+        rows = {row.id: row for row in await self._database.read(read) if owner in {None, row.project_id}}
         return [Found(score, rows[id_]) for id_, score in scores.items() if id_ in rows]
 
     async def _require_project(self, name: str) -> None:
