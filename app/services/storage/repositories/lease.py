@@ -197,7 +197,7 @@ class LeaseRepository:
         A clock that is set back leaves jobs that were changed later than now. They are due, and their leases run out,
         as much earlier as it was set back; a lease that was renewed since then stays.
         """
-        return rows_changed(self._session, _following(self._dialect))
+        return len(self._session.execute(_following(self._dialect)).all())
 
 
 def _held(job_id: JobId, attempt: int) -> Update:
@@ -278,7 +278,7 @@ def _following(dialect: str) -> TextClause:
         f"UPDATE jobs SET run_at = {earlier.format(moment='run_at')}, "  # noqa: S608 - constants
         f"lease_expires_at = CASE WHEN lease_expires_at > updated_at THEN {earlier.format(moment='lease_expires_at')} "
         f"ELSE lease_expires_at END, updated_at = {_NOW[dialect]} "
-        f"WHERE {OPEN_JOB} AND updated_at > {_LATER[dialect].format(seconds=CLOCK_TOLERANCE_S)}"
+        f"WHERE {OPEN_JOB} AND updated_at > {_LATER[dialect].format(seconds=CLOCK_TOLERANCE_S)} RETURNING id"
     )
 
 
