@@ -119,6 +119,7 @@ class TestHandingIn:
         answer = checked(await api.client.post(PATH, content=body, headers=LINES), 202)
         assert answer["new"] == 3
 
+    @pytest.mark.slow
     async def test_a_long_answer_is_told_whole(self, tmp_path: Path) -> None:
         """Longer than what is kept in memory."""
         async with serving(tmp_path, sections={"worker": {"batch_size": 1_000}}) as api:

@@ -207,6 +207,7 @@ class TestSteppingIn:
 
 
 class TestEvents:
+    @pytest.mark.slow
     async def test_they_follow_a_job_to_its_end(self, api: Api, engine: Engine, handlers: Handlers) -> None:
         [job] = queue_jobs(engine, "slow")
         following = asyncio.create_task(events(api, job))

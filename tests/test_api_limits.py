@@ -222,6 +222,7 @@ class TestTheGuard:
         assert verdict(body, cuts, max_depth=depth - 3) is None
         assert verdict(body, cuts, max_depth=depth - 4) == ("nested-too-deep" if depth else None)
 
+    @pytest.mark.slow
     @given(st.lists(JSON, min_size=1, max_size=8), CUTS, st.booleans())
     def test_it_counts_the_items_of_the_outer_list(
         self, items: list[object], cuts: list[int], spaced: bool

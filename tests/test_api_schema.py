@@ -86,6 +86,7 @@ class Key:
         case.headers["X-API-Key"] = data
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,

@@ -66,6 +66,7 @@ async def test_a_healthy_service_is_live_and_ready(tmp_path: Path, engine: Engin
         assert all(0 <= part["latency_seconds"] < 60 for part in ready["parts"])
 
 
+@pytest.mark.slow
 async def test_a_hanging_part_is_named_and_holds_nothing_else_up(tmp_path: Path, client: FaultyClient) -> None:
     async with serving(tmp_path, qdrant_client=client) as api:
         await api.accepted([raw_item(1)])

@@ -119,6 +119,7 @@ def probe_imports(directory: Path, *roots: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_importing_any_module_opens_nothing() -> None:
     outcome = probe_imports(ROOT, "app", "containers")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
@@ -126,6 +127,7 @@ def test_importing_any_module_opens_nothing() -> None:
     assert f"{len(modules) + len(['app.migrations', 'containers'])} modules" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_the_entry_point_loads_nothing_heavy() -> None:
     """So that ``--help`` answers at once, and the embedded default never pays for the server's client."""
     code = "import sys, containers, app.cli.main, app.entrypoints.cli; print(*sys.modules)"

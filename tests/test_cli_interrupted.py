@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 
+pytestmark = pytest.mark.slow
+
 COUNT = 20_000
 
 

@@ -100,6 +100,7 @@ def found_in(engine: Engine, documents: list[dict[str, Any]], wheres: list[Where
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(data=st.data(), documents=st.lists(DOCUMENTS, min_size=1, max_size=6))
 def test_filters_answer_as_python_does(

@@ -257,6 +257,7 @@ def test_batches_know_their_rows() -> None:
 # --- wordllama -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_wordllama_gives_the_vectors_of_the_library(wordllama: WordllamaEmbedder) -> None:
     texts = [
         *SENTENCES,

@@ -251,6 +251,7 @@ async def test_the_deadline_counts_from_the_ask_when_a_slot_never_comes(
     assert lane.stats().waiting == 0
 
 
+@pytest.mark.slow
 async def test_the_deadline_counts_from_the_ask_when_a_slot_comes_late(executor: BoundedExecutor) -> None:
     lane, first, second = lane_of(executor), Gate(), Gate()
     await fill(lane, first)

@@ -23,6 +23,8 @@ from app.entrypoints.api import options_of
 from app.entrypoints.service import listen
 from containers import Container, create_container, running
 
+pytestmark = pytest.mark.slow
+
 CUT = 1_000
 AT_ONCE = 50
 MOST_S = 0.5

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import COMMAND, ROOT, Cli, environment
+from support.memory import run_measured
 from support.processes import TESTS
 
 IDS = int(os.environ.get("TEST_IDS", "100000"))
@@ -41,13 +42,8 @@ def test_extractions_of_a_megabyte_each(tmp_path: Path) -> None:
                 json.dumps({"source_uri": f"doc:{number}", "extraction_type": "fact", "data": data}) + "\n"
             )
     for command in (("ingest", str(lines), "--project", "big"), ("reindex",)):
-        with (tmp_path / "out").open("wb") as out:
-            process = subprocess.Popen(
-                [*COMMAND, *command], cwd=tmp_path, env=environment(), stdout=out, stderr=out
-            )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, (tmp_path / "out").read_text()
-        print(command[0], usage.ru_maxrss // 1024, "MiB")  # noqa: T201 - for who measures
-        assert usage.ru_maxrss // 1024 < 1_500
+        done, peak = run_measured([*COMMAND, *command], tmp_path, environment())
+        assert done.returncode == 0, done.stdout
+        print(command[0], peak, "MiB")  # noqa: T201 - for who measures
+        assert 50 < peak < 1_500
     assert Cli(tmp_path).json("verify")["remaining"] == 0

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Self
 
 import httpx2
+import pytest
 from support.processes import command_process, errors_in, free_port, serve_process
 from support.producing import Producer
 from support.qdrant_process import qdrant_process
 from support.service_client import client_of, post_until_accepted, raw_item
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("TEST_KILLS", "10"))
 """How often each of the two services is killed; a thorough run takes 25."""

@@ -20,6 +20,8 @@ from support.processes import Service, errors_in, serve_process
 from support.proxy import Proxy, to_tcp, to_unix
 from support.service_client import ServiceClient, client_of, raw_item
 
+pytestmark = pytest.mark.slow
+
 AWAY_S = 10.0
 BATCHES, BATCH = 40, 50
 HANGING_S = 10.0

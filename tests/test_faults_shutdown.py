@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from support.faults import assert_goes_on, compared
 from support.parts import index_all, make_item, open_container, settings_for
 
@@ -28,6 +29,7 @@ def lanes_of(container: Container) -> list[Lane]:
     ]
 
 
+@pytest.mark.slow
 async def test_a_saturated_executor_refuses_at_once_and_recovers(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, "embedded", executor={"max_waiting": 3})
     with running(create_container(settings)) as container:

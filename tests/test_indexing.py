@@ -300,6 +300,7 @@ async def test_a_job_that_a_dead_process_left_running_is_run_again_where_no_othe
         assert await index_all(container) == (1 if mode == "embedded" else 0)
 
 
+@pytest.mark.slow
 async def test_a_job_longer_than_its_lease_is_run_once(
     tmp_path: Path, engine: Engine, embedder: MoodyEmbedder
 ) -> None:

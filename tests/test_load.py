@@ -17,6 +17,8 @@ from support.cli import ROOT, environment
 from support.processes import TESTS, errors_in, serve_process
 from support.service_client import client_of, raw_item
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = int(os.environ.get("TEST_LOAD_CLIENTS", "200"))
 SECONDS = float(os.environ.get("TEST_LOAD_SECONDS", "10"))
 """A thorough run takes 500 clients and 30 seconds."""

@@ -117,6 +117,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
 
 
+@pytest.mark.slow
 def test_the_wheel_alone_is_what_the_clean_environment_runs(clean_bin: Path, tmp_path: Path) -> None:
     code = "import app, containers; print(app.__file__); print(containers.__file__)"
     paths = run(clean_bin / "python", "-c", code, cwd=tmp_path).stdout.split()
@@ -131,6 +132,7 @@ def test_the_installed_command_explains_itself(clean_bin: Path, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_installed_command_stores_and_finds(clean_bin: Path, tmp_path: Path) -> None:
     with (ROOT / "examples" / "wordnet.jsonl").open() as example:
         (tmp_path / "facts.jsonl").write_text("".join(next(example) for _ in range(50)))

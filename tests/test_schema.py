@@ -104,6 +104,7 @@ def test_downgrade_leaves_no_table(engine: Engine) -> None:
     schema.upgrade(engine)
 
 
+@pytest.mark.slow
 def test_processes_may_upgrade_at_once(empty_url: str) -> None:
     processes = [get_context("spawn").Process(target=upgrade_in_process, args=(empty_url,)) for _ in range(3)]
     for process in processes:

@@ -3,9 +3,6 @@
 import asyncio
 import gzip
 import io
-import os
-import subprocess
-import sys
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,8 +14,9 @@ import pytest
 from embedding_stub import Answer, EmbeddingStub
 from embedding_stub import serving as serving_embeddings
 from support.api import Api, problem_of, serving
-from support.cli import MODULE, environment
+from support.cli import COMMAND, environment
 from support.jobs import until
+from support.memory import run_measured
 
 from app.cli.remote.connection import Connection, Patience, open_client
 from app.errors import EmbeddingError, EmbeddingUnavailable, ServiceError, ServiceUnavailable
@@ -92,18 +90,11 @@ def test_ten_megabytes_that_unpack_to_ten_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(unpacking_to(b"x" * 64 * MIB, 160))
     assert path.stat().st_size < 11 * MIB
-    command = [sys.executable, "-m", MODULE, "ingest", str(path)]
-    # A child of this very process, whose memory the system then tells.
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(QDRANT_MODE="memory"), stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        told = process.stderr.read().decode()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 1
-    assert "line 1: the line is longer than 16 MiB" in told
-    assert used.ru_maxrss * 1024 < 500 * MIB
+    command = [*COMMAND, "ingest", str(path)]
+    done, peak = run_measured(command, tmp_path, environment(QDRANT_MODE="memory"))
+    assert done.returncode == 1
+    assert b"line 1: the line is longer than 16 MiB" in done.stdout
+    assert 50 < peak < 500
 
 
 @pytest.mark.parametrize("skip_invalid", [True, False])

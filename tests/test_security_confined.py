@@ -132,6 +132,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.slow
 def test_nobody_serves_from_a_read_only_file_system(folder: Path) -> None:
     with (
         confined(folder) as (process, url, log),

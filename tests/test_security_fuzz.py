@@ -134,6 +134,7 @@ def test_any_packed_bytes_are_read_or_refused(rest: bytes) -> None:
     assert isinstance(ended, list) or str(ended).startswith("it: ")
 
 
+@pytest.mark.slow
 @settings(max_examples=200 * FUZZ, database=None)
 @given(
     st.dictionaries(

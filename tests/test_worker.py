@@ -139,6 +139,7 @@ class TestRunning:
                 queue_jobs(postgres_engine, "note")
                 await ended(postgres_engine)
 
+    @pytest.mark.slow
     async def test_a_listener_whose_connection_is_lost_listens_again(
         self, tmp_path: Path, postgres_engine: Engine
     ) -> None:
@@ -288,6 +289,7 @@ class TestFailing:
         assert slow.error
         assert "longer than 0.05 s" in slow.error
 
+    @pytest.mark.slow
     async def test_one_that_won_t_be_stopped_is_left_behind(
         self, engine: Engine, open_with: Callable[..., Container]
     ) -> None:
@@ -329,6 +331,7 @@ class TestFailing:
 
 
 class TestLeases:
+    @pytest.mark.slow
     async def test_a_long_job_keeps_its_lease(
         self, engine: Engine, open_with: Callable[..., Container]
     ) -> None:

@@ -14,6 +14,8 @@ from support.processes import worker_process
 from support.rows import writing
 from support.worker_process import EFFECTS
 
+pytestmark = pytest.mark.slow
+
 JOBS = 10_000
 
 

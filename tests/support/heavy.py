@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import resource
 import sys
 import uuid
 from pathlib import Path
 
+from support.memory import peak_mib
 from support.parts import fill, index_all, make_item, open_container
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 async def main(folder: Path, count: int) -> None:

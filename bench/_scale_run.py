@@ -1,0 +1,246 @@
+"""One process of ``scale.py``: fills a store, or uses one that is filled, and prints the figures as a line of JSON."""
+
+import asyncio
+import json
+import os
+import signal
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "wordnet.jsonl"
+PROJECT = "wordnet"
+GROUP = "noun.animal"
+WARMING = 10
+LONG = 50_000
+"""From how many on the last quarter says something: it is many batches."""
+
+Figures = dict[str, float]
+
+
+class Moment(NamedTuple):
+    """How many were indexed at which time, and how much CPU this process had taken by then."""
+
+    indexed: int
+    wall_s: float
+    cpu_s: float
+
+
+# --- what is stored --------------------------------------------------------------------------------------
+
+
+def definitions() -> list[dict[str, Any]]:
+    """The example's extractions."""
+    with EXAMPLE.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def extractions() -> Iterator[dict[str, Any]]:
+    """The example's extractions, then the words of each with the meaning of another: always the same, no two alike.
+
+    A text is as long as a real definition, and has a source of its own. There are as many as pairs, four million.
+    """
+    known = definitions()
+    for step in range(len(known)):
+        for place, words in enumerate(known):
+            meaning = known[(place + step) % len(known)]
+            fact = f"{_words(words)}: {_meaning(meaning)}"
+            data = meaning["data"] | {"term": words["data"]["term"], "fact_text": fact}
+            uri = f"{words['source_uri']}+{step}" if step else words["source_uri"]
+            yield meaning | {"source_uri": uri, "data": data}
+
+
+def _words(item: dict[str, Any]) -> str:
+    return str(item["data"]["fact_text"]).partition(": ")[0]
+
+
+def _meaning(item: dict[str, Any]) -> str:
+    return str(item["data"]["fact_text"]).partition(": ")[2]
+
+
+def write_lines(file: Path, count: int) -> None:
+    """The first ``count`` extractions as JSON lines."""
+    written = 0
+    with file.open("w", encoding="utf-8") as lines:
+        for each in islice(extractions(), count):
+            lines.write(json.dumps(each) + "\n")
+            written += 1
+    if written < count:
+        raise ValueError(f"there are only {written:,} distinct extractions, not {count:,}")
+
+
+# --- how it is measured ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def peak_mb(figures: Figures, name: str) -> Iterator[None]:
+    """Note the most memory that this process held meanwhile, and how much of it at the end was its own, in MB.
+
+    The rest is files that are mapped, such as the vectors: the system takes it back when it needs it.
+    """
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begin the high-water mark anew
+    yield
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    for title, field in (("peak", "VmHWM"), ("own", "RssAnon")):
+        figures[f"{name}_{title}_mb"] = int(status.partition(f"{field}:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def seconds(figures: Figures, name: str) -> Iterator[None]:
+    """Note how long it took."""
+    started = time.perf_counter()
+    yield
+    figures[f"{name}_s"] = time.perf_counter() - started
+
+
+def disk_mb(*paths: Path) -> float:
+    """What files and folders take on disk, in MB of 10^6 bytes."""
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return sum(file.stat().st_blocks * 512 for file in files if file.is_file()) / 1e6
+
+
+async def latencies(figures: Figures, name: str, calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
+    """Note the median and the 99th percentile of the calls, in ms; the first few warm up and don't count."""
+    taken = []
+    for call in calls:
+        started = time.perf_counter()
+        await call()
+        taken.append((time.perf_counter() - started) * 1e3)
+    counted = taken[WARMING:] or taken
+    figures[f"{name}_p50_ms"] = statistics.median(counted)
+    figures[f"{name}_p99_ms"] = statistics.quantiles(counted, n=100, method="inclusive")[-1]
+
+
+# --- the phases ------------------------------------------------------------------------------------------
+
+
+def settings_of(database_url: str, folder: Path) -> Any:  # noqa: ANN401 - imported late
+    """The default settings on these stores."""
+    from app.config import Settings
+
+    return Settings.model_validate(
+        {"database": {"url": database_url}, "qdrant": {"path": str(folder / "qdrant")}}
+    )
+
+
+def fill(database_url: str, folder: Path, count: int) -> Figures:
+    """What ``ingest`` does, with its rate over all and in the last quarter."""
+    from app.cli.ingest import Report, _Ingest
+    from containers import create_container, running
+
+    settings, file = settings_of(database_url, folder), folder / "extractions.jsonl"
+    write_lines(file, count)
+    report = Report(PROJECT)
+    job = _Ingest(report, str(file), skip_invalid=False, rejects_file=folder / "rejects.jsonl")
+    figures: Figures = {}
+    moments: list[Moment] = []
+
+    def note() -> None:
+        moments.append(Moment(report.indexed, time.perf_counter(), time.process_time()))
+
+    async def watch() -> None:
+        while True:
+            note()
+            await asyncio.sleep(0.1)
+
+    async def ingest(container: Any) -> None:  # noqa: ANN401 - imported late
+        watching = asyncio.create_task(watch())
+        await job.run(container, settings.embedding.text_fields, settings.worker.batch_size)
+        watching.cancel()
+        note()
+
+    with peak_mb(figures, "ingest"), running(create_container(settings), migrate=True) as container:
+        asyncio.run(ingest(container))
+    if report.indexed != count:
+        raise RuntimeError(f"the ingest failed: {report}")
+    parts = {"ingest": moments[0]}
+    if count >= LONG:
+        parts["ingest_end"] = max(moment for moment in moments if moment.indexed <= 0.75 * count)
+    for name, first in parts.items():
+        done = count - first.indexed
+        figures[f"{name}_per_s"] = done / (moments[-1].wall_s - first.wall_s)
+        figures[f"{name}_cpu_us"] = (moments[-1].cpu_s - first.cpu_s) / done * 1e6
+    file.unlink()
+    return figures
+
+
+def use(database_url: str, folder: Path, searches: int, *, optimize: bool) -> Figures:
+    """Open the stores in this new process, then search, compare, measure, and search again when optimized."""
+    figures: Figures = {}
+    with seconds(figures, "import"):
+        from containers import create_container, running
+    with peak_mb(figures, "open"), seconds(figures, "open"):
+        opening = running(create_container(settings_of(database_url, folder)))
+        container = opening.__enter__()
+        runner = asyncio.Runner()
+        runner.run(container.indexing().open())
+    try:
+        runner.run(_ask(container, figures, searches))
+        if optimize:
+            _optimize(runner, container, figures, searches)
+    finally:
+        runner.close()
+        opening.__exit__(None, None, None)
+    return figures
+
+
+async def _ask(container: Any, figures: Figures, searches: int) -> None:  # noqa: ANN401 - imported late
+    with seconds(figures, "first_search"):
+        await container.search().search(_queries(1)[0])
+    with peak_mb(figures, "search"):
+        await _search(container, figures, "search", searches)
+        await _search_data(container, figures)
+    await _compare(container, figures)
+    await _measure(container, figures)
+
+
+async def _search(container: Any, figures: Figures, name: str, searches: int) -> None:  # noqa: ANN401 - likewise
+    search, filters = container.search().search, {"project": PROJECT, "source_groups": (GROUP,)}
+    for kind, given in ((name, {}), (f"{name}_filtered", filters)):
+        queries = _queries(searches + WARMING, **given)
+        await latencies(figures, kind, [partial(search, query) for query in queries])
+
+
+async def _search_data(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
+    """By a value that one of two thousand extractions has, which SQL looks for in every row of the project."""
+    queries = _queries(5, project=PROJECT, where={"term": "horse"})
+    await latencies(figures, "search_data", [partial(container.search().search, query) for query in queries])
+
+
+def _queries(count: int, **filters: Any) -> list[Any]:  # noqa: ANN401 - as Query takes them
+    from app.services.search import Query
+
+    known = definitions()
+    return [Query(_meaning(known[7 * number % len(known)])[:1_000], **filters) for number in range(count)]
+
+
+async def _compare(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
+    with peak_mb(figures, "verify"), seconds(figures, "verify"):
+        *_, found = [state async for state in container.reconciliation().run()]
+    if found.remaining or found.extractions != found.points:
+        raise RuntimeError(f"the stores differ: {found}")
+
+
+async def _measure(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
+    """The exact snapshot; a scrape in a new process, which counts all rows; what later ones ask of SQL."""
+    with peak_mb(figures, "metrics"):
+        with seconds(figures, "scrape"):
+            await container.metrics_exporter().render()
+        with seconds(figures, "snapshot"):
+            await container.metrics_collector().collect()
+        await latencies(figures, "sample", [container.metrics_collector().sample] * 20)
+
+
+def _optimize(runner: asyncio.Runner, container: Any, figures: Figures, searches: int) -> None:  # noqa: ANN401
+    # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with peak_mb(figures, "optimize"), seconds(figures, "optimize"):
+        runner.run(container.qdrant_repository().optimize())
+    signal.signal(signal.SIGINT, handler)
+    runner.run(_search(container, figures, "optimized", searches))
+    figures["load_at_end"] = os.getloadavg()[0]
