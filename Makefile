@@ -39,7 +39,7 @@ run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
 test: $(DEV) ## run the tests (PostgreSQL included, nothing to install)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-fast: $(DEV) ## the tests that take less than a second each
+test-fast: $(DEV) ## the tests but those marked slow; a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 check: $(DEV) ## lint, format, types, and the direction of imports

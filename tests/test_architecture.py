@@ -78,6 +78,7 @@ def test_every_contract_is_kept() -> None:
     assert "0 broken" in outcome.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "line", "contract"), VIOLATIONS)
 def test_a_wrong_import_breaks_its_contract(tmp_path: Path, file: str, line: str, contract: str) -> None:
     tree = copy_of_the_tree(tmp_path)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from support.cli import EXAMPLE, Cli, environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
@@ -32,7 +34,6 @@ def lines(count: int) -> bytes:
     return b"".join(line(number) for number in range(count))
 
 
-@pytest.mark.slow
 def test_the_way_of_a_new_user(tmp_path: Path) -> None:
     cli = Cli(tmp_path, EMBEDDING_PROVIDER="wordllama")
     first = cli("ingest", str(EXAMPLE), "--project", "wordnet").stdout.decode()
@@ -50,7 +51,6 @@ def test_the_way_of_a_new_user(tmp_path: Path) -> None:
     assert cli.json("projects", "list") == []
 
 
-@pytest.mark.slow
 def test_every_command_that_prints_data_prints_json(cli: Cli) -> None:
     report = cli.json("ingest", "-", stdin=lines(20))
     assert {key: report[key] for key in ("project", "stored", "already_stored", "indexed", "refused")} == {
@@ -78,7 +78,6 @@ def test_every_command_that_prints_data_prints_json(cli: Cli) -> None:
     }
 
 
-@pytest.mark.slow
 def test_search_filters(cli: Cli) -> None:
     cli("ingest", "-", stdin=lines(30))
 
@@ -264,7 +263,6 @@ def test_help_is_quick_to_import() -> None:
     assert b"LOADED []" in done.stdout
 
 
-@pytest.mark.slow
 def test_the_embedded_default_never_imports_the_server_client(cli: Cli) -> None:
     script = (
         "import sys\n"

@@ -14,6 +14,8 @@ from support.cli import COMMAND, EXAMPLE, Cli
 
 from app.cli.output import counted
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = {"QDRANT_URL": "http://127.0.0.1:9", "QDRANT_RETRY_TIMEOUT": "1"}
 NO_DATABASE = {"DATABASE_URL": "postgresql://somebody:hidden@127.0.0.1:9/nothing"}
 
@@ -51,7 +53,6 @@ def test_doctor_finds_every_part_well(cli: Cli) -> None:
     assert cli("doctor").stderr == b""
 
 
-@pytest.mark.slow
 def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
     cli = Cli(tmp_path, **NOWHERE)
     done = cli("doctor", "--json", code=1)
@@ -63,7 +64,6 @@ def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9" in faults(rows)["qdrant"]
 
 
-@pytest.mark.slow
 def test_doctor_goes_on_after_the_first_fault(tmp_path: Path) -> None:
     cli = Cli(tmp_path, **NOWHERE, **NO_DATABASE)
     rows = cli.json("doctor", code=1)
@@ -160,7 +160,6 @@ def shell(cli: Cli, script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["verify", "doctor --json", "search x --json", "--help"])
 @pytest.mark.parametrize(
     ("where", "reason"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on device")]
@@ -172,7 +171,6 @@ def test_output_that_cannot_be_written_ends_in_one_line(
     assert (done.returncode, done.stderr) == (1, f"Error: can't write the output: {reason}\n")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flags", ["", "--json"])
 def test_a_reader_that_leaves_is_no_error(cli: Cli, flags: str) -> None:
     cli("ingest", str(EXAMPLE))
@@ -225,7 +223,6 @@ def on_terminal(cli: Cli, columns: int, *arguments: str) -> list[str]:
     return shown.decode().splitlines()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_narrow_terminal_gives_the_text_its_room(cli: Cli, columns: int) -> None:
     cli("ingest", str(EXAMPLE))

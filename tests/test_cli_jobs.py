@@ -20,6 +20,8 @@ from app.models import Job, JobStatus, utc_now
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.project import project_id
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Place:
@@ -72,7 +74,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     assert not list(elsewhere.iterdir()), "a command that uses a service opens no stores of its own"
 
 
-@pytest.mark.slow
 def test_jobs_are_listed_the_newest_first_and_by_filters(place: Place) -> None:
     assert "No jobs" in place("list")
     assert place.json("list") == []

@@ -16,6 +16,7 @@ import pytest
 from support.cli import EXAMPLE, Cli
 from support.forked import Process
 from support.jobs import wait_for
+from support.loopback import TLS
 from support.parts import make_item
 from support.processes import Service, free_port, serve_process
 
@@ -23,6 +24,8 @@ from app.cli.remote.connection import Patience, check_url
 from app.cli.remote.parts import open_remote
 from app.errors import InvalidInput, JobStalled, ServiceError, ServiceUnavailable
 from app.services.search import Query
+
+pytestmark = pytest.mark.slow
 
 KEY = "s3cret-of-the-service"
 
@@ -79,7 +82,6 @@ def error_of(done: "subprocess.CompletedProcess[bytes]") -> str:
 # --- the same commands, near and far ---------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Service) -> None:
     """Reports, results, scores and ids are the same, because both are the same code on the same data."""
     here = Cli(cli.folder / "here", WORKER_BATCH_SIZE="100")
@@ -121,7 +123,6 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_the_way_of_a_new_user(cli: Cli, service: Service) -> None:
     there = ("--project", "wordnet", "--api", f"{service.url}/")
     first = cli("ingest", str(EXAMPLE), *there).stdout.decode()
@@ -178,7 +179,6 @@ def test_batches_that_are_too_large_for_the_service_are_sent_in_parts(cli: Cli, 
 # --- keys ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_service_with_keys_wants_one_of_them(cli: Cli, home: Path) -> None:
     with serve_process(home, {"API_API_KEYS": f"another,{KEY}"}) as service:
         there = ("--api", service.url)
@@ -297,7 +297,7 @@ def test_another_server_there_is_told(cli: Cli, status: int, body: bytes) -> Non
 
 def relay(handler: Asked, url: str) -> httpx2.Response:
     """What the service at ``url`` answers to the same request."""
-    with httpx2.Client(trust_env=False, timeout=60.0) as client:
+    with httpx2.Client(trust_env=False, timeout=60.0, verify=TLS) as client:
         kept = {
             name: handler.headers[name]
             for name in ("content-type", "idempotency-key")
@@ -306,7 +306,6 @@ def relay(handler: Asked, url: str) -> httpx2.Response:
         return client.request(handler.command, url + handler.path, content=handler.body, headers=kept)
 
 
-@pytest.mark.slow
 def test_a_lost_answer_is_asked_for_again_and_takes_effect_once(cli: Cli, service: Service) -> None:
     """Every other answer is lost on its way back, after the service has done what was asked."""
     asked: list[str] = []
@@ -327,7 +326,6 @@ def test_a_lost_answer_is_asked_for_again_and_takes_effect_once(cli: Cli, servic
     assert sum(path.endswith("/extractions") for path in asked) > 3
 
 
-@pytest.mark.slow
 def test_a_service_that_is_too_busy_is_asked_again_when_it_says(cli: Cli, service: Service) -> None:
     asked: list[str] = []
 
@@ -391,7 +389,6 @@ def stored(service: Service, project: str = "default") -> int:
     return int(answer.json()["extractions"]) if answer.is_success else 0
 
 
-@pytest.mark.slow
 def test_a_service_that_goes_away_is_told_with_what_it_has_accepted(cli: Cli, home: Path) -> None:
     with serve_process(home, {}) as service:
         process = cli.start("ingest", "-", "--api", service.url)

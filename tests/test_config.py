@@ -68,6 +68,7 @@ def test_every_setting_says_what_is_allowed() -> None:
 PRINT_POOL_SIZE = "from app.config import settings; print(settings.db_pool_size)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variable", ["DATABASE_POOL_SIZE", "DB_POOL_SIZE", "database_pool_size", "Db_Pool_Size"]
 )

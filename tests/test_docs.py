@@ -15,6 +15,8 @@ from support.settings import KEYS, description, variable
 from app.api.problems import KINDS
 from app.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
@@ -109,7 +111,6 @@ def test_the_diagram_of_the_container_is_a_table_on_the_site() -> None:
     assert re.search(r"^\| \(executor\) \| .*\bengine\b.* \|$", page, re.MULTILINE)
 
 
-@pytest.mark.slow
 def test_the_quickstart_finds_what_it_says(tmp_path: Path) -> None:
     page = (DOCS / "index.md").read_text()
     (facts,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)

@@ -5,11 +5,14 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
 from support.parts import fill, index_all, make_item, open_container
 
 from app.models import parse_extraction_id
 from app.services.search import Query
 from containers import Container
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

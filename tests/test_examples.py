@@ -16,6 +16,7 @@ from sqlalchemy import Engine, literal, select
 from support.cli import ROOT, environment
 from support.forked import Process
 from support.forkserver import Program
+from support.loopback import TLS
 from support.parts import fill, make_item, settings_for
 from support.processes import end, free_port
 from support.settings import enter_empty_place
@@ -26,6 +27,8 @@ from app.services.jobs.view import job_as_dict
 from app.services.metrics.dialects import PostgresDurationDialect
 from app.services.search import Query
 from containers import create_container, running
+
+pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 3, 29, 1, 59, 59, 999_999, tzinfo=UTC)
 
@@ -50,7 +53,10 @@ async def test_a_web_application_indexes_beside_its_requests(tmp_path: Path) -> 
     with running(create_container(settings_for(tmp_path))) as container:
         app = example("web_application").create_app(container)
         transport = httpx2.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport) as client:
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, verify=TLS) as client,
+        ):
             stored = await client.put("http://here/notes/one", params={"text": "A new ferry"})
             assert stored.json() == {"new": True}
             found: list[str] = []
@@ -87,14 +93,13 @@ async def test_an_embedder_of_ones_own_keeps_the_promises(tmp_path: Path) -> Non
         await embedder.ping()
 
 
-@pytest.mark.slow
 def test_an_embedder_of_ones_own_serves(tmp_path: Path) -> None:
     port = free_port()
     program = Program("examples.extending.embedder", [], tmp_path, environment(API_PORT=str(port)))
     with (tmp_path / "serve.log").open("wb") as log:
         process = Process(program, stderr=log)
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=TLS) as client:
             found = find_over_http(client, "Die Brücke ist gesperrt", "die bruecke gespert")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (tmp_path / "serve.log").read_text()

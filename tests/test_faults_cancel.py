@@ -18,6 +18,8 @@ from app.services.search import Query
 from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container
 
+pytestmark = pytest.mark.slow
+
 Call = Callable[[Container, int], Coroutine[Any, Any, object]]
 
 

@@ -18,6 +18,8 @@ from app.services.jobs.running import Done, RunningJob
 from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container, create_container, running
 
+pytestmark = pytest.mark.slow
+
 HOUR_S = 3_600.0
 DEAD_LEASE_S = 60.0
 

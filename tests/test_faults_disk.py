@@ -24,6 +24,8 @@ from app.errors import (
 from app.services.storage.qdrant.edge import EdgeClient
 from containers import Container
 
+pytestmark = pytest.mark.slow
+
 FullWith = Callable[[Container], AbstractContextManager[None]]
 BIG = "glacier " * 2_000
 ENOUGH = 2**62

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.pool import QueuePool
 from support.http_service import serving
 from support.jobs import statuses, until
+from support.loopback import TLS
 from support.parts import settings_for
 from support.service_client import raw_item, text_of
 
@@ -105,7 +106,9 @@ async def test_1000_requests_cancelled_where_they_are(container: Container, sett
     answered = 0
     async with (
         serving(container, settings),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app), base_url="http://localhost", verify=TLS
+        ) as client,
     ):
         for start in range(0, CUT, AT_ONCE):
             late = await asyncio.gather(

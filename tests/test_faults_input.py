@@ -11,6 +11,8 @@ from support.cli import COMMAND, ROOT, Cli, environment
 from support.memory import run_measured
 from support.processes import TESTS
 
+pytestmark = pytest.mark.slow
+
 IDS = int(os.environ.get("TEST_IDS", "100000"))
 """How many are deleted at once; a thorough run takes 1,000,000."""
 
@@ -18,7 +20,6 @@ PAYLOADS = int(os.environ.get("TEST_PAYLOADS", "20"))
 """How many extractions of 1 MB are ingested; a thorough run takes 1,000."""
 
 
-@pytest.mark.slow
 def test_any_number_of_ids_is_deleted_without_memory_for_them(tmp_path: Path) -> None:
     path = os.pathsep.join([str(ROOT), str(TESTS)])
     done = subprocess.run(
@@ -32,7 +33,6 @@ def test_any_number_of_ids_is_deleted_without_memory_for_them(tmp_path: Path) ->
     assert more_mib < 100
 
 
-@pytest.mark.slow
 def test_extractions_of_a_megabyte_each(tmp_path: Path) -> None:
     lines = tmp_path / "big.jsonl"
     with lines.open("w") as file:

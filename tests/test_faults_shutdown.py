@@ -16,6 +16,8 @@ from app.executor import Lane
 from app.services.search import Query
 from containers import Container, create_container, running
 
+pytestmark = pytest.mark.slow
+
 SATURATED_S = float(os.environ.get("TEST_SATURATED_SECONDS", "1"))
 """For how long; a thorough run takes 60."""
 
@@ -29,7 +31,6 @@ def lanes_of(container: Container) -> list[Lane]:
     ]
 
 
-@pytest.mark.slow
 async def test_a_saturated_executor_refuses_at_once_and_recovers(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, "embedded", executor={"max_waiting": 3})
     with running(create_container(settings)) as container:

@@ -21,6 +21,8 @@ from packaging.utils import canonicalize_name
 from app.services.items import extraction_id, parse_item
 from app.services.storage.repositories.project import project_id
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-docs.lock")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?P<rest>.*(?:\n    .*)*)", re.MULTILINE)
@@ -117,7 +119,6 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
 
 
-@pytest.mark.slow
 def test_the_wheel_alone_is_what_the_clean_environment_runs(clean_bin: Path, tmp_path: Path) -> None:
     code = "import app, containers; print(app.__file__); print(containers.__file__)"
     paths = run(clean_bin / "python", "-c", code, cwd=tmp_path).stdout.split()
@@ -132,7 +133,6 @@ def test_the_installed_command_explains_itself(clean_bin: Path, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_the_installed_command_stores_and_finds(clean_bin: Path, tmp_path: Path) -> None:
     with (ROOT / "examples" / "wordnet.jsonl").open() as example:
         (tmp_path / "facts.jsonl").write_text("".join(next(example) for _ in range(50)))

@@ -27,7 +27,7 @@ from app.models import Project
 from app.services.search import Query
 from containers import Container, create_container, running
 
-pytestmark = needs_pgbouncer
+pytestmark = [needs_pgbouncer, pytest.mark.slow]
 
 MakeLane = Callable[..., Lane]
 CALLERS = 8

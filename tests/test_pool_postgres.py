@@ -29,6 +29,8 @@ from app.services.storage.repositories.job import CHANNEL
 from app.worker.listener import Listener
 from containers import create_container, running
 
+pytestmark = pytest.mark.slow
+
 MakeLane = Callable[..., Lane]
 APPLICATION = "counted"
 
@@ -231,7 +233,6 @@ def test_a_migration_takes_its_time(postgres_server: PostgresServer) -> None:
     postgres_server.drop(name)
 
 
-@pytest.mark.slow
 async def test_a_restart_of_the_server_fails_only_what_was_in_flight(make_lane: MakeLane) -> None:
     connections = 4
     with running_process() as server:

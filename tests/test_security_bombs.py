@@ -26,6 +26,8 @@ from app.services.embedding.openai import OpenAIEmbedder
 from app.services.http_answer import AnswerTooLongError, AnswerTooSlowError, read_within
 from app.services.reading import MAX_LINE_BYTES, Batch, LineReader
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 8
 MIB = 2**20
 LINE = b'{"source_uri": "a", "extraction_type": "fact", "data": {"text": "river"}}\n'
@@ -85,7 +87,6 @@ def unpacking_to(unpacked: bytes, times: int, after: bytes = b"") -> bytes:
     return gzip.compress(unpacked, 9) * times + gzip.compress(after)
 
 
-@pytest.mark.slow
 def test_ten_megabytes_that_unpack_to_ten_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(unpacking_to(b"x" * 64 * MIB, 160))

@@ -19,6 +19,7 @@ import pytest
 from support.api import raw_item
 from support.cli import MODULE, ROOT, environment
 from support.jobs import wait_for
+from support.loopback import TLS
 from support.processes import STARTING_S, free_port
 
 NOBODY = 65_534
@@ -136,7 +137,7 @@ def folder() -> Iterator[Path]:
 def test_nobody_serves_from_a_read_only_file_system(folder: Path) -> None:
     with (
         confined(folder) as (process, url, log),
-        httpx2.Client(base_url=url, timeout=60, trust_env=False) as client,
+        httpx2.Client(base_url=url, timeout=60, trust_env=False, verify=TLS) as client,
     ):
         await_life(process, client, log)
         status = Path(f"/proc/{process.pid}/status").read_text()

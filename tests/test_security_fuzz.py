@@ -26,6 +26,8 @@ from app.services.storage.qdrant.filters import SearchFilters, edge_filter, serv
 from app.services.storage.repositories.data_filter import matches
 from app.services.where import parse_condition
 
+pytestmark = pytest.mark.slow
+
 FUZZ = int(os.environ.get("TEST_FUZZ", "1"))
 """How many times as long as in every run."""
 
@@ -134,7 +136,6 @@ def test_any_packed_bytes_are_read_or_refused(rest: bytes) -> None:
     assert isinstance(ended, list) or str(ended).startswith("it: ")
 
 
-@pytest.mark.slow
 @settings(max_examples=200 * FUZZ, database=None)
 @given(
     st.dictionaries(

@@ -31,6 +31,8 @@ from app.entrypoints.api import options_of
 from app.entrypoints.cli import draw_graph, open_parts
 from app.models import Base
 
+pytestmark = pytest.mark.slow
+
 MARK = "zq7"
 """Stands in everything that is sent, so that it would be seen in a statement."""
 
@@ -273,7 +275,6 @@ def test_no_parameter_is_left_out() -> None:
     }
 
 
-@pytest.mark.slow
 def test_no_parameter_of_any_operation_does_harm(filled: Target) -> None:
     # Types of jobs may be paused by any name; what that does is shown above.
     with filled.unharmed("paused_job_types"):

@@ -13,11 +13,14 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.types import Receive, Scope, Send
 from support.api import raw_item
+from support.loopback import TLS
 from support.processes import Service, errors_in, serve_process
 
 from app.api.middleware import KeyMiddleware, is_a_key
 from app.database import open_engine
 from app.models import Base
+
+pytestmark = pytest.mark.slow
 
 KEYS = ("first-key-0123456789", "second-key-9876543210", "third")
 KEY = "k3yK3yk3y.0123456789"
@@ -167,7 +170,7 @@ WRONG_PLACES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("method", "url", "sent"), WRONG_PLACES, ids=lambda value: str(value)[:70])
 def test_no_answer_repeats_a_key(service: Service, method: str, url: str, sent: dict[str, Any]) -> None:
-    with httpx2.Client(base_url=service.url, trust_env=False) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, verify=TLS) as client:
         answer = client.request(method, url, **sent)
     assert answer.status_code < 500
     assert KEY not in answer.text + str(answer.headers)
@@ -187,7 +190,7 @@ def test_a_key_stands_in_no_log_no_metric_and_no_table(service: Service, folder:
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(request.encode("latin-1"))
             assert KEY.encode() not in connection.recv(65_536)
-    with httpx2.Client(base_url=service.url, trust_env=False, headers={"x-api-key": KEY}) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, headers={"x-api-key": KEY}, verify=TLS) as client:
         for method, url, sent in WRONG_PLACES:
             client.request(method, url, **sent)
         answer = client.post("/v1/projects/papers/extractions", json={"extractions": [raw_item(2)]})

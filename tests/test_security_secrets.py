@@ -20,6 +20,7 @@ from support.api import raw_item
 from support.cli import Cli
 from support.forked import Process
 from support.jobs import wait_for
+from support.loopback import TLS
 from support.processes import free_port, serve_process
 from support.settings import SECRET, SECRETS
 
@@ -27,6 +28,8 @@ from app.config import Settings
 from app.entrypoints.api import options_of
 from app.logs import configure_logging
 from containers import create_container
+
+pytestmark = pytest.mark.slow
 
 HIDDEN = "S3cr3t"
 """Stands in each secret, so that any of them would be seen."""
@@ -186,7 +189,6 @@ def said(
     return ended
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scene", "command"), RUNS)
 def test_a_command_that_fails_hides_every_secret(
     said: dict[tuple[str, str], tuple[int, str]], scene: str, command: str
@@ -201,7 +203,6 @@ def test_a_command_that_fails_hides_every_secret(
 # --- a service -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_service_whose_parts_refuse_hides_every_secret(tmp_path: Path) -> None:
     with serving_embeddings(8) as embeddings, QdrantStub() as qdrant:
         settings = {
@@ -233,7 +234,9 @@ def test_a_service_whose_parts_refuse_hides_every_secret(tmp_path: Path) -> None
 
 @contextmanager
 def _client(url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=url, headers={"x-api-key": API}, timeout=60, trust_env=False) as client:
+    with httpx2.Client(
+        base_url=url, headers={"x-api-key": API}, timeout=60, trust_env=False, verify=TLS
+    ) as client:
         yield client
 
 

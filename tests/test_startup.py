@@ -23,6 +23,8 @@ from app.entrypoints.startup import Startup
 from app.errors import AgentStorageError, DatabaseUnavailable, NotStarted, QdrantError, SchemaMismatch
 from containers import Container, create_container, running
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2"  # noqa: S105 - of nothing
 
 
@@ -52,7 +54,6 @@ def stores(postgres_url: str, tmp_path: Path) -> Iterator[Stores]:
         yield Stores(settings, link, str(url.query["host"]), qdrant)
 
 
-@pytest.mark.slow
 def test_a_service_that_was_started_before_its_stores(stores: Stores, tmp_path: Path) -> None:
     log = tmp_path / "serve.log"
     with serve_process(tmp_path, stores.settings) as service, client_of(service.url) as client:
@@ -72,7 +73,6 @@ def test_a_service_that_was_started_before_its_stores(stores: Stores, tmp_path: 
     assert SECRET not in log.read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "database_is_there", "told"),
     [
@@ -95,7 +95,6 @@ def test_a_service_gives_up_in_time(
     assert SECRET not in log
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_waiting(number: signal.Signals, stores: Stores, tmp_path: Path) -> None:
     with command_process(tmp_path, stores.settings, "worker") as process:

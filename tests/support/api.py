@@ -19,6 +19,7 @@ from app.entrypoints.service import HttpServer, listen
 from app.errors import AgentStorageError
 from containers import Container, create_container, running
 from support.jobs import PATIENCE_S
+from support.loopback import TLS
 from support.parts import WORDS, settings_for
 
 LOOPBACK = "127.0.0.1"
@@ -150,7 +151,9 @@ async def serving(
         try:
             await container.indexing().open()
             url = f"http://{LOOPBACK}:{port}"
-            async with httpx2.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as client:
+            async with httpx2.AsyncClient(
+                base_url=url, timeout=PATIENCE_S, trust_env=False, verify=TLS
+            ) as client:
                 yield Api(client, app, container, server, port)
         finally:
             server.stop()

@@ -40,20 +40,22 @@ class FaultyClient:
         self._left = 0
         self._done = False
         self._fault: Callable[[], None] = _nothing
+        self._end: Callable[[], None] = _nothing
         self._going_on = threading.Event()
         self.is_held = False
 
     def die(self, when: When) -> None:
         """The process ends at that call."""
-        self._arrange(when, _die)
+        self._arrange(when, die)
 
     def refuse(self, when: When) -> None:
         """That call fails, for good."""
-        self._arrange(when, _refuse)
+        self._arrange(when, refuse)
 
-    def hold(self, when: When) -> None:
-        """That call waits for :meth:`go_on`."""
+    def hold(self, when: When, end: Callable[[], None] | None = None) -> None:
+        """That call waits for :meth:`go_on`, and has its effect at the latest then; ``end`` is what comes after."""
         self._arrange(when, self._wait)
+        self._end = end or _nothing
 
     def go_on(self) -> None:
         """Let the call that is held go on, and let nothing go wrong any more."""
@@ -66,7 +68,7 @@ class FaultyClient:
 
     def _arrange(self, when: When, fault: Callable[[], None]) -> None:
         self._left, self._done = when
-        self._fault = fault
+        self._fault, self._end = fault, _nothing
         self._going_on.clear()
 
     def _request(self, real: Callable[..., Any], *args: Any) -> Any:
@@ -77,6 +79,8 @@ class FaultyClient:
         result = real(*args)
         if chosen and self._done:
             self._fault()
+        if chosen:
+            self._end()
         return result
 
     def _wait(self) -> None:
@@ -85,13 +89,15 @@ class FaultyClient:
         self.is_held = False
 
 
-def _nothing() -> None:
-    """No fault has been arranged."""
-
-
-def _die() -> None:
+def die() -> None:
+    """What a process that ends does."""
     raise Died
 
 
-def _refuse() -> None:
+def refuse() -> None:
+    """What a Qdrant does that won't."""
     raise ClientFailure("it doesn't want to")
+
+
+def _nothing() -> None:
+    """No fault has been arranged."""

@@ -17,6 +17,7 @@ import httpx2
 from support.cli import MODULE, ROOT, environment
 from support.forked import Process
 from support.forkserver import Program
+from support.loopback import TLS
 
 TESTS = ROOT / "tests"
 STARTING_S = 60.0
@@ -116,7 +117,7 @@ def _process(program: Program, log: Path) -> Iterator[Process]:
 
 def _wait_until_live(service: Service) -> None:
     deadline = time.monotonic() + STARTING_S
-    with httpx2.Client(base_url=service.url, trust_env=False) as client:
+    with httpx2.Client(base_url=service.url, trust_env=False, verify=TLS) as client:
         while True:
             assert service.process.poll() is None, service.log.read_text()[-5_000:]
             assert time.monotonic() < deadline, f"it never answered: {service.log.read_text()[-5_000:]}"

@@ -11,6 +11,7 @@ import httpx2
 
 from support.api import Api, serving
 from support.jobs import PATIENCE_S
+from support.loopback import TLS
 
 
 @contextmanager
@@ -35,7 +36,9 @@ def served(folder: Path, *, key: str | None = None, **options: Any) -> Iterator[
         [api] = running
         headers = {} if key is None else {"x-api-key": key}
         url = api.client.base_url
-        with httpx2.Client(base_url=url, headers=headers, timeout=PATIENCE_S, trust_env=False) as client:
+        with httpx2.Client(
+            base_url=url, headers=headers, timeout=PATIENCE_S, trust_env=False, verify=TLS
+        ) as client:
             yield client, api
     finally:
         stopping.set()

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 
 from support.jobs import wait_for
+from support.loopback import TLS
 from support.parts import WORDS
 
 Json = Any
@@ -90,7 +91,7 @@ class ServiceClient:
 @contextmanager
 def client_of(url: str, timeout_s: float = 60.0) -> Iterator[ServiceClient]:
     """A client, closed at the end."""
-    with httpx2.Client(base_url=url, timeout=timeout_s, trust_env=False) as client:
+    with httpx2.Client(base_url=url, timeout=timeout_s, trust_env=False, verify=TLS) as client:
         yield ServiceClient(client)
 
 

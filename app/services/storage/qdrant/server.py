@@ -39,7 +39,7 @@ def server_client(options: ServerOptions) -> QdrantClientAdapter:
 
 
 def _connecting(options: ServerOptions) -> Callable[[], QdrantClient]:
-    # One for all: every client would make its own, which takes longer than the rest of it, https or not.
+    # One for all: every client would make its own, https or not.
     tls = _tls(options)
     channel = _channel_options(options)
 
@@ -85,7 +85,12 @@ def _tls(options: ServerOptions) -> ssl.SSLContext:
     """Of the files in ``options``, all of which can be used; else the libraries' own authorities are trusted."""
     for name in ("ca_file", "cert_file", "key_file"):
         _check_readable(f"qdrant.{name}", getattr(options, name))
-    tls = httpx.create_ssl_context() if options.ca_file is None else _trusting(options.ca_file)
+    if options.ca_file is not None:
+        tls = _trusting(options.ca_file)
+    elif (options.url or "").startswith("https:"):
+        tls = httpx.create_ssl_context()
+    else:  # it isn't used, and loading the authorities takes longer than the rest of connecting
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if options.cert_file is not None and options.key_file is not None:
         _present(tls, options.cert_file, options.key_file)
     return tls
