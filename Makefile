@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# Some tests wait more than they work, so three processes keep two cores busy.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+
 # A stamp is newer than its lock file while the environment holds what the lock names.
 RUNTIME := $(VENV)/runtime.stamp
 DEV := $(VENV)/dev.stamp
@@ -37,10 +40,10 @@ run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
 		'  $(BIN)/agent-storage --help'
 
 test: $(DEV) ## run the tests (PostgreSQL included, nothing to install)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-fast: $(DEV) ## the tests but those marked slow; a minute
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: $(DEV) ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check

@@ -92,6 +92,7 @@ class TestHandingIn:
         nothing = await api.accepted(items[:3], lines=lines)
         assert (nothing["jobs"], nothing["job_id"]) == ([], None)
 
+    @pytest.mark.slow
     async def test_what_was_handed_in_is_shown_and_found_once_indexed(self, api: Api) -> None:
         [item] = (await api.accepted([raw_item(7)]))["items"]
         shown = await api.get(f"/v1/extractions/{item['id']}")

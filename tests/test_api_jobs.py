@@ -242,6 +242,7 @@ class TestEvents:
             assert api.app.state.streams == 1
         await until(lambda: api.app.state.streams == 0)
 
+    @pytest.mark.slow
     async def test_they_end_when_the_job_is_pruned(self, api: Api, engine: Engine) -> None:
         [job] = queue_jobs(engine, "slow")
         following = asyncio.create_task(events(api, job))

@@ -147,6 +147,7 @@ class TestSlowBodies:
         told(answer, 408, "body-too-slow")
         assert b"connection: close" in answer.lower()
 
+    @pytest.mark.slow
     async def test_one_that_keeps_coming_is_waited_for(self, api: Api) -> None:
         async def slowly() -> AsyncIterator[bytes]:
             for number in range(6):

@@ -141,6 +141,7 @@ JSON_LIKE = st.recursive(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(deadline=None, max_examples=50)
 @given(
     st.dictionaries(

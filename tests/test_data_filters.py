@@ -130,6 +130,7 @@ def passes(document: dict[str, Any], where: Where) -> bool:
     return all(json_equal(leaf(document, tuple(keys)), value) for keys, value in where.items())
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(numbers=st.lists(FLOATS, min_size=1, max_size=8))
 def test_neighbouring_floats_are_told_apart(engines: list[Engine], numbers: list[float]) -> None:

@@ -161,6 +161,7 @@ class TestErrors:
 
 
 class TestConcurrency:
+    @pytest.mark.slow
     @pytest.mark.needs(CONNECTIONS)
     async def test_many_writers_never_find_it_locked(self, database: Database) -> None:
         """Each reads before it writes, which a transaction that begins late can't do."""
@@ -173,6 +174,7 @@ class TestConcurrency:
         await asyncio.gather(*(database.write(append) for _ in range(THREADS * WRITES)))
         assert await database.read(names) == [str(THREADS * WRITES)]
 
+    @pytest.mark.slow
     def test_writers_of_several_engines_never_find_it_locked(self, sqlite_url: str) -> None:
         """As processes do, they share the file and nothing else."""
 
@@ -225,6 +227,7 @@ class TestConcurrency:
 
 
 class TestDurability:
+    @pytest.mark.slow
     def test_a_killed_process_loses_no_committed_row(self, database_url: str) -> None:
         path = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
         with subprocess.Popen(  # our own program

@@ -85,6 +85,7 @@ def test_nesting_deeper_than_python_recurses_is_no_matter() -> None:
         data = data["a"].pop()
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from("abcdefgh"), json_values, max_size=8), st.randoms())
 def test_the_order_in_which_keys_were_written_is_no_matter(data: dict[str, Any], chance: Any) -> None:
     keys = list(data)

@@ -54,6 +54,7 @@ class TestUpdateEmbeddingIdsBatch:
             assert repository.update_embedding_ids_batch(unknown) == 0
             assert repository.update_embedding_ids_batch(unknown + ids) == 3
 
+    @pytest.mark.slow
     def test_takes_300_000_ids_in_one_call(self, engine: Engine) -> None:
         """More than either database takes parameters; most have no row, since storing them would take the time."""
         with writing(engine) as session:

@@ -412,6 +412,7 @@ async def test_a_reindex_whose_collection_was_lost_starts_over(tmp_path: Path) -
         assert await again.qdrant_repository().count() == 60
 
 
+@pytest.mark.slow
 async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path, lane: Lane) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(120)])

@@ -148,6 +148,7 @@ class TestDeleting:
         assert await container.qdrant_repository().count() == 10
         assert await container.extractions().list("papers", odd, limit=1) == []
 
+    @pytest.mark.slow
     async def test_many_are_deleted_in_one_transaction_and_several_jobs(self, container: Container) -> None:
         await fill(container, [make_item(n) for n in range(2_500)])
         deleted = await container.extractions().delete_matching("papers", ExtractionFilters(min_confidence=0.0))

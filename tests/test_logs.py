@@ -281,6 +281,7 @@ def test_a_process_writes_for_people_on_a_terminal() -> None:
     assert shown[-1] == f"ValueError: {URL.replace(SECRET, MASK)}"
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_unless_it_wants_none() -> None:
     assert "\x1b[" in _on_terminal(NO_COLOR="", TERM="xterm")
     assert "\x1b[" not in _on_terminal(NO_COLOR="1", TERM="xterm")

@@ -181,6 +181,7 @@ def test_writes_a_value_on_one_line(value: object, text: str) -> None:
     assert as_text(value) == text
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
 def test_any_value_becomes_one_short_printable_line(value: object) -> None:

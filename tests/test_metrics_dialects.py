@@ -105,6 +105,7 @@ def test_an_edge(engine: Engine, edge: str) -> None:
     assert_as_python_has_it(engine, [EDGES[edge]])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(st.lists(periods, min_size=1, max_size=50))
 @example(list(EDGES.values()))

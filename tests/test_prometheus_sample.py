@@ -125,6 +125,7 @@ class TestCost:
         assert len(threads) == 1
         assert threads[0] != threading.get_ident()
 
+    @pytest.mark.slow
     def test_open_jobs_are_found_by_the_index_of_open_jobs(self, engine: Engine) -> None:
         with writing(engine) as session:
             for kind in KINDS:

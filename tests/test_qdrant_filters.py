@@ -114,6 +114,7 @@ def test_listing_gives_the_ids_that_pass(
         assert asyncio.run(listed(repository)) == expected, mode
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(query=QUERIES, filters=FILTERS, limit=st.integers(1, 40), offset=st.integers(0, 10))
 def test_searching_gives_the_nearest_of_those_that_pass(

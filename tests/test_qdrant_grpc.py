@@ -137,12 +137,14 @@ async def test_a_pause_asked_for_is_kept(make_repository: MakeRepository, stub: 
     assert len(stub.requests) == 1
 
 
+@pytest.mark.slow
 async def test_nobody_listening(make_repository: MakeRepository) -> None:
     repository = make_repository(RetryPolicy(total_s=0.5, first_delay_s=0.01), port=1)
     with pytest.raises(QdrantUnavailable, match=r"gRPC UNAVAILABLE.*refused"):
         await repository.ping()
 
 
+@pytest.mark.slow
 async def test_a_server_that_restarts_is_found_again(make_lane: Callable[..., Lane], tmp_path: Path) -> None:
     """At the next try: a channel of its own would first wait for a second, and then longer and longer."""
     with QdrantGrpcStub() as stub:

@@ -178,6 +178,7 @@ class TestForGood:
 
 
 class TestDeadline:
+    @pytest.mark.slow
     async def test_ends_all_tries_together(self, make_repository: MakeRepository, stub: QdrantStub) -> None:
         repository = make_repository(RetryPolicy(total_s=0.5, first_delay_s=0.01, max_delay_s=0.05))
         stub.faults.extend([Fault(status=503)] * 1_000)
@@ -205,6 +206,7 @@ class TestDeadline:
             await repository.upsert(ID, VECTOR, {})
         assert len(stub.requests) == 1
 
+    @pytest.mark.slow
     async def test_counts_waiting_for_the_lane(
         self, make_repository: MakeRepository, lane: Lane, stub: QdrantStub
     ) -> None:

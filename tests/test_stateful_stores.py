@@ -1,7 +1,7 @@
 """Whatever is done to the stores in whatever order, they end equal, and no row is ever lost.
 
-The sequences are drawn here and not by Hypothesis, which spends five of six examples on variations of one
-before: of so few it would leave only a handful that differ.
+The sequences are drawn here and not by Hypothesis: of few examples it spends most on variations of one another,
+and on runs in which next to nothing happens.
 """
 
 from collections.abc import Iterator
@@ -103,11 +103,12 @@ def test_the_stores_end_equal(engine: Engine, tmp_path: Path, mode: Any) -> None
                 raise failure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_stalled_job_and_what_goes_on_meanwhile(sqlite_engine: Engine, tmp_path: Path, way: str) -> None:
     """In a job that embeds, then in one that deletes."""
     with two_processes(sqlite_engine, "memory", tmp_path) as processes:
-        for when in WHENS[:2]:
+        for when in WHENS[1:3]:
             for end in ("wake up", "die"):
                 stall = Stall("papers", when, end, _events(way))
                 TwoStores(processes).go_through([stall, stall])

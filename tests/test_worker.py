@@ -128,6 +128,7 @@ class TestRunning:
             await container.jobs().verify()
             await ended(engine)
 
+    @pytest.mark.slow
     async def test_new_work_from_elsewhere_wakes_it_on_postgres(
         self, tmp_path: Path, postgres_engine: Engine
     ) -> None:
