@@ -144,6 +144,7 @@ class TestHandingIn:
         mended = await api.accepted([raw_item(n) for n in range(60)], lines=True)
         assert (mended["new"], mended["known"]) == (3, 57)
 
+    @pytest.mark.slow
     async def test_a_line_that_is_no_extraction_is_named(self, api: Api) -> None:
         lines = [b"{", b"nonsense", b"[1]", b"5", b'{"a": NaN}', b"\xff", b'{"source_uri": "\\ud800"}']
         lines += [ndjson([raw_item(1)]).strip().replace(b'"n":1', b'"n":' + bad) for bad in BAD_VALUES]

@@ -206,8 +206,8 @@ class TestSteppingIn:
             problem_of(await api.client.post(f"/v1/job-types/{name}/pause"), 422, "invalid-input")
 
 
+@pytest.mark.slow
 class TestEvents:
-    @pytest.mark.slow
     async def test_they_follow_a_job_to_its_end(self, api: Api, engine: Engine, handlers: Handlers) -> None:
         [job] = queue_jobs(engine, "slow")
         following = asyncio.create_task(events(api, job))
@@ -242,7 +242,6 @@ class TestEvents:
             assert api.app.state.streams == 1
         await until(lambda: api.app.state.streams == 0)
 
-    @pytest.mark.slow
     async def test_they_end_when_the_job_is_pruned(self, api: Api, engine: Engine) -> None:
         [job] = queue_jobs(engine, "slow")
         following = asyncio.create_task(events(api, job))
@@ -266,6 +265,7 @@ class TestVerify:
         async with serving(tmp_path, engine=engine) as api:
             yield api
 
+    @pytest.mark.slow
     async def test_one_runs_at_a_time_for_a_project(self, api: Api) -> None:
         await api.accepted([raw_item(n) for n in range(3)])
         await api.accepted([raw_item(n) for n in range(2)], project="other")

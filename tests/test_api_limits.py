@@ -138,6 +138,7 @@ class TestTheLimitsThemselves:
 
 
 class TestSlowBodies:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("kind", "path"), [("application/json", PATH), (NDJSON, PATH), ("application/json", "/v1/projects")]
     )
@@ -216,6 +217,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=20)
 
 
 class TestTheGuard:
+    @pytest.mark.slow
     @given(JSON, CUTS, st.booleans())
     def test_it_measures_depth_as_a_parser_would(self, value: object, cuts: list[int], escaped: bool) -> None:
         body = json.dumps(value, ensure_ascii=escaped).encode(errors="surrogatepass")
@@ -232,6 +234,7 @@ class TestTheGuard:
         assert verdict(body, cuts, max_items=len(items)) is None
         assert verdict(body, cuts, max_items=len(items) - 1) == ("too-many-items" if len(items) > 1 else None)
 
+    @pytest.mark.slow
     @given(JSON, CUTS)
     def test_it_counts_bytes(self, value: object, cuts: list[int]) -> None:
         body = json.dumps(value).encode()

@@ -105,6 +105,7 @@ async def test_a_broken_part_is_named_without_its_words(
         assert [record for record in caplog.records if "qdrant" in record.getMessage()]
 
 
+@pytest.mark.slow
 async def test_metrics_carry_the_routes_templates(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         answer = await api.accepted([raw_item(n) for n in range(3)])

@@ -334,6 +334,7 @@ REPLACER = """
 """
 
 
+@pytest.mark.slow
 class TestKilled:
     @pytest.mark.parametrize(("after", "log_bytes"), [(1, 2**30), (60, 2**30), (60, 20_000)])
     def test_no_acknowledged_point_is_lost(

@@ -280,6 +280,7 @@ async def test_wordllama_puts_like_beside_like(wordllama: WordllamaEmbedder) -> 
     assert cat @ kitten > cat @ bank + 0.2
 
 
+@pytest.mark.slow
 async def test_wordllama_takes_a_very_long_text_in_bounded_memory(wordllama: WordllamaEmbedder) -> None:
     sentence = "a very long text about cats and banks. "
     vectors = await wordllama.embed([sentence, sentence * 20_000, "short"])  # 780,000 characters
@@ -340,6 +341,7 @@ def test_wordllama_is_known_before_it_is_imported() -> None:
     )
 
 
+@pytest.mark.slow
 def test_wordllama_leaves_logging_alone() -> None:
     program = FIRST_USE + (
         "asyncio.run(embedder.ping())\n"
@@ -349,6 +351,7 @@ def test_wordllama_leaves_logging_alone() -> None:
     assert in_a_fresh_interpreter(program) == "[] True\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system lists no threads")
 def test_wordllama_starts_no_threads_of_its_own() -> None:
     program = FIRST_USE + (
@@ -360,6 +363,7 @@ def test_wordllama_starts_no_threads_of_its_own() -> None:
     assert in_a_fresh_interpreter(program) == "0\n"
 
 
+@pytest.mark.slow
 def test_wordllama_without_its_model_says_so(tmp_path: Path) -> None:
     broken = tmp_path / "wordllama"
     broken.mkdir()
@@ -450,6 +454,7 @@ def test_openai_is_the_same_behind_another_address(make_openai: MakeOpenAI) -> N
 # --- openai: trying again --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failure",
     [

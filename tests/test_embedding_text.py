@@ -100,6 +100,7 @@ def outcome(data: dict[str, Any]) -> str:
         return str(error)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=4), json_values, max_size=5))
 def test_what_comes_out_is_never_blank(data: dict[str, Any]) -> None:
     try:

@@ -364,6 +364,7 @@ def flaky(seconds: float) -> None:
         raise ValueError("nobody may be listening any more")
 
 
+@pytest.mark.slow
 async def test_a_thousand_cancelled_calls_leak_no_slot(
     executor: BoundedExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -383,6 +384,7 @@ async def test_a_thousand_cancelled_calls_leak_no_slot(
     assert not caplog.records  # nothing about exceptions never retrieved
 
 
+@pytest.mark.slow
 async def test_a_thousand_deadlines_at_random_moments_leak_no_slot(executor: BoundedExecutor) -> None:
     lane, chance = lane_of(executor, 3, max_waiting=1000), random.Random(11)  # noqa: S311 - moments, no secrets
     calls = (lane.run(time.sleep, 0.001, timeout_s=chance.random() * 0.5) for _ in range(1000))
@@ -517,6 +519,7 @@ async def test_closing_gives_up_at_its_deadline_and_says_which_lane_is_stuck(
     assert await (await in_thread(executor.close, 20)) is True
 
 
+@pytest.mark.slow
 async def test_the_deadline_of_closing_is_shared_by_all_lanes() -> None:
     executor, gate = BoundedExecutor(8), Gate()
     lanes = [lane_of(executor, limit) for limit in (1, 2, 3)]

@@ -329,6 +329,7 @@ async def test_a_row_that_returns_while_its_vector_is_deleted_gets_it_anew(
 
     async def return_first(ids: Sequence[str]) -> int:
         await container.ingestion().accept("papers", items)
+        await container.worker().run_one((JobType.EMBED,))
         return await deleting(ids)
 
     late = LateDeletion(qdrant, return_first)

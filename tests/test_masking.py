@@ -116,6 +116,7 @@ def test_no_password_survives_in_the_midst_of_a_text(password: str, before: str,
     assert encoded not in masked_text(f"{before} {url} {after}").replace(before, "").replace(after, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["a.", "token='", "postgresql://a:", "token ", '"', "\\", "bearer "])
 def test_a_long_text_takes_no_time(part: str) -> None:
     masked_text(part * 100_000)
@@ -190,6 +191,7 @@ def test_any_value_becomes_one_short_printable_line(value: object) -> None:
     assert 0 < len(text) <= 201
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.recursive(

@@ -90,6 +90,7 @@ class TestJobDurationMetrics:
         assert await collector._job_duration_by_type() == {"embed": expected([timedelta(seconds=9)])}
 
 
+@pytest.mark.slow
 async def test_the_average_is_exact_to_the_last_bit(database: Database, collector: MetricsCollector) -> None:
     durations = [timedelta(microseconds=1 + 999_999_937 * n % 86_400_000_007) for n in range(5_000)]
     await store(database, [job(duration) for duration in durations])

@@ -19,6 +19,8 @@ from app.services.storage.repositories.job import CHANNEL
 from app.worker.listener import Listener
 from containers import create_container, running
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def crowded(lane: Lane) -> AsyncIterator[None]:
@@ -39,7 +41,6 @@ async def crowded(lane: Lane) -> AsyncIterator[None]:
     await asyncio.gather(*callers)
 
 
-@pytest.mark.slow
 async def test_jobs_go_on(tmp_path: Path) -> None:
     async def handler(job: RunningJob) -> None:
         for batch in range(5):
@@ -67,7 +68,6 @@ async def test_a_call_that_ends_what_has_begun_is_not_refused(make_lane: Callabl
         await asyncio.gather(*(lane.run(threading.Event().wait, 0.01) for _ in range(3)))
 
 
-@pytest.mark.slow
 async def test_a_listener_that_leaves_while_it_connects_leaves_no_connection(
     postgres_engine: Engine, make_lane: Callable[..., Lane]
 ) -> None:

@@ -184,6 +184,7 @@ class TestWithoutSql:
         assert "agent_storage_jobs_open" not in found
         assert "without the figures from SQL" in caplog.text
 
+    @pytest.mark.slow
     async def test_a_database_that_hangs_is_asked_once(
         self, postgres_engine: Engine, executor: BoundedExecutor, make_lane: Callable[..., Lane]
     ) -> None:

@@ -5,6 +5,7 @@ import unicodedata
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.examples import examples
@@ -76,6 +77,7 @@ def id_of(data: Any, uri: str = "doc:1", kind: str = "fact") -> ExtractionId:
     return extraction_id(PROJECT, parse_item(raw, ["fact_text"]))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(DATA, TEXTS, st.randoms(use_true_random=False))
 @example({"n": -0.0, "m": [0, 1, True]}, "é", Random(1))  # noqa: S311 - no secret

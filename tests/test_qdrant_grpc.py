@@ -21,6 +21,8 @@ from app.services.storage.qdrant.repository import QdrantRepository
 from containers import create_container
 from containers import running as running_container
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 4
 ID = str(uuid.UUID(int=1))
 VECTOR = [1.0, 2.0, 3.0, 4.0]
@@ -137,14 +139,12 @@ async def test_a_pause_asked_for_is_kept(make_repository: MakeRepository, stub: 
     assert len(stub.requests) == 1
 
 
-@pytest.mark.slow
 async def test_nobody_listening(make_repository: MakeRepository) -> None:
     repository = make_repository(RetryPolicy(total_s=0.5, first_delay_s=0.01), port=1)
     with pytest.raises(QdrantUnavailable, match=r"gRPC UNAVAILABLE.*refused"):
         await repository.ping()
 
 
-@pytest.mark.slow
 async def test_a_server_that_restarts_is_found_again(make_lane: Callable[..., Lane], tmp_path: Path) -> None:
     """At the next try: a channel of its own would first wait for a second, and then longer and longer."""
     with QdrantGrpcStub() as stub:
@@ -163,7 +163,6 @@ async def test_a_server_that_restarts_is_found_again(make_lane: Callable[..., La
         client.close()
 
 
-@pytest.mark.slow
 async def test_a_connection_without_an_answer_is_replaced(make_repository: MakeRepository) -> None:
     """It looks open, so only the call that ended without an answer can tell."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

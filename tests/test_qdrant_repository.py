@@ -413,6 +413,7 @@ class TestClosed:
                 await call
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_client(client: VectorClient) -> None:
     """The in-memory imitation corrupts itself when two threads are in it; with ours they never are."""
     client.create_collection(DIMENSION)

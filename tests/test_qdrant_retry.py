@@ -177,8 +177,8 @@ class TestForGood:
         assert len(stub.requests) == 1
 
 
+@pytest.mark.slow
 class TestDeadline:
-    @pytest.mark.slow
     async def test_ends_all_tries_together(self, make_repository: MakeRepository, stub: QdrantStub) -> None:
         repository = make_repository(RetryPolicy(total_s=0.5, first_delay_s=0.01, max_delay_s=0.05))
         stub.faults.extend([Fault(status=503)] * 1_000)
@@ -206,7 +206,6 @@ class TestDeadline:
             await repository.upsert(ID, VECTOR, {})
         assert len(stub.requests) == 1
 
-    @pytest.mark.slow
     async def test_counts_waiting_for_the_lane(
         self, make_repository: MakeRepository, lane: Lane, stub: QdrantStub
     ) -> None:
@@ -226,7 +225,6 @@ class TestDeadline:
             await repository.ping()
 
 
-@pytest.mark.slow
 async def test_a_pause_asked_for_is_kept_and_holds_no_thread(
     repository: QdrantRepository, lane: Lane, stub: QdrantStub
 ) -> None:
@@ -263,7 +261,6 @@ async def test_a_failure_in_the_middle_of_a_batch_leaves_it_repeatable(
     assert await repository.count() == 600
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("repository")
 async def test_many_callers_and_no_call_fails(stub: QdrantStub, lane: Lane, tmp_path: Path) -> None:
     """Below the retries: threads never close each other's connections."""

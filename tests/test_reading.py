@@ -98,6 +98,7 @@ def test_batches_hold_every_line_once(size: int, count: int) -> None:
     assert [item.source_uri for batch in batches for item in batch.items] == [f"doc:{n}" for n in range(count)]
 
 
+@pytest.mark.slow
 def test_a_batch_ends_when_its_lines_take_much_room() -> None:
     content = b"".join(line(number, data={"text": "x", "blob": ["y" * 900_000] * 3}) for number in range(20))
     batches = read(content)

@@ -138,6 +138,7 @@ def test_upgrade_configures_no_logging(empty_engine: Engine) -> None:
     assert (list(root.handlers), root.level, logging.getLogger("sqlalchemy").level) == before
 
 
+@pytest.mark.slow
 def test_a_database_that_is_up_to_date_needs_no_alembic(sqlite_url: str) -> None:
     program = (
         "import sys\n"

@@ -180,6 +180,7 @@ async def test_a_service_leads_the_command_line_nowhere(
 # --- nothing a caller sends chooses an address -----------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_no_request_chooses_where_the_service_asks(
     stub: EmbeddingStub, elsewhere: EmbeddingStub, tmp_path: Path
 ) -> None:

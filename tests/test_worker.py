@@ -331,8 +331,8 @@ class TestFailing:
         assert [job.payload for job in jobs_of(engine) if job.type == "traced"] == [{"n": 2}]
 
 
+@pytest.mark.slow
 class TestLeases:
-    @pytest.mark.slow
     async def test_a_long_job_keeps_its_lease(
         self, engine: Engine, open_with: Callable[..., Container]
     ) -> None:
