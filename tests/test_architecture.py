@@ -138,6 +138,7 @@ def test_the_entry_point_loads_nothing_heavy() -> None:
     assert not HEAVY & loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [

@@ -121,6 +121,7 @@ def test_every_problem_is_told_at_once_with_its_source(folder: Path, monkeypatch
     assert all(str(problem) in str(caught.value) for problem in caught.value.problems)
 
 
+@pytest.mark.slow
 @hypothesis_settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([variable(key) for key in KEYS]), st.text(max_size=8)))
 def test_any_text_in_variables_gives_settings_or_problems_in_words(variables: dict[str, str]) -> None:

@@ -496,6 +496,7 @@ async def test_openai_holds_no_slot_while_it_pauses(
         await waiting
 
 
+@pytest.mark.slow
 async def test_openai_gives_up_with_the_last_reason(openai: OpenAIEmbedder, stub: EmbeddingStub) -> None:
     last = error_answer(
         503, "still warming up", Retry_After="3600"
@@ -523,6 +524,7 @@ async def test_openai_gives_up_at_once_on_a_pause_past_its_deadline(
         await openai.embed(["a text"])
 
 
+@pytest.mark.slow
 async def test_openai_says_when_nobody_listens(make_openai: MakeOpenAI) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound, not listening: refused

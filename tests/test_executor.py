@@ -552,6 +552,7 @@ async def test_a_slot_granted_as_the_executor_closes_is_given_back() -> None:
     assert lane.stats().active == 0
 
 
+@pytest.mark.slow
 def test_the_interpreter_waits_for_a_stuck_call_unless_it_is_left_by_os_exit() -> None:
     program = """
 import asyncio, os, sys, threading, time

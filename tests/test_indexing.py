@@ -401,6 +401,7 @@ async def test_a_lost_collection_is_refused_and_can_be_mended(tmp_path: Path) ->
         await container.indexing().open()
 
 
+@pytest.mark.slow
 async def test_a_reindex_whose_collection_was_lost_starts_over(tmp_path: Path) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(60)])
@@ -424,6 +425,7 @@ async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path, lane: L
         assert len(await other.search().search(Query("river", limit=1000))) == 120
 
 
+@pytest.mark.slow
 async def test_a_reindex_cut_short_is_refused_and_goes_on(tmp_path: Path) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(120)])
@@ -439,6 +441,7 @@ async def test_a_reindex_cut_short_is_refused_and_goes_on(tmp_path: Path) -> Non
         assert await again.qdrant_repository().count() == 120
 
 
+@pytest.mark.slow
 async def test_a_reindex_cut_short_before_its_first_batch_starts_over(tmp_path: Path, lane: Lane) -> None:
     embedder = MoodyEmbedder(lane, 16)
     with open_container(tmp_path, mode="embedded") as container:

@@ -58,6 +58,7 @@ async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Containe
     assert wanted.extraction.id not in {result.extraction.id for result in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "holds"),
     [

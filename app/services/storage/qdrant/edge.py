@@ -43,9 +43,10 @@ _RESERVE_BYTES = 64 * 2**20
 kernel kills the process. A request takes 0.5 MB, opening 30 MB, a segment of the write-ahead log 32 MB."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
-_LOG_BYTES = 128 * 2**20
+_LOG_BYTES = 8 * 2**20
 """How much may be logged before the engine writes out what it holds and begins its log anew. Otherwise the log would grow
-as long as the process lives, and whoever opens it after a kill would index all of it again."""
+as long as the process lives, and whoever opens it after a kill would index all of it again. Writing out holds the GIL: for
+45 ms after 8 MB, and for 310 ms after 128 MB; with less than 8 MB upserts take longer."""
 _PAYLOAD_BYTES = 400
 """What the log takes for a point besides its vector, with the labels that extractions have."""
 
