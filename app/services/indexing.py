@@ -93,8 +93,8 @@ class IndexingService:
         """The handler of ``embed``: gives the job's extractions their vectors, and marks them.
 
         Those that are marked already too: an attempt at a row that was deleted and returned may have marked it,
-        and its vector be gone. No vector is left of an extraction that is deleted meanwhile, whoever gets to the end of it: this
-        attempt, the next, or the one that runs after this one has lost its lease.
+        and its vector be gone. No vector is left of an extraction that is deleted meanwhile, whoever gets to the
+        end of it: this attempt, the next, or the one that runs after this one has lost its lease.
         """
         ids = job.extraction_ids()
         if job.attempt > 1:
@@ -123,11 +123,8 @@ class IndexingService:
             kept = await self._database.read(_knowing(batch))
             deleted += await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
             mend = partial(embed_returned, ids=batch, kept=kept)
-            try:
-                await job.save(mend, done=start + len(batch), total=len(ids))
-            except LeaseLost:
-                await self._database.write(mend)
-                raise
+            save = partial(job.save, done=start + len(batch), total=len(ids))
+            await write_or_mend(self._database, save, mend, mend)
         return Done({"deleted": deleted})
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
@@ -142,11 +139,8 @@ class IndexingService:
             raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
 
     async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], write: Write) -> None:
-        try:
-            await write(partial(self._mark, outcome=vectors))
-        except LeaseLost:
-            await self._database.write(partial(_delete_ghosts, ids=ids))
-            raise
+        mark, mend = partial(self._mark, outcome=vectors), partial(_delete_ghosts, ids=ids)
+        await write_or_mend(self._database, write, mark, mend)
 
     def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
         """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
@@ -225,6 +219,21 @@ class _Outcome:
 
     def counts(self) -> Indexed:
         return Indexed(len(self.indexed), len(self.set_aside))
+
+
+async def write_or_mend(
+    database: Database, write: Write, work: Callable[[WriteSession], Any], mend: Callable[[WriteSession], Any]
+) -> None:
+    """Run ``work`` through ``write``; if the lease is lost, run ``mend`` without it, for what was done to Qdrant.
+
+    Raises:
+        LeaseLost: it was lost.
+    """
+    try:
+        await write(work)
+    except LeaseLost:
+        await database.write(mend)
+        raise
 
 
 def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence[str]) -> None:

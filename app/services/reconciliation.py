@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from app.database import Database, ReadSession, WriteSession
-from app.errors import LeaseLost, QdrantError
+from app.errors import QdrantError
 from app.models import ExtractionId, ProjectId, parse_extraction_id
-from app.services.indexing import IndexingService, Write, embed_returned
+from app.services.indexing import IndexingService, Write, embed_returned, write_or_mend
 from app.services.jobs.running import Done, RunningJob
 from app.services.reindexing import index_orphans
 from app.services.storage.qdrant.filters import SearchFilters
@@ -147,11 +147,7 @@ class ReconciliationService:
         """Of a row that has come meanwhile, the vector that is deleted may be the new one."""
         await self._qdrant.delete_batch(ghosts)
         mend = partial(embed_returned, ids=ghosts)
-        try:
-            await write(mend)
-        except LeaseLost:
-            await self._database.write(mend)
-            raise
+        await write_or_mend(self._database, write, mend, mend)
 
     async def _mend_orphans(
         self, state: Differences, owner: ProjectId | None, write: Write
