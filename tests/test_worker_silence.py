@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, make_url
-from support.jobs import PATIENCE_S, queue_jobs, statuses, until
+from support.jobs import PATIENCE_S, queue_jobs, until
 from support.proxy import Proxy, to_unix
 
 from app.config import Settings
@@ -21,15 +21,17 @@ def proxy(postgres_url: str) -> Iterator[Proxy]:
         yield proxy
 
 
-async def sleep(_: RunningJob) -> None:
-    await asyncio.sleep(PATIENCE_S)
-
-
 @pytest.mark.slow
 async def test_stopping_does_not_wait_for_a_silent_database(
     proxy: Proxy, postgres_url: str, postgres_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither for a claim nor for a settlement that it doesn't answer; only the kernel's own patience is longer."""
+    started = asyncio.Event()
+
+    async def sleep(_: RunningJob) -> None:
+        started.set()
+        await asyncio.sleep(PATIENCE_S)
+
     queue_jobs(postgres_engine, "sleep")
     given = {
         "database": {"url": f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(postgres_url).database}"},
@@ -41,7 +43,7 @@ async def test_stopping_does_not_wait_for_a_silent_database(
     with running(create_container(settings, worker_policy=policy, handlers={"sleep": sleep})) as container:
         worker, lane = container.worker(), container.database_lane()
         working = asyncio.create_task(worker.run())
-        await until(lambda: statuses(postgres_engine) == {"running": 1})
+        await asyncio.wait_for(started.wait(), PATIENCE_S)
         proxy.hang()
         await asyncio.sleep(0.1)  # so that what is under way now isn't taken for it
         await until(lambda: lane.stats().active)
