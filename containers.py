@@ -8,17 +8,14 @@ constructor only stores what it is given.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from dependency_injector import containers, providers
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from app import schema
 from app.config import Settings, load_settings
 from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
-from app.postgres import TimeLimits
 from app.retry import RetryPolicy
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
@@ -37,10 +34,19 @@ from app.services.projects import ProjectService
 from app.services.reconciliation import ReconciliationService
 from app.services.reindexing import ReindexingService
 from app.services.search import SearchService
-from app.services.storage.qdrant.clients import Mode, ServerOptions, VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.wakeup import Wakeup
-from app.worker.policy import WorkerPolicy
+from app.settings.lanes import LaneLimits, LaneName, lane_limits_of
+from app.settings.sections import (
+    DatabaseSettings,
+    EmbeddingSettings,
+    ExecutorSettings,
+    QdrantSettings,
+    WorkerSettings,
+)
+from app.sql import schema
 from app.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -54,41 +60,20 @@ def _closing(part: str, close: Callable[[], object]) -> None:
         logger.exception("closing the %s failed", part)
 
 
-def _engine(  # noqa: PLR0913, PLR0917 - each is a setting
-    url: str,
-    pool_size: int,
-    max_overflow: int,
-    pool_timeout: float,
-    pool_recycle: float,
-    statement_timeout: float,
-    idle_in_transaction_timeout: float,
-    prepared_statements: bool,
-) -> Iterator[Engine]:
-    engine = open_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
-        pool_timeout_s=pool_timeout,
-        pool_recycle_s=pool_recycle,
-        limits=TimeLimits(statement_timeout, idle_in_transaction_timeout),
-        prepared_statements=prepared_statements,
-    )
+def _engine(settings: DatabaseSettings) -> Iterator[Engine]:
+    engine = open_engine(settings)
     try:
         yield engine
     finally:
         _closing("engine", engine.dispose)
 
 
-def _qdrant_client(mode: Mode, path: str, server: ServerOptions) -> Iterator[VectorClient]:
-    client = open_client(mode, path=Path(path), server=server)
+def _qdrant_client(settings: QdrantSettings, limits: LaneLimits) -> Iterator[VectorClient]:
+    client = open_vector_client(settings, connections=limits["qdrant"])
     try:
         yield client
     finally:
         _closing("Qdrant client", client.close)
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 def _embedding_connections(api_key: SecretStr | None) -> Iterator[Connections]:
@@ -99,27 +84,33 @@ def _embedding_connections(api_key: SecretStr | None) -> Iterator[Connections]:
         _closing("embedding connections", connections.close)
 
 
-def _executor(
-    max_workers: int, shutdown_timeout: float, *_used_by_its_threads: object
-) -> Iterator[BoundedExecutor]:
-    executor = BoundedExecutor(max_workers)
+def _executor(settings: ExecutorSettings, *_used_by_its_threads: object) -> Iterator[BoundedExecutor]:
+    executor = BoundedExecutor(settings.max_workers)
     try:
         yield executor
     finally:
-        _closing("executor", lambda: executor.close(shutdown_timeout))
+        _closing("executor", lambda: executor.close(settings.shutdown_timeout))
 
 
-def _lane(executor: BoundedExecutor, name: str, limit: int, max_waiting: int, wait_timeout: float) -> Lane:
-    return executor.lane(name, limit=limit, max_waiting=max_waiting, wait_timeout_s=wait_timeout)
+def _lane(
+    executor: BoundedExecutor,
+    limits: LaneLimits,
+    settings: ExecutorSettings,
+    name: LaneName,
+    wait_timeout_s: float,
+) -> Lane:
+    return executor.lane(
+        name, limit=limits[name], max_waiting=settings.max_waiting, wait_timeout_s=wait_timeout_s
+    )
 
 
 def _duration_dialect(engine: Engine) -> DurationDialect:
     return duration_dialect_for(engine.dialect.name)
 
 
-def _is_exclusive(mode: Mode, database_url: str) -> bool:
+def _is_exclusive(qdrant: QdrantSettings, database: DatabaseSettings) -> bool:
     """Whether no other process can be running index jobs on these stores."""
-    return mode == "embedded" and database_url.startswith("sqlite")
+    return qdrant.mode == "embedded" and database.url.startswith("sqlite")
 
 
 class Container(containers.DeclarativeContainer):
@@ -127,79 +118,33 @@ class Container(containers.DeclarativeContainer):
 
     config = providers.Configuration(strict=True)
 
-    engine = providers.Resource(
-        _engine,
-        url=config.database.url,
-        pool_size=config.database.pool_size,
-        max_overflow=config.database.max_overflow,
-        pool_timeout=config.database.pool_timeout,
-        pool_recycle=config.database.pool_recycle,
-        statement_timeout=config.database.statement_timeout,
-        idle_in_transaction_timeout=config.database.idle_in_transaction_timeout,
-        prepared_statements=config.database.prepared_statements,
-    )
-    qdrant_client = providers.Resource(
-        _qdrant_client,
-        mode=config.qdrant.mode,
-        path=config.qdrant.path,
-        server=providers.Factory(
-            ServerOptions,
-            url=config.qdrant.url,
-            api_key=providers.Callable(_revealed, config.qdrant.api_key),
-            timeout_s=config.qdrant.timeout,
-            connections=config.executor.qdrant_limit,
-            prefer_grpc=config.qdrant.prefer_grpc,
-            grpc_port=config.qdrant.grpc_port,
-            ca_file=config.qdrant.ca_file,
-            cert_file=config.qdrant.cert_file,
-            key_file=config.qdrant.key_file,
-            shard_number=config.qdrant.shard_number,
-            replication_factor=config.qdrant.replication_factor,
-            write_consistency_factor=config.qdrant.write_consistency_factor,
-        ),
-    )
-    embedding_connections = providers.Resource(_embedding_connections, config.embedding.api_key)
-    # Opened last and closed first: its threads use the others.
-    executor = providers.Resource(
-        _executor,
-        config.executor.max_workers,
-        config.executor.shutdown_timeout,
-        engine,
-        qdrant_client,
-        embedding_connections,
+    # Each section as its own type: a part that takes many settings takes its section whole.
+    database_settings = providers.ThreadSafeSingleton(DatabaseSettings.model_validate, config.database)
+    qdrant_settings = providers.ThreadSafeSingleton(QdrantSettings.model_validate, config.qdrant)
+    executor_settings = providers.ThreadSafeSingleton(ExecutorSettings.model_validate, config.executor)
+    embedding_settings = providers.ThreadSafeSingleton(EmbeddingSettings.model_validate, config.embedding)
+    worker_settings = providers.ThreadSafeSingleton(WorkerSettings.model_validate, config.worker)
+    lane_limits = providers.ThreadSafeSingleton(
+        lane_limits_of, executor_settings, database_settings, qdrant_settings
     )
 
+    engine = providers.Resource(_engine, database_settings)
+    qdrant_client = providers.Resource(_qdrant_client, qdrant_settings, lane_limits)
+    embedding_connections = providers.Resource(_embedding_connections, config.embedding.api_key)
+    # Opened last and closed first: its threads use the others.
+    executor = providers.Resource(_executor, executor_settings, engine, qdrant_client, embedding_connections)
+
     database_lane = providers.ThreadSafeSingleton(
-        _lane,
-        executor,
-        "database",
-        limit=config.executor.database_limit,
-        max_waiting=config.executor.max_waiting,
-        wait_timeout=config.database.pool_timeout,
+        _lane, executor, lane_limits, executor_settings, "database", config.database.pool_timeout
     )
     qdrant_lane = providers.ThreadSafeSingleton(
-        _lane,
-        executor,
-        "qdrant",
-        limit=config.executor.qdrant_limit,
-        max_waiting=config.executor.max_waiting,
-        wait_timeout=config.qdrant.retry_timeout,
+        _lane, executor, lane_limits, executor_settings, "qdrant", config.qdrant.retry_timeout
     )
     embedding_lane = providers.ThreadSafeSingleton(
-        _lane,
-        executor,
-        "embedding",
-        limit=config.executor.embedding_limit,
-        max_waiting=config.executor.max_waiting,
-        wait_timeout=config.embedding.retry_timeout,
+        _lane, executor, lane_limits, executor_settings, "embedding", config.embedding.retry_timeout
     )
     files_lane = providers.ThreadSafeSingleton(
-        _lane,
-        executor,
-        "files",
-        limit=config.executor.files_limit,
-        max_waiting=config.executor.max_waiting,
-        wait_timeout=config.database.pool_timeout,
+        _lane, executor, lane_limits, executor_settings, "files", config.database.pool_timeout
     )
 
     metrics_registry = providers.ThreadSafeSingleton(new_registry)
@@ -213,15 +158,7 @@ class Container(containers.DeclarativeContainer):
             WordllamaEmbedder, embedding_lane, batch_size=config.embedding.batch_size
         ),
         openai=providers.ThreadSafeSingleton(
-            OpenAIEmbedder,
-            embedding_lane,
-            embedding_connections,
-            model=config.embedding.model,
-            base_url=config.embedding.base_url,
-            dimension=config.embedding.dimension,
-            batch_size=config.embedding.batch_size,
-            timeout_s=config.embedding.timeout,
-            retry_timeout_s=config.embedding.retry_timeout,
+            OpenAIEmbedder, embedding_lane, embedding_connections, embedding_settings
         ),
         deterministic=providers.ThreadSafeSingleton(
             DeterministicEmbedder, embedding_lane, dimension=config.embedding.dimension
@@ -289,19 +226,6 @@ class Container(containers.DeclarativeContainer):
         verify=reconciliation.provided.verify,
         repair=reconciliation.provided.repair,
     )
-    worker_policy = providers.ThreadSafeSingleton(
-        WorkerPolicy,
-        concurrency=config.worker.concurrency,
-        lease_s=config.worker.lease_timeout,
-        poll_s=config.worker.poll_interval,
-        shutdown_s=config.worker.shutdown_timeout,
-        max_attempts=config.worker.max_attempts,
-        retry_delay_s=config.worker.retry_delay,
-        max_retry_delay_s=config.worker.max_retry_delay,
-        time_limit_s=config.worker.time_limit,
-        time_limits_s=config.worker.time_limits,
-        keep_finished_s=config.worker.keep_finished,
-    )
     # A factory, because several may run in one process, each with its own jobs.
     worker = providers.Factory(
         Worker,
@@ -310,8 +234,8 @@ class Container(containers.DeclarativeContainer):
         handlers,
         wakeup,
         instruments,
-        worker_policy,
-        exclusive=providers.Callable(_is_exclusive, config.qdrant.mode, config.database.url),
+        worker_settings,
+        exclusive=providers.Callable(_is_exclusive, qdrant_settings, database_settings),
         listening=config.database.prepared_statements,
     )
 

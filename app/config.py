@@ -8,64 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from logging import getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.errors import ConfigurationError, Problem
-from app.masking import as_text, masked
-from app.settings_checks import contradictions
-from app.settings_sections import (
-    FEWEST_WORKERS,
-    ApiSettings,
-    DatabaseSettings,
-    EmbeddingSettings,
-    ExecutorSettings,
-    LoggingSettings,
-    QdrantSettings,
-    WorkerSettings,
-)
-from app.settings_sources import Given, read_layers, section_types, setting_keys
+from app.settings.checks import contradictions
+from app.settings.masking import as_text, masked
+from app.settings.sources import Given, read_layers, section_types, setting_keys
+from app.settings.unchecked import UncheckedSettings
 
 logger = getLogger(__name__)
 
-Lane = Literal["database", "qdrant", "embedding", "files"]
 
-
-class Settings(BaseSettings):
+class Settings(UncheckedSettings):
     """All sections, checked together. Made from values alone: :func:`load_settings` reads the sources."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        env_nested_delimiter="_",
-        env_nested_max_split=1,
-        env_ignore_empty=True,
-        enable_decoding=False,
-    )
-
-    database: DatabaseSettings = DatabaseSettings()
-    qdrant: QdrantSettings = QdrantSettings()
-    executor: ExecutorSettings = ExecutorSettings()
-    embedding: EmbeddingSettings = EmbeddingSettings()
-    worker: WorkerSettings = WorkerSettings()
-    api: ApiSettings = ApiSettings()
-    logging: LoggingSettings = LoggingSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The given values only, so that settings made in a test know nothing of the machine's."""
-        return (init_settings,)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -92,31 +50,6 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """``database.url``, with its password."""
         return self.database.url
-
-    def value(self, key: str) -> object:
-        """The value at a dotted key."""
-        section, _, name = key.partition(".")
-        return getattr(getattr(self, section), name)
-
-    def lane_limits(self) -> dict[Lane, int]:
-        """Each lane's threads: as configured, else a share of ``executor.max_workers``.
-
-        The embedded and memory engines, and SQLite in memory, take one call at a time, whatever is configured.
-        """
-        workers = self.executor.max_workers
-        share = min(workers // 2, workers - FEWEST_WORKERS + 1)
-        database = 1 if self.database.in_memory else self.executor.database_limit or share
-        embedding = self.executor.embedding_limit or max(1, workers // 8)
-        files = 1
-        rest = max(1, workers - database - embedding - files)
-        qdrant = self.executor.qdrant_limit or rest if self.qdrant.mode == "server" else 1
-        return {"database": database, "qdrant": qdrant, "embedding": embedding, "files": files}
-
-    def for_container(self) -> dict[str, dict[str, Any]]:
-        """Nested plain values by section; the lanes' limits resolved; secrets still ``SecretStr``."""
-        values: dict[str, dict[str, Any]] = self.model_dump()
-        values["executor"] |= {f"{lane}_limit": limit for lane, limit in self.lane_limits().items()}
-        return values
 
 
 # --- reading them ----------------------------------------------------------------------------------------
@@ -168,7 +101,7 @@ def read_settings(config_file: Path | None = None) -> Reading:
     return Reading(Settings(**dict(settings)) if not problems else None, entries, problems, layer.warnings)
 
 
-def _validated(given: Mapping[str, Given]) -> tuple[Settings, list[str]]:
+def _validated(given: Mapping[str, Given]) -> tuple[UncheckedSettings, list[str]]:
     """Settings, not checked as a whole, with the default in place of each value that is refused; and their keys."""
     sections: dict[str, Any] = {}
     refused: list[str] = []
@@ -177,7 +110,7 @@ def _validated(given: Mapping[str, Given]) -> tuple[Settings, list[str]]:
         bad = _refused_fields(kind, values)
         sections[name] = kind.model_validate({key: value for key, value in values.items() if key not in bad})
         refused += [f"{name}.{key}" for key in values if key in bad]
-    return Settings.model_construct(**sections), refused
+    return UncheckedSettings(**sections), refused
 
 
 def _refused_fields(kind: type[BaseModel], values: Mapping[str, object]) -> set[object]:
@@ -206,7 +139,7 @@ def _sourced(problem: Problem, given: Mapping[str, Given]) -> Problem:
     return replace(problem, value=f"{problem.value} ({_source(problem.key, given)})")
 
 
-def _entry(key: str, settings: Settings, refused: list[str], given: Mapping[str, Given]) -> Entry:
+def _entry(key: str, settings: UncheckedSettings, refused: list[str], given: Mapping[str, Given]) -> Entry:
     value = given[key].value if key in refused else settings.value(key)
     return Entry(key, _shown(key, value), _source(key, given))
 

@@ -4,79 +4,73 @@ A *work* is a function over a session. ``Database.read`` and ``Database.write`` 
 database lane, in one transaction of its own.
 """
 
-import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
-from app.database_errors import translated_errors
-from app.errors import DatabaseError
 from app.executor import Lane
-from app.postgres import TimeLimits, connect_args, set_up
+from app.settings.sections import DatabaseSettings
+from app.sql import postgres, sqlite
+from app.sql.errors import translated_errors
+from app.sql.transactions import READING, WRITING
 
 T = TypeVar("T")
 
-LOCK_TIMEOUT_S = 30.0
-"""How long SQLite waits for another process's write transaction."""
 
-_ACCESS = "agent_storage_access"
-_READING: dict[str, dict[str, Any]] = {
-    "sqlite": {_ACCESS: "read"},
-    "postgresql": {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
-}
-_SQLITE_BEGIN = {
-    "read": ("PRAGMA query_only = ON", "BEGIN"),
-    "write": ("PRAGMA query_only = OFF", "BEGIN IMMEDIATE"),
-    None: ("PRAGMA query_only = OFF", "BEGIN"),
-}
-_SQLITE_PRAGMAS = (
-    "journal_mode = WAL",
-    "synchronous = FULL",
-    "foreign_keys = ON",
-    # Ids are random, so a batch touches pages all over the indexes: keep them, and copy them back less often.
-    "cache_size = -32000",
-    "wal_autocheckpoint = 4000",
-)
-
-
-def open_engine(  # noqa: PLR0913 - each is a setting
-    url: str,
-    *,
-    pool_size: int,
-    max_overflow: int,
-    pool_timeout_s: float,
-    pool_recycle_s: float,
-    limits: TimeLimits | None = None,
-    prepared_statements: bool = True,
-) -> Engine:
-    """An engine for ``url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
+def open_engine(settings: DatabaseSettings) -> Engine:
+    """An engine for ``settings.url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
 
     Makes the folder of a SQLite file. A database in memory gets one connection, shared by all threads, which
-    the pool's sizes don't apply to. ``limits`` and ``prepared_statements`` are for PostgreSQL; without the latter,
-    nothing rests on what a connection remembers from one transaction to the next.
+    the pool's sizes don't apply to. The time limits and ``prepared_statements`` are for PostgreSQL; without the
+    latter, nothing rests on what a connection remembers from one transaction to the next.
     """
-    parsed = make_url(url)
-    pool: dict[str, Any] = {
+    url = make_url(settings.url)
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url, settings)
+    engine = _create(url, postgres.connect_args(url, settings), _pool(settings))
+    postgres.set_up(engine, settings)
+    return engine
+
+
+def _open_sqlite(url: URL, settings: DatabaseSettings) -> Engine:
+    sqlite.make_folder(url)
+    pool = {"poolclass": StaticPool} if sqlite.is_in_memory(url) else _pool(settings)
+    engine = _create(url, sqlite.CONNECT_ARGS, pool)
+    sqlite.set_up(engine)
+    return engine
+
+
+def _pool(settings: DatabaseSettings) -> dict[str, Any]:
+    return {
         "poolclass": CountingPool,
-        "pool_size": pool_size,
-        "max_overflow": max_overflow,
-        "pool_timeout": pool_timeout_s,
-        "pool_recycle": pool_recycle_s,
+        "pool_size": settings.pool_size,
+        "max_overflow": settings.max_overflow,
+        "pool_timeout": settings.pool_timeout,
+        "pool_recycle": settings.pool_recycle,
         "pool_pre_ping": True,
     }
-    if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed, {"poolclass": StaticPool} if _is_in_memory(parsed) else pool)
-    engine = _create(parsed, connect_args(parsed, prepared_statements=prepared_statements), pool)
-    set_up(engine, limits or TimeLimits(), sessions=prepared_statements)
-    return engine
+
+
+def _create(url: URL, connect_args: Mapping[str, Any], pool: Mapping[str, Any]) -> Engine:
+    return create_engine(
+        url,
+        connect_args=dict(connect_args),
+        hide_parameters=True,
+        json_serializer=_dump_json,
+        json_deserializer=orjson.loads,
+        **pool,
+    )
+
+
+def _dump_json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 class CountingPool(QueuePool):
@@ -115,7 +109,7 @@ class ReadSession(Session):
     """
 
     def __init__(self, engine: Engine) -> None:
-        reading = engine.execution_options(**_READING[engine.dialect.name])
+        reading = engine.execution_options(**READING[engine.dialect.name])
         super().__init__(reading, autoflush=False, expire_on_commit=False)
 
     def flush(self, objects: Sequence[object] | None = None) -> None:
@@ -129,7 +123,7 @@ class WriteSession(Session):
     """A session that writes: on SQLite its transaction takes the write lock at its first statement."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.execution_options(**{_ACCESS: "write"}), expire_on_commit=False)
+        super().__init__(engine.execution_options(**WRITING), expire_on_commit=False)
 
 
 class Database:
@@ -159,14 +153,20 @@ class Database:
         return await self._lane.run(self._read, work, timeout_s=timeout_s)
 
     async def write(
-        self, work: Callable[[WriteSession], T], *, timeout_s: float | None = None, begun: bool = False
+        self,
+        work: Callable[[WriteSession], T],
+        *,
+        timeout_s: float | None = None,
+        exempt_from_max_waiting: bool = False,
     ) -> T:
         """Run ``work``, commit, and return its result; roll back if it raises anything.
 
-        ``begun`` is for :meth:`Lane.run`. After DeadlineExceeded the work may still commit. Raises what
+        ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After DeadlineExceeded the work may still commit. Raises what
         :meth:`read` raises.
         """
-        return await self._lane.run(self._write, work, timeout_s=timeout_s, begun=begun)
+        return await self._lane.run(
+            self._write, work, timeout_s=timeout_s, exempt_from_max_waiting=exempt_from_max_waiting
+        )
 
     async def ping(self) -> None:
         """Ask the database for a 1.
@@ -190,58 +190,3 @@ class Database:
             session.begin(),
         ):
             return work(session)
-
-
-def begin_write(engine: Engine) -> AbstractContextManager[Connection]:
-    """A connection in a write transaction, committed at the end, for synchronous code without a session."""
-    return engine.execution_options(**{_ACCESS: "write"}).begin()
-
-
-def _is_in_memory(url: URL) -> bool:
-    name = url.database or ":memory:"
-    return ":memory:" in name or "mode=memory" in name or url.query.get("mode") == "memory"
-
-
-def _create(url: URL, connect_args: dict[str, Any], pool: dict[str, Any]) -> Engine:
-    return create_engine(
-        url,
-        connect_args=connect_args,
-        hide_parameters=True,
-        json_serializer=_dump_json,
-        json_deserializer=orjson.loads,
-        **pool,
-    )
-
-
-def _dump_json(value: object) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _open_sqlite(url: URL, pool: dict[str, Any]) -> Engine:
-    if not _is_in_memory(url) and url.database and not url.database.startswith("file:"):
-        _make_folder(Path(url.database).parent)
-    engine = _create(url, {"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}, pool)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseError(
-            f"the database's folder {folder} can't be made: {error.strerror}. Set database.url to a place that can be "
-            "written to."
-        ) from error
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin late, and never with IMMEDIATE
-    for pragma in _SQLITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    for statement in _SQLITE_BEGIN[connection.get_execution_options().get(_ACCESS)]:
-        connection.exec_driver_sql(statement)

@@ -337,11 +337,11 @@ class TimeLimitExceeded(AgentStorageError):
 
     retryable: ClassVar[bool] = True
 
-    def __init__(self, kind: str, limit_s: float) -> None:
-        self.kind = kind
+    def __init__(self, job_type: str, limit_s: float) -> None:
+        self.job_type = job_type
         self.limit_s = limit_s
         super().__init__(
-            f"the {kind} job took longer than {limit_s:g} s; worker.time_limit and worker.time_limits say how "
+            f"the {job_type} job took longer than {limit_s:g} s; worker.time_limit and worker.time_limits say how "
             "long it may"
         )
 
@@ -351,10 +351,10 @@ class HandlerCrashed(AgentStorageError):
 
     retryable: ClassVar[bool] = True
 
-    def __init__(self, kind: str, reason: str) -> None:
-        self.kind = kind
+    def __init__(self, job_type: str, reason: str) -> None:
+        self.job_type = job_type
         self.reason = reason
-        super().__init__(f"the handler of {kind} jobs crashed: {reason}")
+        super().__init__(f"the handler of {job_type} jobs crashed: {reason}")
 
 
 class JobCancelled(AgentStorageError):

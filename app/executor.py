@@ -88,7 +88,11 @@ class Lane:
         self._closed = False
 
     async def run(
-        self, fn: Callable[[*Ts], T], *args: *Ts, timeout_s: float | None = None, begun: bool = False
+        self,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        timeout_s: float | None = None,
+        exempt_from_max_waiting: bool = False,
     ) -> T:
         """Call ``fn(*args)`` on a thread of the pool, in a copy of the caller's context; return its result.
 
@@ -96,8 +100,8 @@ class Lane:
         waiting. A caller that is cancelled or out of time leaves at once; its call keeps the slot until the
         thread is really free.
 
-        ``begun`` says that the call ends what can't be taken back, such as telling what was stored: it may wait
-        even if ``max_waiting`` others do. Its callers must be few for another reason.
+        ``exempt_from_max_waiting`` lets the call wait even if ``max_waiting`` others do. For calls that finish what
+        can't be taken back, such as reporting what was stored; something else must bound their number.
 
         Raises:
             Saturated: ``max_waiting`` callers wait already, or no slot came free in ``wait_timeout_s``.
@@ -106,7 +110,7 @@ class Lane:
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        await self._take_slot(loop, timeout_s, begun=begun)
+        await self._take_slot(loop, timeout_s, exempt_from_max_waiting=exempt_from_max_waiting)
         call = self._submit(loop, partial(self._call, copy_context(), fn, *args))
         # `wait` never cancels what it waits for: a cancelled call that hasn't started never would, and keep its slot.
         await asyncio.wait((call,), timeout=None if timeout_s is None else asked + timeout_s - loop.time())
@@ -151,7 +155,7 @@ class Lane:
             return self._changed.wait_for(lambda: self._active == 0, timeout=max(0.0, timeout_s))
 
     async def _take_slot(
-        self, loop: asyncio.AbstractEventLoop, timeout_s: float | None, *, begun: bool
+        self, loop: asyncio.AbstractEventLoop, timeout_s: float | None, *, exempt_from_max_waiting: bool
     ) -> None:
         if timeout_s is not None and timeout_s <= 0:
             raise DeadlineExceeded(f"waiting for the {self.name} lane", timeout_s)
@@ -161,7 +165,7 @@ class Lane:
             if self._active < self.limit:
                 self._active += 1
                 return
-            if len(self._waiting) >= self.max_waiting and not begun:
+            if len(self._waiting) >= self.max_waiting and not exempt_from_max_waiting:
                 self._rejected += 1
                 raise Saturated(self.name, len(self._waiting))
             ticket = _Ticket(loop, loop.create_future())

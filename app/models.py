@@ -2,9 +2,8 @@
 
 import uuid
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import lru_cache
-from typing import Any, ClassVar, NewType
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -29,44 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-ProjectId = NewType("ProjectId", uuid.UUID)
-SourceId = NewType("SourceId", uuid.UUID)
-ExtractionId = NewType("ExtractionId", uuid.UUID)
-JobId = NewType("JobId", uuid.UUID)
-
-
-def parse_extraction_id(text: str) -> ExtractionId:
-    """The id that a point ID spells.
-
-    Raises:
-        ValueError: it isn't a UUID.
-    """
-    return ExtractionId(uuid.UUID(text))
-
-
-class JobStatus(StrEnum):
-    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-
-
-class JobType(StrEnum):
-    """The jobs the product runs itself."""
-
-    EMBED = "embed"
-    DELETE_VECTORS = "delete_vectors"
-    VERIFY = "verify"
-    REPAIR = "repair"
-
-
-INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS)
-"""The jobs that bring the index in line with what was stored or deleted."""
-
+from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId
+from app.domain.jobs import JobStatus
 
 _parse_uuid = lru_cache(maxsize=1_000)(uuid.UUID)  # a page of rows repeats its project's id
 

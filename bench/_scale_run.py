@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "wordnet.jsonl"
+from _setup import read_extractions
+
 PROJECT = "wordnet"
 GROUP = "noun.animal"
 WARMING = 10
@@ -34,18 +35,12 @@ class Moment(NamedTuple):
 # --- what is stored --------------------------------------------------------------------------------------
 
 
-def definitions() -> list[dict[str, Any]]:
-    """The example's extractions."""
-    with EXAMPLE.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 def extractions() -> Iterator[dict[str, Any]]:
     """The example's extractions, then the words of each with the meaning of another: always the same, no two alike.
 
     A text is as long as a real definition, and has a source of its own. There are as many as pairs, four million.
     """
-    known = definitions()
+    known = read_extractions()
     for step in range(len(known)):
         for place, words in enumerate(known):
             meaning = known[(place + step) % len(known)]
@@ -178,7 +173,7 @@ def use(database_url: str, folder: Path, searches: int, *, optimize: bool) -> Fi
         opening = running(create_container(settings_of(database_url, folder)))
         container = opening.__enter__()
         runner = asyncio.Runner()
-        runner.run(container.indexing().open())
+        runner.run(container.indexing().prepare())
     try:
         runner.run(_ask(container, figures, searches))
         if optimize:
@@ -200,23 +195,27 @@ async def _ask(container: Any, figures: Figures, searches: int) -> None:  # noqa
 
 
 async def _search(container: Any, figures: Figures, name: str, searches: int) -> None:  # noqa: ANN401 - likewise
-    search, filters = container.search().search, {"project": PROJECT, "source_groups": (GROUP,)}
-    for kind, given in ((name, {}), (f"{name}_filtered", filters)):
+    from app.domain.filters import Filters
+
+    search, filtered = container.search().search, Filters(source_groups=(GROUP,))
+    for title, given in ((name, {}), (f"{name}_filtered", {"project": PROJECT, "filters": filtered})):
         queries = _queries(searches + WARMING, **given)
-        await latencies(figures, kind, [partial(search, query) for query in queries])
+        await latencies(figures, title, [partial(search, query) for query in queries])
 
 
 async def _search_data(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
     """By a value that one of two thousand extractions has, which SQL looks for in every row of the project."""
-    queries = _queries(5, project=PROJECT, where={"term": "horse"})
+    from app.domain.filters import Filters
+
+    queries = _queries(5, project=PROJECT, filters=Filters(where={"term": "horse"}))
     await latencies(figures, "search_data", [partial(container.search().search, query) for query in queries])
 
 
-def _queries(count: int, **filters: Any) -> list[Any]:  # noqa: ANN401 - as Query takes them
-    from app.services.search import Query
+def _queries(count: int, **query: Any) -> list[Any]:  # noqa: ANN401 - as Query takes them
+    from app.domain.search import Query
 
-    known = definitions()
-    return [Query(_meaning(known[7 * number % len(known)])[:1_000], **filters) for number in range(count)]
+    known = read_extractions()
+    return [Query(_meaning(known[7 * number % len(known)])[:1_000], **query) for number in range(count)]
 
 
 async def _compare(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise

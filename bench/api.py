@@ -13,8 +13,6 @@ same file and take turns.
 
 import argparse
 import asyncio
-import gzip
-import json
 import os
 import socket
 import statistics
@@ -30,14 +28,13 @@ from typing import Any
 
 import httpx2
 import orjson
+from _setup import EXAMPLE, ROOT, read_extractions
 
 from app.config import Settings
-from app.services.items import Item, parse_item
-from app.services.search import Query
+from app.domain.items import Item, parse_item
+from app.domain.search import Query
 from containers import Container, create_container, running
 
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
 BATCH = 1_000
 CLIENTS = 16
 FOUND = 10
@@ -235,7 +232,7 @@ def compare_searches(batches: Batches, count: int, rounds: int) -> tuple[Pairs, 
     with tempfile.TemporaryDirectory() as folder, direct(folder) as container, service(folder, 1) as url:
         asyncio.run(ingest_over_http(url, "bench", batches))
         asyncio.run(wait_until_indexed(url))
-        asyncio.run(container.indexing().open())
+        asyncio.run(container.indexing().prepare())
         asyncio.run(ingest_directly(container, "bench", parsed(batches)))
         asyncio.run(index_all(container))
         found = [
@@ -253,9 +250,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--searches", type=int, default=800)
     arguments = parser.parse_args()
-    opened = gzip.open if arguments.file.suffix == ".gz" else open
-    with opened(arguments.file, "rt", encoding="utf-8") as lines:
-        raws = [json.loads(line) for _, line in zip(range(arguments.items), lines, strict=False)]
+    raws = read_extractions(arguments.file, arguments.items)
     batches = [raws[start : start + BATCH] for start in range(0, len(raws), BATCH)]
     ingests = compare_ingests(batches, arguments.rounds)
     searches, busy = compare_searches(batches, arguments.searches, arguments.rounds)

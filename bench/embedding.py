@@ -5,16 +5,13 @@ The texts are the example's definitions. Run with ``python bench/embedding.py``.
 
 import argparse
 import asyncio
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from app.executor import BoundedExecutor
+from _setup import lane, read_extractions
+
 from app.services.embedding.wordllama import WordllamaEmbedder, _load
-
-EXAMPLES = Path(__file__).parent.parent / "examples" / "wordnet.jsonl"
 
 
 def rate(embed: Callable[[], object], texts: int) -> float:
@@ -26,22 +23,19 @@ def rate(embed: Callable[[], object], texts: int) -> float:
 
 def main(texts: list[str], rounds: int) -> None:
     """Take turns, so that what else the machine does falls on both, and print the medians and their ratio."""
-    executor = BoundedExecutor(1)
-    embedder = WordllamaEmbedder(
-        executor.lane("embedding", limit=1, max_waiting=1, wait_timeout_s=60), batch_size=256
-    )
     library = _load()
     library.tokenizer.enable_padding()
-    contestants = {
-        "embedder": lambda: asyncio.run(embedder.embed(texts)),
-        "library": lambda: library.embed(texts, norm=True),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds + 1):
-        for name, embed in contestants.items():
-            rates[name].append(rate(embed, len(texts)))
+    with lane("embedding") as its_lane:
+        embedder = WordllamaEmbedder(its_lane, batch_size=256)
+        contestants = {
+            "embedder": lambda: asyncio.run(embedder.embed(texts)),
+            "library": lambda: library.embed(texts, norm=True),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in contestants}
+        for _ in range(rounds + 1):
+            for name, embed in contestants.items():
+                rates[name].append(rate(embed, len(texts)))
     medians = {name: statistics.median(found[1:]) for name, found in rates.items()}  # the first warms up
-    executor.close(10)
     for name, median in medians.items():
         print(f"{name:10} {median:10,.0f} texts/s")
     print(f"ratio      {medians['embedder'] / medians['library']:10.2f}")
@@ -50,5 +44,4 @@ def main(texts: list[str], rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    lines = EXAMPLES.read_text(encoding="utf-8").splitlines()
-    main([json.loads(line)["data"]["fact_text"] for line in lines], parser.parse_args().rounds)
+    main([each["data"]["fact_text"] for each in read_extractions()], parser.parse_args().rounds)

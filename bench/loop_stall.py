@@ -11,15 +11,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Self
 
 import numpy as np
+from _setup import lane
 
-from app.executor import BoundedExecutor
-from app.services.storage.qdrant.clients import Mode, VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.points import EmbeddingItem, checked_batches, unit_vectors
+from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.settings.sections import QdrantMode, QdrantSettings
 
 COROUTINES = 16
 POINTS = 256
@@ -77,19 +78,15 @@ async def load(rounds: int, work: Callable[[list[EmbeddingItem]], Awaitable[None
 
 async def through_repository(client: VectorClient, rounds: int) -> LoopProbe:
     """The load on the repository, whose calls run on the executor."""
-    executor = BoundedExecutor(1)
-    lane = executor.lane("qdrant", limit=1, max_waiting=1000, wait_timeout_s=60)
-    repository = QdrantRepository(client, lane, dimension=DIMENSION)
-    await repository.init_collection()
+    with lane("qdrant") as its_lane:
+        repository = QdrantRepository(client, its_lane, dimension=DIMENSION)
+        await repository.init_collection()
 
-    async def work(items: list[EmbeddingItem]) -> None:
-        await repository.upsert_batch(items)
-        await repository.search(items[0].embedding, 10)
+        async def work(items: list[EmbeddingItem]) -> None:
+            await repository.upsert_batch(items)
+            await repository.search(items[0].embedding, 10)
 
-    try:
         return await load(rounds, work)
-    finally:
-        await asyncio.to_thread(executor.close, 10.0)
 
 
 async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
@@ -106,11 +103,11 @@ async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
     return await load(rounds, work)
 
 
-async def measure(mode: Mode, rounds: int) -> None:
+async def measure(mode: QdrantMode, rounds: int) -> None:
     """Print how the loop fared in ``mode``, both ways."""
     for name, run in (("on the loop", on_the_loop), ("repository", through_repository)):
         with tempfile.TemporaryDirectory() as folder:
-            client = open_client(mode, path=Path(folder))
+            client = open_vector_client(QdrantSettings(mode=mode, path=folder))
             # As the entry points do once everything is open: a full collection over all that was imported
             # would stop every thread for 60 to 120 ms.
             gc.collect()
@@ -132,7 +129,8 @@ def main() -> None:
     print(
         f"{COROUTINES} coroutines x {rounds} rounds of one upsert of {POINTS} x {DIMENSION} and one search, one lane slot"
     )
-    for mode in ("memory", "embedded"):
+    modes: tuple[QdrantMode, ...] = ("memory", "embedded")
+    for mode in modes:
         asyncio.run(measure(mode, rounds))
 
 

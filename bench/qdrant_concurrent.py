@@ -11,19 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager
 
 import httpx
 import numpy as np
+from _setup import ROOT, lane
 from loop_stall import LoopProbe
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
-from app.executor import BoundedExecutor
 from app.services.storage.qdrant.adapter import QdrantClientAdapter
-from app.services.storage.qdrant.clients import COLLECTION, ServerOptions, VectorClient
+from app.services.storage.qdrant.ports import COLLECTION, VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.qdrant.server import server_client
+from app.settings.sections import QdrantSettings
 
 CONCURRENT = 200
 THREADS = 32
@@ -31,7 +31,7 @@ DIMENSION = 384
 DELAY_S = 0.02
 LOCAL = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 REMOTE = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-STUB = Path(__file__).parents[1] / "tests" / "qdrant_stub.py"
+STUB = ROOT / "tests" / "qdrant_stub.py"
 
 Query = Callable[[], Awaitable[object]]
 
@@ -84,15 +84,10 @@ async def with_async_client(url: str, limits: httpx.Limits, queries: int) -> tup
 
 async def with_repository(name: str, client: VectorClient, queries: int) -> tuple[float, float]:
     """What this project does; closes ``client``."""
-    executor = BoundedExecutor(THREADS)
-    lane = executor.lane("qdrant", limit=THREADS, max_waiting=CONCURRENT, wait_timeout_s=60)
-    repository = QdrantRepository(client, lane, dimension=DIMENSION)
     vector = np.full(DIMENSION, 0.05, np.float32)
-    try:
+    with closing(client), lane("qdrant", limit=THREADS, max_waiting=CONCURRENT) as its_lane:
+        repository = QdrantRepository(client, its_lane, dimension=DIMENSION)
         return await measure(name, queries, lambda: repository.search(vector, 10))
-    finally:
-        await asyncio.to_thread(executor.close, 10.0)
-        client.close()
 
 
 def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
@@ -116,7 +111,7 @@ async def compare(url: str, queries: int) -> None:
         rate, stall = await with_repository(f"repository, lane of {THREADS}", adapter(url, limits), queries)
         print(f"  ratio: {rate / async_rate:.2f} x the rate, {stall / async_stall:.2f} x the stall")
     print("as the repository opens it")
-    own = server_client(ServerOptions(url, connections=THREADS))
+    own = server_client(QdrantSettings(url=url), THREADS)
     await with_repository(f"repository, lane of {THREADS}", own, queries)
 
 

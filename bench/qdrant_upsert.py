@@ -11,17 +11,19 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import closing
 
 import numpy as np
 import qdrant_edge as edge
+from _setup import lane
 from loop_stall import DIMENSION, make_items
 from qdrant_client import QdrantClient, models
 
-from app.executor import BoundedExecutor
-from app.services.storage.qdrant.clients import COLLECTION, FLOAT_FIELDS, KEYWORD_FIELDS, open_client
+from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.points import EmbeddingItem
+from app.services.storage.qdrant.ports import COLLECTION, FLOAT_FIELDS, KEYWORD_FIELDS
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.settings.sections import QdrantSettings
 
 BATCH = 256
 
@@ -47,18 +49,14 @@ def repository(folder: str, items: list[EmbeddingItem]) -> float:
     """Points a second by ``upsert_batch``."""
 
     async def run() -> float:
-        client = open_client("embedded", path=Path(folder))
-        executor = BoundedExecutor(1)
-        lane = executor.lane("qdrant", limit=1, max_waiting=10, wait_timeout_s=60)
-        qdrant = QdrantRepository(client, lane, dimension=DIMENSION)
-        await qdrant.init_collection()
-        started = time.perf_counter()
-        for start in range(0, len(items), BATCH):
-            await qdrant.upsert_batch(items[start : start + BATCH])
-        rate = len(items) / (time.perf_counter() - started)
-        await asyncio.to_thread(executor.close, 10.0)
-        client.close()
-        return rate
+        client = open_vector_client(QdrantSettings(mode="embedded", path=folder))
+        with closing(client), lane("qdrant") as its_lane:
+            qdrant = QdrantRepository(client, its_lane, dimension=DIMENSION)
+            await qdrant.init_collection()
+            started = time.perf_counter()
+            for start in range(0, len(items), BATCH):
+                await qdrant.upsert_batch(items[start : start + BATCH])
+            return len(items) / (time.perf_counter() - started)
 
     return asyncio.run(run())
 

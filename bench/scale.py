@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from _scale_run import Figures, disk_mb, fill, use
-from jobs import fresh_database, postgres
+from _setup import postgres_server
+from jobs import fresh_database
 from sqlalchemy import Engine, create_engine, make_url, text
 
 INTERRUPTED = 130
@@ -77,9 +78,9 @@ def sqlite_url(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def postgres_url(_: Path) -> Iterator[str]:
+def postgres_url(folder: Path) -> Iterator[str]:
     """A new database on a server of its own, on disk with fsync on."""
-    with postgres() as url:
+    with postgres_server(folder) as url:
         yield fresh_database(url, "scale")
 
 

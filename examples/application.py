@@ -7,8 +7,8 @@ default below ``data/``.
 import asyncio
 
 from app.config import Settings, load_settings
-from app.services.items import parse_item
-from app.services.search import Found, Query
+from app.domain.items import parse_item
+from app.domain.search import Query, SearchHit
 from containers import Container, create_container, running
 
 FACTS = [
@@ -18,10 +18,10 @@ FACTS = [
 ]
 
 
-async def store_and_find(container: Container, settings: Settings, question: str) -> list[Found]:
+async def store_and_find(container: Container, settings: Settings, question: str) -> list[SearchHit]:
     """Store the facts, let a worker index them, and ask."""
     # Makes the collection, and refuses one that another embedder has filled.
-    await container.indexing().open()
+    await container.indexing().prepare()
 
     fields = settings.embedding.text_fields
     items = [

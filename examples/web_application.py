@@ -11,8 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.config import load_settings
-from app.services.items import parse_item
-from app.services.search import Query
+from app.domain.items import parse_item
+from app.domain.search import Query
 from containers import Container, create_container, running
 
 
@@ -21,7 +21,7 @@ def create_app(container: Container) -> FastAPI:
 
     @asynccontextmanager
     async def with_worker(_: FastAPI) -> AsyncIterator[None]:
-        await container.indexing().open()
+        await container.indexing().prepare()
         worker = container.worker()
         working = asyncio.create_task(worker.run())
         yield

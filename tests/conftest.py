@@ -14,9 +14,9 @@ from support.backends import Backend, backends_for, open_memory_engine
 from support.lent_postgres import Lender
 from support.postgres import SHARED_MEMORY, PostgresServer, open_test_engine, running_server
 
-from app import schema
 from app.database import Database
 from app.executor import BoundedExecutor, Lane
+from app.sql import schema
 
 # A busy machine is no fault of the code's.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -27,7 +27,7 @@ FORBIDDEN = {
 }
 
 # Alembic runs the scripts in here itself, and they may import it.
-SCRIPT = re.compile(r"app\.migrations\.(?!__init__$).+")
+SCRIPT = re.compile(r"app\.sql\.migrations\.(?!__init__$).+")
 
 
 class Watch:

@@ -7,21 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from qdrant_client import QdrantClient
 from qdrant_engine import FAST_FOLDER
 from qdrant_grpc_stub import QdrantGrpcStub
 from qdrant_stub import QdrantStub
 
-from app.services.storage.qdrant.clients import (
-    COLLECTION,
-    DISTANCE,
-    ClientFailure,
-    ServerOptions,
-    VectorClient,
-    open_client,
-)
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import COLLECTION, DISTANCE, ClientFailure, VectorClient
+from app.settings.sections import QdrantMode, QdrantSettings
 
 Contract = Literal["memory", "embedded", "rest", "grpc", "real-rest", "real-grpc"]
 
@@ -32,6 +27,8 @@ _REAL: tuple[Contract, ...] = ("real-rest", "real-grpc") if _REAL_URL else ()
 SERVERS: tuple[Contract, ...] = (*STUBS, *_REAL)
 MODES: tuple[Contract, ...] = ("memory", "embedded", *SERVERS)
 
+CONNECTIONS = 4
+"""How many a client has to a server at most."""
 _IDS_A_PAGE = 10_000
 
 
@@ -42,15 +39,12 @@ class Stubs:
     rest: QdrantStub
     grpc: QdrantGrpcStub
 
-    def options(self, mode: Contract) -> ServerOptions:
-        """How the server of ``mode`` is reached."""
-        prefer_grpc = mode.endswith("grpc")
+    def settings(self, mode: Contract, **others: Any) -> QdrantSettings:
+        """How the server of ``mode`` is reached, and ``others`` of the section's fields."""
+        url, grpc_port = _REAL_URL, int(os.environ.get("TEST_QDRANT_GRPC_PORT", "6334"))
         if mode in STUBS:
-            return ServerOptions(
-                self.rest.url, connections=4, prefer_grpc=prefer_grpc, grpc_port=self.grpc.port
-            )
-        port = int(os.environ.get("TEST_QDRANT_GRPC_PORT", "6334"))
-        return ServerOptions(_REAL_URL, connections=4, prefer_grpc=prefer_grpc, grpc_port=port)
+            url, grpc_port = self.rest.url, self.grpc.port
+        return QdrantSettings(url=url, prefer_grpc=mode.endswith("grpc"), grpc_port=grpc_port, **others)
 
     def forget(self) -> None:
         """What was asked so far, and what was ordered and not consumed."""
@@ -94,8 +88,9 @@ class Clients:
     def open(self, mode: Contract) -> VectorClient:
         """Another client of ``mode``, which the caller closes; only one may be open of the embedded engine."""
         if mode in SERVERS:
-            return open_client("server", path=self._folder, server=self._stubs.options(mode))
-        return open_client("memory" if mode == "memory" else "embedded", path=self._folder / "qdrant")
+            return open_vector_client(self._stubs.settings(mode), connections=CONNECTIONS)
+        engine: QdrantMode = "memory" if mode == "memory" else "embedded"
+        return open_vector_client(QdrantSettings(mode=engine, path=str(self._folder / "qdrant")))
 
 
 def empty(client: VectorClient, dimension: int = 16) -> None:

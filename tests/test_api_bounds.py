@@ -10,10 +10,10 @@ import pytest
 from support.api import Api, checked, raw_item, serving
 from support.jobs import until
 
-from app.api.guard import JsonGuard
+from app.api.json_guard import JsonGuard
 from app.api.middleware import NDJSON
 from app.api.routes.jobs import MAX_STREAMS
-from app.services.reading import MAX_LINE_BYTES
+from app.intake.json_lines import MAX_LINE_BYTES
 
 PATH = "/v1/projects/papers/extractions"
 HTML = r"<a href=\"x\">\\ and \n</a> "

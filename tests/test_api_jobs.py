@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from support.api import Api, problem_of, raw_item, serving
 from support.jobs import queue_jobs, statuses, until
 
-from app.api.answers import cursor_of
+from app.api.answers import write_cursor
 from app.errors import AgentStorageError
 from app.services.jobs.running import RunningJob
 from containers import Container
@@ -155,7 +155,7 @@ class TestLookingAtJobs:
             "9999-12-31T23:59:59.999999-14:00",
             "9999-12-31T23:59:59.999999+00:00",
         ):
-            answer = await api.client.get("/v1/jobs", params={"cursor": cursor_of(moment, str(uuid4()))})
+            answer = await api.client.get("/v1/jobs", params={"cursor": write_cursor(moment, str(uuid4()))})
             assert answer.status_code in {200, 422}, (moment, answer.text)
 
 

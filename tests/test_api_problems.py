@@ -13,8 +13,8 @@ from support.api import Api, problem_of, raw_item, serving
 
 from app import errors
 from app.api.problems import KINDS, kind_of
+from app.domain.search import Query
 from app.errors import AgentStorageError
-from app.services.search import Query
 
 SECRET = "hunter2"  # noqa: S105 - of nothing
 TELLING = (SECRET, "SELECT", "/srv/data", "http://", "postgresql", "Traceback")

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -17,9 +16,9 @@ from support.api import Api, raw_item, serving
 
 from app.api.app import create_app
 from app.api.middleware import NDJSON
-from app.api.parts import Parts
 from app.config import Settings
 from app.entrypoints.api import options_of
+from containers import create_container
 
 KEY = "hunter2"
 EXAMPLES = 15
@@ -63,11 +62,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-schema = schemathesis.openapi.from_dict(
-    create_app(
-        cast(Parts, SimpleNamespace(instruments=None)), options_of(Settings.model_validate({}))
-    ).openapi()
-)
+DEFAULTS = Settings.model_validate({})
+
+schema = schemathesis.openapi.from_dict(create_app(create_container(DEFAULTS), options_of(DEFAULTS)).openapi())
 
 
 @schemathesis.serializer(NDJSON)

@@ -84,7 +84,7 @@ async def test_a_hanging_part_is_named_and_holds_nothing_else_up(tmp_path: Path,
             assert "no answer" in parts_of(body)["qdrant"]["error"]
             assert parts_of(body)["database"]["ok"]
         assert time.monotonic() - started < 30, "it waited for the part that hangs"
-        assert (await api.get("/v1/projects"))[0]["extractions"] == 1
+        assert (await api.get("/v1/projects"))["items"][0]["extractions"] == 1
         assert await api.get("/health/live") == {"ok": True}
         client.answers.set()
         await asyncio.gather(*searching)

@@ -16,9 +16,10 @@ from support.postgres import open_test_engine
 from support.processes import serve_process
 from support.rows import writing
 
-from app.models import Job, JobStatus, utc_now
+from app.domain.ids import project_id_of
+from app.domain.jobs import JobStatus
+from app.models import Job, utc_now
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.project import project_id
 
 pytestmark = pytest.mark.slow
 
@@ -42,9 +43,9 @@ class Place:
     def listed(self, *arguments: str) -> list[str]:
         return [job["id"] for job in self.json("list", *arguments)]
 
-    def queue(self, kind: str = "embed", **columns: object) -> str:
+    def queue(self, job_type: str = "embed", **columns: object) -> str:
         """The id of a new job, with ``columns`` set to these values."""
-        [job] = queue_jobs(self.engine, kind)
+        [job] = queue_jobs(self.engine, job_type)
         if columns:
             with writing(self.engine) as session:
                 session.execute(update(Job).where(Job.id == job).values(columns))
@@ -77,7 +78,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def test_jobs_are_listed_the_newest_first_and_by_filters(place: Place) -> None:
     assert "No jobs" in place("list")
     assert place.json("list") == []
-    papers = project_id("papers")
+    papers = project_id_of("papers")
     first = place.queue("embed", project_id=papers)
     second = place.queue("verify", status=JobStatus.FAILED, error="no luck", project_id=papers)
     third = place.queue("embed", status=JobStatus.RUNNING, attempt=3, failures=2, done=5, total=1_000)

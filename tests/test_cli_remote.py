@@ -22,12 +22,27 @@ from support.processes import Service, free_port, serve_process
 
 from app.cli.remote.connection import Patience, check_url
 from app.cli.remote.parts import open_remote
+from app.cli.remote.services import _PROJECTS_A_PAGE
+from app.domain.search import Query
 from app.errors import InvalidInput, JobStalled, ServiceError, ServiceUnavailable
-from app.services.search import Query
 
 pytestmark = pytest.mark.slow
 
 KEY = "s3cret-of-the-service"
+STORES = (
+    "alembic",
+    "app.database",
+    "app.models",
+    "app.services",
+    "containers",
+    "dependency_injector",
+    "numpy",
+    "psycopg",
+    "qdrant_client",
+    "qdrant_edge",
+    "sqlalchemy",
+    "wordllama",
+)
 
 
 @pytest.fixture
@@ -114,6 +129,20 @@ def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Servic
     assert _names(cli.folder) == {"here"}, "a command that uses a service opens no stores of its own"
 
 
+def test_a_command_that_uses_a_service_loads_no_store(cli: Cli, service: Service) -> None:
+    """Nor a library that a store needs, so that it starts at once."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    for url, code, command in (
+        (service.url, 0, ["ingest", "-"]),
+        (service.url, 0, ["search", "fact", "--where", "n=1"]),
+        (service.url, 0, ["jobs", "list"]),
+        (nowhere, 1, ["ingest", "-"]),
+        (nowhere, 1, ["search", "fact", "--project", "a"]),
+    ):
+        loaded = cli.loaded([*STORES, "httpx2"], *command, "--api", url, stdin=lines(3), code=code)
+        assert loaded == {"httpx2"}, command
+
+
 def _plain(hits: list[Any]) -> list[Any]:
     """Without scores, which may differ in the last digit, and with them the order."""
     return sorted(({**hit, "score": None} for hit in hits), key=lambda hit: hit["id"])
@@ -174,6 +203,32 @@ def test_batches_that_are_too_large_for_the_service_are_sent_in_parts(cli: Cli, 
         huge = line(1, data={"text": "x" * 600_000})
         error = error_of(cli("ingest", "-", "--api", service.url, stdin=huge, code=1))
     assert "answered 413: " in error
+
+
+def test_more_projects_than_a_page_are_all_searched(cli: Cli, service: Service) -> None:
+    """Here two make a page; and one is deleted between the list and its search."""
+    names = [f"p{number}" for number in range(5)]
+    for number, name in enumerate(names):
+        cli("ingest", "-", "--project", name, "--api", service.url, stdin=line(number))
+    asked: list[str] = []
+
+    def give_small_pages(handler: Asked) -> None:
+        asked.append(handler.path)
+        if handler.path == "/v1/projects/p3/search":
+            httpx2.delete(f"{service.url}/v1/projects/p3", trust_env=False).raise_for_status()
+        handler.path = handler.path.replace(f"limit={_PROJECTS_A_PAGE}", "limit=2")
+        answer = relay(handler, service.url)
+        respond(handler, answer.status_code, answer.content)
+
+    with answering(give_small_pages) as url:
+        found = cli.json("search", "fact number 4 größer", "--limit", "3", "--api", url)
+        every = cli.json("search", "fact number 4 größer", "--api", url)
+    pages = [path for path in asked if path.startswith("/v1/projects?")]
+    assert len(pages) == 2 * 3, "the last of four projects fills a page, so another one is asked for"
+    assert [path.split("/")[3] for path in asked if path.endswith("/search")] == [*names, *names[:3], names[4]]
+    assert found == every[:3]
+    assert found[0]["data"]["n"] == 4
+    assert sorted(hit["data"]["n"] for hit in every) == [0, 1, 2, 4]
 
 
 # --- keys ------------------------------------------------------------------------------------------------

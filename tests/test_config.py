@@ -20,7 +20,7 @@ from support.settings import (
 
 import app.config
 from app.config import Settings, load_settings, read_settings
-from app.settings_sources import ALIASES
+from app.settings.sources import ALIASES
 
 ROOT = Path(__file__).parent.parent
 
@@ -297,8 +297,6 @@ def test_a_container_can_be_filled_strictly_with_resolved_values() -> None:
     assert config.qdrant.mode() == "server"
     assert config.qdrant.api_key() == SecretStr(SECRET)
     assert config.api.api_keys() == (SecretStr("k"),)
-    limits = {lane: config.executor[f"{lane}_limit"]() for lane in settings.lane_limits()}
-    assert limits == settings.lane_limits()
     assert config.database.pool_size() == 5
 
 

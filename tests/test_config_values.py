@@ -23,8 +23,8 @@ from support.settings import (
 
 from app.config import Settings, load_settings, read_settings
 from app.errors import ConfigurationError
-from app.settings_checks import CHECKS
-from app.settings_sections import DatabaseSettings
+from app.settings.checks import CHECKS
+from app.settings.sections import DatabaseSettings
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,13 @@ from sqlalchemy.pool import QueuePool
 from support.parts import settings_for
 
 from app.config import Settings
+from app.domain.jobs import JobType
 from app.errors import DataDirectoryLocked, QdrantUnavailable, SchemaMismatch, UnsupportedDialect
 from app.executor import Lane
-from app.models import JobType
 from app.services.embedding.deterministic import DeterministicEmbedder
-from app.services.storage.qdrant.clients import ClientFailure, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import ClientFailure
+from app.settings.sections import QdrantSettings
 from containers import Container, create_container, running
 
 MODES = ("memory", "embedded", "server")
@@ -126,8 +128,8 @@ def test_a_replaced_engine_reaches_every_consumer(settings: Settings, engine: En
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
 
 
-def test_a_replaced_client_reaches_the_repository(settings: Settings, tmp_path: Path) -> None:
-    client = open_client("memory", path=tmp_path)
+def test_a_replaced_client_reaches_the_repository(settings: Settings) -> None:
+    client = open_vector_client(QdrantSettings(mode="memory"))
     with running(create_container(settings, qdrant_client=client)) as container:
         assert id(client) in objects_within(container.search())
     client.ping()  # what was handed in isn't closed for its owner
@@ -170,7 +172,7 @@ async def test_a_failing_client_surfaces_as_our_error(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, qdrant={"mode": "memory", "retry_timeout": 0.2})
     with running(create_container(settings, qdrant_client=FailingClient())) as container:
         with pytest.raises(QdrantUnavailable, match="connection refused"):
-            await container.indexing().open()
+            await container.indexing().prepare()
         [database, qdrant, *others] = await container.health().check()
     assert database.ok
     assert [part.part for part in others if part.ok] == ["embedder", "executor"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from sqlalchemy import Engine, text
 from support.examples import examples
 from support.rows import make_project, statements, store_data, writing
 
+from app.domain.filters import Filters, Path, Scalar, Where
 from app.errors import InvalidInput
-from app.services.storage.repositories.data_filter import Path, Scalar, Where
 from app.services.storage.repositories.extraction import ExtractionRepository
 
 pytestmark = pytest.mark.contract
@@ -221,17 +222,19 @@ def test_paths_and_values_are_never_part_of_the_statement(engine: Engine, attack
 )
 def test_what_no_data_can_hold_is_refused(engine: Engine, where: Mapping[Path, Any]) -> None:
     with writing(engine) as session, pytest.raises(InvalidInput, match="data filter"):
-        ExtractionRepository(session).matching_ids(where, limit=1)
+        ExtractionRepository(session).list_ids(Filters(where=where), limit=1)
 
 
-def test_matching_ids_go_by_project_and_page(engine: Engine) -> None:
+def test_the_ids_that_match_go_by_project_and_page(engine: Engine) -> None:
     with writing(engine) as session:
         ids = sorted(store_data(session, [{"n": number % 2} for number in range(10)]))
         repository = ExtractionRepository(session)
         wanted = [row.id for row in repository.get_batch(ids) if row.data["n"] == 1]
         here, elsewhere = make_project(session), make_project(session, "other")
-        assert repository.matching_ids({"n": 1}, limit=10) == wanted
-        assert repository.matching_ids({"n": 1}, project_id=here, limit=3) == wanted[:3]
-        assert repository.matching_ids({"n": 1}, project_id=here, after=wanted[2], limit=3) == wanted[3:]
-        assert repository.matching_ids({"n": 1}, project_id=elsewhere, limit=3) == []
+        matching = Filters(where={"n": 1})
+        assert repository.list_ids(matching, limit=10) == wanted
+        matching = replace(matching, project_id=here)
+        assert repository.list_ids(matching, limit=3) == wanted[:3]
+        assert repository.list_ids(matching, after=wanted[2], limit=3) == wanted[3:]
+        assert repository.list_ids(replace(matching, project_id=elsewhere), limit=3) == []
         assert [row.id for row in repository.filter_by_data(here, {"n": 1}, limit=4)] == wanted[:4]

@@ -19,12 +19,13 @@ from support.backends import CONNECTIONS
 from support.postgres import open_test_engine
 from support.rows import make_project, writing
 
-from app import schema
-from app.database import Database, ReadSession, WriteSession, open_engine
+from app.database import Database, ReadSession, WriteSession
+from app.domain.ids import project_id_of
 from app.errors import DatabaseError, DatabaseUnavailable
 from app.executor import Lane
 from app.models import Project, Source
-from app.services.storage.repositories.project import ProjectRepository, project_id
+from app.services.storage.repositories.project import ProjectRepository
+from app.sql import schema
 
 pytestmark = pytest.mark.contract
 
@@ -53,7 +54,7 @@ def names(session: Session) -> list[str]:
 
 class TestWrite:
     async def test_commits_and_returns(self, database: Database) -> None:
-        assert await database.write(lambda session: make_project(session, "a")) == project_id("a")
+        assert await database.write(lambda session: make_project(session, "a")) == project_id_of("a")
         assert await database.read(names) == ["a"]
 
     @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit])
@@ -84,7 +85,7 @@ class TestWrite:
 class TestRead:
     async def test_cannot_flush(self, database: Database) -> None:
         def work(session: ReadSession) -> None:
-            session.add(Project(id=project_id("a"), name="a"))
+            session.add(Project(id=project_id_of("a"), name="a"))
             session.flush()
 
         with pytest.raises(RuntimeError, match="read-only"):
@@ -103,7 +104,7 @@ class TestRead:
     async def test_cannot_write_by_statement(self, database: Database) -> None:
         with pytest.raises(DatabaseError):
             await database.read(
-                lambda session: session.execute(insert(Project), {"id": project_id("a"), "name": "a"})
+                lambda session: session.execute(insert(Project), {"id": project_id_of("a"), "name": "a"})
             )
         await database.write(lambda session: make_project(session, "a"))
         assert await database.read(names) == ["a"]
@@ -131,7 +132,7 @@ class TestPing:
 class TestErrors:
     async def test_hold_no_values(self, database: Database) -> None:
         await database.write(lambda session: make_project(session, "confidential"))
-        same = {"id": project_id("other"), "name": "confidential"}
+        same = {"id": project_id_of("other"), "name": "confidential"}
         with pytest.raises(DatabaseError) as caught:
             await database.write(lambda session: session.execute(insert(Project), same))
         assert "confidential" not in str(caught.value)
@@ -149,13 +150,13 @@ class TestErrors:
         assert caught.value is error
 
     async def test_an_exhausted_pool_is_unavailable(self, sqlite_url: str, make_lane: MakeLane) -> None:
-        engine = open_engine(sqlite_url, pool_size=1, max_overflow=0, pool_timeout_s=0.05, pool_recycle_s=1800)
+        engine = open_test_engine(sqlite_url, pool_size=1, max_overflow=0, pool_timeout=0.05)
         with engine.connect(), pytest.raises(DatabaseUnavailable, match="in use"):
             await Database(engine, make_lane("database")).ping()
         engine.dispose()
 
     async def test_foreign_keys_hold(self, database: Database) -> None:
-        lost = {"id": project_id("a"), "project_id": project_id("nobody"), "uri": "file:a"}
+        lost = {"id": project_id_of("a"), "project_id": project_id_of("nobody"), "uri": "file:a"}
         with pytest.raises(DatabaseError):
             await database.write(lambda session: session.execute(insert(Source), lost))
 
@@ -170,7 +171,7 @@ class TestConcurrency:
             (project,) = session.scalars(select(Project).with_for_update())
             session.execute(update(Project).values(name=str(int(project.name) + 1)))
 
-        await database.write(lambda session: session.add(Project(id=project_id("counter"), name="0")))
+        await database.write(lambda session: session.add(Project(id=project_id_of("counter"), name="0")))
         await asyncio.gather(*(database.write(append) for _ in range(THREADS * WRITES)))
         assert await database.read(names) == [str(THREADS * WRITES)]
 
@@ -264,14 +265,14 @@ class TestTimestamps:
         ],
     )
     async def test_come_back_as_the_same_instant_in_utc(self, database: Database, moment: datetime) -> None:
-        row = {"id": project_id("a"), "name": "a", "created_at": moment}
+        row = {"id": project_id_of("a"), "name": "a", "created_at": moment}
         await database.write(lambda session: session.execute(insert(Project), row))
         found = await database.read(lambda session: ProjectRepository(session).get("a").created_at)
         assert found == moment.astimezone(UTC)
         assert found.tzinfo is UTC
 
     async def test_without_a_timezone_are_refused(self, database: Database) -> None:
-        row = {"id": project_id("a"), "name": "a", "created_at": datetime(2024, 1, 1)}  # noqa: DTZ001  # the point
+        row = {"id": project_id_of("a"), "name": "a", "created_at": datetime(2024, 1, 1)}  # noqa: DTZ001  # the point
         with pytest.raises(DatabaseError):
             await database.write(lambda session: session.execute(insert(Project), row))
 

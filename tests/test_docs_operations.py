@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.parts import fill, index_all, make_item, open_container
 
-from app.models import parse_extraction_id
-from app.services.search import Query
+from app.domain.ids import parse_extraction_id
+from app.domain.search import Query
 from containers import Container
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def restore(folder: Path, backup: Path) -> None:
 
 
 async def differences(container: Container, *, repair: bool = False) -> tuple[int, int, int]:
-    await container.indexing().open(mend=repair)
+    await container.indexing().prepare(mend=repair)
     *_, last = [found async for found in container.reconciliation().run(repair=repair)]
     return last.orphans, last.ghosts, last.missing
 

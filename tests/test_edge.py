@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from qdrant_engine import FAST_FOLDER
 
 from app.errors import DataDirectoryLocked, QdrantError
-from app.services.storage.qdrant.clients import ClientFailure
 from app.services.storage.qdrant.edge import EdgeClient
+from app.services.storage.qdrant.ports import ClientFailure
 
 DIMENSION = 8
 PAYLOAD = {"project_id": "p", "source_group": "g", "extraction_type": "t", "confidence": 1.0}
@@ -369,20 +369,20 @@ class TestKilled:
 def test_qdrant_client_is_not_imported(path: Path) -> None:
     script = """
         import asyncio, json, sys, uuid
-        from pathlib import Path
+        from app.domain.filters import Filters
         from app.executor import BoundedExecutor
-        from app.services.storage.qdrant.clients import open_client
-        from app.services.storage.qdrant.filters import SearchFilters
+        from app.services.storage.qdrant.opening import open_vector_client
         from app.services.storage.qdrant.repository import QdrantRepository
+        from app.settings.sections import QdrantSettings
 
         async def use():
-            client = open_client("embedded", path=Path(sys.argv[1]))
+            client = open_vector_client(QdrantSettings(path=sys.argv[1]))
             executor = BoundedExecutor(1)
             lane = executor.lane("qdrant", limit=1, max_waiting=1, wait_timeout_s=1)
             repository = QdrantRepository(client, lane, dimension=2)
             await repository.init_collection()
             await repository.upsert(str(uuid.UUID(int=1)), [1, 2], {"project_id": "p"})
-            found = await repository.search([1, 2], 1, SearchFilters(project_id="p", min_confidence=None))
+            found = await repository.search([1, 2], 1, Filters(project_id="p", min_confidence=None))
             client.close()
             executor.close(1)
             return len(found)

@@ -33,6 +33,7 @@ from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
+from app.settings.sections import EmbeddingSettings
 
 MakeOpenAI = Callable[..., OpenAIEmbedder]
 
@@ -67,18 +68,19 @@ def make_openai(lane: Lane, stub: EmbeddingStub) -> Iterator[MakeOpenAI]:
     opened: list[Connections] = []
 
     def make(**changes: Any) -> OpenAIEmbedder:
-        settings: dict[str, Any] = {
+        usual: dict[str, Any] = {
+            "provider": "openai",
             "model": "small",
             "base_url": stub.base_url,
             "api_key": SecretStr(KEY),
             "dimension": DIMENSION,
             "batch_size": 64,
-            "timeout_s": 20.0,
-            "retry_timeout_s": 20.0,
+            "timeout": 20.0,
+            "retry_timeout": 20.0,
         }
-        given = settings | changes
+        given = usual | changes
         opened.append(Connections(given.pop("api_key")))
-        return OpenAIEmbedder(lane, opened[-1], **given)
+        return OpenAIEmbedder(lane, opened[-1], EmbeddingSettings(**given))
 
     yield make
     stub.hold.set()
@@ -328,6 +330,7 @@ FIRST_USE = """
 import asyncio, logging, os, sys, threading
 from app.executor import BoundedExecutor
 from app.services.embedding.wordllama import WordllamaEmbedder
+from app.settings.sections import EmbeddingSettings
 executor = BoundedExecutor(1)
 lane = executor.lane("embedding", limit=1, max_waiting=9, wait_timeout_s=30)
 embedder = WordllamaEmbedder(lane, 8)
@@ -512,7 +515,7 @@ async def test_openai_gives_up_with_the_last_reason(openai: OpenAIEmbedder, stub
 async def test_openai_gives_up_at_the_deadline(make_openai: MakeOpenAI, stub: EmbeddingStub) -> None:
     stub.judge = lambda _asked: error_answer(503, "still warming up")
     with pytest.raises(EmbeddingUnavailable, match=r"gave up after \d+ tr\w+ within 0\.5 s"):
-        await make_openai(retry_timeout_s=0.5).embed(["a text"])
+        await make_openai(retry_timeout=0.5).embed(["a text"])
     assert stub.asked
 
 
@@ -529,7 +532,7 @@ async def test_openai_says_when_nobody_listens(make_openai: MakeOpenAI) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound, not listening: refused
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}/v1"
-        embedder = make_openai(base_url=url, retry_timeout_s=0.3)
+        embedder = make_openai(base_url=url, retry_timeout=0.3)
         with pytest.raises(EmbeddingUnavailable, match=r"can't be reached.*refused"):
             await embedder.embed(["a text"])
 
@@ -538,7 +541,7 @@ async def test_openai_says_when_nobody_listens(make_openai: MakeOpenAI) -> None:
 async def test_openai_does_not_wait_for_ever_for_an_answer(
     make_openai: MakeOpenAI, stub: EmbeddingStub
 ) -> None:
-    embedder = make_openai(timeout_s=0.1, retry_timeout_s=0.5)
+    embedder = make_openai(timeout=0.1, retry_timeout=0.5)
     stub.hold.clear()
     with pytest.raises(EmbeddingUnavailable, match=r"ReadTimeout|in the time left"):
         await embedder.embed(["a text"])
@@ -547,7 +550,7 @@ async def test_openai_does_not_wait_for_ever_for_an_answer(
 
 
 async def test_openai_pings_within_the_time_of_one_try(make_openai: MakeOpenAI, stub: EmbeddingStub) -> None:
-    embedder = make_openai(timeout_s=0.2)
+    embedder = make_openai(timeout=0.2)
     stub.judge = lambda _asked: error_answer(500, "broken")
     with pytest.raises(EmbeddingUnavailable, match=r"within 0\.2 s"):
         await embedder.ping()

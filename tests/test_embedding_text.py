@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.text import text_of
 from app.errors import InvalidInput
-from app.services.embedding.text import text_of
 
 FIELDS = ("fact_text", "text", "summary")
 

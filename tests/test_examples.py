@@ -21,11 +21,11 @@ from support.parts import fill, make_item, settings_for
 from support.processes import end, free_port
 from support.settings import enter_empty_place
 
+from app.domain.jobs import job_as_dict
+from app.domain.search import Query
 from app.errors import EmbeddingRejected
 from app.models import UtcDateTime
-from app.services.jobs.view import job_as_dict
 from app.services.metrics.dialects import PostgresDurationDialect
-from app.services.search import Query
 from containers import create_container, running
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from support.backends import CONNECTIONS
 from support.rows import make_project, new_extraction, statements, store_extractions, writing
 
-from app.models import ExtractionId
+from app.domain.ids import ExtractionId
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 
 pytestmark = pytest.mark.contract

@@ -14,7 +14,8 @@ from support.jobs import until
 from support.parts import fill, make_item, open_container
 from support.rows import writing
 
-from app.services.search import Query
+from app.domain.filters import Filters
+from app.domain.search import Query
 from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container
 
@@ -32,7 +33,7 @@ async def ingest_and_index(container: Container, nth: int) -> None:
 
 async def search(container: Container, _: int) -> None:
     await container.search().search(Query("glacier river", project="papers", limit=3))
-    await container.search().search(Query("glacier river", limit=3, where={"odd": True}))
+    await container.search().search(Query("glacier river", limit=3, filters=Filters(where={"odd": True})))
 
 
 async def delete_and_unindex(container: Container, _: int) -> None:

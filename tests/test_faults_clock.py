@@ -13,7 +13,7 @@ from support.parts import settings_for
 from support.rows import make_project, writing
 
 from app.database import WriteSession
-from app.models import JobId
+from app.domain.ids import JobId
 from app.services.jobs.running import Done, RunningJob
 from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container, create_container, running

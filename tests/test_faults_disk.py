@@ -123,7 +123,7 @@ async def test_too_little_room_for_the_embedded_engine_needs_no_disk_of_its_own(
     client = EdgeClient(path, reserve_bytes=ENOUGH)
     with open_container(tmp_path, qdrant_client=client) as container:
         with pytest.raises(QdrantDiskFull, match=r"could not create the collection .*disk is full"):
-            await container.indexing().open()
+            await container.indexing().prepare()
         assert [file.name for file in path.iterdir()] == ["lock"]
     client.close()
     with open_container(tmp_path, mode="embedded") as container:

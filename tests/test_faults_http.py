@@ -18,7 +18,6 @@ from support.parts import settings_for
 from support.service_client import raw_item, text_of
 
 from app.api.app import create_app
-from app.api.parts import Parts
 from app.config import Settings
 from app.entrypoints.api import options_of
 from app.entrypoints.service import listen
@@ -102,7 +101,7 @@ async def test_1000_requests_whose_clients_leave(container: Container, settings:
 
 
 async def test_1000_requests_cancelled_where_they_are(container: Container, settings: Settings) -> None:
-    app = create_app(cast(Parts, container), options_of(settings))
+    app = create_app(container, options_of(settings))
     answered = 0
     async with (
         serving(container, settings),

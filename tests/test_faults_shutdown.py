@@ -11,9 +11,9 @@ import pytest
 from support.faults import assert_goes_on, compared
 from support.parts import index_all, make_item, open_container, settings_for
 
+from app.domain.search import Query
 from app.errors import Saturated, ShuttingDown
 from app.executor import Lane
-from app.services.search import Query
 from containers import Container, create_container, running
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def lanes_of(container: Container) -> list[Lane]:
 async def test_a_saturated_executor_refuses_at_once_and_recovers(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, "embedded", executor={"max_waiting": 3})
     with running(create_container(settings)) as container:
-        await container.indexing().open()
+        await container.indexing().prepare()
         release, outcomes = threading.Event(), Counter[str]()
         stuck = list[asyncio.Task[bool]]()
         slowest_s, ends = 0.0, time.monotonic() + SATURATED_S
@@ -67,7 +67,7 @@ async def test_closing_while_every_lane_is_busy(tmp_path: Path) -> None:
     release = threading.Event()
     try:
         with running(create_container(settings)) as container:
-            await container.indexing().open()
+            await container.indexing().prepare()
             accepted = await container.ingestion().accept("papers", [make_item(n) for n in range(50)])
             lanes = lanes_of(container)
             stuck = [asyncio.create_task(lane.run(release.wait)) for lane in lanes for _ in range(lane.limit)]
@@ -83,7 +83,7 @@ async def test_closing_while_every_lane_is_busy(tmp_path: Path) -> None:
     assert [type(each) for each in told] == [ShuttingDown] * len(lanes)
     assert took_s < 15, "a hang, however busy the machine is"
     with open_container(tmp_path, mode="embedded") as container:
-        await container.indexing().open()
+        await container.indexing().prepare()
         await index_all(container)
         found = await compared(container)
         assert (found.remaining, found.points) == (0, len(accepted.ids))

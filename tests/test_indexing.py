@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container, settings_for
 from support.rows import writing
 
+from app.domain.jobs import JobType
+from app.domain.search import Query
 from app.errors import (
     EmbedderMismatch,
     EmbeddingError,
@@ -24,14 +26,14 @@ from app.errors import (
     ReindexUnfinished,
 )
 from app.executor import Lane
-from app.models import Extraction, IndexState, Job, JobType
+from app.models import Extraction, IndexState, Job
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.indexing import embed_returned
-from app.services.search import Query
+from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.lease import LeaseRepository
-from app.worker.attempts import Ended
+from app.worker.outcomes import Completed
 from containers import Container, create_container, running
 
 COUNT = 20
@@ -103,7 +105,7 @@ async def test_a_job_marks_each_row_with_its_own_id(container: Container, engine
 
 
 async def test_without_a_job_there_is_nothing_to_run(container: Container) -> None:
-    await container.indexing().open()
+    await container.indexing().prepare()
     assert await container.worker().run_one() is None
 
 
@@ -145,10 +147,10 @@ async def test_a_lasting_failure_sets_nothing_aside(
     assert {row.set_aside_reason for row in rows(engine)} == {None}
 
 
-async def start_held_up(container: Container, embedder: MoodyEmbedder) -> asyncio.Task[Ended | None]:
+async def start_held_up(container: Container, embedder: MoodyEmbedder) -> asyncio.Task[Completed | None]:
     """A job that has begun to embed one item, and waits for the embedder's gate."""
     embedder.gate = asyncio.Event()
-    await container.indexing().open()
+    await container.indexing().prepare()
     await container.ingestion().accept("papers", [make_item(1)])
     attempt = asyncio.create_task(container.worker().run_one())
     await embedder.asked.wait()
@@ -169,7 +171,7 @@ async def test_a_row_deleted_while_it_is_embedded_leaves_no_vector(
     container: Container, engine: Engine, embedder: MoodyEmbedder
 ) -> None:
     embedder.gate = asyncio.Event()
-    await container.indexing().open()
+    await container.indexing().prepare()
     await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT)])
     attempt = asyncio.create_task(container.worker().run_one())
     await embedder.asked.wait()
@@ -186,7 +188,7 @@ async def test_a_vector_that_a_dead_attempt_left_behind_is_deleted_with_its_row(
     container: Container, engine: Engine
 ) -> None:
     """The deletion ran first, then the attempt upserted the vector and died before it could look again."""
-    await container.indexing().open()
+    await container.indexing().prepare()
     accepted = await container.ingestion().accept("papers", [make_item(1)])
     with writing(engine) as session:
         [claimed] = LeaseRepository(session).claim(["embed"], limit=1, lease_s=60)
@@ -202,11 +204,11 @@ async def test_a_vector_that_a_dead_attempt_left_behind_is_deleted_with_its_row(
 
 async def test_the_result_counts_what_earlier_attempts_did(container: Container, engine: Engine) -> None:
     """The first attempt marked its rows and died before it was settled."""
-    await container.indexing().open()
+    await container.indexing().prepare()
     accepted = await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT)])
     with writing(engine) as session:
         LeaseRepository(session).claim(["embed"], limit=1, lease_s=60)
-    await container.indexing().index(accepted.ids)
+    await container.indexing().index(accepted.ids, UnfencedUnitOfWork(container.database()))
     with writing(engine) as session:
         LeaseRepository(session).expire_all()
     assert await index_all(container) == COUNT
@@ -289,7 +291,7 @@ async def test_a_job_that_a_dead_process_left_running_is_run_again_where_no_othe
     tmp_path: Path, mode: str
 ) -> None:
     with open_container(tmp_path, mode=mode) as container:
-        await container.indexing().open()
+        await container.indexing().prepare()
         await container.ingestion().accept("papers", [make_item(1)])
         with Session(container.engine()) as session, session.begin():
             job = session.scalars(select(Job)).one()
@@ -362,13 +364,13 @@ async def test_another_embedder_is_refused_with_the_way_out(
     await fill(container, [make_item(1)])
     refused = pytest.raises(EmbedderMismatch, match=r"32 dimensions.*16 dimensions.*reindex")
     with open_container(tmp_path, engine=engine, embedder=DeterministicEmbedder(lane, 16)) as other, refused:
-        await other.indexing().open()
-    await container.indexing().open()
+        await other.indexing().prepare()
+    await container.indexing().prepare()
 
 
 async def test_an_embedder_that_has_made_nothing_gives_way(tmp_path: Path, lane: Lane) -> None:
     with open_container(tmp_path, mode="embedded") as container:
-        await container.indexing().open()
+        await container.indexing().prepare()
     with open_container(tmp_path, mode="embedded", embedder=DeterministicEmbedder(lane, 16)) as other:
         await fill(other, [make_item(1)])
         assert await other.qdrant_repository().count() == 1
@@ -394,11 +396,11 @@ async def test_a_lost_collection_is_refused_and_can_be_mended(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "qdrant")
     with open_container(tmp_path, mode="embedded") as container:
         with pytest.raises(IndexMissing, match="agent-storage reindex"):
-            await container.indexing().open()
-        await container.indexing().open(mend=True)
+            await container.indexing().prepare()
+        await container.indexing().prepare(mend=True)
         states = [state async for state in container.reconciliation().run(repair=True)]
         assert (states[-1].missing, states[-1].mended_missing, states[-1].remaining) == (5, 5, 0)
-        await container.indexing().open()
+        await container.indexing().prepare()
 
 
 @pytest.mark.slow
@@ -421,7 +423,7 @@ async def test_reindexing_rebuilds_with_another_embedder(tmp_path: Path, lane: L
     with open_container(tmp_path, mode="embedded", embedder=DeterministicEmbedder(lane, 16)) as other:
         assert await other.reindexing().total() == 120
         assert sum([batch.indexed async for batch in other.reindexing().run()]) == 120
-        await other.indexing().open()
+        await other.indexing().prepare()
         assert len(await other.search().search(Query("river", limit=1000))) == 120
 
 
@@ -434,10 +436,10 @@ async def test_a_reindex_cut_short_is_refused_and_goes_on(tmp_path: Path) -> Non
         await run.aclose()
     with open_container(tmp_path, mode="embedded") as again:
         with pytest.raises(ReindexUnfinished, match="agent-storage reindex"):
-            await again.indexing().open()
+            await again.indexing().prepare()
         assert await again.reindexing().total() == 70
         assert [batch.indexed async for batch in again.reindexing().run()] == [50, 20]
-        await again.indexing().open()
+        await again.indexing().prepare()
         assert await again.qdrant_repository().count() == 120
 
 
@@ -452,4 +454,4 @@ async def test_a_reindex_cut_short_before_its_first_batch_starts_over(tmp_path: 
             [_ async for _ in other.reindexing().run()]
         embedder.error = None
         assert [batch.indexed async for batch in other.reindexing().run()] == [5]
-        await other.indexing().open()
+        await other.indexing().prepare()

@@ -77,5 +77,5 @@ async def test_many_producers_of_the_same_items_store_each_once(container: Conta
     )
     assert sum(len(each.new) for each in accepted) == 40
     assert counts(engine)["extractions"] == 40
-    await container.indexing().open()
+    await container.indexing().prepare()
     assert await index_all(container) == 40

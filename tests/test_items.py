@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from app.domain.ids import project_id_of
+from app.domain.items import MAX_URI_CHARS, Item, ItemLimits, extraction_id_of, parse_item
 from app.errors import InvalidInput
-from app.services.items import MAX_URI_CHARS, Item, ItemLimits, extraction_id, parse_item
-from app.services.storage.repositories.project import project_id
 
 FIELDS = ("fact_text", "text", "summary")
 MAX_DEPTH = ItemLimits().max_depth
-PROJECT = project_id("papers")
+PROJECT = project_id_of("papers")
 
 
 def raw(**changes: Any) -> dict[str, Any]:
@@ -99,16 +99,18 @@ def test_the_limits_themselves_are_accepted() -> None:
 @pytest.mark.parametrize("name", ["", ".", "a b", "ü", "a" * 101, "x\n", "../etc"])
 def test_a_bad_project_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="no project name"):
-        project_id(name)
+        project_id_of(name)
 
 
 @pytest.mark.parametrize(
     "change", [{"source_uri": "doc:2"}, {"extraction_type": "claim"}, {"data": {"text": "y"}}]
 )
 def test_the_id_follows_source_type_and_data(change: dict[str, Any]) -> None:
-    assert extraction_id(PROJECT, parse()) != extraction_id(PROJECT, parse(**change))
-    assert extraction_id(PROJECT, parse()) != extraction_id(project_id("other"), parse())
+    assert extraction_id_of(PROJECT, parse()) != extraction_id_of(PROJECT, parse(**change))
+    assert extraction_id_of(PROJECT, parse()) != extraction_id_of(project_id_of("other"), parse())
 
 
 def test_group_and_confidence_are_no_part_of_the_id() -> None:
-    assert extraction_id(PROJECT, parse()) == extraction_id(PROJECT, parse(source_group="g", confidence=0.1))
+    assert extraction_id_of(PROJECT, parse()) == extraction_id_of(
+        PROJECT, parse(source_group="g", confidence=0.1)
+    )

@@ -10,13 +10,15 @@ import pytest
 from sqlalchemy import Engine, text, update
 from support.backends import CONNECTIONS
 from support.plans import plan
-from support.rows import writing
+from support.rows import make_project, writing
 
 from app.database import WriteSession
-from app.errors import JobStateConflict, LeaseLost, NotFound
-from app.models import Job, JobId, JobStatus, JobType, ProjectId
+from app.domain.ids import JobId
+from app.domain.jobs import JobFilters, JobStatus, JobType
+from app.errors import InvalidField, JobStateConflict, LeaseLost, NotFound
+from app.models import Job
 from app.services.storage.repositories.clock import now
-from app.services.storage.repositories.job import JobFilters, JobRepository
+from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.job_totals import JobTotalRepository
 from app.services.storage.repositories.lease import MOST_LAPSES, ClaimedJob, LeaseRepository, Settlement
 
@@ -26,9 +28,9 @@ LEASE_S = 60.0
 NO_LEASE_S = -1.0
 
 
-def queue(engine: Engine, *priorities: int, kind: str = "embed") -> list[JobId]:
+def queue(engine: Engine, *priorities: int, job_type: str = "embed") -> list[JobId]:
     with writing(engine) as session:
-        return [JobRepository(session).create(kind, {"n": priority}, priority) for priority in priorities]
+        return [JobRepository(session).create(job_type, {"n": priority}, priority) for priority in priorities]
 
 
 def claim(engine: Engine, *, limit: int = 1, lease_s: float = LEASE_S) -> list[ClaimedJob]:
@@ -88,7 +90,7 @@ class TestClaim:
         assert timedelta(seconds=59) < job.lease_expires_at - job.started_at < timedelta(seconds=61)
 
     def test_leaves_other_types_alone(self, engine: Engine) -> None:
-        queue(engine, 0, kind="other")
+        queue(engine, 0, job_type="other")
         assert claim(engine) == []
 
     def test_takes_a_job_whose_lease_ran_out(self, engine: Engine) -> None:
@@ -427,18 +429,23 @@ class TestList:
 
     def test_filters(self, engine: Engine) -> None:
         (mine,) = queue(engine, 0)
-        queue(engine, 0, kind="other")
+        queue(engine, 0, job_type="other")
         with writing(engine) as session:
             jobs = JobRepository(session)
             assert [row.id for row in jobs.list(JobFilters(types=["embed"]), limit=9)] == [mine]
             assert len(jobs.list(JobFilters(statuses=[JobStatus.QUEUED]), limit=9)) == 2
             assert jobs.list(JobFilters(statuses=[JobStatus.FAILED]), limit=9) == []
-            assert jobs.list(JobFilters(project_id=ProjectId(uuid.uuid4())), limit=9) == []
+            its = jobs.create("embed", {}, project_id=make_project(session, "a"))
+            jobs.create("embed", {}, project_id=make_project(session, "b"))
+            assert [row.id for row in jobs.list(JobFilters(project="a"), limit=9)] == [its]
+            assert jobs.list(JobFilters(project="none"), limit=9) == []
+            with pytest.raises(InvalidField, match="no project name"):
+                jobs.list(JobFilters(project="no name"), limit=9)
 
 
 def test_counts(engine: Engine) -> None:
     queue(engine, 0, 0, 0)
-    queue(engine, 0, kind="other")
+    queue(engine, 0, job_type="other")
     claim(engine, limit=2)
     with writing(engine) as session:
         assert JobRepository(session).counts() == {

@@ -12,10 +12,10 @@ from support.jobs import jobs_of, until
 from support.parts import fill, index_all, make_item, open_container
 from support.rows import writing
 
+from app.domain.filters import Filters
+from app.domain.jobs import JobType, has_ended
 from app.errors import InvalidField, LeaseLost, NotFound
-from app.models import Extraction, JobType
-from app.services.jobs.service import has_ended
-from app.services.storage.repositories.extraction import ExtractionFilters
+from app.models import Extraction
 from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container
 
@@ -33,7 +33,7 @@ async def spoil(container: Container, project: str) -> None:
     [summary] = [each for each in await container.projects().list() if each.name == project]
     qdrant = container.qdrant_repository()
     await qdrant.upsert(GHOST, [1.0] * 32, {"project_id": str(summary.id)})
-    [first] = await container.extractions().list(project, ExtractionFilters(), limit=1)
+    [first] = await container.extractions().list(project, Filters(), limit=1)
     await qdrant.delete(str(first.id))
 
 
@@ -109,7 +109,7 @@ async def test_a_repair_that_lost_its_lease_clears_no_mark_that_another_has_set_
 
 
 async def test_of_a_project_one_verification_is_open_at_a_time(container: Container, engine: Engine) -> None:
-    await container.indexing().open()
+    await container.indexing().prepare()
     await container.projects().create("papers")
     first = await container.jobs().verify("papers")
     assert (await container.jobs().verify("papers")).id == first.id
@@ -132,8 +132,8 @@ class TestDeleting:
     async def test_by_ids_in_their_project_alone(self, container: Container) -> None:
         await fill(container, [make_item(n) for n in range(6)], project="papers")
         await fill(container, [make_item(n) for n in range(3)], project="notes")
-        ids = [row.id for row in await container.extractions().list("papers", ExtractionFilters(), limit=4)]
-        foreign = [row.id for row in await container.extractions().list("notes", ExtractionFilters(), limit=4)]
+        ids = [row.id for row in await container.extractions().list("papers", Filters(), limit=4)]
+        foreign = [row.id for row in await container.extractions().list("notes", Filters(), limit=4)]
         deleted = await container.extractions().delete_batch("papers", [*ids, *foreign])
         assert (deleted.extractions, len(deleted.job_ids)) == (4, 1)
         await index_all(container)
@@ -142,7 +142,7 @@ class TestDeleting:
 
     async def test_by_filter(self, container: Container) -> None:
         await fill(container, [make_item(n) for n in range(20)])
-        odd = ExtractionFilters(data={"odd": True})
+        odd = Filters(where={"odd": True})
         assert (await container.extractions().delete_matching("papers", odd)).extractions == 10
         await index_all(container)
         assert await container.qdrant_repository().count() == 10
@@ -151,12 +151,12 @@ class TestDeleting:
     @pytest.mark.slow
     async def test_many_are_deleted_in_one_transaction_and_several_jobs(self, container: Container) -> None:
         await fill(container, [make_item(n) for n in range(2_500)])
-        deleted = await container.extractions().delete_matching("papers", ExtractionFilters(min_confidence=0.0))
+        deleted = await container.extractions().delete_matching("papers", Filters(min_confidence=0.0))
         assert (deleted.extractions, len(deleted.job_ids)) == (2_500, 3)
 
     async def test_one(self, container: Container) -> None:
         await fill(container, [make_item(1)])
-        [row] = await container.extractions().list("papers", ExtractionFilters(), limit=1)
+        [row] = await container.extractions().list("papers", Filters(), limit=1)
         await container.extractions().delete(row.id)
         with pytest.raises(NotFound):
             await container.extractions().get(row.id)

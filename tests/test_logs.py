@@ -21,7 +21,7 @@ from support.cli import ROOT, environment
 
 from app.executor import Lane
 from app.logs import configure_logging
-from app.masking import MASK
+from app.settings.masking import MASK
 
 SECRET = "hunter2"  # noqa: S105 - of nothing
 URL = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:9/x?connect_timeout=2"

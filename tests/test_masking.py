@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import URL
 
-from app.masking import MASK, as_text, masked, masked_text, masked_url
+from app.settings.masking import MASK, as_text, masked, masked_text, masked_url
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, event, insert
 from support.backends import CONNECTIONS
+from support.postgres import open_test_engine
 
-from app import schema
-from app.database import Database, WriteSession, open_engine
+from app.database import Database, WriteSession
+from app.domain.jobs import JobStatus
 from app.errors import DatabaseError
 from app.executor import BoundedExecutor, Lane
-from app.models import Base, Extraction, Job, JobStatus, Project, Source
+from app.models import Base, Extraction, Job, Project, Source
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import duration_dialect_for
 from app.services.metrics.snapshot import JobDurationStats, PoolStats
+from app.sql import schema
 
 pytestmark = pytest.mark.contract
 
@@ -61,9 +63,9 @@ async def store_extractions(database: Database, *extractions: Values) -> None:
     await database.write(work)
 
 
-def job(kind: str, status: str, *, took: timedelta | None = None) -> Values:
+def job(job_type: str, status: str, *, took: timedelta | None = None) -> Values:
     return {
-        "type": kind,
+        "type": job_type,
         "status": status,
         "started_at": None if took is None else START,
         "completed_at": None if took is None else START + took,
@@ -184,7 +186,7 @@ class TestGauges:
         assert (await collector.collect()).pool.checked_out == 0
 
     async def test_the_one_connection_of_a_database_in_memory(self, make_lane: Callable[..., Lane]) -> None:
-        engine = open_engine("sqlite://", pool_size=5, max_overflow=10, pool_timeout_s=1.0, pool_recycle_s=60)
+        engine = open_test_engine("sqlite://")
         schema.upgrade(engine)
 
         metrics = await collector_of(Database(engine, make_lane("database", limit=1))).collect()

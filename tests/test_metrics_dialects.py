@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, String, cast, func, insert, literal, null, select, text
 from support.examples import examples
 
-from app.database import begin_write
 from app.errors import UnsupportedDialect
 from app.models import Job, UtcDateTime
 from app.services.metrics.dialects import (
@@ -19,6 +18,7 @@ from app.services.metrics.dialects import (
     SqliteDurationDialect,
     duration_dialect_for,
 )
+from app.sql.transactions import begin_write
 
 pytestmark = pytest.mark.contract
 

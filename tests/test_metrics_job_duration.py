@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import Engine, event, insert, text
 
 from app.database import Database
+from app.domain.jobs import JobStatus
 from app.executor import Lane
-from app.models import Job, JobStatus
+from app.models import Job
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import SqliteDurationDialect, duration_dialect_for
 from app.services.metrics.snapshot import JobDurationStats
@@ -71,10 +72,12 @@ class TestJobDurationMetrics:
             "reindex": [timedelta(hours=25, microseconds=7)],
             "a customer's own, 名前": [timedelta(0)],
         }
-        await store(database, [job(each, type=kind) for kind in durations for each in durations[kind]])
+        await store(
+            database, [job(each, type=job_type) for job_type in durations for each in durations[job_type]]
+        )
 
         assert await collector._job_duration_by_type() == {
-            kind: expected(each) for kind, each in durations.items()
+            job_type: expected(each) for job_type, each in durations.items()
         }
 
     @pytest.mark.parametrize(

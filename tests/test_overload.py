@@ -63,7 +63,7 @@ async def test_a_call_that_ends_what_has_begun_is_not_refused(make_lane: Callabl
     lane = make_lane("narrow", limit=1, max_waiting=1)
     async with crowded(lane):
         for number in range(20):
-            assert await lane.run(lambda number: number, number, begun=True) == number
+            assert await lane.run(lambda number: number, number, exempt_from_max_waiting=True) == number
     with pytest.raises(Saturated):
         await asyncio.gather(*(lane.run(threading.Event().wait, 0.01) for _ in range(3)))
 

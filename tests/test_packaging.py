@@ -18,8 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from app.services.items import extraction_id, parse_item
-from app.services.storage.repositories.project import project_id
+from app.domain.ids import project_id_of
+from app.domain.items import extraction_id_of, parse_item
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def link_distribution(name: str, site: Path) -> None:
 def test_the_wheel_holds_the_container_and_all_of_app_and_nothing_else(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "app").rglob("*.py")}
-    data = {"app/py.typed", "app/migrations/script.py.mako"}
+    data = {"app/py.typed", "app/sql/migrations/script.py.mako"}
     assert {name for name in names if ".dist-info/" not in name} == {"containers.py"} | sources | data
 
 
@@ -224,10 +224,10 @@ def test_a_page_names_only_targets_that_exist(page: str) -> None:
 
 
 def test_the_example_holds_2000_extractions() -> None:
-    wordnet = project_id("wordnet")
+    wordnet = project_id_of("wordnet")
     with (ROOT / "examples" / "wordnet.jsonl").open() as lines:
         items = [parse_item(json.loads(line), ["fact_text"]) for line in lines]
-    assert len({extraction_id(wordnet, item) for item in items}) == len(items) == 2000
+    assert len({extraction_id_of(wordnet, item) for item in items}) == len(items) == 2000
 
 
 def test_the_format_page_shows_a_line_of_the_example() -> None:

@@ -16,15 +16,15 @@ from sqlalchemy.orm import Session
 from support.jobs import queue_jobs, statuses, until
 from support.parts import make_item
 from support.pgbouncer import POOL_SIZE, needs_pgbouncer, running_pgbouncer, through
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, open_test_engine
 from support.rows import make_project
 
-from app import schema
 from app.config import Settings
-from app.database import Database, open_engine
+from app.database import Database
+from app.domain.search import Query
 from app.executor import Lane
 from app.models import Project
-from app.services.search import Query
+from app.sql import schema
 from containers import Container, create_container, running
 
 pytestmark = [needs_pgbouncer, pytest.mark.slow]
@@ -50,14 +50,7 @@ def pooled_url(pgbouncer: int, postgres_url: str) -> str:
 
 @contextmanager
 def engine_on(url: str, *, prepared_statements: bool = False) -> Iterator[Engine]:
-    engine = open_engine(
-        url,
-        pool_size=CALLERS,
-        max_overflow=0,
-        pool_timeout_s=30.0,
-        pool_recycle_s=1800,
-        prepared_statements=prepared_statements,
-    )
+    engine = open_test_engine(url, pool_size=CALLERS, max_overflow=0, prepared_statements=prepared_statements)
     try:
         yield engine
     finally:
@@ -170,7 +163,7 @@ async def working(pooled_url: str) -> AsyncIterator[Container]:
         "worker": {"poll_interval": 0.05, "batch_size": 20},
     }
     with running(create_container(Settings.model_validate(given))) as container:
-        await container.indexing().open()
+        await container.indexing().prepare()
         worker = container.worker()
         task = asyncio.create_task(worker.run())
         yield container

@@ -15,17 +15,16 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from support.jobs import until
 from support.pgbouncer import needs_pgbouncer, running_pgbouncer, through
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, open_test_engine
 from support.postgres_process import running_process
 from support.settings import enter_empty_place, write_yaml
 
-from app import schema
 from app.config import load_settings
-from app.database import CountingPool, Database, open_engine
+from app.database import CountingPool, Database
 from app.errors import DatabaseTimeout, DatabaseUnavailable, DeadlineExceeded, Saturated
 from app.executor import Lane
-from app.postgres import TimeLimits
 from app.services.storage.repositories.job import CHANNEL
+from app.sql import schema
 from app.worker.listener import Listener
 from containers import create_container, running
 
@@ -33,18 +32,12 @@ pytestmark = pytest.mark.slow
 
 MakeLane = Callable[..., Lane]
 APPLICATION = "counted"
+SHORT = {"statement_timeout": 0.2, "idle_in_transaction_timeout": 0.2}
 
 
-def engine_on(url: str, *, size: int = 5, pooled: bool = False, limits: TimeLimits | None = None) -> Engine:
-    return open_engine(
-        url,
-        pool_size=size,
-        max_overflow=0,
-        pool_timeout_s=10.0,
-        pool_recycle_s=1800,
-        limits=limits,
-        prepared_statements=not pooled,
-    )
+def engine_on(url: str, **settings: Any) -> Engine:
+    """With 5 connections at most, unless ``settings`` say otherwise."""
+    return open_test_engine(url, max_overflow=0, pool_timeout=10.0, **settings)
 
 
 def test_sizes_from_the_configuration_reach_the_pool(
@@ -143,14 +136,13 @@ async def test_who_finds_no_connection_waits_in_the_lane(
 @pytest.fixture(params=["direct", pytest.param("pgbouncer", marks=needs_pgbouncer)])
 def limited(request: pytest.FixtureRequest, postgres_url: str, tmp_path: Path) -> Iterator[Engine]:
     """An engine with short time limits."""
-    limits = TimeLimits(statement_s=0.2, idle_in_transaction_s=0.2)
     if request.param == "direct":
-        engine = engine_on(postgres_url, size=1, limits=limits)
+        engine = engine_on(postgres_url, pool_size=1, **SHORT)
         yield engine
         engine.dispose()
         return
     with running_pgbouncer(tmp_path, postgres_url) as port:
-        engine = engine_on(through(port, postgres_url), size=1, pooled=True, limits=limits)
+        engine = engine_on(through(port, postgres_url), pool_size=1, prepared_statements=False, **SHORT)
         yield engine
         engine.dispose()
 
@@ -220,7 +212,7 @@ async def test_the_options_of_the_url_win(postgres_url: str, make_lane: MakeLane
 def test_a_migration_takes_its_time(postgres_server: PostgresServer) -> None:
     """Here: waiting for another one."""
     name, url = postgres_server.create(migrated=False)
-    engine, other = engine_on(url, limits=TimeLimits(0.2, 0.2)), engine_on(url)
+    engine, other = engine_on(url, **SHORT), engine_on(url)
     with ThreadPoolExecutor(1) as pool:
         with other.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": schema._MIGRATION_LOCK})
@@ -236,7 +228,7 @@ def test_a_migration_takes_its_time(postgres_server: PostgresServer) -> None:
 async def test_a_restart_of_the_server_fails_only_what_was_in_flight(make_lane: MakeLane) -> None:
     connections = 4
     with running_process() as server:
-        engine = engine_on(server.url, size=connections)
+        engine = engine_on(server.url, pool_size=connections)
         database = Database(engine, make_lane("database", limit=connections))
         together = threading.Barrier(connections)
 

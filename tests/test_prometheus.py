@@ -17,8 +17,9 @@ from support.parts import open_container
 from support.rows import statements, writing
 
 from app.database import Database
+from app.domain.jobs import JobStatus
 from app.executor import BoundedExecutor, Lane
-from app.models import Base, JobStatus
+from app.models import Base
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import duration_dialect_for
 from app.services.metrics.prometheus import MetricsExporter, new_registry
@@ -66,10 +67,10 @@ class TestConventions:
         assert content_type == "text/plain; version=0.0.4; charset=utf-8"
 
     async def test_a_strange_job_type_is_escaped(self, container: Container) -> None:
-        kind = 'a "quoted\\" \n type 😀'
-        await container.database().write(lambda session: run_jobs(session, kind, JobStatus.CANCELLED))
+        job_type = 'a "quoted\\" \n type 😀'
+        await container.database().write(lambda session: run_jobs(session, job_type, JobStatus.CANCELLED))
         ended = samples(await scrape(container))["agent_storage_jobs_ended_total"]
-        assert ended[("status", "cancelled"), ("type", kind)] == 1.0
+        assert ended[("status", "cancelled"), ("type", job_type)] == 1.0
 
 
 class TestFigures:

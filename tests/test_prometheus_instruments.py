@@ -16,8 +16,10 @@ from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.metrics.prometheus import PrometheusInstruments
-from app.services.storage.qdrant.clients import ClientFailure, VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import ClientFailure, VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.settings.sections import QdrantSettings
 
 Value = Callable[..., float | None]
 
@@ -134,10 +136,10 @@ class Failing:
 class TestQdrant:
     @pytest.fixture
     def repository(
-        self, tmp_path: Path, make_lane: Callable[..., Lane], instruments: PrometheusInstruments
+        self, make_lane: Callable[..., Lane], instruments: PrometheusInstruments
     ) -> Callable[..., QdrantRepository]:
         def make(*failures: ClientFailure) -> QdrantRepository:
-            client = Failing(open_client("memory", path=tmp_path), *failures)
+            client = Failing(open_vector_client(QdrantSettings(mode="memory")), *failures)
             retry = RetryPolicy(total_s=5.0, first_delay_s=0.0)
             return QdrantRepository(
                 client,  # type: ignore[arg-type] # it has the other's methods

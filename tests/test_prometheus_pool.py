@@ -7,14 +7,15 @@ from contextlib import ExitStack
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from support.postgres import open_test_engine
 
-from app.database import CountingPool, open_engine
+from app.database import CountingPool
 
 
 @pytest.fixture
 def pooled(database_url: str) -> Iterator[Engine]:
     """An engine with three connections at most."""
-    engine = open_engine(database_url, pool_size=1, max_overflow=2, pool_timeout_s=30.0, pool_recycle_s=1800)
+    engine = open_test_engine(database_url, pool_size=1, max_overflow=2)
     yield engine
     engine.dispose()
 
@@ -52,7 +53,7 @@ def test_who_finds_none_waits_until_one_comes_back(pooled: Engine) -> None:
 
 
 def test_who_waits_in_vain_is_counted_too(database_url: str) -> None:
-    engine = open_engine(database_url, pool_size=1, max_overflow=0, pool_timeout_s=0.01, pool_recycle_s=60)
+    engine = open_test_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=0.01)
     with engine.connect(), pytest.raises(PoolTimeoutError):
         engine.connect()
     assert waits(engine) == 1

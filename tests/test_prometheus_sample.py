@@ -11,14 +11,15 @@ from support.plans import plan
 from support.rows import statements, store_extractions, writing
 
 from app.database import Database, ReadSession
+from app.domain.jobs import JobStatus
 from app.errors import DatabaseError
-from app.models import Base, Extraction, Job, JobStatus
+from app.models import Base, Extraction, Job
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import duration_dialect_for
 from app.services.metrics.sampling import _ORPHANS, _SET_ASIDE, StoreSampler, _open_jobs
 from app.services.metrics.snapshot import StoreSample
 
-KINDS = ("embed", "verify", "tidy")
+JOB_TYPES = ("embed", "verify", "tidy")
 
 
 @pytest.fixture
@@ -42,14 +43,14 @@ async def test_an_empty_database(collector: MetricsCollector) -> None:
 
 async def test_it_agrees_with_the_exact_snapshot(engine: Engine, collector: MetricsCollector) -> None:
     with writing(engine) as session:
-        for number, kind in enumerate(KINDS, start=1):
+        for number, job_type in enumerate(JOB_TYPES, start=1):
             for status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED):
-                run_jobs(session, kind, status, number)
+                run_jobs(session, job_type, status, number)
         session.execute(
             insert(Job),
             [
-                {"type": kind, "status": status}
-                for kind in KINDS
+                {"type": job_type, "status": status}
+                for job_type in JOB_TYPES
                 for status in ("queued", "queued", "running", "cancelling")
             ],
         )
@@ -62,8 +63,8 @@ async def test_it_agrees_with_the_exact_snapshot(engine: Engine, collector: Metr
     assert counted(sample) == exact.jobs
     assert (sample.extractions, sample.orphans, sample.set_aside) == (5, exact.orphans, exact.set_aside)
     durations = {total.type: total for total in sample.totals if total.status == JobStatus.COMPLETED}
-    for kind in KINDS:
-        total, expected = durations[kind], exact.job_durations[kind]
+    for job_type in JOB_TYPES:
+        total, expected = durations[job_type], exact.job_durations[job_type]
         assert total.least is not None
         assert total.greatest is not None
         assert (total.timed, total.least / 1e6, total.greatest / 1e6) == (
@@ -128,9 +129,9 @@ class TestCost:
     @pytest.mark.slow
     def test_open_jobs_are_found_by_the_index_of_open_jobs(self, engine: Engine) -> None:
         with writing(engine) as session:
-            for kind in KINDS:
-                run_jobs(session, kind, JobStatus.COMPLETED, 200)
-        store_jobs(engine, *({"type": kind} for kind in KINDS))
+            for job_type in JOB_TYPES:
+                run_jobs(session, job_type, JobStatus.COMPLETED, 200)
+        store_jobs(engine, *({"type": job_type} for job_type in JOB_TYPES))
         assert "ix_jobs_open" in plan(engine, lambda session: _open_jobs(session, datetime.now(UTC)))
 
     @pytest.mark.parametrize(

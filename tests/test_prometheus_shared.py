@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import DeadlineExceeded
-from app.services.metrics.shared import Shared
+from app.services.metrics.single_flight import SingleFlight
 
 
 class Maker:
@@ -36,24 +36,24 @@ async def maker() -> Maker:
 
 
 async def test_all_who_ask_at_once_share_one_call(maker: Maker) -> None:
-    shared = Shared(maker.make, "making", least_s=0.0, times=0.0)
+    shared = SingleFlight(maker.make, "making", least_s=0.0, times=0.0)
     assert await asyncio.gather(*(shared.get() for _ in range(100))) == [1] * 100
     assert await shared.get() == 2
     assert maker.most == 1
 
 
 async def test_a_value_stands_for_a_while(maker: Maker) -> None:
-    shared = Shared(maker.make, "making", least_s=3600.0)
+    shared = SingleFlight(maker.make, "making", least_s=3600.0)
     assert [await shared.get() for _ in range(3)] == [1, 1, 1]
 
 
 async def test_a_value_stands_longer_the_longer_it_took(maker: Maker) -> None:
-    shared = Shared(maker.make, "making", least_s=0.0, times=1e9)
+    shared = SingleFlight(maker.make, "making", least_s=0.0, times=1e9)
     assert [await shared.get() for _ in range(3)] == [1, 1, 1]
 
 
 async def test_a_failure_reaches_all_and_is_not_kept(maker: Maker) -> None:
-    shared = Shared(maker.make, "making", least_s=3600.0)
+    shared = SingleFlight(maker.make, "making", least_s=3600.0)
     maker.error = ValueError("no")
     outcomes = await asyncio.gather(*(shared.get() for _ in range(2)), return_exceptions=True)
     assert outcomes == [maker.error] * 2
@@ -62,7 +62,7 @@ async def test_a_failure_reaches_all_and_is_not_kept(maker: Maker) -> None:
 
 
 async def test_who_is_cancelled_leaves_the_others_waiting(maker: Maker) -> None:
-    shared = Shared(maker.make, "making")
+    shared = SingleFlight(maker.make, "making")
     maker.let.clear()
     first, second = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())
     await asyncio.sleep(0)
@@ -74,7 +74,7 @@ async def test_who_is_cancelled_leaves_the_others_waiting(maker: Maker) -> None:
 
 
 async def test_who_is_out_of_patience_leaves_the_call_to_the_next(maker: Maker) -> None:
-    shared = Shared(maker.make, "making numbers")
+    shared = SingleFlight(maker.make, "making numbers")
     maker.let.clear()
     for _ in range(3):
         with pytest.raises(DeadlineExceeded, match="making numbers took longer than"):
@@ -87,7 +87,7 @@ async def test_who_is_out_of_patience_leaves_the_call_to_the_next(maker: Maker) 
 async def test_a_failure_nobody_waited_for_is_not_logged_as_lost(
     maker: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shared = Shared(maker.make, "making")
+    shared = SingleFlight(maker.make, "making")
     maker.let.clear()
     maker.error = ValueError("no")
     with pytest.raises(DeadlineExceeded):
@@ -112,7 +112,7 @@ def test_another_event_loop_may_follow() -> None:
         return len(calls)
 
     calls: list[int] = []
-    shared = Shared(make, "making")
+    shared = SingleFlight(make, "making")
     asyncio.run(leave_early())
     assert asyncio.run(ask()) == 2
     assert asyncio.run(ask()) == 2

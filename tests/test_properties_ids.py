@@ -10,13 +10,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 
+from app.domain.ids import ExtractionId, project_id_of
+from app.domain.items import extraction_id_of, parse_item
 from app.errors import InvalidInput
-from app.models import ExtractionId
-from app.services.items import extraction_id, parse_item
-from app.services.reading import decode
-from app.services.storage.repositories.project import project_id
+from app.intake.json_lines import decode
 
-PROJECT = project_id("papers")
+PROJECT = project_id_of("papers")
 EXACT = 2**53
 """Up to here every integer is a float, so that it may be written as either."""
 
@@ -74,7 +73,7 @@ def spellings(number: float) -> list[str]:
 
 def id_of(data: Any, uri: str = "doc:1", kind: str = "fact") -> ExtractionId:
     raw = {"source_uri": uri, "extraction_type": kind, "data": {"fact_text": "x", **data}}
-    return extraction_id(PROJECT, parse_item(raw, ["fact_text"]))
+    return extraction_id_of(PROJECT, parse_item(raw, ["fact_text"]))
 
 
 @pytest.mark.slow

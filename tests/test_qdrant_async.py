@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +14,12 @@ from numpy.typing import NDArray
 from qdrant_engine import FAST_FOLDER
 from qdrant_modes import empty
 
+from app.domain.filters import Filters
 from app.executor import Lane
-from app.services.storage.qdrant.clients import (
-    CollectionInfo,
-    Mode,
-    Payload,
-    SearchResult,
-    VectorClient,
-    open_client,
-)
-from app.services.storage.qdrant.filters import SearchFilters
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import CollectionInfo, Payload, SearchResult, VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+from app.settings.sections import QdrantMode, QdrantSettings
 
 DIMENSION = 8
 IDS = [str(uuid.UUID(int=number)) for number in range(200)]
@@ -80,7 +74,7 @@ class WatchedClient:
             client.upsert(ids, vectors, payloads)
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
     ) -> list[SearchResult]:
         with self._watch() as client:
             return client.query_points(vector, limit, filters)
@@ -93,9 +87,7 @@ class WatchedClient:
         with self._watch() as client:
             client.delete(ids)
 
-    def scroll(
-        self, start: str | None, limit: int, filters: SearchFilters | None
-    ) -> tuple[list[str], str | None]:
+    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         with self._watch() as client:
             return client.scroll(start, limit, filters)
 
@@ -116,17 +108,17 @@ class WatchedClient:
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[dict[Mode, VectorClient]]:
-    modes: tuple[Mode, ...] = ("memory", "embedded")
+def opened() -> Iterator[dict[QdrantMode, VectorClient]]:
+    modes: tuple[QdrantMode, ...] = ("memory", "embedded")
     with tempfile.TemporaryDirectory(dir=FAST_FOLDER) as folder:
-        clients = {mode: open_client(mode, path=Path(folder)) for mode in modes}
+        clients = {mode: open_vector_client(QdrantSettings(mode=mode, path=folder)) for mode in modes}
         yield clients
         for client in clients.values():
             client.close()
 
 
 @pytest.fixture(params=["memory", "embedded"])
-def client(request: pytest.FixtureRequest, opened: dict[Mode, VectorClient]) -> WatchedClient:
+def client(request: pytest.FixtureRequest, opened: dict[QdrantMode, VectorClient]) -> WatchedClient:
     client = opened[request.param]
     empty(client, DIMENSION)
     watched = WatchedClient(client)

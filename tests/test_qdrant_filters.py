@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qdrant_modes import STUBS, Clients, Contract, stub_servers
 
+from app.domain.filters import Filters
 from app.executor import BoundedExecutor
-from app.services.storage.qdrant.clients import VectorClient
-from app.services.storage.qdrant.filters import SearchFilters
+from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
 DIMENSION = 16
@@ -75,7 +75,7 @@ def _some(values: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
 
 BOUNDS = st.none() | st.integers(-1, 11).map(lambda tenths: tenths / 10) | st.floats(-0.1, 1.1)
 FILTERS = st.none() | st.builds(
-    SearchFilters,
+    Filters,
     project_id=st.sampled_from([None, "p0", "p1", "", "none"]),
     source_groups=_some(["g0", "g1", "g2", "none"]),
     extraction_types=_some(["t0", "t1", "t2", ""]),
@@ -86,7 +86,7 @@ FILTERS = st.none() | st.builds(
 QUERIES = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).standard_normal(DIMENSION))
 
 
-def _passes(item: EmbeddingItem, filters: SearchFilters | None) -> bool:
+def _passes(item: EmbeddingItem, filters: Filters | None) -> bool:
     if filters is None:
         return True
     payload, confidence = item.payload, item.payload.get("confidence")
@@ -104,7 +104,7 @@ def _passes(item: EmbeddingItem, filters: SearchFilters | None) -> bool:
 @settings(max_examples=25)
 @given(filters=FILTERS)
 def test_listing_gives_the_ids_that_pass(
-    repositories: dict[Contract, QdrantRepository], filters: SearchFilters | None
+    repositories: dict[Contract, QdrantRepository], filters: Filters | None
 ) -> None:
     async def listed(repository: QdrantRepository) -> list[str]:
         return [id_ async for page in repository.iter_ids(40, filters) for id_ in page]
@@ -120,7 +120,7 @@ def test_listing_gives_the_ids_that_pass(
 def test_searching_gives_the_nearest_of_those_that_pass(
     repositories: dict[Contract, QdrantRepository],
     query: NDArray[np.float64],
-    filters: SearchFilters | None,
+    filters: Filters | None,
     limit: int,
     offset: int,
 ) -> None:

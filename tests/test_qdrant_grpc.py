@@ -4,10 +4,10 @@ import asyncio
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from qdrant_grpc_stub import GrpcFault, QdrantGrpcStub
 from qdrant_modes import empty
 from support.settings import enter_empty_place, write_yaml
@@ -16,8 +16,10 @@ from app.config import load_settings
 from app.errors import QdrantError, QdrantUnavailable
 from app.executor import Lane
 from app.retry import RetryPolicy
-from app.services.storage.qdrant.clients import ServerOptions, VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.settings.sections import QdrantSettings
 from containers import create_container
 from containers import running as running_container
 
@@ -38,20 +40,19 @@ def running() -> Iterator[QdrantGrpcStub]:
 
 
 @pytest.fixture
-def open_grpc(running: QdrantGrpcStub, tmp_path: Path) -> Iterator[Callable[..., VectorClient]]:
+def open_grpc(running: QdrantGrpcStub) -> Iterator[Callable[..., VectorClient]]:
     """Opens a client of the stub, or of another port; closes it after the test."""
     opened: list[VectorClient] = []
 
-    def open_one(port: int = 0, timeout_s: float = 10.0, api_key: str | None = None) -> VectorClient:
-        options = ServerOptions(
-            "http://127.0.0.1:1",  # only its host counts
-            api_key,
-            timeout_s,
-            connections=4,
+    def open_one(port: int = 0, timeout_s: int = 10, api_key: str | None = None) -> VectorClient:
+        settings = QdrantSettings(
+            url="http://127.0.0.1:1",  # only its host counts
+            api_key=None if api_key is None else SecretStr(api_key),
+            timeout=timeout_s,
             prefer_grpc=True,
             grpc_port=port or running.port,
         )
-        opened.append(open_client("server", path=tmp_path, server=options))
+        opened.append(open_vector_client(settings, connections=4))
         return opened[-1]
 
     yield open_one
@@ -75,7 +76,7 @@ def stub(running: QdrantGrpcStub, open_grpc: Callable[..., VectorClient]) -> Qdr
 def make_repository(
     stub: QdrantGrpcStub, open_grpc: Callable[..., VectorClient], make_lane: Callable[..., Lane]
 ) -> MakeRepository:
-    def make(retry: RetryPolicy = QUICK, *, port: int = 0, timeout_s: float = 10.0) -> QdrantRepository:
+    def make(retry: RetryPolicy = QUICK, *, port: int = 0, timeout_s: int = 10) -> QdrantRepository:
         client = open_grpc(port or stub.port, timeout_s)
         return QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION, retry=retry)
 
@@ -145,11 +146,11 @@ async def test_nobody_listening(make_repository: MakeRepository) -> None:
         await repository.ping()
 
 
-async def test_a_server_that_restarts_is_found_again(make_lane: Callable[..., Lane], tmp_path: Path) -> None:
+async def test_a_server_that_restarts_is_found_again(make_lane: Callable[..., Lane]) -> None:
     """At the next try: a channel of its own would first wait for a second, and then longer and longer."""
     with QdrantGrpcStub() as stub:
-        options = ServerOptions("http://127.0.0.1:1", prefer_grpc=True, grpc_port=stub.port)
-        client = open_client("server", path=tmp_path, server=options)
+        settings = QdrantSettings(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=stub.port)
+        client = open_vector_client(settings)
         repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION, retry=QUICK)
         await repository.init_collection()
         hasty = RetryPolicy(total_s=0.3, first_delay_s=0.01, max_delay_s=0.01)
@@ -167,7 +168,7 @@ async def test_a_connection_without_an_answer_is_replaced(make_repository: MakeR
     """It looks open, so only the call that ended without an answer can tell."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        calling = asyncio.create_task(make_repository(port=port, timeout_s=1.0).ping())
+        calling = asyncio.create_task(make_repository(port=port, timeout_s=1).ping())
         held, _ = await asyncio.to_thread(silent.accept)
     with held, QdrantGrpcStub(port=port):
         await calling
@@ -214,10 +215,11 @@ def test_every_setting_of_a_server_reaches_its_client(tmp_path: Path, monkeypatc
     }
     written = write_yaml(tmp_path / "given.yml", {"qdrant": given, "executor": {"qdrant_limit": 3}})
     container = create_container(load_settings(written))
-    timeout_s = given.pop("timeout")
-    expected = given | {"timeout_s": timeout_s, "connections": 3}
-    assert asdict(container.qdrant_client.kwargs["server"]()) == expected
-    assert "'k'" not in repr(container.qdrant_client.kwargs["server"]())
+    settings = container.qdrant_settings()
+    assert {name: getattr(settings, name) for name in given} == given | {"api_key": SecretStr("k")}
+    assert container.lane_limits()["qdrant"] == 3
+    assert list(container.qdrant_client.args) == [container.qdrant_settings, container.lane_limits]
+    assert "'k'" not in repr(settings)
 
 
 def test_a_container_speaks_grpc_where_its_settings_say_so(

@@ -9,21 +9,30 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 from qdrant_client import QdrantClient, models
-from qdrant_modes import MODES, SERVERS, STUBS, Clients, Contract, Stubs, alone_on_real_server, stub_servers
+from qdrant_modes import (
+    CONNECTIONS,
+    MODES,
+    SERVERS,
+    STUBS,
+    Clients,
+    Contract,
+    Stubs,
+    alone_on_real_server,
+    stub_servers,
+)
 
+from app.domain.filters import Filters
 from app.errors import CollectionMismatch, InvalidInput, InvalidItem, InvalidVector, QdrantError
 from app.executor import Lane
-from app.services.storage.qdrant.clients import COLLECTION, VectorClient, open_client
-from app.services.storage.qdrant.filters import SearchFilters
+from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.points import MAX_REQUEST_BYTES, checked_batches
+from app.services.storage.qdrant.ports import COLLECTION, VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
 DIMENSION = 16
@@ -75,7 +84,7 @@ def client(mode: Contract, clients: Clients, stubs: Stubs) -> VectorClient:
 def theirs(client: VectorClient, mode: Contract, stubs: Stubs) -> Iterator[QdrantClient]:
     """Another application on the server of ``client``, on no collection."""
     client.delete_collection()
-    theirs = QdrantClient(url=stubs.options(mode).url, check_compatibility=False)
+    theirs = QdrantClient(url=stubs.settings(mode).url, check_compatibility=False)
     yield theirs
     theirs.close()
 
@@ -212,7 +221,7 @@ class TestUpsert:
 
     async def test_keeps_missing_fields_and_any_text(self, repository: QdrantRepository) -> None:
         await repository.upsert_batch([item(1, source_group='"ü\n\x00 {} 🦉', confidence=None)])
-        [found] = await repository.search(axis(0), 1, SearchFilters(source_groups=('"ü\n\x00 {} 🦉',)))
+        [found] = await repository.search(axis(0), 1, Filters(source_groups=('"ü\n\x00 {} 🦉',)))
         assert found.payload.get("confidence") is None
         assert found.payload["source_group"] == '"ü\n\x00 {} 🦉'
 
@@ -281,13 +290,13 @@ class TestBadInput:
     @pytest.mark.parametrize("bound", [math.nan, math.inf])
     def test_a_confidence_bound_is_finite(self, bound: float) -> None:
         with pytest.raises(InvalidInput, match="finite"):
-            SearchFilters(min_confidence=bound)
+            Filters(min_confidence=bound)
         with pytest.raises(InvalidInput, match="finite"):
-            SearchFilters(max_confidence=bound)
+            Filters(max_confidence=bound)
 
     def test_an_id_to_search_among_is_one(self) -> None:
         with pytest.raises(InvalidInput, match="'x' is not the id"):
-            SearchFilters(extraction_ids=("x",))
+            Filters(extraction_ids=("x",))
 
 
 class TestSearch:
@@ -314,25 +323,33 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("filters", "expected"),
         [
-            (SearchFilters(), [1, 2, 3, 4]),
-            (SearchFilters(project_id="p"), [1, 2, 3]),
-            (SearchFilters(project_id=""), []),
-            (SearchFilters(source_groups=("a",)), [1, 2]),
-            (SearchFilters(source_groups=("a", "b")), [1, 2, 3]),
-            (SearchFilters(extraction_types=("fact", "none")), [1, 3]),
-            (SearchFilters(min_confidence=0.5), [2, 3]),
-            (SearchFilters(max_confidence=0.5), [1, 2]),
-            (SearchFilters(min_confidence=0.5, max_confidence=0.5), [2]),
-            (SearchFilters(min_confidence=0.6, max_confidence=0.5), []),
-            (SearchFilters(extraction_ids=(point_id(2), point_id(4), point_id(99))), [2, 4]),
-            (SearchFilters(extraction_ids=()), []),
-            (SearchFilters("p", ("a",), ("fact",), 0.0, 1.0, (point_id(1), point_id(2))), [1]),
+            (Filters(), [1, 2, 3, 4]),
+            (Filters(project_id="p"), [1, 2, 3]),
+            (Filters(project_id=""), []),
+            (Filters(source_groups=("a",)), [1, 2]),
+            (Filters(source_groups=("a", "b")), [1, 2, 3]),
+            (Filters(extraction_types=("fact", "none")), [1, 3]),
+            (Filters(min_confidence=0.5), [2, 3]),
+            (Filters(max_confidence=0.5), [1, 2]),
+            (Filters(min_confidence=0.5, max_confidence=0.5), [2]),
+            (Filters(min_confidence=0.6, max_confidence=0.5), []),
+            (Filters(extraction_ids=(point_id(2), point_id(4), point_id(99))), [2, 4]),
+            (Filters(extraction_ids=()), []),
+            (
+                Filters(
+                    project_id="p",
+                    source_groups=("a",),
+                    extraction_types=("fact",),
+                    min_confidence=0.0,
+                    max_confidence=1.0,
+                    extraction_ids=(point_id(1), point_id(2)),
+                ),
+                [1],
+            ),
         ],
         ids=str,
     )
-    async def test_filters(
-        self, repository: QdrantRepository, filters: SearchFilters, expected: list[int]
-    ) -> None:
+    async def test_filters(self, repository: QdrantRepository, filters: Filters, expected: list[int]) -> None:
         await repository.upsert_batch(
             [
                 item(1, source_group="a", extraction_type="fact", confidence=0.25),
@@ -346,7 +363,7 @@ class TestSearch:
 
     async def test_among_thousands_of_ids(self, repository: QdrantRepository) -> None:
         await repository.upsert_batch([item(n) for n in range(60)])
-        filters = SearchFilters(extraction_ids=tuple(point_id(n) for n in range(30, 5_000)))
+        filters = Filters(extraction_ids=tuple(point_id(n) for n in range(30, 5_000)))
         assert len(await repository.search(axis(0), 100, filters)) == 30
 
 
@@ -509,7 +526,7 @@ class TestRequests:
             assert opened() - before <= 1
             with ThreadPoolExecutor(8) as pool:
                 assert set(pool.map(lambda _: own.count(), range(200))) == {0}
-            assert opened() - before <= 4
+            assert opened() - before <= CONNECTIONS
             own.close()
 
 
@@ -524,8 +541,8 @@ def cluster_settings(theirs: QdrantClient) -> dict[str, int | None]:
 @on_stubs
 class TestCluster:
     @pytest.fixture
-    def configured(self, mode: Contract, stubs: Stubs, tmp_path: Path) -> Iterator[VectorClient]:
-        client = open_client("server", path=tmp_path, server=replace(stubs.options(mode), **CLUSTER))
+    def configured(self, mode: Contract, stubs: Stubs) -> Iterator[VectorClient]:
+        client = open_vector_client(stubs.settings(mode, **CLUSTER))
         yield client
         client.close()
 

@@ -5,17 +5,19 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from qdrant_modes import empty
 from qdrant_stub import Fault, QdrantStub
 
 from app.errors import QdrantError, QdrantUnavailable
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
-from app.services.storage.qdrant.clients import ServerOptions, VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+from app.settings.sections import QdrantSettings
 
 DIMENSION = 4
 ID = str(uuid.UUID(int=1))
@@ -46,14 +48,12 @@ def lane(executor: BoundedExecutor) -> Lane:
 
 
 @pytest.fixture
-def make_repository(stub: QdrantStub, lane: Lane, tmp_path: Path) -> Iterator[MakeRepository]:
+def make_repository(stub: QdrantStub, lane: Lane) -> Iterator[MakeRepository]:
     opened: list[VectorClient] = []
 
-    def make(
-        retry: RetryPolicy = QUICK, *, url: str | None = None, timeout_s: float = 10.0
-    ) -> QdrantRepository:
-        options = ServerOptions(url or stub.url, timeout_s=timeout_s, connections=lane.limit)
-        client = open_client("server", path=tmp_path, server=options)
+    def make(retry: RetryPolicy = QUICK, *, url: str | None = None, timeout_s: int = 10) -> QdrantRepository:
+        settings = QdrantSettings(url=url or stub.url, timeout=timeout_s)
+        client = open_vector_client(settings, connections=lane.limit)
         opened.append(client)
         return QdrantRepository(client, lane, dimension=DIMENSION, retry=retry)
 
@@ -140,7 +140,7 @@ class TestTransient:
     async def test_a_slow_answer_is_given_up_and_asked_for_again(
         self, make_repository: MakeRepository, stub: QdrantStub
     ) -> None:
-        impatient = make_repository(timeout_s=1.0)
+        impatient = make_repository(timeout_s=1)
         # Without an effect, which would come while another test runs.
         stub.faults.append(Fault(delay_s=5.0, cut=0))
         assert await impatient.upsert(ID, VECTOR, {}) == ID
@@ -219,7 +219,7 @@ class TestDeadline:
         await asyncio.gather(*others)
 
     async def test_a_server_that_never_answers(self, make_repository: MakeRepository, stub: QdrantStub) -> None:
-        repository = make_repository(RetryPolicy(total_s=0.3), timeout_s=1.0)
+        repository = make_repository(RetryPolicy(total_s=0.3), timeout_s=1)
         stub.faults.append(Fault(delay_s=1.0))
         with pytest.raises(QdrantUnavailable, match=r"no answer \(within 0\.3 s\)"):
             await repository.ping()
@@ -262,9 +262,9 @@ async def test_a_failure_in_the_middle_of_a_batch_leaves_it_repeatable(
 
 
 @pytest.mark.usefixtures("repository")
-async def test_many_callers_and_no_call_fails(stub: QdrantStub, lane: Lane, tmp_path: Path) -> None:
+async def test_many_callers_and_no_call_fails(stub: QdrantStub, lane: Lane) -> None:
     """Below the retries: threads never close each other's connections."""
-    client = open_client("server", path=tmp_path, server=ServerOptions(stub.url, connections=lane.limit))
+    client = open_vector_client(QdrantSettings(url=stub.url), connections=lane.limit)
     before = stub.connections
     for _ in range(5):
         assert set(await asyncio.gather(*(lane.run(client.count) for _ in range(200)))) == {0}
@@ -272,8 +272,8 @@ async def test_many_callers_and_no_call_fails(stub: QdrantStub, lane: Lane, tmp_
     assert stub.connections - before <= lane.limit
 
 
-async def test_the_api_key_is_sent_and_never_shown(stub: QdrantStub, lane: Lane, tmp_path: Path) -> None:
-    client = open_client("server", path=tmp_path, server=ServerOptions(stub.url, "s3cret"))
+async def test_the_api_key_is_sent_and_never_shown(stub: QdrantStub, lane: Lane) -> None:
+    client = open_vector_client(QdrantSettings(url=stub.url, api_key=SecretStr("s3cret")))
     with pytest.warns(UserWarning, match="insecure connection"):
         client.ping()
     repository = QdrantRepository(client, lane, dimension=DIMENSION, retry=QUICK)

@@ -3,16 +3,17 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from qdrant_grpc_stub import QdrantGrpcStub
 from qdrant_stub import QdrantStub
 from qdrant_tls import Certificates, make_certificates
 
 from app.errors import ConfigurationError
-from app.services.storage.qdrant.clients import ClientFailure, ServerOptions, VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import ClientFailure
+from app.settings.sections import QdrantSettings
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program")
 
@@ -23,36 +24,35 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @contextmanager
-def serving(certificates: Certificates, *, clients_need_one: bool) -> Iterator[ServerOptions]:
+def serving(certificates: Certificates, *, clients_need_one: bool) -> Iterator[QdrantSettings]:
     """How its REST port is reached; it is trusted, and nobody is presented."""
     with (
         QdrantStub(tls=certificates.for_rest(clients_need_one=clients_need_one)) as rest,
         QdrantGrpcStub(credentials=certificates.for_grpc(clients_need_one=clients_need_one)) as grpc,
     ):
-        yield ServerOptions(rest.url, grpc_port=grpc.port, ca_file=certificates.file("ca.pem"))
+        yield QdrantSettings(url=rest.url, grpc_port=grpc.port, ca_file=certificates.file("ca.pem"))
 
 
 @pytest.fixture(scope="module")
-def open_to_all(certificates: Certificates) -> Iterator[ServerOptions]:
-    with serving(certificates, clients_need_one=False) as options:
-        yield options
+def open_to_all(certificates: Certificates) -> Iterator[QdrantSettings]:
+    with serving(certificates, clients_need_one=False) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")
-def for_the_known(certificates: Certificates) -> Iterator[ServerOptions]:
-    with serving(certificates, clients_need_one=True) as options:
-        yield options
+def for_the_known(certificates: Certificates) -> Iterator[QdrantSettings]:
+    with serving(certificates, clients_need_one=True) as settings:
+        yield settings
 
 
-Ping = Callable[[ServerOptions], None]
+Ping = Callable[..., None]
 
 
 @pytest.fixture(params=["rest", "grpc"])
-def ping(request: pytest.FixtureRequest, tmp_path: Path) -> Ping:
-    def ping(options: ServerOptions) -> None:
-        client: VectorClient = open_client(
-            "server", path=tmp_path, server=replace(options, prefer_grpc=request.param == "grpc")
-        )
+def ping(request: pytest.FixtureRequest) -> Ping:
+    def ping(settings: QdrantSettings, **changes: str | None) -> None:
+        protocol = {"prefer_grpc": request.param == "grpc"}
+        client = open_vector_client(settings.model_copy(update=changes | protocol))
         try:
             client.ping()
         finally:
@@ -61,32 +61,28 @@ def ping(request: pytest.FixtureRequest, tmp_path: Path) -> Ping:
     return ping
 
 
-def test_a_server_of_a_trusted_authority_is_talked_to(ping: Ping, open_to_all: ServerOptions) -> None:
+def test_a_server_of_a_trusted_authority_is_talked_to(ping: Ping, open_to_all: QdrantSettings) -> None:
     ping(open_to_all)
 
 
-def test_one_of_an_unknown_authority_is_not(ping: Ping, open_to_all: ServerOptions) -> None:
+def test_one_of_an_unknown_authority_is_not(ping: Ping, open_to_all: QdrantSettings) -> None:
     with pytest.raises(ClientFailure, match=r"(?i)certificate.verify.failed"):
-        ping(replace(open_to_all, ca_file=None))
+        ping(open_to_all, ca_file=None)
 
 
-def test_nor_one_of_another_name(ping: Ping, open_to_all: ServerOptions) -> None:
+def test_nor_one_of_another_name(ping: Ping, open_to_all: QdrantSettings) -> None:
     assert open_to_all.url is not None
     with pytest.raises(ClientFailure, match=r"(?i)certificate|hostname"):
-        ping(replace(open_to_all, url=open_to_all.url.replace("127.0.0.1", "localhost")))
+        ping(open_to_all, url=open_to_all.url.replace("127.0.0.1", "localhost"))
 
 
 def test_a_server_that_knows_its_clients_knows_us(
-    ping: Ping, for_the_known: ServerOptions, certificates: Certificates
+    ping: Ping, for_the_known: QdrantSettings, certificates: Certificates
 ) -> None:
-    ping(
-        replace(
-            for_the_known, cert_file=certificates.file("client.pem"), key_file=certificates.file("client.key")
-        )
-    )
+    ping(for_the_known, cert_file=certificates.file("client.pem"), key_file=certificates.file("client.key"))
 
 
-def test_and_nobody_else(ping: Ping, for_the_known: ServerOptions) -> None:
+def test_and_nobody_else(ping: Ping, for_the_known: QdrantSettings) -> None:
     with pytest.raises(ClientFailure):
         ping(for_the_known)
 
@@ -116,14 +112,14 @@ def test_an_unusable_file_is_named_with_its_setting(
 ) -> None:
     files = {name: certificates.file(file) for name, file in settings.items()}
     with pytest.raises(ConfigurationError) as raised:
-        ping(replace(ServerOptions("https://127.0.0.1:1"), **files))  # type: ignore[arg-type] # of these three alone
+        ping(QdrantSettings(url="https://127.0.0.1:1"), **files)
     [problem] = raised.value.problems
     assert (problem.key, problem.value) == (named[0], certificates.file(named[1]))
     assert reason in problem.allowed
 
 
-@pytest.mark.parametrize("key", ["s3cret\n", "s3cr\u00e9t"])
+@pytest.mark.parametrize("key", ["s3cr\net", "s3cr\u00e9t"])
 def test_an_api_key_that_is_no_header_is_refused_and_not_shown(ping: Ping, key: str) -> None:
     with pytest.raises(ConfigurationError, match=r"qdrant\.api_key") as raised:
-        ping(ServerOptions("https://127.0.0.1:1", key))
+        ping(QdrantSettings(url="https://127.0.0.1:1", api_key=SecretStr(key)))
     assert "s3cr" not in f"{raised.value} {raised.value!r} {raised.value.__cause__!r}"

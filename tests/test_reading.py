@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidInput
-from app.services.reading import MAX_LINE_BYTES, Batch, LineReader, decode, open_lines
+from app.intake.json_lines import MAX_LINE_BYTES, LineBatch, LineReader, decode, open_lines
 
 FIELDS = ("text",)
 
@@ -27,7 +27,7 @@ def line(number: int, **changes: Any) -> bytes:
     return json.dumps(item).encode() + b"\n"
 
 
-def read(content: bytes, *, skip_invalid: bool = True, size: int = 1_000) -> list[Batch]:
+def read(content: bytes, *, skip_invalid: bool = True, size: int = 1_000) -> list[LineBatch]:
     raw: Any = io.BufferedReader(io.BytesIO(content))
     reader = LineReader(raw, name="it", text_fields=FIELDS, skip_invalid=skip_invalid)
     batches = []

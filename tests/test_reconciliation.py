@@ -10,9 +10,9 @@ from sqlalchemy import Engine, delete, update
 from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container
 
+from app.domain.search import Query
 from app.models import Extraction
 from app.services.reconciliation import Differences
-from app.services.search import Query
 from containers import Container
 
 COUNT = 120
@@ -37,7 +37,7 @@ async def test_equal_stores_have_no_difference(container: Container) -> None:
 
 
 async def test_empty_stores_have_no_difference(container: Container) -> None:
-    await container.indexing().open()
+    await container.indexing().prepare()
     assert await verify(container, repair=True) == Differences(left=0)
 
 
@@ -59,7 +59,7 @@ async def test_every_kind_of_difference_is_found_and_mended(container: Container
 
 
 async def test_a_ghost_alone_is_found(container: Container) -> None:
-    await container.indexing().open()
+    await container.indexing().prepare()
     await container.qdrant_repository().upsert(str(uuid4()), [1.0] * 32, {})
     assert (await verify(container)).ghosts == 1
     assert (await verify(container, repair=True)).remaining == 0

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ from support.backends import CONNECTIONS
 from support.plans import plan
 from support.rows import make_project, new_extraction, statements, store_extractions, writing
 
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId, project_id_of, source_id_of
 from app.errors import NotFound, ProjectExists
-from app.models import ExtractionId
-from app.services.storage.repositories.extraction import ExtractionFilters, ExtractionRepository
+from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
-from app.services.storage.repositories.project import ProjectRepository, project_id
-from app.services.storage.repositories.source import SourceRepository, source_id
+from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.source import SourceRepository
 
 pytestmark = pytest.mark.contract
+
+OF_A = Filters(project_id=project_id_of("a"))
 
 
 class TestProjects:
@@ -27,7 +31,7 @@ class TestProjects:
         with writing(engine) as session:
             projects = ProjectRepository(session)
             made = projects.create("a")
-            assert made.id == project_id("a")
+            assert made.id == project_id_of("a")
             assert projects.get("a") is made
             assert projects.find("b") is None
             with pytest.raises(NotFound, match="no project 'b'"):
@@ -39,7 +43,7 @@ class TestProjects:
             projects.create("a")
             with pytest.raises(ProjectExists, match="already"):
                 projects.create("a")
-            assert projects.get_or_create("a").id == project_id("a")
+            assert projects.get_or_create("a").id == project_id_of("a")
 
     @pytest.mark.needs(CONNECTIONS)
     def test_several_may_get_or_create_at_once(self, engine: Engine) -> None:
@@ -48,7 +52,7 @@ class TestProjects:
                 return make_project(session, "a")
 
         with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(make, range(8))) == {project_id("a")}
+            assert set(pool.map(make, range(8))) == {project_id_of("a")}
 
     def test_list_counts(self, engine: Engine) -> None:
         with writing(engine) as session:
@@ -63,6 +67,19 @@ class TestProjects:
             ("b", 2, 5, 2),
             ("c", 0, 0, 0),
         ]
+
+    def test_list_goes_page_by_page(self, engine: Engine) -> None:
+        with writing(engine) as session:
+            for name in ("d", "b", "e", "a", "c"):
+                store_extractions(session, ord(name) - ord("a"), name)
+            projects = ProjectRepository(session)
+            pages = [projects.list(limit=2), projects.list(after="b", limit=2), projects.list(after="bb")]
+            assert [[(each.name, each.extractions) for each in page] for page in pages] == [
+                [("a", 0), ("b", 1)],
+                [("c", 2), ("d", 3)],
+                [("c", 2), ("d", 3), ("e", 4)],
+            ]
+            assert projects.list(after="e", limit=2) == []
 
     def test_delete_takes_everything_with_it(self, engine: Engine) -> None:
         with writing(engine) as session:
@@ -80,7 +97,7 @@ class TestSources:
             here, there = make_project(session, "a"), make_project(session, "b")
             sources = SourceRepository(session)
             ids = sources.create_batch(here, [("file:a", None), ("file:b", "g")])
-            assert ids == {uri: source_id(here, uri) for uri in ("file:a", "file:b")}
+            assert ids == {uri: source_id_of(here, uri) for uri in ("file:a", "file:b")}
             assert sources.create_batch(here, [("file:b", "g")]) == {"file:b": ids["file:b"]}
             assert sources.create_batch(there, [("file:b", "g")])["file:b"] != ids["file:b"]
 
@@ -93,7 +110,7 @@ class TestSources:
             assert {row.source_group for row in repository.get_by_source(new[0].source_id)} == {"first"}
             SourceRepository(session).create_batch(project, [("file:x", "one"), ("file:x", "two")])
             repository.create(new_extraction(session, project, uri="file:x"))
-            assert repository.get_by_source(source_id(project, "file:x"))[0].source_group == "one"
+            assert repository.get_by_source(source_id_of(project, "file:x"))[0].source_group == "one"
 
     def test_no_sources_are_no_work(self, engine: Engine) -> None:
         with writing(engine) as session:
@@ -110,7 +127,7 @@ class TestExtractions:
         with writing(engine) as session:
             ids = store_extractions(session, 3, uri="file:a")
             store_extractions(session, 2, uri="file:b")
-            source = source_id(make_project(session), "file:a")
+            source = source_id_of(make_project(session), "file:a")
             assert [row.id for row in ExtractionRepository(session).get_by_source(source)] == ids
 
     def test_list_goes_page_by_page(self, engine: Engine) -> None:
@@ -118,28 +135,28 @@ class TestExtractions:
             ids = store_extractions(session, 7)
             store_extractions(session, 3, "other")
             project, repository = make_project(session), ExtractionRepository(session)
-            first = repository.list(project, limit=4)
-            rest = repository.list(project, after=first[-1].id, limit=4)
+            mine = Filters(project_id=project)
+            first = repository.list(mine, limit=4)
+            rest = repository.list(mine, after=first[-1].id, limit=4)
             assert [row.id for row in first + rest] == ids
-            assert repository.list(project, after=rest[-1].id, limit=4) == []
+            assert repository.list(mine, after=rest[-1].id, limit=4) == []
+            assert len(repository.list(limit=20)) == repository.count() == 10
 
     @pytest.mark.parametrize(
         ("filters", "expected"),
         [
-            (ExtractionFilters(), {"a", "b", "c"}),
-            (ExtractionFilters(source_groups=["g"]), {"a"}),
-            (ExtractionFilters(source_groups=["g", "h"]), {"a", "b"}),
-            (ExtractionFilters(extraction_types=["claim"]), {"b", "c"}),
-            (ExtractionFilters(min_confidence=0.5), {"b"}),
-            (ExtractionFilters(max_confidence=0.5), {"a", "b"}),
-            (ExtractionFilters(min_confidence=0.1, max_confidence=0.4), {"a"}),
-            (ExtractionFilters(data={"name": "c"}), {"c"}),
-            (ExtractionFilters(extraction_types=["claim"], data={"name": "a"}), set()),
+            (Filters(), {"a", "b", "c"}),
+            (Filters(source_groups=("g",)), {"a"}),
+            (Filters(source_groups=("g", "h")), {"a", "b"}),
+            (Filters(extraction_types=("claim",)), {"b", "c"}),
+            (Filters(min_confidence=0.5), {"b"}),
+            (Filters(max_confidence=0.5), {"a", "b"}),
+            (Filters(min_confidence=0.1, max_confidence=0.4), {"a"}),
+            (Filters(where={"name": "c"}), {"c"}),
+            (Filters(extraction_types=("claim",), where={"name": "a"}), set()),
         ],
     )
-    def test_list_and_count_filter(
-        self, engine: Engine, filters: ExtractionFilters, expected: set[str]
-    ) -> None:
+    def test_list_and_count_filter(self, engine: Engine, filters: Filters, expected: set[str]) -> None:
         rows: list[dict[str, Any]] = [
             {"data": {"name": "a"}, "uri": "file:a", "group": "g", "confidence": 0.1},
             {
@@ -154,8 +171,24 @@ class TestExtractions:
         with writing(engine) as session:
             project, repository = make_project(session), ExtractionRepository(session)
             repository.create_batch([new_extraction(session, project, **row) for row in rows])
-            assert {row.data["name"] for row in repository.list(project, filters, limit=10)} == expected
-            assert repository.count(project, filters) == len(expected)
+            mine = replace(filters, project_id=project)
+            assert {row.data["name"] for row in repository.list(mine, limit=10)} == expected
+            assert repository.count(mine) == len(expected)
+            listed = repository.list(Filters(project_id=project), limit=10)
+            passing = {row.id for row in listed if row.data["name"] in expected}
+            assert repository.list_ids(mine, limit=10) == sorted(passing)
+
+    def test_the_ids_may_be_chosen_too(self, engine: Engine) -> None:
+        with writing(engine) as session:
+            ids, repository = store_extractions(session, 4), ExtractionRepository(session)
+            other = store_extractions(session, 1, "other")
+            chosen = Filters(extraction_ids=(ids[2], str(ids[0]), str(uuid.uuid4()), *other))
+            assert [row.id for row in repository.list(chosen, limit=9)] == sorted([ids[0], ids[2], *other])
+            mine = replace(chosen, project_id=make_project(session))
+            assert repository.list_ids(mine, limit=9) == [ids[0], ids[2]]
+            assert repository.count(mine) == 2
+            assert repository.list(Filters(extraction_ids=()), limit=9) == []
+            assert repository.count(Filters(extraction_ids=())) == 0
 
     def test_orphans_are_neither_marked_nor_set_aside(self, engine: Engine) -> None:
         with writing(engine) as session:
@@ -182,7 +215,7 @@ class TestExtractions:
                 (None, True),
                 (None, False),
             ]
-            assert len(repository.page_after(None, 10, project_id=project_id("a"))) == 3
+            assert len(repository.page_after(None, 10, project_id=project_id_of("a"))) == 3
 
     def test_existing_ids(self, engine: Engine) -> None:
         with writing(engine) as session:
@@ -213,13 +246,13 @@ class TestIndexState:
     [
         ("ix_extractions_orphaned", lambda e, _id: e.find_orphaned(after=_id, limit=10)),
         ("ix_extractions_orphaned", lambda e, _id: e.count_orphaned()),
-        ("ix_extractions_project_id_id", lambda e, _id: e.list(project_id("a"), after=_id, limit=10)),
-        ("ix_extractions_project_id_id", lambda e, _id: e.page_after(_id, 10, project_id=project_id("a"))),
+        ("ix_extractions_project_id_id", lambda e, _id: e.list(OF_A, after=_id, limit=10)),
+        ("ix_extractions_project_id_id", lambda e, _id: e.page_after(_id, 10, project_id=project_id_of("a"))),
         (
             "ix_extractions_project_id_id",
-            lambda e, _id: e.matching_ids({"a": 1}, project_id=project_id("a"), limit=9),
+            lambda e, _id: e.list_ids(replace(OF_A, where={"a": 1}), limit=9),
         ),
-        ("ix_extractions_source_id", lambda e, _id: e.get_by_source(source_id(project_id("a"), "b"))),
+        ("ix_extractions_source_id", lambda e, _id: e.get_by_source(source_id_of(project_id_of("a"), "b"))),
         (("sqlite_autoindex_extractions_1", "pk_extractions"), lambda e, _id: e.get_batch([_id, _id])),
         (
             ("sqlite_autoindex_extractions_1", "pk_extractions"),

@@ -14,9 +14,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 from support.postgres import PostgresServer, open_test_engine
 
-from app import schema
 from app.errors import SchemaMismatch
 from app.models import Base
+from app.sql import schema
 
 ROOT = Path(__file__).parents[1]
 
@@ -143,9 +143,10 @@ def test_a_database_that_is_up_to_date_needs_no_alembic(sqlite_url: str) -> None
     program = (
         "import sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from app import database, schema\n"
-        "engine = database.open_engine(\n"
-        f"    {sqlite_url!r}, pool_size=1, max_overflow=0, pool_timeout_s=5.0, pool_recycle_s=60)\n"
+        "from app.database import open_engine\n"
+        "from app.settings.sections import DatabaseSettings\n"
+        "from app.sql import schema\n"
+        f"engine = open_engine(DatabaseSettings(url={sqlite_url!r}))\n"
         "schema.upgrade(engine); schema.check(engine); engine.dispose()\n"
         "print([name for name in ('alembic', 'psycopg') if name in sys.modules])\n"
     )

@@ -9,10 +9,12 @@ from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 from support.parts import fill, make_item, open_container
 
+from app.domain.filters import Filters
+from app.domain.ids import project_id_of
+from app.domain.search import Query
 from app.errors import InvalidInput, NotFound
 from app.models import Extraction
-from app.services.search import Query, SearchService
-from app.services.storage.repositories.project import project_id
+from app.services.search import SearchService
 from containers import Container
 
 COUNT = 120
@@ -51,7 +53,7 @@ async def test_the_nearest_come_first_with_what_sql_has_of_them(filled: Containe
 async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Container) -> None:
     [wanted, *_] = await filled.search().search(Query("violin glacier 3", project="other", limit=1))
     [vector] = await filled.embedder().embed(["violin glacier 3"])
-    payload = {"project_id": str(project_id("papers"))}
+    payload = {"project_id": str(project_id_of("papers"))}
     await filled.qdrant_repository().upsert(str(wanted.extraction.id), vector, payload)
     found = await filled.search().search(Query("violin glacier 3", project="papers", limit=200))
     assert len(found) == COUNT
@@ -60,12 +62,12 @@ async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Containe
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("query", "holds"),
+    ("filters", "holds"),
     [
         ({}, lambda _: True),
-        ({"source_groups": ["group-1"]}, lambda n: n // 2 % 3 == 1),
-        ({"source_groups": ["group-1", "group-2"]}, lambda n: n // 2 % 3 != 0),
-        ({"extraction_types": ["claim"]}, lambda n: n % 2 == 1),
+        ({"source_groups": ("group-1",)}, lambda n: n // 2 % 3 == 1),
+        ({"source_groups": ("group-1", "group-2")}, lambda n: n // 2 % 3 != 0),
+        ({"extraction_types": ("claim",)}, lambda n: n % 2 == 1),
         ({"min_confidence": 0.5}, lambda n: n % 11 >= 5),
         ({"max_confidence": 0.5}, lambda n: n % 11 <= 5),
         ({"min_confidence": 0.3, "max_confidence": 0.3}, lambda n: n % 11 == 3),
@@ -78,15 +80,15 @@ async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Containe
         ({"where": {"missing": None}}, lambda _: False),
         ({"where": {"meta.lang": "de"}}, lambda n: n % 2 == 0),
         (
-            {"where": {"meta.lang": "de", "none": None}, "source_groups": ["group-0"], "max_confidence": 0.5},
+            {"where": {"meta.lang": "de", "none": None}, "source_groups": ("group-0",), "max_confidence": 0.5},
             lambda n: n % 2 == 0 and n // 2 % 3 == 0 and n % 11 <= 5,
         ),
     ],
 )
 async def test_a_filter_finds_what_filtering_in_python_does(
-    filled: Container, query: dict[str, Any], holds: Callable[[int], bool]
+    filled: Container, filters: dict[str, Any], holds: Callable[[int], bool]
 ) -> None:
-    assert sorted(await numbers(filled, **query)) == [n for n in range(COUNT) if holds(n)]
+    assert sorted(await numbers(filled, filters=Filters(**filters))) == [n for n in range(COUNT) if holds(n)]
 
 
 async def test_a_broad_data_filter_is_answered_exactly_too(filled: Container) -> None:
@@ -96,7 +98,9 @@ async def test_a_broad_data_filter_is_answered_exactly_too(filled: Container) ->
     )
     everything = await numbers(filled)
     for limit in (1, 3, 60):
-        found = await service.search(Query("river", project="papers", where={"odd": True}, limit=limit))
+        found = await service.search(
+            Query("river", project="papers", limit=limit, filters=Filters(where={"odd": True}))
+        )
         assert [result.extraction.data["n"] for result in found] == [n for n in everything if n % 2][:limit]
 
 
@@ -121,7 +125,7 @@ async def test_a_vector_without_a_row_is_never_shown_and_takes_no_place(
 
 
 async def test_an_unknown_project_is_named(container: Container) -> None:
-    await container.indexing().open()
+    await container.indexing().prepare()
     with pytest.raises(NotFound, match="no project 'nowhere'"):
         await numbers(container, project="nowhere")
 

@@ -18,13 +18,14 @@ from support.cli import COMMAND, environment
 from support.jobs import until
 from support.memory import run_measured
 
-from app.cli.remote.connection import Connection, Patience, open_client
+from app.cli.remote.connection import Connection, Patience, open_http_client
 from app.errors import EmbeddingError, EmbeddingUnavailable, ServiceError, ServiceUnavailable
 from app.executor import BoundedExecutor, Lane
+from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read_within
+from app.intake.json_lines import MAX_LINE_BYTES, LineBatch, LineReader
 from app.services.embedding.connections import Connections
 from app.services.embedding.openai import OpenAIEmbedder
-from app.services.http_answer import AnswerTooLongError, AnswerTooSlowError, read_within
-from app.services.reading import MAX_LINE_BYTES, Batch, LineReader
+from app.settings.sections import EmbeddingSettings
 
 pytestmark = pytest.mark.slow
 
@@ -62,22 +63,22 @@ def peak() -> Iterator[Callable[[], int]]:
 
 
 def embedder_at(url: str, lane: Lane, connections: Connections, seconds: float = 20.0) -> OpenAIEmbedder:
-    return OpenAIEmbedder(
-        lane,
-        connections,
+    settings = EmbeddingSettings(
+        provider="openai",
         model="small",
         base_url=url,
         dimension=DIMENSION,
         batch_size=64,
-        timeout_s=seconds,
-        retry_timeout_s=seconds,
+        timeout=seconds,
+        retry_timeout=seconds,
     )
+    return OpenAIEmbedder(lane, connections, settings)
 
 
 # --- lines -----------------------------------------------------------------------------------------------
 
 
-def read(content: io.BufferedReader, *, skip_invalid: bool) -> list[Batch]:
+def read(content: io.BufferedReader, *, skip_invalid: bool) -> list[LineBatch]:
     reader = LineReader(content, name="it", text_fields=("text",), skip_invalid=skip_invalid)
     return list(iter(lambda: reader.next_batch(100), None))
 
@@ -182,7 +183,7 @@ async def test_an_embedding_answer_that_unpacks_to_too_much(  # noqa: PLR0913, P
 
 async def test_an_answer_of_the_service_that_unpacks_to_too_much(stub: EmbeddingStub, lane: Lane) -> None:
     stub.script.append(Answer(200, gzip.compress(b"[" * 8 * MIB), {"Content-Encoding": "gzip"}))
-    with open_client("") as client:
+    with open_http_client("") as client:
         service = Connection(stub.base_url, client, lane, Patience(answer_bytes=2 * MIB))
         with pytest.raises(ServiceError, match="more than 2,097,152 bytes; ask for less at once"):
             await service.post("/v1/jobs", {"input": []})
@@ -224,7 +225,7 @@ async def test_an_answer_without_an_end_is_given_up_and_its_thread_is_free(
 
 async def test_an_answer_of_the_service_without_an_end_is_given_up(lane: Lane) -> None:
     async with dripping() as url:
-        with open_client("") as client:
+        with open_http_client("") as client:
             service = Connection(url, client, lane, Patience(all_tries_s=0.2))
             with pytest.raises(ServiceUnavailable, match=r"in time"):
                 await service.get("/v1/jobs")

@@ -20,14 +20,15 @@ from typer.testing import CliRunner
 
 from app.cli.context import CliContext
 from app.cli.main import app as command_line
-from app.cli.remote.connection import Connection, Patience, open_client
+from app.cli.remote.connection import Connection, Patience, open_http_client
 from app.entrypoints.cli import open_parts
 from app.errors import EmbeddingError, ServiceError
 from app.executor import BoundedExecutor, Lane
+from app.intake.bounded_body import redirect_target
 from app.services.embedding.connections import Connections
 from app.services.embedding.openai import OpenAIEmbedder
-from app.services.http_answer import place_of
-from app.services.storage.qdrant.clients import ClientFailure
+from app.services.storage.qdrant.ports import ClientFailure
+from app.settings.sections import EmbeddingSettings
 from containers import create_container
 
 DIMENSION = 8
@@ -94,16 +95,16 @@ async def refusal(stub: EmbeddingStub, lane: Lane, status: int, location: str) -
     """What is said when the embedding endpoint leads there."""
     stub.script.append(Answer(status, b"", {"Location": location}))
     connections = Connections(SecretStr(KEY))
-    embedder = OpenAIEmbedder(
-        lane,
-        connections,
+    settings = EmbeddingSettings(
+        provider="openai",
         model="small",
         base_url=stub.base_url,
         dimension=DIMENSION,
         batch_size=8,
-        timeout_s=20,
-        retry_timeout_s=20,
+        timeout=20,
+        retry_timeout=20,
     )
+    embedder = OpenAIEmbedder(lane, connections, settings)
     with pytest.raises(EmbeddingError) as refused:
         await embedder.ping()
     connections.close()
@@ -146,7 +147,7 @@ async def test_where_it_leads_is_named_and_no_more_of_it(
 
 @given(st.text())
 def test_whatever_a_redirect_says_can_be_named(location: str) -> None:
-    assert place_of(location).isprintable()
+    assert redirect_target(location).isprintable()
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
@@ -166,7 +167,7 @@ def test_qdrant_leads_nobody_elsewhere(elsewhere: EmbeddingStub, tmp_path: Path,
 async def test_a_service_leads_the_command_line_nowhere(
     elsewhere: EmbeddingStub, lane: Lane, status: int
 ) -> None:
-    with redirecting(status, f"{elsewhere.base_url}/x?key=1") as (url, asked), open_client(KEY) as client:
+    with redirecting(status, f"{elsewhere.base_url}/x?key=1") as (url, asked), open_http_client(KEY) as client:
         service = Connection(url, client, lane, Patience())
         for ask in (service.get, service.post):
             with pytest.raises(ServiceError) as refused:

@@ -19,12 +19,13 @@ from support.api import raw_item
 from support.served import served
 
 from app.api.middleware import NDJSON
+from app.domain.filters import Filters
+from app.domain.items import Item, parse_item
 from app.errors import InvalidInput
-from app.services.items import Item, parse_item
-from app.services.reading import LineReader, decode
-from app.services.storage.qdrant.filters import SearchFilters, edge_filter, server_filter
+from app.intake.conditions import parse_condition
+from app.intake.json_lines import LineReader, decode
+from app.services.storage.qdrant.filters import edge_filter, server_filter
 from app.services.storage.repositories.data_filter import matches
-from app.services.where import parse_condition
 
 pytestmark = pytest.mark.slow
 
@@ -205,7 +206,13 @@ def test_any_filter_of_a_search_is_built_or_refused(
     project: str, groups: list[str], bound: float, ids: list[str]
 ) -> None:
     try:
-        filters = SearchFilters(project, tuple(groups), tuple(groups), bound, None, tuple(ids))
+        filters = Filters(
+            project_id=project,
+            source_groups=tuple(groups),
+            extraction_types=tuple(groups),
+            min_confidence=bound,
+            extraction_ids=tuple(ids),
+        )
     except InvalidInput:
         return
     try:
@@ -286,12 +293,14 @@ QUERY = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     QUERY,
 )
 def test_any_query_is_answered_or_refused(client: httpx2.Client, name: str, value: str) -> None:
-    for path in ("/v1/projects/papers/extractions", "/v1/jobs"):
+    for path in ("/v1/projects", "/v1/projects/papers/extractions", "/v1/jobs"):
         accepted_or_refused(client.get(path, params={name: value}))
 
 
 @API
-@given(st.lists(JSON, max_size=3), st.sampled_from(["/v1/jobs", "/v1/projects/papers/extractions"]))
+@given(
+    st.lists(JSON, max_size=3), st.sampled_from(["/v1/jobs", "/v1/projects", "/v1/projects/papers/extractions"])
+)
 def test_any_place_in_a_cursor_is_answered_or_refused(
     client: httpx2.Client, place: list[object], path: str
 ) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -23,13 +22,13 @@ from support.settings import enter_empty_place
 from typer.testing import CliRunner
 
 from app.api.app import create_app
-from app.api.parts import Parts
 from app.cli.context import CliContext
 from app.cli.main import app as command_line
 from app.config import Settings
 from app.entrypoints.api import options_of
 from app.entrypoints.cli import draw_graph, open_parts
 from app.models import Base
+from containers import create_container
 
 pytestmark = pytest.mark.slow
 
@@ -224,9 +223,8 @@ def test_a_type_of_job_is_a_label_like_any(target: Target) -> None:
 
 # --- every parameter there is ----------------------------------------------------------------------------
 
-DOCUMENT = create_app(
-    cast(Parts, SimpleNamespace(instruments=None)), options_of(Settings.model_validate({}))
-).openapi()
+DEFAULTS = Settings.model_validate({})
+DOCUMENT = create_app(create_container(DEFAULTS), options_of(DEFAULTS)).openapi()
 FITTING = {
     "name": "papers",
     "extraction_id": "00000000-0000-5000-8000-000000000000",

@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from starlette.types import Receive, Scope, Send
 from support.api import raw_item
 from support.loopback import TLS
+from support.postgres import open_test_engine
 from support.processes import Service, errors_in, serve_process
 
 from app.api.middleware import KeyMiddleware, is_a_key
-from app.database import open_engine
 from app.models import Base
 
 pytestmark = pytest.mark.slow
@@ -134,9 +134,7 @@ def service(folder: Path) -> Iterator[Service]:
 
 
 def stored(folder: Path) -> str:
-    engine: Engine = open_engine(
-        f"sqlite:///{folder / 'kept.db'}", pool_size=1, max_overflow=0, pool_timeout_s=9.0, pool_recycle_s=99
-    )
+    engine = open_test_engine(f"sqlite:///{folder / 'kept.db'}")
     with engine.connect() as connection:
         rows = [str(row) for table in Base.metadata.sorted_tables for row in connection.execute(select(table))]
     engine.dispose()

@@ -258,7 +258,7 @@ def test_no_part_shows_a_secret_in_its_repr(tmp_path: Path) -> None:
     container = create_container(
         Settings.model_validate({**SECRETS, "embedding": embedding, "database": database})
     )
-    parts = [container.providers[name]() for name in ("embedder", "search", "qdrant_client", "worker_policy")]
+    parts = [container.providers[name]() for name in ("embedder", "search", "qdrant_client", "worker")]
     shown = repr([options, container, container.config, container.embedding_connections(), *parts])
     container.shutdown_resources()
     assert SECRET not in shown

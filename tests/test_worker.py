@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
-from support.jobs import job_of, jobs_of, queue_jobs, statuses, until
+from support.jobs import PATIENCE_S, job_of, jobs_of, queue_jobs, statuses, until
 from support.parts import settings_for
 from support.rows import writing
 
@@ -45,9 +45,11 @@ def open_with(tmp_path: Path, engine: Engine) -> Iterator[Callable[..., Containe
 async def working(container: Container) -> AsyncIterator[Worker]:
     worker = container.worker()
     task = asyncio.create_task(worker.run())
-    yield worker
-    worker.stop()
-    await asyncio.wait_for(task, 60)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, 60)
 
 
 def raising(error: BaseException) -> Handler:
@@ -348,6 +350,32 @@ class TestLeases:
             [job] = await ended(engine)
         assert (job.status, job.attempt) == ("completed", 1)
 
+    async def test_an_attempt_that_lost_its_lease_is_cancelled_at_once(
+        self, engine: Engine, open_with: Callable[..., Container]
+    ) -> None:
+        """It would work on beside its successor, though it asks for nothing that could tell it."""
+        asleep, woken = asyncio.Event(), asyncio.Event()
+
+        async def sleeper(_: RunningJob) -> None:
+            asleep.set()
+            try:
+                await asyncio.sleep(3_600)
+            except asyncio.CancelledError:
+                woken.set()
+                raise
+
+        [job_id] = queue_jobs(engine, "sleep")
+        async with working(open_with({"sleep": sleeper}, lease_timeout=0.3)):
+            await asleep.wait()
+            with writing(engine) as session:
+                leases = LeaseRepository(session)
+                leases.expire_all()
+                [successor] = leases.claim(["sleep"], limit=1, lease_s=3_600)
+            async with asyncio.timeout(PATIENCE_S):
+                await woken.wait()
+        row = job_of(engine, job_id)
+        assert (row.status, row.attempt, row.error) == ("running", successor.attempt, None)
+
     async def test_who_lost_the_lease_neither_saves_nor_settles(
         self, engine: Engine, open_with: Callable[..., Container]
     ) -> None:
@@ -358,7 +386,8 @@ class TestLeases:
             if job.attempt == 1:
                 first.set()
                 await go_on.wait()
-            await job.save(lambda _: saved.append(f"attempt {job.attempt}"), done=1)
+            job.note_progress(done=1)
+            await job.save(lambda _: saved.append(f"attempt {job.attempt}"))
             return Done({"attempt": job.attempt})
 
         [job_id] = queue_jobs(engine, "note")

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, make_url
@@ -39,8 +38,7 @@ async def test_stopping_does_not_wait_for_a_silent_database(
         "worker": {"poll_interval": 0.02, "shutdown_timeout": 0.2},
     }
     settings = Settings.model_validate(given)
-    policy = replace(create_container(settings).worker_policy(), settling_s=0.2)
-    with running(create_container(settings, worker_policy=policy, handlers={"sleep": sleep})) as container:
+    with running(create_container(settings, handlers={"sleep": sleep})) as container:
         worker, lane = container.worker(), container.database_lane()
         working = asyncio.create_task(worker.run())
         await asyncio.wait_for(started.wait(), PATIENCE_S)

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from app.api.middleware import media_type
 from app.api.problems import Refused
 from app.errors import InvalidField, InvalidInput
-from app.services.reading import decode
+from app.intake.json_lines import decode
 
 
 def answer_json(content: object, status: int = 200) -> Response:
@@ -25,12 +25,12 @@ def as_json(content: object) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
-def cursor_of(*place: object) -> str:
+def write_cursor(*place: object) -> str:
     """An opaque cursor that names a place in a list."""
     return base64.urlsafe_b64encode(orjson.dumps(place, default=str)).decode().rstrip("=")
 
 
-def place_of(cursor: str, parts: int) -> list[str]:
+def read_cursor(cursor: str, parts: int) -> list[str]:
     """The place that a cursor names.
 
     Raises:

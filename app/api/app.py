@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from app.api.middleware import BodyMiddleware, KeyMiddleware, RequestMiddleware
-from app.api.parts import ApiOptions, Parts
+from app.api.parts import ApiOptions, ApiParts
 from app.api.problems import (
     PROBLEM_SCHEMA,
     answer_http,
@@ -43,7 +43,7 @@ class Application(FastAPI):
         return self._document
 
 
-def create_app(parts: Parts, options: ApiOptions) -> FastAPI:
+def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
     """The whole API. ``app.state.stopping`` is to be set when the server stops: it ends the streams of events."""
     app = Application(
         title="agent-storage",
@@ -62,14 +62,14 @@ def create_app(parts: Parts, options: ApiOptions) -> FastAPI:
     return _completed(app, parts, options)
 
 
-def create_status_app(parts: Parts, options: ApiOptions) -> FastAPI:
+def create_status_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
     """Only ``/health`` and ``/metrics``, for a process that runs workers alone."""
     app = Application(title="agent-storage worker", version=version("agent-storage"), redirect_slashes=False)
     app.include_router(status.own_metrics_router, dependencies=_KEYS, responses=documented(401, 403, 500, 503))
     return _completed(app, parts, options)
 
 
-def _completed(app: FastAPI, parts: Parts, options: ApiOptions) -> FastAPI:
+def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.include_router(status.router)
     app.state.parts = parts
     app.state.options = options

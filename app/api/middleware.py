@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from app.api.guard import JsonGuard
+from app.api.json_guard import JsonGuard
 from app.api.parts import ApiOptions
 from app.api.problems import Refused, answer_unexpected, problem
 from app.services.metrics.instruments import Instruments

@@ -1,16 +1,15 @@
 """What the API needs: the providers of the running container, and plain values for the rest."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from app.domain.items import ItemLimits
 from app.executor import Lane
 from app.services.extractions import ExtractionService
 from app.services.health import Health
 from app.services.ingestion import IngestionService
-from app.services.items import ItemLimits
 from app.services.jobs.service import JobService
 from app.services.metrics.instruments import Instruments
 from app.services.metrics.prometheus import MetricsExporter
@@ -18,18 +17,47 @@ from app.services.projects import ProjectService
 from app.services.search import SearchService
 
 
-class Parts(Protocol):
-    """The providers that routes use; each call gives the one instance."""
+class ApiParts(Protocol):
+    """The providers that routes use; each call gives the one instance.
 
-    extractions: Callable[[], ExtractionService]
-    files_lane: Callable[[], Lane]
-    health: Callable[[], Health]
-    ingestion: Callable[[], IngestionService]
-    instruments: Callable[[], Instruments]
-    jobs: Callable[[], JobService]
-    metrics_exporter: Callable[[], MetricsExporter]
-    projects: Callable[[], ProjectService]
-    search: Callable[[], SearchService]
+    Declared as methods, so that mypy compares each one's name and type with the container's provider.
+    """
+
+    def extractions(self) -> ExtractionService:
+        """Looks extractions up, and deletes them."""
+        ...
+
+    def files_lane(self) -> Lane:
+        """For reading and writing files."""
+        ...
+
+    def health(self) -> Health:
+        """Asks every part how it is."""
+        ...
+
+    def ingestion(self) -> IngestionService:
+        """Stores extractions."""
+        ...
+
+    def instruments(self) -> Instruments:
+        """Takes what is measured as it happens."""
+        ...
+
+    def jobs(self) -> JobService:
+        """All jobs."""
+        ...
+
+    def metrics_exporter(self) -> MetricsExporter:
+        """Answers scrapes."""
+        ...
+
+    def projects(self) -> ProjectService:
+        """Projects as a whole."""
+        ...
+
+    def search(self) -> SearchService:
+        """Finds extractions."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +78,8 @@ class ApiOptions:
     chunk_patience_s: float = 30.0
 
 
-async def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
+async def _parts(request: Request) -> ApiParts:
+    parts: ApiParts = request.app.state.parts
     return parts
 
 
@@ -60,5 +88,5 @@ async def _options(request: Request) -> ApiOptions:
     return options
 
 
-PartsOf = Annotated[Parts, Depends(_parts)]
+PartsOf = Annotated[ApiParts, Depends(_parts)]
 OptionsOf = Annotated[ApiOptions, Depends(_options)]

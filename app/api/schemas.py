@@ -6,12 +6,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.services.extractions import Deleted
-from app.services.search import MAX_LIMIT, MAX_QUERY_CHARS
-from app.services.storage.repositories.extraction import ExtractionFilters, ExtractionRow
-from app.services.storage.repositories.project import ProjectSummary
+from app.domain import filters
+from app.domain.items import MAX_LABEL_CHARS
+from app.domain.outcomes import Deleted
+from app.domain.rows import ExtractionRow, ProjectSummary
+from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
 
-Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$")]
 Condition = Annotated[str, Field(max_length=10_000, pattern=r"^[^=]+=")]
 ProjectName = Annotated[
     str,
@@ -20,9 +21,10 @@ ProjectName = Annotated[
         description="1 to 100 of the letters A to Z, digits, '.', '-' and '_', the first a letter or digit.",
     ),
 ]
+PageLimit = Annotated[int, Field(ge=1, le=1_000, description="How many at most.")]
 Labels = Annotated[list[Label], Field(max_length=100)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
-Where = Annotated[dict[str, str | int | float | bool | None], Field(max_length=100)]
+DataValues = Annotated[dict[str, str | int | float | bool | None], Field(max_length=100)]
 
 
 class Body(BaseModel):
@@ -44,16 +46,16 @@ class Filters(Body):
     extraction_types: Labels = []
     min_confidence: Confidence | None = None
     max_confidence: Confidence | None = None
-    where: Where = Field(default={}, description="The value that must stand at a dotted path in `data`.")
+    where: DataValues = Field(default={}, description="The value that must stand at a dotted path in `data`.")
 
-    def for_service(self) -> ExtractionFilters:
-        """As the service wants them."""
-        return ExtractionFilters(
-            source_groups=self.source_groups,
-            extraction_types=self.extraction_types,
+    def for_service(self) -> filters.Filters:
+        """As the services want them."""
+        return filters.Filters(
+            source_groups=tuple(self.source_groups),
+            extraction_types=tuple(self.extraction_types),
             min_confidence=self.min_confidence,
             max_confidence=self.max_confidence,
-            data=self.where,
+            where=self.where,
         )
 
 
@@ -61,7 +63,7 @@ class SearchQuery(Filters):
     """What to look for, in words, and what must hold besides."""
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
-    limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
+    limit: int = Field(default=10, ge=1, le=MAX_HITS)
 
 
 class Deletion(Body):
@@ -110,8 +112,15 @@ class Project(BaseModel):
         return cls(**summary._asdict())
 
 
+class Projects(BaseModel):
+    """A page of projects, by name."""
+
+    items: list[Project]
+    next_cursor: str | None
+
+
 class Source(BaseModel):
-    """Where an extraction was taken from."""
+    """DataValues an extraction was taken from."""
 
     uri: str
     group: str | None

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from app.cli.context import Json
 from app.cli.output import console
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from app.errors import Problem
 
 app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -75,7 +74,7 @@ def _entries_table(entries: "Sequence[Entry]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from app.masking import as_text
+    from app.settings.masking import as_text
 
     table = Table("setting", "value", "source")
     for column in table.columns:

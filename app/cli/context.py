@@ -17,7 +17,7 @@ from app.errors import AgentStorageError
 if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so that --help stays quick
     from sqlalchemy import Engine
 
-    from app.cli.twins import JobRunner, ServiceParts
+    from app.cli.ports import JobRunner, ServiceParts
     from app.config import Settings
     from app.executor import BoundedExecutor, Lane
     from app.services.health import Health
@@ -46,23 +46,70 @@ Api = Annotated[
 ]
 
 
-class Parts(Protocol):
-    """The providers of the running container that commands use; each call gives the one instance."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-    engine: "Callable[[], Engine]"
-    executor: "Callable[[], BoundedExecutor]"
-    files_lane: "Callable[[], Lane]"
-    health: "Callable[[], Health]"
-    indexing: "Callable[[], IndexingService]"
-    ingestion: "Callable[[], IngestionService]"
-    jobs: "Callable[[], JobService]"
-    metrics_collector: "Callable[[], MetricsCollector]"
-    projects: "Callable[[], ProjectService]"
-    qdrant_repository: "Callable[[], QdrantRepository]"
-    reconciliation: "Callable[[], ReconciliationService]"
-    reindexing: "Callable[[], ReindexingService]"
-    search: "Callable[[], SearchService]"
-    worker: "Callable[[], JobRunner]"
+
+class CommandParts(Protocol):
+    """The providers of the running container that commands use; each call gives the one instance.
+
+    Declared as methods, so that mypy compares each one's name and type with the container's provider.
+    """
+
+    def engine(self) -> "Engine":
+        """The connections to the database."""
+        ...
+
+    def executor(self) -> "BoundedExecutor":
+        """The one thread pool."""
+        ...
+
+    def files_lane(self) -> "Lane":
+        """For reading and writing files."""
+        ...
+
+    def health(self) -> "Health":
+        """Asks every part how it is."""
+        ...
+
+    def indexing(self) -> "IndexingService":
+        """Brings the index in line with SQL."""
+        ...
+
+    def ingestion(self) -> "IngestionService":
+        """Stores extractions."""
+        ...
+
+    def jobs(self) -> "JobService":
+        """All jobs."""
+        ...
+
+    def metrics_collector(self) -> "MetricsCollector":
+        """Measures when asked."""
+        ...
+
+    def projects(self) -> "ProjectService":
+        """Projects as a whole."""
+        ...
+
+    def qdrant_repository(self) -> "QdrantRepository":
+        """The vectors."""
+        ...
+
+    def reconciliation(self) -> "ReconciliationService":
+        """Compares the two stores."""
+        ...
+
+    def reindexing(self) -> "ReindexingService":
+        """Rebuilds the index."""
+        ...
+
+    def search(self) -> "SearchService":
+        """Finds extractions."""
+        ...
+
+    def worker(self) -> "JobRunner":
+        """Runs jobs."""
+        ...
 
 
 class OpenParts(Protocol):
@@ -74,7 +121,7 @@ class OpenParts(Protocol):
 
     def __call__(
         self, settings: "Settings", *, index: bool = True, migrate: bool | None = None
-    ) -> AbstractContextManager[Parts]:
+    ) -> AbstractContextManager[CommandParts]:
         """The open parts, closed at the end."""
         ...
 
@@ -123,7 +170,7 @@ def context_of(ctx: typer.Context) -> CliContext:
 
 def run(
     ctx: typer.Context,
-    command: Callable[[Parts], Coroutine[Any, Any, T]],
+    command: Callable[[CommandParts], Coroutine[Any, Any, T]],
     *,
     index: bool = True,
     migrate: bool | None = None,

@@ -2,11 +2,11 @@
 
 import asyncio
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from app.cli.context import CliContext, Parts, context_of
+from app.cli.context import CliContext, CommandParts, Json, context_of
 from app.cli.output import counted, fail, print_json, print_table
 from app.errors import (
     AgentStorageError,
@@ -22,7 +22,7 @@ from app.errors import (
     SchemaMismatch,
     UnsupportedDialect,
 )
-from app.masking import masked_url
+from app.settings.masking import masked_url
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -66,9 +66,7 @@ class _Row(NamedTuple):
         return self.part, self.error is None, ms, " → ".join(filter(None, (self.error, self.hint)))
 
 
-def doctor(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check the configuration, build and open every part, ask each how it is, and say what to do."""
     rows = _examine(context_of(ctx))
     wrong = sum(row.error is not None for row in rows)
@@ -123,7 +121,7 @@ def _openable(settings: "Settings", broken: _Broken, folder: str) -> "Settings":
     )
 
 
-async def _ask(parts: Parts, broken: _Broken, settings: "Settings") -> list[_Row]:
+async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> list[_Row]:
     """A row for each part that was opened; if all are well, the index is asked whether it fits the embedder."""
     health = [
         h for h in await parts.health().check(timeout_s=_PATIENCE_S, parts=_ASKED) if h.part not in broken
@@ -137,9 +135,9 @@ async def _ask(parts: Parts, broken: _Broken, settings: "Settings") -> list[_Row
     return rows
 
 
-async def _ask_index(parts: Parts) -> _Row:
+async def _ask_index(parts: CommandParts) -> _Row:
     try:
-        await parts.indexing().open()
+        await parts.indexing().prepare()
     except AgentStorageError as error:  # its message says what to do
         return _Row("index", error=str(error))
     return _Row("index")

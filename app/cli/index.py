@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import Parts, run
+from app.cli.context import CommandParts, Json, run
 from app.cli.output import counted, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ DIFFER = 4
 def verify(
     ctx: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare SQL with Qdrant, and mend the difference with --repair. Exit code 4 while a difference remains."""
     found = run(ctx, lambda parts: _verify(parts, repair=repair))
@@ -50,10 +50,10 @@ def _verdict(found: "Differences") -> str:
     return f"The stores agree.{aside}"
 
 
-async def _verify(parts: Parts, *, repair: bool) -> "Differences":
+async def _verify(parts: CommandParts, *, repair: bool) -> "Differences":
     from app.services.reconciliation import Differences
 
-    await parts.indexing().open(mend=repair)
+    await parts.indexing().prepare(mend=repair)
     found = Differences()
     with progress() as display:
         task = display.add_task("comparing", total=None)
@@ -62,9 +62,7 @@ async def _verify(parts: Parts, *, repair: bool) -> "Differences":
     return found
 
 
-def reindex(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def reindex(ctx: typer.Context, as_json: Json = False) -> None:
     """Rebuild the whole index with the configured embedder. The SQL data stays; interrupted, it goes on next time."""
     done = run(ctx, _reindex)
     if as_json:
@@ -74,7 +72,7 @@ def reindex(
         typer.echo(f"Reindexed {counted(done.indexed, 'extraction')}{aside}.")
 
 
-async def _reindex(parts: Parts) -> "Indexed":
+async def _reindex(parts: CommandParts) -> "Indexed":
     reindexing = parts.reindexing()
     return await _sum(reindexing.run(), await reindexing.total())
 
@@ -91,9 +89,7 @@ async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
     return done
 
 
-def optimize(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def optimize(ctx: typer.Context, as_json: Json = False) -> None:
     """Build the vector index of the embedded engine, which makes searches quicker. Takes a while; nothing else runs."""
     # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill loses nothing.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -104,8 +100,8 @@ def optimize(
         typer.echo(f"Optimized the index of {counted(vectors, 'vector')}.")
 
 
-async def _optimize(parts: Parts) -> int:
-    await parts.indexing().open()
+async def _optimize(parts: CommandParts) -> int:
+    await parts.indexing().prepare()
     with progress() as display:
         display.add_task("optimizing", total=None)
         await parts.qdrant_repository().optimize()

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from app.cli.context import Api, context_of, run_at, usage_error
+from app.cli.context import Api, Json, context_of, run_at, usage_error
 from app.cli.output import counted, note, print_json, printable, progress
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from app.cli.twins import JobRunner, ServiceParts
-    from app.services.ingestion import Accepted
-    from app.services.reading import Batch, LineReader, Reject
+    from app.cli.ports import JobRunner, ServiceParts
+    from app.domain.outcomes import Accepted
+    from app.intake.json_lines import LineBatch, LineReader, Reject
 
 SOME_REFUSED = 3
 _INDEXERS = 2
@@ -64,7 +64,7 @@ def ingest(
         ),
     ] = None,
     api: Api = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Store, embed and index extractions, each once.
 
@@ -97,11 +97,11 @@ class _Ingest:
         self._unreadable: InvalidInput | None = None
 
     async def run(self, parts: "ServiceParts", text_fields: tuple[str, ...], batch_size: int) -> None:
-        from app.services.reading import open_lines
+        from app.intake.json_lines import open_lines
 
         with ExitStack() as stack:
             reader = stack.enter_context(open_lines(self._file, text_fields, skip_invalid=self._skip_invalid))
-            await parts.indexing().open()
+            await parts.indexing().prepare()
             worker = parts.worker()
             await worker.recover()
             display = stack.enter_context(progress())
@@ -135,7 +135,9 @@ class _Ingest:
         if self._nothing_read():
             raise InvalidInput(f"{reader.name} holds no extraction: it is empty")
 
-    async def _batches(self, parts: "ServiceParts", reader: "LineReader", size: int) -> "AsyncIterator[Batch]":
+    async def _batches(
+        self, parts: "ServiceParts", reader: "LineReader", size: int
+    ) -> "AsyncIterator[LineBatch]":
         """A fault of the stream ends it, and is kept until what was read before it is stored and indexed."""
         try:
             while (batch := await parts.files_lane().run(reader.next_batch, size)) is not None:
@@ -143,7 +145,7 @@ class _Ingest:
         except InvalidInput as fault:
             self._unreadable = fault
 
-    async def _take(self, parts: "ServiceParts", batch: "Batch", jobs: _Jobs) -> None:
+    async def _take(self, parts: "ServiceParts", batch: "LineBatch", jobs: _Jobs) -> None:
         if batch.rejects:
             self.report.refused += len(batch.rejects)
             self.report.first_reject = self.report.first_reject or batch.rejects[0]
@@ -178,7 +180,7 @@ class _Ingest:
 
     async def _index(self, worker: "JobRunner", jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
-        from app.models import INDEX_JOBS
+        from app.domain.jobs import INDEX_JOBS
 
         more = True
         while more:

@@ -2,21 +2,22 @@
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import Api, context_of, run_at, usage_error
+from app.cli.context import Api, Json, context_of, run_at, usage_error
 from app.cli.output import console, counted, note, print_json, print_table, printable
+from app.domain.jobs import job_as_dict
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from app.cli.twins import NamedFilters, ServiceParts
-    from app.models import JobId
-    from app.services.storage.repositories.job import JobRow
+    from app.cli.ports import ServiceParts
+    from app.domain.ids import JobId
+    from app.domain.jobs import JobFilters, JobRow
 
 app = typer.Typer(help="Follow the jobs in the background, and step in.", no_args_is_help=True)
 
@@ -24,7 +25,6 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MOST_S = 3_650 * _UNIT_S["d"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Type = Annotated[str, typer.Argument(metavar="TYPE", help="A type of jobs, such as embed.")]
 
@@ -48,7 +48,7 @@ def list_jobs(
     filters = _filters(type_ or (), status or (), project)
     rows = run_at(ctx, api, lambda parts: parts.jobs().list(filters, limit=limit), index=False)
     if as_json:
-        print_json([_as_dict(row) for row in rows])
+        print_json([job_as_dict(row) for row in rows])
     elif rows:
         _print_rows(rows)
     else:
@@ -68,7 +68,7 @@ def retry(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False
     wanted = _job_id(job_id)
     row = run_at(ctx, api, lambda parts: parts.jobs().retry(wanted), index=False)
     if as_json:
-        print_json(_as_dict(row))
+        print_json(job_as_dict(row))
     else:
         typer.echo(f"Job {row.id} is {row.status}.")
 
@@ -79,7 +79,7 @@ def cancel(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = Fals
     wanted = _job_id(job_id)
     row = run_at(ctx, api, lambda parts: parts.jobs().cancel(wanted), index=False)
     if as_json:
-        print_json(_as_dict(row))
+        print_json(job_as_dict(row))
     else:
         typer.echo(f"Job {row.id} is {row.status}.")
 
@@ -122,34 +122,34 @@ def resume(ctx: typer.Context, type_: Type, api: Api = None, as_json: Json = Fal
     _print_paused(paused, as_json=as_json)
 
 
-async def _pause(parts: "ServiceParts", kind: str) -> list[str]:
-    await parts.jobs().pause(kind)
+async def _pause(parts: "ServiceParts", job_type: str) -> list[str]:
+    await parts.jobs().pause(job_type)
     return await parts.jobs().paused()
 
 
-async def _resume(parts: "ServiceParts", kind: str) -> list[str]:
-    await parts.jobs().resume(kind)
+async def _resume(parts: "ServiceParts", job_type: str) -> list[str]:
+    await parts.jobs().resume(job_type)
     return await parts.jobs().paused()
 
 
-def _filters(types: "Sequence[str]", statuses: "Sequence[str]", project: str | None) -> "NamedFilters":
-    from app.cli.twins import NamedFilters
-    from app.models import JobStatus
-    from app.services.storage.repositories.project import project_id
+def _filters(types: "Sequence[str]", statuses: "Sequence[str]", project: str | None) -> "JobFilters":
+    from app.domain.ids import project_id_of
+    from app.domain.jobs import JobFilters, JobStatus
 
     known = [status.value for status in JobStatus]
     for status in statuses:
         if status not in known:
             usage_error(f"--status {status!r}: there are {', '.join(known)}")
     try:
-        owner = None if project is None else project_id(project)
+        if project is not None:
+            project_id_of(project)
     except InvalidInput as error:
         usage_error(f"--{error}")
-    return NamedFilters(types, [JobStatus(status) for status in statuses], owner, project)
+    return JobFilters(types, [JobStatus(status) for status in statuses], project)
 
 
 def _job_id(text: str) -> "JobId":
-    from app.models import JobId
+    from app.domain.ids import JobId
 
     try:
         return JobId(uuid.UUID(text))
@@ -159,11 +159,11 @@ def _job_id(text: str) -> "JobId":
 
 def _type(text: str) -> str:
     """A type of jobs; a name that is none of the product's own may be that of a handler added to it."""
-    from app.models import JobType
+    from app.domain.jobs import JobType
 
     if not text.strip() or not text.isprintable():
         usage_error("a type of jobs isn't blank")
-    own = [kind.value for kind in JobType]
+    own = [each.value for each in JobType]
     if text not in own:
         note(f"{text!r} is none of the types that come with agent-storage, which are {', '.join(own)}.")
     return text
@@ -183,12 +183,6 @@ def _told(seconds: float) -> str:
     """A duration in the largest unit that it is a whole number of."""
     unit = next((unit for unit in "dhm" if seconds and seconds % _UNIT_S[unit] == 0), "s")
     return f"{seconds / _UNIT_S[unit]:g} {'min' if unit == 'm' else unit}"
-
-
-def _as_dict(row: "JobRow") -> dict[str, Any]:
-    from app.services.jobs.view import job_as_dict
-
-    return job_as_dict(row)
 
 
 def _progress(row: "JobRow") -> str:
@@ -236,7 +230,7 @@ def _print_rows(rows: "Sequence[JobRow]") -> None:
 
 def _print_row(row: "JobRow", *, as_json: bool) -> None:
     if as_json:
-        print_json(_as_dict(row))
+        print_json(job_as_dict(row))
         return
     result = ", ".join(f"{name} {value}" for name, value in (row.result or {}).items())
     lines = (

@@ -1,16 +1,12 @@
 """``agent-storage metrics``."""
 
-from typing import Annotated
-
 import typer
 
-from app.cli.context import run
+from app.cli.context import Json, run
 from app.cli.output import print_json, print_table
 
 
-def metrics(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def metrics(ctx: typer.Context, as_json: Json = False) -> None:
     """Print job durations, jobs, extractions, orphans, and how busy the pool and the lanes are."""
     found = run(ctx, lambda parts: parts.metrics_collector().collect(), index=False)
     if as_json:

@@ -4,20 +4,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import Parts, run
+from app.cli.context import CommandParts, Json, run
 from app.cli.output import counted, fail, note, print_json, print_table
 from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
-    from app.services.extractions import Deleted
+    from app.domain.outcomes import Deleted
 
 app = typer.Typer(help="List projects, or delete one with all it holds.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_projects(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def list_projects(ctx: typer.Context, as_json: Json = False) -> None:
     """List the projects with what they hold."""
     found = run(ctx, lambda parts: parts.projects().list(), index=False)
     if as_json:
@@ -39,7 +37,7 @@ def delete(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="The project.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete a project: its sources, its extractions and their vectors."""
     if not yes and not typer.confirm(f"Delete project {name!r} and everything in it?", err=True):
@@ -51,10 +49,10 @@ def delete(
         typer.echo(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
 
 
-async def _delete(parts: Parts, name: str) -> "Deleted":
-    from app.models import JobType
+async def _delete(parts: CommandParts, name: str) -> "Deleted":
+    from app.domain.jobs import JobType
 
-    await parts.indexing().open()
+    await parts.indexing().prepare()
     worker = parts.worker()
     await worker.recover()
     deleted = await parts.projects().delete(name)

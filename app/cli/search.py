@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import Api, context_of, run_at, usage_error
+from app.cli.context import Api, Json, context_of, run_at, usage_error
 from app.cli.output import note, print_json, print_table
+from app.domain.filters import Filters
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from app.cli.twins import ServiceParts
-    from app.services.search import Found, Query
+    from app.cli.ports import ServiceParts
+    from app.domain.search import Query, SearchHit
 
 
 def search(
@@ -39,20 +40,22 @@ def search(
         ),
     ] = None,
     api: Api = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find extractions by meaning, and by filter."""
-    from app.services.search import Query
+    from app.domain.search import Query
 
     wanted = Query(
         text=query,
         project=project,
         limit=limit,
-        source_groups=tuple(group or ()),
-        extraction_types=tuple(type_ or ()),
-        min_confidence=min_confidence,
-        max_confidence=max_confidence,
-        where=dict(_condition(text) for text in where or ()),
+        filters=Filters(
+            source_groups=tuple(group or ()),
+            extraction_types=tuple(type_ or ()),
+            min_confidence=min_confidence,
+            max_confidence=max_confidence,
+            where=dict(_condition(text) for text in where or ()),
+        ),
     )
     fields = context_of(ctx).settings().embedding.text_fields
     found = run_at(ctx, api, lambda parts: _search(parts, wanted))
@@ -64,14 +67,14 @@ def search(
         note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
 
 
-async def _search(parts: "ServiceParts", wanted: "Query") -> "list[Found]":
-    await parts.indexing().open()
+async def _search(parts: "ServiceParts", wanted: "Query") -> "list[SearchHit]":
+    await parts.indexing().prepare()
     return await parts.search().search(wanted)
 
 
 def _condition(text: str) -> tuple[str, Any]:
     """A path and the JSON scalar that must stand there."""
-    from app.services.where import parse_condition
+    from app.intake.conditions import parse_condition
 
     try:
         return parse_condition(text)
@@ -79,10 +82,10 @@ def _condition(text: str) -> tuple[str, Any]:
         usage_error(f"--{error}")
 
 
-def _print(found: "list[Found]", fields: tuple[str, ...]) -> None:
-    from app.services.embedding.text import text_of
+def _print(found: "list[SearchHit]", fields: tuple[str, ...]) -> None:
+    from app.domain.text import text_of
 
-    def shown(result: "Found") -> str:
+    def shown(result: "SearchHit") -> str:
         try:
             return text_of(result.extraction.data, fields)
         except InvalidInput:  # stored under other text fields than today's
@@ -103,7 +106,7 @@ def _print(found: "list[Found]", fields: tuple[str, ...]) -> None:
     )
 
 
-def _as_dict(result: "Found") -> dict[str, Any]:
+def _as_dict(result: "SearchHit") -> dict[str, Any]:
     row = result.extraction
     return {
         "id": str(row.id),

@@ -53,7 +53,7 @@ def _run_until_stopped(run: "Callable[[], None]") -> None:
 def _changed(settings: "Settings", section: str, given: dict[str, Any]) -> "Settings":
     """The settings with options over them, checked again as a whole."""
     from app.errors import ConfigurationError
-    from app.settings_checks import contradictions
+    from app.settings.checks import contradictions
 
     update = {name: value for name, value in given.items() if value is not None}
     changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=update)})

@@ -1,13 +1,11 @@
 """The API's entry point: settings, container, run."""
 
-from typing import cast
-
 from app.api.app import create_app
-from app.api.parts import ApiOptions, Parts
+from app.api.parts import ApiOptions
 from app.config import Settings
+from app.domain.items import ItemLimits
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
 from app.logs import configure_logging
-from app.services.items import ItemLimits
 from containers import Container, create_container
 
 
@@ -23,7 +21,7 @@ def serve(settings: Settings, *, workers: int, container: Container | None = Non
     listening = listen(settings.api.host, settings.api.port)
     container = container or create_container(settings)
     with listening, open_service(container):
-        app = create_app(cast(Parts, container), options_of(settings))
+        app = create_app(container, options_of(settings))
         server = HttpServer(
             app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stopping.set
         )

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.cli.context import Parts
+    from app.cli.context import CommandParts
     from app.config import Settings
 
 _CLOSING_TIMEOUT_S = 0.5
@@ -21,7 +21,9 @@ _Code = int | str | None
 
 
 @contextmanager
-def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None = None) -> Iterator["Parts"]:
+def open_parts(
+    settings: "Settings", *, index: bool = True, migrate: bool | None = None
+) -> Iterator["CommandParts"]:
     """See :class:`app.cli.context.OpenParts`. Imports the container only now, so that --help stays quick."""
     import gc
 
@@ -35,7 +37,7 @@ def open_parts(settings: "Settings", *, index: bool = True, migrate: bool | None
     with running(container, migrate=migrate):
         # What was imported stays until the end; a collector that walks through it would stop every thread.
         gc.freeze()
-        yield cast("Parts", container)
+        yield container
 
 
 def _share_heaps() -> None:

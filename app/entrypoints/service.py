@@ -163,7 +163,7 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
     logger.info(
         "%s, with %d jobs at once each",
         "1 worker" if workers == 1 else f"{workers} workers",
-        container.worker_policy().concurrency,
+        container.worker_settings().concurrency,
     )
     startup = Startup(container, container.config.worker.startup_timeout(), stopping)
     tasks = [asyncio.create_task(_work(team, stopping, startup, server))]

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app import schema
 from app.errors import AgentStorageError, DatabaseError, NotStarted, QdrantError, QdrantUnavailable
 from app.retry import RetryPolicy
-from app.services.storage.qdrant.clients import COLLECTION, ClientFailure
+from app.services.storage.qdrant.ports import COLLECTION, ClientFailure
+from app.sql import schema
 from containers import Container
 
 logger = logging.getLogger(__name__)
@@ -19,16 +19,16 @@ _BACKOFF = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Dependency:
     """What is waited for, and what to do where it doesn't come."""
 
     name: str
     way_out: str
 
 
-DATABASE = Part("the database", "Start it, or correct database.url.")
-QDRANT = Part("Qdrant", "Start it, or correct qdrant.url.")
-INDEX = Part("the index", "`agent-storage doctor` tries every part.")
+DATABASE = Dependency("the database", "Start it, or correct database.url.")
+QDRANT = Dependency("Qdrant", "Start it, or correct qdrant.url.")
+INDEX = Dependency("the index", "`agent-storage doctor` tries every part.")
 
 
 class Startup:
@@ -69,7 +69,7 @@ class Startup:
             AgentStorageError: it can't be used as things are configured.
         """
         return await self._until_done(QDRANT, self._ping_qdrant) and await self._until_done(
-            INDEX, self._container.indexing().open
+            INDEX, self._container.indexing().prepare
         )
 
     async def _ping_qdrant(self) -> None:
@@ -81,7 +81,7 @@ class Startup:
             made = QdrantUnavailable if failure.transient else QdrantError
             raise made(operation, COLLECTION, failure.reason) from failure
 
-    async def _until_done(self, part: Part, attempt: Callable[[], Awaitable[None]]) -> bool:
+    async def _until_done(self, part: Dependency, attempt: Callable[[], Awaitable[None]]) -> bool:
         tries, told, loop = 0, "it gives no answer", asyncio.get_running_loop()
         while not self._stopping.is_set():
             task = asyncio.ensure_future(attempt())
@@ -114,7 +114,7 @@ class Startup:
             await stop
 
 
-def _to_blame(error: AgentStorageError, part: Part) -> Part:
+def _to_blame(error: AgentStorageError, part: Dependency) -> Dependency:
     if isinstance(error, DatabaseError):
         return DATABASE
     return QDRANT if isinstance(error, QdrantError) else part

@@ -1,7 +1,6 @@
 """The worker's entry point: settings, container, run."""
 
 from contextlib import ExitStack
-from typing import cast
 
 from app.config import Settings
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
@@ -29,11 +28,10 @@ def work(settings: Settings, *, workers: int, container: Container | None = None
 
 def _status_server(stack: ExitStack, settings: Settings, container: Container, port: int) -> HttpServer:
     from app.api.app import create_status_app
-    from app.api.parts import Parts
     from app.entrypoints.api import options_of
 
     listening = stack.enter_context(listen(settings.worker.host, port))
-    app = create_status_app(cast(Parts, container), options_of(settings))
+    app = create_status_app(container, options_of(settings))
     return HttpServer(
         app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stopping.set
     )

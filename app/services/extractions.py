@@ -1,30 +1,20 @@
 """Look extractions up, and delete them with their vectors."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from app.database import Database, WriteSession
-from app.models import ExtractionId, JobId, JobType, ProjectId
-from app.services.storage.repositories.extraction import (
-    ExtractionFilters,
-    ExtractionRepository,
-    ExtractionRow,
-)
+from app.database import Database, ReadSession, WriteSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId, JobId, ProjectId
+from app.domain.jobs import JobType
+from app.domain.outcomes import Deleted
+from app.domain.rows import ExtractionRow, ExtractionRows
+from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
 _A_JOB = 1_000
-
-ExtractionRows = list[ExtractionRow]
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """How many extractions went, and the jobs that delete their vectors."""
-
-    extractions: int
-    job_ids: list[JobId]
 
 
 class ExtractionService:
@@ -43,12 +33,7 @@ class ExtractionService:
         return await self._database.read(lambda session: ExtractionRepository(session).get(extraction_id))
 
     async def list(
-        self,
-        project: str,
-        filters: ExtractionFilters,
-        *,
-        after: ExtractionId | None = None,
-        limit: int = 100,
+        self, project: str, filters: Filters, *, after: ExtractionId | None = None, limit: int = 100
     ) -> ExtractionRows:
         """A project's extractions that pass the filters, by id: the ``limit`` next after ``after``.
 
@@ -56,11 +41,12 @@ class ExtractionService:
             NotFound: there is no such project.
             InvalidInput: a data filter can't be used.
         """
-        return await self._database.read(
-            lambda session: ExtractionRepository(session).list(
-                ProjectRepository(session).get(project).id, filters, after=after, limit=limit
-            )
-        )
+
+        def work(session: ReadSession) -> ExtractionRows:
+            in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
+            return ExtractionRepository(session).list(in_project, after=after, limit=limit)
+
+        return await self._database.read(work)
 
     async def delete(self, extraction_id: ExtractionId) -> Deleted:
         """Delete one extraction; its vector's deletion is queued in the same transaction.
@@ -71,7 +57,7 @@ class ExtractionService:
 
         def work(session: WriteSession) -> Deleted:
             row = ExtractionRepository(session).get(extraction_id)
-            return delete_extractions(session, row.project_id, [extraction_id])
+            return delete_rows(session, row.project_id, [extraction_id])
 
         return await self._deleting(work)
 
@@ -83,11 +69,11 @@ class ExtractionService:
         """
 
         def work(session: WriteSession) -> Deleted:
-            return delete_extractions(session, ProjectRepository(session).get(project).id, ids)
+            return delete_rows(session, ProjectRepository(session).get(project).id, ids)
 
         return await self._deleting(work)
 
-    async def delete_matching(self, project: str, filters: ExtractionFilters) -> Deleted:
+    async def delete_matching(self, project: str, filters: Filters) -> Deleted:
         """Delete a project's extractions that pass the filters, all in one transaction.
 
         Raises:
@@ -96,11 +82,12 @@ class ExtractionService:
         """
 
         def work(session: WriteSession) -> Deleted:
-            owner = ProjectRepository(session).get(project).id
+            project_id = ProjectRepository(session).get(project).id
+            in_project = replace(filters, project_id=project_id)
             extractions = ExtractionRepository(session)
             count, jobs, after = 0, list[JobId](), None
-            while page := extractions.list_ids(owner, filters, after=after, limit=_A_JOB):
-                deleted = delete_extractions(session, owner, page)
+            while page := extractions.list_ids(in_project, after=after, limit=_A_JOB):
+                deleted = delete_rows(session, project_id, page)
                 count, jobs, after = count + deleted.extractions, jobs + deleted.job_ids, page[-1]
             return Deleted(count, jobs)
 
@@ -112,20 +99,20 @@ class ExtractionService:
         return deleted
 
 
-def delete_extractions(session: WriteSession, owner: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:
+def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:
     """Delete a project's rows and queue the deletion of their vectors, in the caller's transaction."""
     count, job_ids = 0, list[JobId]()
     for start in range(0, len(ids), _A_JOB):
-        gone = ExtractionRepository(session).delete_batch(ids[start : start + _A_JOB], project_id=owner)
+        gone = ExtractionRepository(session).delete_batch(ids[start : start + _A_JOB], project_id=project_id)
         if gone:
             count += len(gone)
-            job_ids.append(queue_vectors_deletion(session, gone, owner))
+            job_ids.append(queue_vectors_deletion(session, gone, project_id))
     return Deleted(count, job_ids)
 
 
 def queue_vectors_deletion(
-    session: WriteSession, ids: Collection[ExtractionId | str], owner: ProjectId | None = None
+    session: WriteSession, ids: Collection[ExtractionId | str], project_id: ProjectId | None = None
 ) -> JobId:
     """Queue the job that deletes these vectors, in the caller's transaction."""
     payload = {"extraction_ids": [str(id_) for id_ in ids]}
-    return JobRepository(session).create(JobType.DELETE_VECTORS, payload, project_id=owner)
+    return JobRepository(session).create(JobType.DELETE_VECTORS, payload, project_id=project_id)

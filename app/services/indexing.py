@@ -1,33 +1,31 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 from app.database import Database, ReadSession, WriteSession
+from app.domain.ids import ExtractionId
+from app.domain.jobs import JobType
+from app.domain.text import text_of
 from app.errors import (
     EmbedderMismatch,
     EmbeddingRejected,
     IndexMissing,
     InvalidInput,
     InvalidVector,
-    LeaseLost,
     ReindexUnfinished,
 )
-from app.models import ExtractionId, IndexState, JobType
+from app.models import IndexState
 from app.services.embedding.embedder import Embedder, EmbedderIdentity
-from app.services.embedding.text import text_of
 from app.services.extractions import queue_vectors_deletion
 from app.services.jobs.running import Done, RunningJob
+from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.waiting import WaitingRow, iter_waiting
-
-Write = Callable[[Callable[[WriteSession], Any]], Awaitable[object]]
-"""Runs a work in a transaction: ``Database.write``, or ``RunningJob.save`` where a lease must hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class IndexingService:
         self._text_fields = tuple(text_fields)
         self._batch_size = batch_size
 
-    async def open(self, *, mend: bool = False) -> None:
+    async def prepare(self, *, mend: bool = False) -> None:
         """Make sure that the index can be used with the configured embedder, creating the collection if need be.
 
         ``mend`` lets a lost collection be made anew, for a repair that will fill it.
@@ -80,13 +78,10 @@ class IndexingService:
             raise IndexMissing
         await self._qdrant.init_collection()
 
-    async def index(self, ids: Sequence[ExtractionId], write: Write | None = None) -> Indexed:
-        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over.
-
-        They are marked through ``write``; None is ``Database.write``.
-        """
+    async def index(self, ids: Sequence[ExtractionId], unit: UnitOfWork) -> Indexed:
+        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over."""
         vectors = await self._make_vectors(ids)
-        await self._save(vectors, ids, write or self._database.write)
+        await self._save(vectors, ids, unit)
         return vectors.counts()
 
     async def embed(self, job: RunningJob) -> Done:
@@ -97,16 +92,19 @@ class IndexingService:
         end of it: this attempt, the next, or the one that runs after this one has lost its lease.
         """
         ids = job.extraction_ids()
+        job.note_progress(done=0, total=len(ids))
         if job.attempt > 1:
-            await job.save(partial(_delete_ghosts, ids=ids), done=0, total=len(ids))
+            await job.save(lambda session: _delete_ghosts(session, ids))
         counts = Indexed()
         for start in range(0, len(ids), self._batch_size):
             batch = ids[start : start + self._batch_size]
             vectors = await self._make_vectors(batch, anew=True)
-            await self._save(vectors, batch, partial(job.save, done=start + len(batch), total=len(ids)))
+            job.note_progress(done=start + len(batch), total=len(ids))
+            await self._save(vectors, batch, job)
             counts += vectors.counts()
         if job.attempt > 1:  # some of it was an earlier attempt's
-            counts = Indexed(*await self._database.read(_counting(ids)))
+            marks = await self._database.read(lambda session: ExtractionRepository(session).count_marks(ids))
+            counts = Indexed(*marks)
         return Done({"indexed": counts.indexed, "set_aside": counts.set_aside})
 
     async def delete_vectors(self, job: RunningJob) -> Done:
@@ -115,17 +113,26 @@ class IndexingService:
         A row handed in again meanwhile gets its vector anew, whoever gets to the end of it.
         """
         ids = job.extraction_ids()
+        job.note_progress(done=0, total=len(ids))
         if job.attempt > 1:
-            await job.save(partial(embed_returned, ids=ids), done=0, total=len(ids))
+            await job.save(lambda session: embed_returned(session, ids))
         deleted = 0
         for start in range(0, len(ids), self._batch_size):
-            batch = ids[start : start + self._batch_size]
-            kept = await self._database.read(_knowing(batch))
-            deleted += await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
-            mend = partial(embed_returned, ids=batch, kept=kept)
-            save = partial(job.save, done=start + len(batch), total=len(ids))
-            await write_or_mend(self._database, save, mend, mend)
+            deleted += await self._delete_batch(job, start, ids)
         return Done({"deleted": deleted})
+
+    async def _delete_batch(self, job: RunningJob, start: int, ids: Sequence[ExtractionId]) -> int:
+        """Delete the vectors of the batch that begins at ``start``, of rows that are gone; returns how many."""
+        batch = ids[start : start + self._batch_size]
+        kept = await existing_ids(self._database, batch)
+        deleted = await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
+
+        def queue_returned(session: WriteSession) -> None:
+            embed_returned(session, batch, kept)
+
+        job.note_progress(done=start + len(batch), total=len(ids))
+        await job.save(queue_returned, compensation=queue_returned)
+        return deleted
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
         """Whether another embedder may take over, because the one before has made nothing."""
@@ -138,9 +145,11 @@ class IndexingService:
         if state is not None and stored_identity(state) != self._embedder.identity:
             raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
 
-    async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], write: Write) -> None:
-        mark, mend = partial(self._mark, outcome=vectors), partial(_delete_ghosts, ids=ids)
-        await write_or_mend(self._database, write, mark, mend)
+    async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
+        await unit.save(
+            lambda session: self._mark(session, vectors),
+            compensation=lambda session: _delete_ghosts(session, ids),
+        )
 
     def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
         """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
@@ -221,19 +230,9 @@ class _Outcome:
         return Indexed(len(self.indexed), len(self.set_aside))
 
 
-async def write_or_mend(
-    database: Database, write: Write, work: Callable[[WriteSession], Any], mend: Callable[[WriteSession], Any]
-) -> None:
-    """Run ``work`` through ``write``; if the lease is lost, run ``mend`` without it, for what was done to Qdrant.
-
-    Raises:
-        LeaseLost: it was lost.
-    """
-    try:
-        await write(work)
-    except LeaseLost:
-        await database.write(mend)
-        raise
+async def existing_ids(database: Database, ids: Sequence[ExtractionId]) -> set[ExtractionId]:
+    """Those of ``ids`` that have a row now."""
+    return await database.read(lambda session: ExtractionRepository(session).existing_ids(ids))
 
 
 def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence[str]) -> None:
@@ -255,14 +254,6 @@ def embed_returned(
     if returned:
         extractions.clear_embedding_ids_batch(returned)
         JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in returned]})
-
-
-def _knowing(ids: Sequence[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:
-    return lambda session: ExtractionRepository(session).existing_ids(ids)
-
-
-def _counting(ids: Sequence[ExtractionId]) -> Callable[[ReadSession], tuple[int, int]]:
-    return lambda session: ExtractionRepository(session).count_marks(ids)
 
 
 def stored_identity(state: IndexState) -> EmbedderIdentity:

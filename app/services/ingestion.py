@@ -8,27 +8,16 @@ from uuid import UUID
 import orjson
 
 from app.database import Database, WriteSession
-from app.models import ExtractionId, JobId, JobType, ProjectId
-from app.services.items import Item, extraction_id
+from app.domain.ids import ExtractionId, JobId, ProjectId, project_id_of
+from app.domain.items import Item, extraction_id_of
+from app.domain.jobs import JobType
+from app.domain.outcomes import Accepted
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.project import ProjectRepository, project_id
+from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.source import SourceRepository
 from app.services.wakeup import Wakeup
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of the items handed in, in their order.
-
-    ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index those, or None when
-    nothing was new.
-    """
-
-    ids: list[ExtractionId]
-    new: set[ExtractionId]
-    job_id: JobId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +45,12 @@ class IngestionService:
             InvalidField: that is no project name.
             IdempotencyConflict: the request's key was used with other items.
         """
-        owner = project_id(project)
+        project_id = project_id_of(project)
 
         def work(session: WriteSession) -> Accepted:
             if request is None:
-                return _store(session, project, owner, items)
-            return _store_once(session, project, owner, items, request)
+                return _store(session, project, project_id, items)
+            return _store_once(session, project, project_id, items, request)
 
         accepted = await self._database.write(work)
         if accepted.job_id is not None:
@@ -70,9 +59,9 @@ class IngestionService:
 
 
 def _store_once(
-    session: WriteSession, project: str, owner: ProjectId, items: Sequence[Item], request: RequestPart
+    session: WriteSession, project: str, project_id: ProjectId, items: Sequence[Item], request: RequestPart
 ) -> Accepted:
-    ids = [extraction_id(owner, item) for item in items]
+    ids = [extraction_id_of(project_id, item) for item in items]
     fingerprint = _fingerprint(ids, items)
     keys = IdempotencyRepository(session)
     known = keys.find(request.key, request.part, fingerprint)
@@ -80,7 +69,7 @@ def _store_once(
         job_id = known["job_id"]
         new = {ids[place] for place in known["new"]}
         return Accepted(ids, new, None if job_id is None else JobId(UUID(job_id)))
-    accepted = _store(session, project, owner, items)
+    accepted = _store(session, project, project_id, items)
     places = {id_: place for place, id_ in enumerate(ids)}
     answer = {
         "job_id": None if accepted.job_id is None else str(accepted.job_id),
@@ -96,17 +85,17 @@ def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
     return hashlib.sha256(orjson.dumps([ids, rest])).hexdigest()
 
 
-def _store(session: WriteSession, project: str, owner: ProjectId, items: Sequence[Item]) -> Accepted:
+def _store(session: WriteSession, project: str, project_id: ProjectId, items: Sequence[Item]) -> Accepted:
     ProjectRepository(session).get_or_create(project)
     sources = SourceRepository(session).create_batch(
-        owner, [(item.source_uri, item.source_group) for item in items]
+        project_id, [(item.source_uri, item.source_group) for item in items]
     )
-    ids = [extraction_id(owner, item) for item in items]
+    ids = [extraction_id_of(project_id, item) for item in items]
     new = ExtractionRepository(session).create_batch(
         [
             NewExtraction(
                 id=id_,
-                project_id=owner,
+                project_id=project_id,
                 source_id=sources[item.source_uri],
                 extraction_type=item.extraction_type,
                 data=item.data,
@@ -118,5 +107,5 @@ def _store(session: WriteSession, project: str, owner: ProjectId, items: Sequenc
     if not new:
         return Accepted(ids, new, None)
     waiting = [str(id_) for id_ in dict.fromkeys(ids) if id_ in new]
-    job_id = JobRepository(session).create(JobType.EMBED, {"extraction_ids": waiting}, project_id=owner)
+    job_id = JobRepository(session).create(JobType.EMBED, {"extraction_ids": waiting}, project_id=project_id)
     return Accepted(ids, new, job_id)

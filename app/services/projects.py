@@ -1,14 +1,14 @@
 """Projects as a whole: make them, list them, and delete them with all they hold."""
 
 from app.database import Database, WriteSession
-from app.services.extractions import Deleted, queue_vectors_deletion
+from app.domain.outcomes import Deleted
+from app.domain.rows import ProjectSummaries, ProjectSummary
+from app.services.extractions import queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository
-from app.services.storage.repositories.project import ProjectRepository, ProjectSummary
+from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
 _PAGE = 1_000
-
-Summaries = list[ProjectSummary]
 
 
 class ProjectService:
@@ -40,9 +40,11 @@ class ProjectService:
         """
         return await self._database.read(lambda session: ProjectRepository(session).summary(name))
 
-    async def list(self) -> Summaries:
-        """Every project with its counts, by name."""
-        return await self._database.read(lambda session: ProjectRepository(session).list())
+    async def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
+        """The projects by name, with their counts: the ``limit`` next after the name ``after``; None is all."""
+        return await self._database.read(
+            lambda session: ProjectRepository(session).list(after=after, limit=limit)
+        )
 
     async def delete(self, name: str) -> Deleted:
         """Delete a project's rows and queue the deletion of its vectors, in one transaction.

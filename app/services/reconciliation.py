@@ -1,20 +1,18 @@
 """Compare the two stores, and mend the difference."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import Any
 
-from app.database import Database, ReadSession, WriteSession
+from app.database import Database, WriteSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId, ProjectId, parse_extraction_id, project_id_of
 from app.errors import QdrantError
-from app.models import ExtractionId, ProjectId, parse_extraction_id
-from app.services.indexing import IndexingService, Write, embed_returned, write_or_mend
+from app.services.indexing import IndexingService, embed_returned, existing_ids
 from app.services.jobs.running import Done, RunningJob
+from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
 from app.services.reindexing import index_orphans
-from app.services.storage.qdrant.filters import SearchFilters
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository, Mark
-from app.services.storage.repositories.project import project_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +58,30 @@ class ReconciliationService:
         self._batch_size = batch_size
 
     async def run(
-        self, *, repair: bool = False, project: str | None = None, write: Write | None = None
+        self, *, repair: bool = False, project: str | None = None, unit: UnitOfWork | None = None
     ) -> AsyncIterator[Differences]:
         """Compare every row and every vector, yielding the state after each page; the last is the outcome.
 
         With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again. With a
-        ``project``, only its rows and vectors are looked at. A repair writes to SQL through ``write``; None is
-        ``Database.write``.
+        ``project``, only its rows and vectors are looked at. A repair writes to SQL through ``unit``; None is
+        without a lease.
 
         Raises:
             InvalidField: that is no project name.
         """
-        owner = None if project is None else project_id(project)
-        writing = (write or self._database.write) if repair else None
+        project_id = None if project is None else project_id_of(project)
+        repairing = (unit or UnfencedUnitOfWork(self._database)) if repair else None
         state = Differences()
-        async for after_rows in self._compare_rows(state, owner, writing):
+        async for after_rows in self._compare_rows(state, project_id, repairing):
             yield (state := after_rows)
-        async for after_points in self._compare_points(state, owner, writing):
+        async for after_points in self._compare_points(state, project_id, repairing):
             yield (state := after_points)
-        if writing is not None:
-            async for after_mending in self._mend_orphans(state, owner, writing):
+        if repairing is not None:
+            async for after_mending in self._mend_orphans(state, project_id, repairing):
                 yield (state := after_mending)
             # Counted anew, because others may have stored and indexed meanwhile.
             left = await self._database.read(
-                lambda session: ExtractionRepository(session).count_orphaned(owner)
+                lambda session: ExtractionRepository(session).count_orphaned(project_id)
             )
             yield replace(state, left=left)
 
@@ -96,25 +94,21 @@ class ReconciliationService:
         return await self._run_as(job, repair=True)
 
     async def _run_as(self, job: RunningJob, *, repair: bool) -> Done:
+        """A repair writes only while the lease holds: it would clear marks that its successor has set."""
         found = Differences()
-
-        async def write(work: Callable[[WriteSession], Any]) -> object:
-            """Only while the lease holds: who has lost it would clear a mark that another has set anew."""
-            return await job.save(work, done=found.extractions + found.points)
-
-        async for found in self.run(repair=repair, project=job.payload.get("project"), write=write):
+        async for found in self.run(repair=repair, project=job.payload.get("project"), unit=job):
             await job.report(done=found.extractions + found.points)
         return Done(found.as_dict())
 
     async def _compare_rows(
-        self, state: Differences, owner: ProjectId | None, write: Write | None
+        self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None
     ) -> AsyncIterator[Differences]:
-        async for page in self._marks(owner):
+        async for page in self._marks(project_id):
             marked = [mark.id for mark in page if mark.embedding_id is not None]
             held = await self._qdrant.existing_ids([str(id_) for id_ in marked])
             missing = [id_ for id_ in marked if str(id_) not in held]
-            if missing and write is not None:
-                await write(_clearing(missing))
+            if missing and unit is not None:
+                await self._clear_marks(missing, unit)
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
@@ -126,34 +120,40 @@ class ReconciliationService:
             yield state
 
     async def _compare_points(
-        self, state: Differences, owner: ProjectId | None, write: Write | None
+        self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None
     ) -> AsyncIterator[Differences]:
-        filters = None if owner is None else SearchFilters(project_id=str(owner))
+        filters = None if project_id is None else Filters(project_id=project_id)
         async for page in self._qdrant.iter_ids(self._batch_size, filters):
             ids = [_extraction_of(point) for point in page]
-            known = await self._database.read(_knowing(ids))
+            known = await existing_ids(self._database, ids)
             ghosts = [str(id_) for id_ in ids if id_ not in known]
-            if ghosts and write is not None:
-                await self._delete(ghosts, write)
+            if ghosts and unit is not None:
+                await self._delete(ghosts, unit)
             state = replace(
                 state,
                 points=state.points + len(page),
                 ghosts=state.ghosts + len(ghosts),
-                mended_ghosts=state.mended_ghosts + (0 if write is None else len(ghosts)),
+                mended_ghosts=state.mended_ghosts + (0 if unit is None else len(ghosts)),
             )
             yield state
 
-    async def _delete(self, ghosts: list[str], write: Write) -> None:
+    async def _clear_marks(self, missing: list[ExtractionId], unit: UnitOfWork) -> None:
+        await unit.save(lambda session: ExtractionRepository(session).clear_embedding_ids_batch(missing))
+
+    async def _delete(self, ghosts: list[str], unit: UnitOfWork) -> None:
         """Of a row that has come meanwhile, the vector that is deleted may be the new one."""
         await self._qdrant.delete_batch(ghosts)
-        mend = partial(embed_returned, ids=ghosts)
-        await write_or_mend(self._database, write, mend, mend)
+
+        def queue_returned(session: WriteSession) -> None:
+            embed_returned(session, ghosts)
+
+        await unit.save(queue_returned, compensation=queue_returned)
 
     async def _mend_orphans(
-        self, state: Differences, owner: ProjectId | None, write: Write
+        self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork
     ) -> AsyncIterator[Differences]:
         """The missing were made orphans when they were found, so this mends both kinds."""
-        async for indexed in index_orphans(self._database, self._indexing, self._batch_size, owner, write):
+        async for indexed in index_orphans(self._database, self._indexing, self._batch_size, unit, project_id):
             done = indexed.indexed + indexed.set_aside
             missing = min(done, state.missing - state.mended_missing)
             orphans = min(done - missing, state.orphans - state.mended_orphans)
@@ -165,11 +165,18 @@ class ReconciliationService:
             )
             yield state
 
-    async def _marks(self, owner: ProjectId | None) -> AsyncIterator[list[Mark]]:
+    async def _marks(self, project_id: ProjectId | None) -> AsyncIterator[list[Mark]]:
         after: ExtractionId | None = None
-        while page := await self._database.read(_page_after(after, self._batch_size, owner)):
+        while page := await self._page_after(after, project_id):
             yield page
             after = page[-1].id
+
+    async def _page_after(self, after: ExtractionId | None, project_id: ProjectId | None) -> list[Mark]:
+        return await self._database.read(
+            lambda session: ExtractionRepository(session).page_after(
+                after, self._batch_size, project_id=project_id
+            )
+        )
 
 
 def _extraction_of(point: str) -> ExtractionId:
@@ -178,17 +185,3 @@ def _extraction_of(point: str) -> ExtractionId:
     except ValueError:
         reason = f"it holds the point {point}, whose id is no extraction's; other points need a collection of their own"
         raise QdrantError("be compared with SQL", "extractions", reason) from None
-
-
-def _page_after(
-    after: ExtractionId | None, limit: int, owner: ProjectId | None
-) -> Callable[[ReadSession], list[Mark]]:
-    return lambda session: ExtractionRepository(session).page_after(after, limit, project_id=owner)
-
-
-def _knowing(ids: list[ExtractionId]) -> Callable[[ReadSession], set[ExtractionId]]:
-    return lambda session: ExtractionRepository(session).existing_ids(ids)
-
-
-def _clearing(ids: list[ExtractionId]) -> Callable[[WriteSession], int]:
-    return lambda session: ExtractionRepository(session).clear_embedding_ids_batch(ids)

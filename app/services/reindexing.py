@@ -1,11 +1,12 @@
 """Rebuild the whole index from SQL, with the configured embedder."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 
-from app.database import Database, ReadSession, WriteSession
-from app.models import ExtractionId, ProjectId
+from app.database import Database, WriteSession
+from app.domain.ids import ExtractionId, ProjectId
 from app.services.embedding.embedder import Embedder
-from app.services.indexing import Indexed, IndexingService, Write, note_identity, stored_identity
+from app.services.indexing import Indexed, IndexingService, note_identity, stored_identity
+from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
@@ -35,7 +36,9 @@ class ReindexingService:
             await self._database.write(self._begin)
             await self._qdrant.drop_collection()
         await self._qdrant.init_collection()
-        async for indexed in index_orphans(self._database, self._indexing, self._batch_size):
+        async for indexed in index_orphans(
+            self._database, self._indexing, self._batch_size, UnfencedUnitOfWork(self._database)
+        ):
             yield indexed
         await self._database.write(lambda session: note_identity(session, self._embedder.identity))
 
@@ -66,22 +69,21 @@ async def index_orphans(
     database: Database,
     indexing: IndexingService,
     batch_size: int,
+    unit: UnitOfWork,
     project_id: ProjectId | None = None,
-    write: Write | None = None,
 ) -> AsyncIterator[Indexed]:
-    """Give every orphan, of a project or of all, its vector: in the order of ids, ``batch_size`` at a time.
-
-    They are marked through ``write``; None is ``Database.write``.
-    """
+    """Give every orphan, of a project or of all, its vector: in the order of ids, ``batch_size`` at a time."""
     after: ExtractionId | None = None
-    while orphans := await database.read(_orphans_after(after, batch_size, project_id)):
-        yield await indexing.index(orphans, write)
+    while orphans := await _orphans_after(database, after, batch_size, project_id):
+        yield await indexing.index(orphans, unit)
         after = orphans[-1]
 
 
-def _orphans_after(
-    after: ExtractionId | None, limit: int, project_id: ProjectId | None
-) -> Callable[[ReadSession], list[ExtractionId]]:
-    return lambda session: ExtractionRepository(session).find_orphaned(
-        after=after, limit=limit, project_id=project_id
+async def _orphans_after(
+    database: Database, after: ExtractionId | None, limit: int, project_id: ProjectId | None
+) -> list[ExtractionId]:
+    return await database.read(
+        lambda session: ExtractionRepository(session).find_orphaned(
+            after=after, limit=limit, project_id=project_id
+        )
     )

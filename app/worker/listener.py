@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from app.errors import AgentStorageError
 from app.executor import Lane
-from app.postgres import POSTGRES_OPTIONS
 from app.retry import RetryPolicy
+from app.sql.postgres import POSTGRES_OPTIONS
 
 if TYPE_CHECKING:
     import psycopg  # slow to import, and not needed for SQLite

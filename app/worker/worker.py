@@ -6,28 +6,32 @@ from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 
 from app.database import Database, WriteSession
+from app.domain.jobs import JobStatus
 from app.errors import AgentStorageError
 from app.executor import Lane
-from app.models import JobStatus
 from app.retry import RetryPolicy
 from app.services.jobs.running import Handler, RunningJob
 from app.services.metrics.instruments import Instruments
 from app.services.storage.repositories.job import CHANNEL
 from app.services.storage.repositories.lease import ClaimedJob, LeaseRepository
 from app.services.wakeup import Wakeup
-from app.worker.attempts import Attempts, Ended
-from app.worker.leases import beside, keep_leases
+from app.settings.sections import WorkerSettings
+from app.worker.attempts import Attempts
+from app.worker.heartbeat import beside, keep_leases
 from app.worker.listener import Listener
-from app.worker.policy import WorkerPolicy
-from app.worker.upkeep import look_after_jobs
+from app.worker.maintenance import look_after_jobs
+from app.worker.outcomes import Completed, Outcome, settlement_of
 
 logger = logging.getLogger(__name__)
+
+_SETTLING_S = 5.0
+"""How long the last settling may take when the time to stop is over: a silent database holds up no stop."""
 
 _TROUBLED = RetryPolicy(total_s=1.0, first_delay_s=0.2, max_delay_s=5.0)
 
 
 class Worker:
-    """Runs jobs on one event loop, ``policy.concurrency`` at once.
+    """Runs jobs on one event loop, ``settings.concurrency`` at once.
 
     Claims are leases, which it renews as long as it lives. ``handlers`` has one for each type that it claims;
     ``lane`` is the one on which a connection to the database may be opened. ``exclusive`` says that no other
@@ -42,7 +46,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         wakeup: Wakeup,
         instruments: Instruments,
-        policy: WorkerPolicy,
+        settings: WorkerSettings,
         *,
         exclusive: bool,
         listening: bool = True,
@@ -51,12 +55,12 @@ class Worker:
         self._lane = lane
         self._types = sorted(handlers)
         self._wakeup = wakeup
-        self._policy = policy
+        self._settings = settings
         self._exclusive = exclusive
         self._listening = listening and database.dialect == "postgresql"
-        self._attempts = Attempts(database, handlers, policy, instruments)
-        self._running: dict[asyncio.Task[Ended], RunningJob] = {}
-        self._ended: list[Ended] = []
+        self._attempts = Attempts(database, handlers, settings, instruments)
+        self._running: dict[asyncio.Task[Outcome], RunningJob] = {}
+        self._ended: list[Outcome] = []
         self._news = asyncio.Event()
         self._stopping = False
         self._deadline = 0.0
@@ -67,7 +71,7 @@ class Worker:
         if self._stopping:
             return
         self._stopping = True
-        self._deadline = asyncio.get_running_loop().time() + self._policy.shutdown_s
+        self._deadline = asyncio.get_running_loop().time() + self._settings.shutdown_timeout
         if self._turning is not None:
             self._turning.reschedule(self._deadline)
         self._news.set()
@@ -83,13 +87,13 @@ class Worker:
         return await self._database.write(lambda session: LeaseRepository(session).expire_all())
 
     async def run(self) -> None:
-        """Claim and run jobs until :meth:`stop`, and then for ``policy.shutdown_s`` at most those that run.
+        """Claim and run jobs until :meth:`stop`, and then for ``settings.shutdown_timeout`` at most those that run.
 
         What isn't done by then goes back into the queue. While the database is away it waits, with pauses.
         """
         async with AsyncExitStack() as stack:
             self._news = stack.enter_context(self._wakeup.listening())
-            lease_s, keep_s = self._policy.lease_s, self._policy.keep_finished_s
+            lease_s, keep_s = self._settings.lease_timeout, self._settings.keep_finished
             besides = [
                 keep_leases(self._database, self._running.values, lease_s),
                 look_after_jobs(self._database, keep_s),
@@ -102,7 +106,7 @@ class Worker:
             await self._take_turns_until_stopped()
             await self._wind_up()
 
-    async def run_one(self, types: Collection[str] | None = None) -> Ended | None:
+    async def run_one(self, types: Collection[str] | None = None) -> Completed | None:
         """Claim the most urgent job of these types, run it and settle it; None when none is waiting.
 
         For somebody who waits for it: what it failed with is raised, and if that may pass, the job is back in
@@ -110,17 +114,19 @@ class Worker:
         """
         wanted = sorted(types or self._types)
         claimed = await self._database.write(
-            lambda session: LeaseRepository(session).claim(wanted, limit=1, lease_s=self._policy.lease_s)
+            lambda session: LeaseRepository(session).claim(
+                wanted, limit=1, lease_s=self._settings.lease_timeout
+            )
         )
         if not claimed:
             return None
-        job = RunningJob(claimed[0], self._database, self._policy.lease_s)
-        async with beside(keep_leases(self._database, lambda: (job,), self._policy.lease_s)):
-            ended = await self._attempts.run(job)
-            await asyncio.shield(self._settle_at_once(ended))
-        if ended.error is not None:
-            raise ended.error
-        return ended
+        job = RunningJob(claimed[0], self._database, self._settings.lease_timeout)
+        async with beside(keep_leases(self._database, lambda: (job,), self._settings.lease_timeout)):
+            outcome = await self._attempts.run(job)
+            await asyncio.shield(self._settle_at_once(outcome))
+        if not isinstance(outcome, Completed):
+            raise outcome.error
+        return outcome
 
     async def _take_turns_until_stopped(self) -> None:
         try:
@@ -137,7 +143,7 @@ class Worker:
         troubles = 0
         while not self._stopping:
             self._news.clear()
-            room = self._policy.concurrency - len(self._running)
+            room = self._settings.concurrency - len(self._running)
             try:
                 claimed = await self._turn(room)
             except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
@@ -155,7 +161,7 @@ class Worker:
     async def _pause(self) -> None:
         """Until there is news, or it is time to look for what nobody announced."""
         try:
-            async with asyncio.timeout(self._policy.poll_s):
+            async with asyncio.timeout(self._settings.poll_interval):
                 await self._news.wait()
         except TimeoutError:
             return
@@ -165,16 +171,20 @@ class Worker:
         if not room and not self._ended:
             return []
         ended, self._ended = self._ended, []
-        settlements = [each.settlement for each in ended if each.settlement is not None]
+        settlements = [settlement for each in ended if (settlement := settlement_of(each)) is not None]
 
         def work(session: WriteSession) -> tuple[int, list[ClaimedJob]]:
             leases = LeaseRepository(session)
-            claimed = leases.claim(self._types, limit=room, lease_s=self._policy.lease_s) if room else []
+            claimed = (
+                leases.claim(self._types, limit=room, lease_s=self._settings.lease_timeout) if room else []
+            )
             return len(leases.settle(settlements)), claimed
 
         try:
             # Requests that keep the lane full must not keep the jobs from going on.
-            settled, claimed = await self._database.write(work, timeout_s=timeout_s, begun=True)
+            settled, claimed = await self._database.write(
+                work, timeout_s=timeout_s, exempt_from_max_waiting=True
+            )
         except BaseException:
             self._ended = ended + self._ended
             raise
@@ -185,12 +195,12 @@ class Worker:
         return claimed
 
     def _start(self, claimed: ClaimedJob) -> None:
-        job = RunningJob(claimed, self._database, self._policy.lease_s)
+        job = RunningJob(claimed, self._database, self._settings.lease_timeout)
         attempt = asyncio.create_task(self._attempts.run(job))
         self._running[attempt] = job
         attempt.add_done_callback(self._note_end)
 
-    def _note_end(self, attempt: asyncio.Task[Ended]) -> None:
+    def _note_end(self, attempt: asyncio.Task[Outcome]) -> None:
         del self._running[attempt]
         if not attempt.cancelled():
             self._ended.append(attempt.result())
@@ -201,13 +211,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         while self._running and (left_s := self._deadline - loop.time()) > 0:
             await asyncio.wait(self._running, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            await self._settle_what_ended(max(self._policy.settling_s, self._deadline - loop.time()))
+            await self._settle_what_ended(max(_SETTLING_S, self._deadline - loop.time()))
         for attempt in self._running:
             attempt.cancel()
         if self._running:
             await asyncio.wait(self._running)
         await asyncio.sleep(0)  # so that their ends are noted
-        await self._settle_what_ended(self._policy.settling_s)
+        await self._settle_what_ended(_SETTLING_S)
 
     async def _settle_what_ended(self, timeout_s: float) -> None:
         try:
@@ -219,14 +229,13 @@ class Worker:
         """So that one that can't be written keeps no other from it; its job runs again when its lease has run out."""
         ended, self._ended = self._ended, []
         for each in ended:
-            if each.settlement is not None:
-                try:
-                    await self._settle_at_once(each, delayed=True)
-                except Exception as error:  # noqa: BLE001 - as above
-                    _tell(f"can't settle job {each.job.id}", error)
+            try:
+                await self._settle_at_once(each, delayed=True)
+            except Exception as error:  # noqa: BLE001 - as above
+                _tell(f"can't settle job {each.job.id}", error)
 
-    async def _settle_at_once(self, ended: Ended, *, delayed: bool = False) -> None:
-        settlement = ended.settlement
+    async def _settle_at_once(self, outcome: Outcome, *, delayed: bool = False) -> None:
+        settlement = settlement_of(outcome)
         if settlement is None:
             return
         if settlement.status == JobStatus.QUEUED and not delayed:

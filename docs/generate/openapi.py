@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, overload
 
 import app.api
 from app.api.app import create_app
-from app.api.parts import Parts
+from app.api.parts import ApiParts
 from app.api.problems import KINDS, MEDIA_TYPE
 from app.config import Settings
 from app.entrypoints.api import options_of
@@ -49,7 +49,7 @@ def openapi_document() -> Json: ...
 def openapi_document(*, as_text: Literal[True]) -> str: ...
 def openapi_document(*, as_text: bool = False) -> Json | str:
     """What the API says of itself; no part is opened for it."""
-    parts = cast(Parts, SimpleNamespace(instruments=None))
+    parts = cast(ApiParts, SimpleNamespace(instruments=None))
     document = create_app(parts, options_of(Settings.model_validate({}))).openapi()
     return json.dumps(document, indent=1) if as_text else document
 

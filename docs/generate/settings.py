@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app.config import Settings
-from app.masking import as_text, masked
-from app.settings_sources import ALIASES, section_types
+from app.settings.masking import as_text, masked
+from app.settings.sources import ALIASES, section_types
 from generate.markdown import code, page, plain, table
 
 _SECTION = re.compile(r"(\w+):$")

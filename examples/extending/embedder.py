@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.config import Settings, load_settings
 from app.entrypoints.api import serve
 from app.executor import Lane
-from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.embedder import EmbedderIdentity
 from containers import Container, create_container
 
@@ -36,7 +36,7 @@ class TrigramEmbedder:
     async def ping(self) -> None:
         """Raise here if no text can be embedded now; there is nothing that could be away."""
 
-    def _embed(self, batch: Batch) -> NDArray[np.float32]:
+    def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         return normalised(np.stack([self._count(text) for text in batch.texts]), batch.first)
 
     def _count(self, text: str) -> NDArray[np.float64]:

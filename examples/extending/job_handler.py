@@ -8,8 +8,9 @@ from dependency_injector import providers
 
 from app.config import Settings, load_settings
 from app.database import Database, ReadSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId, JobId
 from app.entrypoints.worker import work
-from app.models import ExtractionId, JobId
 from app.services.jobs.running import Done, RunningJob
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.job import JobRepository
@@ -50,8 +51,8 @@ class CountWords:
 
 def _count_page(project: str, after: ExtractionId | None, session: ReadSession) -> Page:
     """Count the extractions that come next after that one. Runs in the transaction's thread."""
-    owner = ProjectRepository(session).get(project).id
-    rows = ExtractionRepository(session).list(owner, after=after, limit=_AT_ONCE)
+    in_project = Filters(project_id=ProjectRepository(session).get(project).id)
+    rows = ExtractionRepository(session).list(in_project, after=after, limit=_AT_ONCE)
     texts = (value for row in rows for value in row.data.values() if isinstance(value, str))
     words = Counter(" ".join(texts).casefold().split())
     return Page(len(rows), words, rows[-1].id if rows else None)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 import orjson
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from app.api.app import create_app, create_status_app
 from app.api.middleware import NDJSON
-from app.api.parts import ApiOptions, Parts
+from app.api.parts import ApiOptions
 from app.entrypoints.api import options_of
 from app.entrypoints.service import HttpServer, listen
 from app.errors import AgentStorageError
@@ -144,12 +144,12 @@ async def serving(
     settings = settings_for(folder, **{"worker": {"batch_size": 50}, **(sections or {})})
     create = create_status_app if status_only else create_app
     with listen(LOOPBACK, 0) as listening, running(create_container(settings, **replacements)) as container:
-        app = create(cast(Parts, container), options or options_of(settings))
+        app = create(container, options or options_of(settings))
         server = HttpServer(app, listening, shutdown_s=1.0, on_stop=app.state.stopping.set)
         port = listening.getsockname()[1]
         serving_task = asyncio.create_task(server.run_until_stopped())
         try:
-            await container.indexing().open()
+            await container.indexing().prepare()
             url = f"http://{LOOPBACK}:{port}"
             async with httpx2.AsyncClient(
                 base_url=url, timeout=PATIENCE_S, trust_env=False, verify=TLS

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
 MODULE = "app.entrypoints.cli"
 COMMAND = (sys.executable, "-m", MODULE)
 """What starts it afresh, with all imports."""
+
+_TELL_MODULES = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules))))
+from app.entrypoints.cli import main
+main()
+"""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -46,6 +54,22 @@ class Cli:
     def json(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> Any:
         """Run a command with ``--json`` and decode what it printed."""
         return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
+
+    def loaded(
+        self, names: Iterable[str], *arguments: str, stdin: bytes | None = None, code: int = 0
+    ) -> set[str]:
+        """Which of the modules ``names`` a command has imported by its end, in an interpreter of its own."""
+        done = subprocess.run(
+            [sys.executable, "-c", _TELL_MODULES, *arguments],
+            input=stdin or b"",
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout.decode(), done.stderr.decode())
+        return set(names) & set(json.loads(done.stdout.splitlines()[-1]))
 
     def start(self, *arguments: str) -> Process:
         """Start a command; the caller waits for it."""

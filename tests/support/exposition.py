@@ -8,8 +8,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.database import WriteSession
-from app.models import JobStatus
-from app.services.search import Query
+from app.domain.jobs import JobStatus
+from app.domain.search import Query
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.lease import LeaseRepository, Settlement
 from containers import Container
@@ -18,22 +18,22 @@ from support.parts import make_item, open_container
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
 
-def run_jobs(session: WriteSession, kind: str, status: JobStatus, count: int = 1) -> None:
+def run_jobs(session: WriteSession, job_type: str, status: JobStatus, count: int = 1) -> None:
     """Queue, claim and settle so many jobs of a type that has no others."""
     for _ in range(count):
-        JobRepository(session).create(kind, {})
+        JobRepository(session).create(job_type, {})
     leases = LeaseRepository(session)
-    claimed = leases.claim([kind], limit=count, lease_s=60.0)
+    claimed = leases.claim([job_type], limit=count, lease_s=60.0)
     assert len(leases.settle([Settlement(job.id, job.attempt, status) for job in claimed])) == count
 
 
 async def make_busy(container: Container) -> None:
     """Let something of everything happen."""
-    await container.indexing().open()
+    await container.indexing().prepare()
     await container.ingestion().accept("papers", [make_item(number) for number in range(3)])
     await container.search().search(Query("river"))
     for status in (JobStatus.COMPLETED, JobStatus.FAILED):
-        await container.database().write(partial(run_jobs, kind="tidy", status=status))
+        await container.database().write(partial(run_jobs, job_type="tidy", status=status))
     container.instruments().job("tidy", "completed", 0.2)
     container.instruments().http("GET", "/v1/jobs/{id}", 200, 0.01)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.services.storage.qdrant.clients import ClientFailure, VectorClient
+from app.services.storage.qdrant.ports import ClientFailure, VectorClient
 
 _REQUESTS = frozenset(
     {

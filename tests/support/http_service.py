@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 from app.api.app import create_app
-from app.api.parts import Parts
 from app.config import Settings
 from app.entrypoints.api import options_of
 from app.entrypoints.service import HttpServer, listen
@@ -16,9 +14,9 @@ from containers import Container
 @asynccontextmanager
 async def serving(container: Container, settings: Settings) -> AsyncIterator[tuple[str, int]]:
     """The address at which an open container is served, with a worker beside; both are wound up at the end."""
-    await container.indexing().open()
+    await container.indexing().prepare()
     with listen("127.0.0.1", 0) as listening:
-        app = create_app(cast(Parts, container), options_of(settings))
+        app = create_app(container, options_of(settings))
         server = HttpServer(app, listening, shutdown_s=10.0, on_stop=app.state.stopping.set)
         worker = container.worker()
         running = [asyncio.create_task(each) for each in (server.run_until_stopped(), worker.run())]

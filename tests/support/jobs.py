@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.models import Job, JobId
+from app.domain.ids import JobId
+from app.models import Job
 from app.services.storage.repositories.job import JobRepository
 from support.rows import writing
 
@@ -17,11 +18,11 @@ PATIENCE_S = 60.0
 """A hang, however busy the machine is."""
 
 
-def queue_jobs(engine: Engine, kind: str, count: int = 1, priority: int = 0, **payload: Any) -> list[JobId]:
+def queue_jobs(engine: Engine, job_type: str, count: int = 1, priority: int = 0, **payload: Any) -> list[JobId]:
     """Queue that many jobs in one transaction."""
     with writing(engine) as session:
         jobs = JobRepository(session)
-        return [jobs.create(kind, payload, priority) for _ in range(count)]
+        return [jobs.create(job_type, payload, priority) for _ in range(count)]
 
 
 def jobs_of(engine: Engine) -> list[Job]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config import Settings
-from app.services.items import Item, parse_item
+from app.domain.items import Item, parse_item
 from containers import Container, create_container, running
 
 FIELDS = ("fact_text", "text", "summary")
@@ -61,6 +61,6 @@ async def index_all(container: Container) -> int:
 
 async def fill(container: Container, items: list[Item], project: str = "papers") -> None:
     """Open the index, store the items, and index them."""
-    await container.indexing().open()
+    await container.indexing().prepare()
     await container.ingestion().accept(project, items)
     await index_all(container)

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from app import schema
 from app.database import open_engine
+from app.settings.sections import DatabaseSettings
+from app.sql import schema
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # only its speed matters; the server gets a folder of its own
 
@@ -86,6 +88,6 @@ def _own() -> Iterator[PostgresServer]:
             server.cleanup()
 
 
-def open_test_engine(url: str) -> Engine:
-    """An engine with the pool that tests use; 8 threads find room in it."""
-    return open_engine(url, pool_size=5, max_overflow=10, pool_timeout_s=30.0, pool_recycle_s=1800)
+def open_test_engine(url: str, **settings: Any) -> Engine:
+    """An engine with the default pool, where 8 threads find room; ``settings`` are other fields of the section."""
+    return open_engine(DatabaseSettings(url=url, **settings))

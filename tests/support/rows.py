@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Engine, delete, event
 from sqlalchemy.orm import Session
 
 from app.database import WriteSession
-from app.models import Base, ExtractionId, ProjectId
+from app.domain.ids import ExtractionId, ProjectId
+from app.models import Base
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.source import SourceRepository

@@ -9,7 +9,7 @@ import yaml
 
 from app.config import Settings, load_settings
 from app.errors import ConfigurationError, Problem
-from app.settings_sources import section_types, setting_keys
+from app.settings.sources import section_types, setting_keys
 
 SECTIONS = section_types(Settings)
 KEYS = setting_keys(Settings)

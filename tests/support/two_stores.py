@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, select
 
+from app.domain.ids import JobId, project_id_of
+from app.domain.items import extraction_id_of
+from app.domain.jobs import JobStatus
 from app.errors import JobCancelled, JobStateConflict, LeaseLost, QdrantError
-from app.models import Extraction, JobId, JobStatus
-from app.services.items import extraction_id
+from app.models import Extraction
 from app.services.jobs.running import RunningJob
 from app.services.reconciliation import Differences
-from app.services.storage.qdrant.clients import VectorClient, open_client
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.repositories.lease import LeaseRepository
-from app.services.storage.repositories.project import project_id
+from app.settings.sections import QdrantMode, QdrantSettings
 from containers import Container
 from support.faulty_client import Died, FaultyClient, When, die, refuse
 from support.jobs import jobs_of
@@ -66,10 +69,10 @@ class Processes(NamedTuple):
 
 
 @contextmanager
-def two_processes(engine: Engine, mode: Any, folder: Path) -> Iterator[Processes]:
+def two_processes(engine: Engine, mode: QdrantMode, folder: Path) -> Iterator[Processes]:
     """Both run in this one, each with a container of its own."""
     with ExitStack() as stack:
-        client = open_client(mode, path=folder / "qdrant")
+        client = open_vector_client(QdrantSettings(mode=mode, path=str(folder / "qdrant")))
         stack.callback(client.close)
         first, second = FaultyClient(client), FaultyClient(client)
         containers = [
@@ -97,7 +100,7 @@ class TwoStores:
 
     def go_through(self, stalls: Sequence[Stall]) -> None:
         """All of it happens, and the stores end equal."""
-        self.run(self.container.indexing().open())
+        self.run(self.container.indexing().prepare())
         try:
             for stall in stalls:
                 self.stall(stall)
@@ -179,7 +182,7 @@ class TwoStores:
 
     def delete(self, project: str, numbers: Sequence[int]) -> None:
         if project in self.projects:
-            ids = [extraction_id(project_id(project), make_item(number)) for number in numbers]
+            ids = [extraction_id_of(project_id_of(project), make_item(number)) for number in numbers]
             self.run(self.container.extractions().delete_batch(project, ids))
             self.rows -= {(project, number) for number in numbers}
             self.deleted |= {str(id_) for id_ in ids}
@@ -245,7 +248,9 @@ class TwoStores:
     # --- what holds ---
 
     def ids(self) -> set[str]:
-        return {str(extraction_id(project_id(project), make_item(number))) for project, number in self.rows}
+        return {
+            str(extraction_id_of(project_id_of(project), make_item(number))) for project, number in self.rows
+        }
 
     def points(self) -> set[str]:
         return set(self.client.scroll(None, 1_000, None)[0])

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from app.api.answers import ExactRoute, answer_json, cursor_of, no_cursor, place_of
-from app.api.intake import Intake, checked_key
+from app.api.answers import ExactRoute, answer_json, no_cursor, read_cursor, write_cursor
+from app.api.ingest import Intake, checked_key
 from app.api.middleware import NDJSON
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
@@ -20,14 +20,15 @@ from app.api.schemas import (
     Extraction,
     Extractions,
     Label,
+    PageLimit,
     ProjectName,
     extraction_of,
 )
+from app.domain.filters import Filters, Scalar
+from app.domain.ids import ExtractionId
+from app.domain.items import MAX_LABEL_CHARS, MAX_URI_CHARS
 from app.errors import InvalidField
-from app.models import ExtractionId
-from app.services.storage.repositories.data_filter import Scalar
-from app.services.storage.repositories.extraction import ExtractionFilters
-from app.services.where import parse_condition
+from app.intake.conditions import parse_condition
 
 router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
 
@@ -38,9 +39,9 @@ _ITEM = {
     "required": ["source_uri", "extraction_type", "data"],
     "additionalProperties": False,
     "properties": {
-        "source_uri": {"type": "string", "minLength": 1, "maxLength": 2000},
-        "source_group": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
-        "extraction_type": {"type": "string", "minLength": 1, "maxLength": 200},
+        "source_uri": {"type": "string", "minLength": 1, "maxLength": MAX_URI_CHARS},
+        "source_group": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL_CHARS},
+        "extraction_type": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         "data": {"type": "object", "description": "Any JSON with a text to embed in it."},
     },
@@ -99,20 +100,20 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
         list[Condition],
         Query(description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold."),
     ] = [],  # noqa: B006 - likewise
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Response:
     """A project's extractions that pass the filters, by id, page by page."""
-    filters = ExtractionFilters(
-        source_groups=group,
-        extraction_types=type_,
+    filters = Filters(
+        source_groups=tuple(group),
+        extraction_types=tuple(type_),
         min_confidence=min_confidence,
         max_confidence=max_confidence,
-        data=_conditions(where),
+        where=_conditions(where),
     )
     after = None if cursor is None else _place(cursor)
     rows = await parts.extractions().list(name, filters, after=after, limit=limit)
-    following = cursor_of(str(rows[-1].id)) if len(rows) == limit else None
+    following = write_cursor(str(rows[-1].id)) if len(rows) == limit else None
     return answer_json({"items": [extraction_of(row) for row in rows], "next_cursor": following})
 
 
@@ -148,7 +149,7 @@ def _conditions(texts: Sequence[str]) -> dict[str, Scalar]:
 
 
 def _place(cursor: str) -> ExtractionId:
-    [text] = place_of(cursor, 1)
+    [text] = read_cursor(cursor, 1)
     try:
         return ExtractionId(UUID(text))
     except ValueError:

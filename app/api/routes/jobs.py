@@ -12,16 +12,14 @@ from fastapi.responses import StreamingResponse
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
-from app.api.answers import ExactRoute, as_json, cursor_of, no_cursor, place_of
-from app.api.parts import Parts, PartsOf
+from app.api.answers import ExactRoute, as_json, no_cursor, read_cursor, write_cursor
+from app.api.parts import ApiParts, PartsOf
 from app.api.problems import Refused, documented
-from app.api.schemas import Job, Jobs, JobTypes, Label, ProjectName, Pruned, Pruning, Verification
+from app.api.schemas import Job, Jobs, JobTypes, Label, PageLimit, ProjectName, Pruned, Pruning, Verification
+from app.domain.ids import JobId
+from app.domain.jobs import JobFilters, JobRow, JobStatus, has_ended, job_as_dict
 from app.errors import AgentStorageError, NotFound
-from app.models import JobId, JobStatus
-from app.services.jobs.service import Cursor, has_ended
-from app.services.jobs.view import job_as_dict
-from app.services.storage.repositories.job import JobFilters, JobRow
-from app.services.storage.repositories.project import project_id
+from app.services.jobs.service import Cursor
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=ExactRoute)
 
@@ -41,15 +39,15 @@ async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
     type_: Annotated[list[Label], Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
     status: Annotated[list[JobStatus], Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
     project: ProjectName | None = None,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Jobs:
     """The newest jobs first, page by page."""
-    filters = JobFilters(type_, status, None if project is None else project_id(project))
+    filters = JobFilters(type_, status, project)
     after = None if cursor is None else _place(cursor)
     rows = await parts.jobs().list(filters, after=after, limit=limit)
     last = rows[-1] if len(rows) == limit else None
-    following = None if last is None else cursor_of(last.created_at.strftime(_MOMENT), str(last.id))
+    following = None if last is None else write_cursor(last.created_at.strftime(_MOMENT), str(last.id))
     return Jobs(items=[_job(row) for row in rows], next_cursor=following)
 
 
@@ -124,7 +122,7 @@ async def resume_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="ty
     return JobTypes(paused=await parts.jobs().paused())
 
 
-async def _events(parts: Parts, row: JobRow, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+async def _events(parts: ApiParts, row: JobRow, stopping: asyncio.Event) -> AsyncIterator[bytes]:
     """An event whenever the job has changed, and a comment now and then, so that nobody takes the silence for an end."""
     yield _event(row)
     silent_s = 0.0
@@ -174,7 +172,7 @@ def _job(row: JobRow) -> Job:
 
 
 def _place(cursor: str) -> Cursor:
-    created_at, job_id = place_of(cursor, 2)
+    created_at, job_id = read_cursor(cursor, 2)
     try:
         moment = datetime.strptime(created_at, _MOMENT).astimezone(UTC)  # refuses one without an offset
         return moment, JobId(UUID(job_id))

@@ -2,10 +2,12 @@
 
 from fastapi import APIRouter
 
-from app.api.answers import ExactRoute
+from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import DeletedAnswer, NewProject, Project, ProjectName
+from app.api.schemas import DeletedAnswer, NewProject, PageLimit, Project, ProjectName, Projects
+from app.domain.ids import project_id_of
+from app.errors import InvalidField
 
 router = APIRouter(prefix="/v1/projects", tags=["projects"], route_class=ExactRoute)
 
@@ -17,9 +19,12 @@ async def create_project(parts: PartsOf, body: NewProject) -> Project:
 
 
 @router.get("")
-async def list_projects(parts: PartsOf) -> list[Project]:
-    """Every project with what it holds, by name."""
-    return [Project.of(summary) for summary in await parts.projects().list()]
+async def list_projects(parts: PartsOf, limit: PageLimit = 100, cursor: str | None = None) -> Projects:
+    """The projects with what they hold, by name, page by page."""
+    after = None if cursor is None else _place(cursor)
+    found = await parts.projects().list(after=after, limit=limit)
+    following = write_cursor(found[-1].name) if len(found) == limit else None
+    return Projects(items=[Project.of(summary) for summary in found], next_cursor=following)
 
 
 @router.get("/{name}", responses=documented(404))
@@ -32,3 +37,12 @@ async def get_project(parts: PartsOf, name: ProjectName) -> Project:
 async def delete_project(parts: PartsOf, name: ProjectName) -> DeletedAnswer:
     """Delete a project with its sources and extractions; the jobs delete the vectors."""
     return DeletedAnswer.of(await parts.projects().delete(name))
+
+
+def _place(cursor: str) -> str:
+    [name] = read_cursor(cursor, 1)
+    try:
+        project_id_of(name)  # PostgreSQL takes no NUL, and would fail
+    except InvalidField:
+        raise no_cursor() from None
+    return name

@@ -6,7 +6,7 @@ from app.api.answers import ExactRoute, answer_json
 from app.api.parts import PartsOf
 from app.api.problems import documented
 from app.api.schemas import Hits, ProjectName, SearchQuery, extraction_of
-from app.services.search import Query
+from app.domain.search import Query
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=ExactRoute)
 
@@ -19,11 +19,7 @@ async def search(parts: PartsOf, name: ProjectName, body: SearchQuery) -> Respon
             text=body.query,
             project=name,
             limit=body.limit,
-            source_groups=body.source_groups,
-            extraction_types=body.extraction_types,
-            min_confidence=body.min_confidence,
-            max_confidence=body.max_confidence,
-            where=body.where,
+            filters=body.for_service(),
         )
     )
     hits = [{"score": hit.score, "extraction": extraction_of(hit.extraction)} for hit in found]

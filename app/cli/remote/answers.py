@@ -7,8 +7,8 @@ import httpx2
 import orjson
 
 from app.errors import ServiceError, ServiceUnavailable
+from app.intake.bounded_body import redirect_target
 from app.retry import parse_retry_after
-from app.services.http_answer import place_of
 
 KEY_VARIABLE = "AGENT_STORAGE_API_KEY"
 
@@ -18,7 +18,7 @@ _REASON_CHARS = 1_000
 _NOT_OURS = "that is no answer of agent-storage's API; is --api the address of `agent-storage serve`?"
 
 
-class PassingError(Exception):
+class TransientServiceError(Exception):
     """A try that failed for a reason that may pass, after ``least_s`` at the earliest."""
 
     def __init__(self, failure: ServiceUnavailable, least_s: float = 0.0) -> None:
@@ -27,11 +27,11 @@ class PassingError(Exception):
         super().__init__(str(failure))
 
 
-class AbsentError(PassingError):
+class AbsentError(TransientServiceError):
     """Nobody listens there."""
 
 
-class LostError(PassingError):
+class LostError(TransientServiceError):
     """The request was sent and no answer came: it may have taken effect."""
 
 
@@ -39,7 +39,7 @@ def read_answer(asked: str, response: httpx2.Response, content: bytes, *, with_k
     """The JSON of a successful answer, whose body is ``content``.
 
     Raises:
-        PassingError: 429, 502, 503 and 504.
+        TransientServiceError: 429, 502, 503 and 504.
         ServiceError: any other refusal, redirects among them, or what isn't JSON.
     """
     if not response.is_success:
@@ -56,11 +56,11 @@ def _failure(asked: str, response: httpx2.Response, content: bytes, *, with_key:
     request_id = _text(members, "request_id") or response.headers.get("x-request-id")
     if status in _PASSING:
         unavailable = ServiceUnavailable(asked, _reason(members), status=status, request_id=request_id)
-        return PassingError(unavailable, parse_retry_after(response.headers.get("retry-after")))
+        return TransientServiceError(unavailable, parse_retry_after(response.headers.get("retry-after")))
     if status == _NOT_AUTHENTICATED:
         reason = _about_the_key(with_key=with_key)
     elif response.is_redirect:
-        reason = f"it leads to {place_of(response.headers.get('location', ''))}, and redirects are not followed; {_NOT_OURS}"
+        reason = f"it leads to {redirect_target(response.headers.get('location', ''))}, and redirects are not followed; {_NOT_OURS}"
     else:
         reason = _reason(members)
     return ServiceError(asked, reason, status=status, request_id=request_id)

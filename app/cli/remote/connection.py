@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from app.cli.remote.answers import KEY_VARIABLE, AbsentError, LostError, PassingError, read_answer
+from app.cli.remote.answers import KEY_VARIABLE, AbsentError, LostError, TransientServiceError, read_answer
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, ServiceUnavailable
 from app.executor import Lane
+from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read_within
 from app.retry import GaveUp, RetryPolicy, retrying
-from app.services.http_answer import AnswerTooLongError, AnswerTooSlowError, read_within
 
 _TRY_S = 30.0
 _ANSWER_BYTES = 512 * 2**20
@@ -65,7 +65,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def open_client(key: str) -> httpx2.Client:
+def open_http_client(key: str) -> httpx2.Client:
     """A client that sends the key with each request; it follows no redirects, which could lead the key away.
 
     Raises:
@@ -126,7 +126,7 @@ class Connection:
         policy = RetryPolicy(self._patience.all_tries_s, first_delay_s=0.2)
         try:
             return await retrying(policy, attempt, retry_after=self._judge(request))
-        except PassingError as error:
+        except TransientServiceError as error:
             raise error.failure from None
         except GaveUp as gave_up:
             raise _final(gave_up) from None
@@ -137,7 +137,9 @@ class Connection:
 
         def least_pause_s(error: Exception) -> float | None:
             nonlocal absent_since
-            if not isinstance(error, PassingError) or (isinstance(error, LostError) and not request.repeatable):
+            if not isinstance(error, TransientServiceError) or (
+                isinstance(error, LostError) and not request.repeatable
+            ):
                 return None
             if not isinstance(error, AbsentError):
                 absent_since = None
@@ -182,7 +184,7 @@ class Connection:
 
 def _final(gave_up: GaveUp) -> ServiceUnavailable:
     last = gave_up.__cause__
-    if not isinstance(last, PassingError):
+    if not isinstance(last, TransientServiceError):
         raise TypeError("gave up for another reason than a passing one") from gave_up
     failure = last.failure
     return ServiceUnavailable(

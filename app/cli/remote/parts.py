@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.cli.remote.answers import KEY_VARIABLE
-from app.cli.remote.connection import Connection, Patience, check_url, open_client
+from app.cli.remote.connection import Connection, Patience, check_url, open_http_client
 from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
+from app.domain.ids import JobId
 from app.executor import BoundedExecutor, Lane
-from app.models import JobId
 
 _REQUESTS_AT_ONCE = 4
 _CLOSING_TIMEOUT_S = 0.5
@@ -20,7 +20,7 @@ _SILENT_JOB_S = 120.0
 
 
 class RemoteParts:
-    """The service's parts as :class:`app.cli.twins.ServiceParts`, each made once."""
+    """The service's parts as :class:`app.cli.ports.ServiceParts`, each made once."""
 
     def __init__(self, service: Connection, files: Lane, silent_job_s: float) -> None:
         self._files = files
@@ -64,7 +64,7 @@ def open_remote(
         InvalidInput: that isn't the URL of a service, or the key is one that can't be sent.
     """
     address = check_url(url)
-    client = open_client(os.environ.get(KEY_VARIABLE, "").strip())
+    client = open_http_client(os.environ.get(KEY_VARIABLE, "").strip())
     executor = BoundedExecutor(_REQUESTS_AT_ONCE + 1)
     try:
         lane = _lane(executor, "service", _REQUESTS_AT_ONCE)

@@ -3,28 +3,26 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from heapq import nlargest
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.cli.remote.connection import Connection
-from app.cli.twins import JobRows, JobTypes, NamedFilters, Results
+from app.domain.ids import ExtractionId, JobId, ProjectId, project_id_of
+from app.domain.items import Item
+from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames, has_ended
+from app.domain.outcomes import Accepted
+from app.domain.rows import ExtractionRow
+from app.domain.search import Query, SearchHit, SearchHits
 from app.errors import JobCancelled, JobFailed, JobStalled, ServiceError
-from app.models import ExtractionId, JobId, JobStatus, ProjectId
-from app.services.ingestion import Accepted
-from app.services.items import Item
-from app.services.jobs.service import has_ended
-from app.services.search import Found, Query
-from app.services.storage.repositories.extraction import ExtractionRow
-from app.services.storage.repositories.job import JobRow
-from app.services.storage.repositories.project import project_id
 
 T = TypeVar("T")
 
 _NOT_FOUND = 404
 _TOO_LARGE = 413
+_PROJECTS_A_PAGE = 1_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _NOT_OURS = "the answer isn't what this version of agent-storage knows; are both of one version?"
 
@@ -35,7 +33,7 @@ class RemoteIndex:
     def __init__(self, service: Connection) -> None:
         self._service = service
 
-    async def open(self) -> None:
+    async def prepare(self) -> None:
         """See that the service is there and takes our key, before anything else is done."""
         await self._service.get("/v1/jobs", {"limit": 1})
 
@@ -49,7 +47,7 @@ class RemoteIngestion:
 
     async def accept(self, project: str, items: Sequence[Item]) -> Accepted:
         """As :meth:`IngestionService.accept`; a request that is too large for the service is sent in halves."""
-        project_id(project)
+        project_id_of(project)
         path = f"/v1/projects/{quote(project, safe='')}/extractions"
         try:
             return await self._accept(path, items)
@@ -78,17 +76,26 @@ class RemoteSearch:
     def __init__(self, service: Connection) -> None:
         self._service = service
 
-    async def search(self, query: Query) -> Results:
+    async def search(self, query: Query) -> SearchHits:
         """As :meth:`SearchService.search`."""
         if query.project is not None:
-            project_id(query.project)
+            project_id_of(query.project)
             return await self._in_project(query, query.project)
-        path = "/v1/projects"
-        names = _read(path, lambda projects: [each["name"] for each in projects], await self._service.get(path))
-        found = [hit for name in names for hit in await self._if_there(query, name)]
+        found = [hit async for name in self._projects() for hit in await self._if_there(query, name)]
         return nlargest(query.limit, found, key=lambda hit: hit.score)
 
-    async def _if_there(self, query: Query, name: str) -> Results:
+    async def _projects(self) -> AsyncIterator[str]:
+        """The names of all projects, page by page."""
+        path, cursor = "/v1/projects", None
+        while True:
+            params = {"limit": _PROJECTS_A_PAGE} | ({} if cursor is None else {"cursor": cursor})
+            names, cursor = _read(path, _project_page, await self._service.get(path, params))
+            for name in names:
+                yield name
+            if cursor is None:
+                return
+
+    async def _if_there(self, query: Query, name: str) -> SearchHits:
         try:
             return await self._in_project(query, name)
         except ServiceError as error:
@@ -96,16 +103,16 @@ class RemoteSearch:
                 return []
             raise
 
-    async def _in_project(self, query: Query, name: str) -> Results:
+    async def _in_project(self, query: Query, name: str) -> SearchHits:
         path = f"/v1/projects/{quote(name, safe='')}/search"
         body = {
             "query": query.text,
             "limit": query.limit,
-            "source_groups": query.source_groups,
-            "extraction_types": query.extraction_types,
-            "min_confidence": query.min_confidence,
-            "max_confidence": query.max_confidence,
-            "where": query.where,
+            "source_groups": query.filters.source_groups,
+            "extraction_types": query.filters.extraction_types,
+            "min_confidence": query.filters.min_confidence,
+            "max_confidence": query.filters.max_confidence,
+            "where": query.filters.where,
         }
         answer = await self._service.post(path, body)
         return _read(path, lambda hits: [_hit(each) for each in hits["items"]], answer)
@@ -122,7 +129,7 @@ class RemoteJobs:
         path = f"/v1/jobs/{job_id}"
         return _read(path, _job, await self._service.get(path))
 
-    async def list(self, filters: NamedFilters, *, limit: int = 100) -> JobRows:
+    async def list(self, filters: JobFilters, *, limit: int = 100) -> JobRows:
         """The newest jobs that pass the filters."""
         params: dict[str, Any] = {"type": list(filters.types), "status": list(filters.statuses), "limit": limit}
         if filters.project is not None:
@@ -144,15 +151,15 @@ class RemoteJobs:
         answer = await self._service.post(path, {"older_than_seconds": older_than_s}, repeatable=False)
         return _read(path, lambda pruned: int(pruned["pruned"]), answer)
 
-    async def pause(self, kind: str) -> None:
+    async def pause(self, job_type: str) -> None:
         """Let no worker claim jobs of this type."""
-        await self._service.post(f"/v1/job-types/{quote(kind, safe='')}/pause")
+        await self._service.post(f"/v1/job-types/{quote(job_type, safe='')}/pause")
 
-    async def resume(self, kind: str) -> None:
+    async def resume(self, job_type: str) -> None:
         """Let workers claim jobs of this type again."""
-        await self._service.post(f"/v1/job-types/{quote(kind, safe='')}/resume")
+        await self._service.post(f"/v1/job-types/{quote(job_type, safe='')}/resume")
 
-    async def paused(self) -> JobTypes:
+    async def paused(self) -> JobTypeNames:
         """The types that are paused."""
         path = "/v1/job-types"
         return _read(path, lambda types: [str(each) for each in types["paused"]], await self._service.get(path))
@@ -234,7 +241,11 @@ def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
     return Accepted(ids, new, jobs[-1] if jobs else None), jobs
 
 
-def _hit(hit: Mapping[str, Any]) -> Found:
+def _project_page(answer: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    return [str(each["name"]) for each in answer["items"]], answer["next_cursor"]
+
+
+def _hit(hit: Mapping[str, Any]) -> SearchHit:
     row = hit["extraction"]
     id_ = ExtractionId(uuid.UUID(row["id"]))
     extraction = ExtractionRow(
@@ -249,18 +260,18 @@ def _hit(hit: Mapping[str, Any]) -> Found:
         set_aside_reason=row["set_aside_reason"],
         created_at=datetime.fromisoformat(row["created_at"]),
     )
-    return Found(hit["score"], extraction)
+    return SearchHit(hit["score"], extraction)
 
 
 def _job(job: Mapping[str, Any]) -> JobRow:
-    """The opposite of :func:`app.services.jobs.view.job_as_dict`."""
-    owner = job["project_id"]
+    """The opposite of :func:`app.domain.jobs.job_as_dict`."""
+    project_id = job["project_id"]
     return JobRow(
         id=JobId(uuid.UUID(job["id"])),
         type=job["type"],
         status=job["status"],
         priority=job["priority"],
-        project_id=None if owner is None else ProjectId(uuid.UUID(owner)),
+        project_id=None if project_id is None else ProjectId(uuid.UUID(project_id)),
         attempt=job["attempts"],
         failures=job["failures"],
         done=job["progress"]["done"],

@@ -10,7 +10,7 @@ from app.errors import EmbeddingRejected
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TextBatch:
     """Consecutive texts; ``first`` is the place of the first among all that were asked for, from 0."""
 
     first: int
@@ -26,19 +26,19 @@ class Batch:
         return slice(self.first, self.first + len(self.texts))
 
 
-def batches(texts: Sequence[str], *, max_texts: int, max_characters: int) -> list[Batch]:
+def batches(texts: Sequence[str], *, max_texts: int, max_characters: int) -> list[TextBatch]:
     """Split texts in order. Only a batch of one text may be longer than ``max_characters``.
 
     Raises:
         EmbeddingRejected: a text is blank or isn't valid Unicode; it is named by its place, not quoted.
     """
-    split: list[Batch] = []
+    split: list[TextBatch] = []
     room = 0
     for place, text in enumerate(texts):
         _refuse_unusable(text, place)
         room -= len(text)
         if room < 0 or len(split[-1].texts) == max_texts:
-            split.append(Batch(place, []))
+            split.append(TextBatch(place, []))
             room = max_characters - len(text)
         split[-1].texts.append(text)
     return split

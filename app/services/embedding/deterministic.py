@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.executor import Lane
-from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.embedder import EmbedderIdentity
 
 
@@ -28,7 +28,7 @@ class DeterministicEmbedder:
     async def ping(self) -> None:
         """Always well."""
 
-    def _embed(self, batch: Batch) -> NDArray[np.float32]:
+    def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         return normalised(np.stack([self._sum(text) for text in batch.texts]), batch.first)
 
     def _sum(self, text: str) -> NDArray[np.float64]:

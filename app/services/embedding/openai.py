@@ -11,15 +11,21 @@ from numpy.typing import NDArray
 
 from app.errors import DeadlineExceeded, EmbeddingError, EmbeddingRejected, EmbeddingUnavailable
 from app.executor import Lane
+from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read_within
 from app.retry import GaveUp, RetryPolicy, retrying
-from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.connections import Connections
 from app.services.embedding.embedder import EmbedderIdentity
-from app.services.embedding.openai_answer import PassingError, RefusedError, check_status, read_vectors
-from app.services.http_answer import AnswerTooLongError, AnswerTooSlowError, read_within
+from app.services.embedding.openai_answer import (
+    RefusedError,
+    TransientEndpointError,
+    check_status,
+    read_vectors,
+)
+from app.settings.sections import EmbeddingSettings
 
 _REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a request
-_HARMLESS = Batch(0, ["ping"])
+_HARMLESS = TextBatch(0, ["ping"])
 _ANY_ANSWER_BYTES = 8 * 2**20
 _NUMBER_BYTES = 64  # of a vector's, with what stands around it: some 24 where nothing is indented
 
@@ -27,47 +33,37 @@ _NUMBER_BYTES = 64  # of a vector's, with what stands around it: some 24 where n
 class OpenAIEmbedder:
     """Embeds by HTTP: a synchronous client on the lane's threads, so that decoding leaves the loop free as well.
 
-    ``timeout_s`` bounds each step of one try (connecting, sending, waiting for bytes), ``retry_timeout_s`` all
+    ``embedding.timeout`` bounds each step of one try (connecting, sending, waiting for bytes), ``retry_timeout`` all
     tries and pauses of one request together. The requests of one call go one after the other; no slot is held
     while pausing. An answer is read within the same time, and no further than vectors of the dimension can be long.
     Neither the key nor a text gets into a log, an error or a ``repr``.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a setting of its own
-        self,
-        lane: Lane,
-        connections: Connections,
-        *,
-        model: str,
-        base_url: str,
-        dimension: int,
-        batch_size: int,
-        timeout_s: float,
-        retry_timeout_s: float,
-    ) -> None:
+    def __init__(self, lane: Lane, connections: Connections, settings: EmbeddingSettings) -> None:
+        """Takes settings with a model and a dimension, which checked settings for this provider have."""
+        if settings.model is None or settings.dimension is None:
+            raise ValueError("an OpenAI embedder needs embedding.model and embedding.dimension")
         # The URL is no part of it: the same model behind another address makes the same vectors.
-        self.identity = EmbedderIdentity(f"openai/{model}", "1", dimension)
+        self.identity = EmbedderIdentity(f"openai/{settings.model}", "1", settings.dimension)
         self._lane = lane
-        self._model = model
-        self._url = f"{base_url.rstrip('/')}/embeddings"
-        self._secrets = _secrets_in(base_url)
         self._connections = connections
-        self._batch_size = batch_size
-        self._timeout_s = timeout_s
-        self._retry = RetryPolicy(retry_timeout_s)
+        self._settings = settings
+        self._url = f"{settings.base_url.rstrip('/')}/embeddings"
+        self._secrets = _secrets_in(settings.base_url)
+        self._retry = RetryPolicy(settings.retry_timeout)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As :meth:`Embedder.embed`."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
-        for batch in batches(texts, max_texts=self._batch_size, max_characters=_REQUEST_CHARACTERS):
+        for batch in batches(texts, max_texts=self._settings.batch_size, max_characters=_REQUEST_CHARACTERS):
             vectors[batch.rows] = await self._embed(batch)
         return vectors
 
     async def ping(self) -> None:
-        """Embed a word, within ``timeout_s``."""
-        await self._request(_HARMLESS, RetryPolicy(self._timeout_s))
+        """Embed a word, within ``embedding.timeout``."""
+        await self._request(_HARMLESS, RetryPolicy(self._settings.timeout))
 
-    async def _embed(self, batch: Batch) -> NDArray[np.float32]:
+    async def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         try:
             return await self._request(batch, self._retry)
         except RefusedError as refused:
@@ -75,14 +71,14 @@ class OpenAIEmbedder:
             await self._request(_HARMLESS, self._retry)
             raise EmbeddingRejected(f"{batch}: {refused}") from refused
 
-    async def _request(self, batch: Batch, retry: RetryPolicy) -> NDArray[np.float32]:
+    async def _request(self, batch: TextBatch, retry: RetryPolicy) -> NDArray[np.float32]:
         async def attempt(left_s: float) -> NDArray[np.float32]:
             until = time.monotonic() + left_s
-            timeout_s = min(left_s, self._timeout_s)
+            timeout_s = min(left_s, self._settings.timeout)
             try:
                 return await self._lane.run(self._post, batch, timeout_s, until, timeout_s=left_s)
             except DeadlineExceeded as error:
-                raise PassingError("the embedding endpoint didn't answer in the time left") from error
+                raise TransientEndpointError("the embedding endpoint didn't answer in the time left") from error
 
         try:
             return await retrying(retry, attempt, retry_after=_retry_after)
@@ -90,23 +86,27 @@ class OpenAIEmbedder:
             reason = f"{gave_up}: {gave_up.__cause__}"
             raise EmbeddingUnavailable(reason, retry_after_s=gave_up.retry_after_s) from gave_up.__cause__
 
-    def _post(self, batch: Batch, timeout_s: float, until: float) -> NDArray[np.float32]:
+    def _post(self, batch: TextBatch, timeout_s: float, until: float) -> NDArray[np.float32]:
         import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
 
-        body = orjson.dumps({"model": self._model, "input": batch.texts, "encoding_format": "float"})
+        body = orjson.dumps({"model": self._settings.model, "input": batch.texts, "encoding_format": "float"})
         most_bytes = max(_ANY_ANSWER_BYTES, len(batch.texts) * self.identity.dimension * _NUMBER_BYTES)
         client = self._connections.client()
         try:
             with client.stream("POST", self._url, content=body, timeout=timeout_s) as response:
                 content = read_within(response.iter_bytes(), most_bytes=most_bytes, until=until)
         except AnswerTooSlowError as error:
-            raise PassingError("the embedding endpoint's answer didn't end in the time left") from error
+            raise TransientEndpointError(
+                "the embedding endpoint's answer didn't end in the time left"
+            ) from error
         except AnswerTooLongError as error:
             raise EmbeddingError(
                 f"the embedding endpoint's answer has more than {most_bytes:,} bytes, and no vectors do"
             ) from error
         except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
-            raise PassingError(f"the embedding endpoint can't be reached ({_named(error)})") from error
+            raise TransientEndpointError(
+                f"the embedding endpoint can't be reached ({_named(error)})"
+            ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise EmbeddingError(f"the embedding endpoint can't be asked ({_named(error)})") from error
         check_status(response, content, [*batch.texts, self._connections.key(), *self._secrets])
@@ -123,7 +123,7 @@ def _secrets_in(url: str) -> list[str]:
 
 
 def _retry_after(error: Exception) -> float | None:
-    return error.least_s if isinstance(error, PassingError) else None
+    return error.least_s if isinstance(error, TransientEndpointError) else None
 
 
 def _named(error: Exception) -> str:

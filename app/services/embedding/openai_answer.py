@@ -8,8 +8,8 @@ import orjson
 from numpy.typing import NDArray
 
 from app.errors import EmbeddingError
+from app.intake.bounded_body import redirect_target
 from app.retry import parse_retry_after
-from app.services.http_answer import place_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -21,7 +21,7 @@ _QUOTE_CHARACTERS = 12  # a reason that repeats this much of a text quotes it
 _SHORTEST_QUOTE = 4  # shorter texts are found in any sentence
 
 
-class PassingError(Exception):
+class TransientEndpointError(Exception):
     """A try that failed for a reason that may pass, after ``least_s`` at the earliest."""
 
     def __init__(self, reason: str, least_s: float = 0.0) -> None:
@@ -39,7 +39,7 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
     The error's message repeats nothing of ``unquotable``.
 
     Raises:
-        PassingError: 429 and 5xx.
+        TransientEndpointError: 429 and 5xx.
         RefusedError: what was in the request was refused.
         EmbeddingError: any other status, redirects among them.
     """
@@ -48,11 +48,11 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
     status = response.status_code
     answer = f"the embedding endpoint answered {status}: {_reason(content, unquotable)}"
     if status == _TOO_MANY_REQUESTS or response.is_server_error:
-        raise PassingError(answer, parse_retry_after(response.headers.get("Retry-After")))
+        raise TransientEndpointError(answer, parse_retry_after(response.headers.get("Retry-After")))
     if status in _MAYBE_THE_TEXTS:
         raise RefusedError(answer)
     if response.is_redirect:
-        place = place_of(response.headers.get("Location", ""))
+        place = redirect_target(response.headers.get("Location", ""))
         shown = "elsewhere" if any(_quotes(place, text) for text in unquotable) else place
         raise EmbeddingError(
             f"{answer}; it leads to {shown}, and redirects are not followed, because they could lead the key away: "

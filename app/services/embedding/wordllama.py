@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.errors import EmbeddingError, EmbeddingRejected
 from app.executor import Lane
-from app.services.embedding.batches import Batch, batches, normalised
+from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.embedder import EmbedderIdentity
 
 _DIMENSION = 256
@@ -49,7 +49,7 @@ class WordllamaEmbedder:
         """Load the model, unless it is, and embed a word."""
         await self.embed(["ping"])
 
-    def _embed(self, batch: Batch) -> NDArray[np.float32]:
+    def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         model = self._loaded()
         encodings = model.tokenizer.encode_batch_fast(batch.texts, add_special_tokens=False)
         tokens = [encoding.ids for encoding in encodings]

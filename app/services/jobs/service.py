@@ -3,16 +3,13 @@
 from datetime import datetime
 
 from app.database import Database, WriteSession
-from app.models import JobId, JobStatus, JobType
-from app.services.storage.repositories.job import JobFilters, JobRepository, JobRow
+from app.domain.ids import JobId
+from app.domain.jobs import JobFilters, JobRow, JobRows, JobType, JobTypeNames
+from app.services.storage.repositories.job import PRUNED_AT_ONCE, JobRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
-_PRUNED_AT_ONCE = 1_000
-
 Cursor = tuple[datetime, JobId]
-JobRows = list[JobRow]
-JobTypes = list[str]
 
 
 class JobService:
@@ -72,13 +69,13 @@ class JobService:
         Raises:
             NotFound: there is no such project.
         """
-        kind = JobType.REPAIR if repair else JobType.VERIFY
+        job_type = JobType.REPAIR if repair else JobType.VERIFY
 
         def work(session: WriteSession) -> JobRow:
-            owner = None if project is None else ProjectRepository(session).get(project).id
+            project_id = None if project is None else ProjectRepository(session).get(project).id
             jobs = JobRepository(session)
-            unique = f"{kind}:{project or '*'}"
-            job_id = jobs.create(kind, {"project": project}, project_id=owner, unique_key=unique)
+            unique = f"{job_type}:{project or '*'}"
+            job_id = jobs.create(job_type, {"project": project}, project_id=project_id, unique_key=unique)
             return jobs.get_row(job_id)
 
         row = await self._database.write(work)
@@ -86,30 +83,25 @@ class JobService:
         return row
 
     async def prune(self, older_than_s: float) -> int:
-        """Delete the jobs that ended longer ago than that, a thousand a transaction; returns how many."""
+        """Delete the jobs that ended longer ago than that, in several transactions; returns how many."""
         pruned = 0
         while True:
             some = await self._database.write(
-                lambda session: JobRepository(session).prune(older_than_s=older_than_s, limit=_PRUNED_AT_ONCE)
+                lambda session: JobRepository(session).prune(older_than_s=older_than_s)
             )
             pruned += some
-            if some < _PRUNED_AT_ONCE:
+            if some < PRUNED_AT_ONCE:
                 return pruned
 
-    async def pause(self, kind: str) -> None:
+    async def pause(self, job_type: str) -> None:
         """Let no worker claim jobs of this type; those that run go on."""
-        await self._database.write(lambda session: JobRepository(session).pause(kind))
+        await self._database.write(lambda session: JobRepository(session).pause(job_type))
 
-    async def resume(self, kind: str) -> None:
+    async def resume(self, job_type: str) -> None:
         """Let workers claim jobs of this type again."""
-        await self._database.write(lambda session: JobRepository(session).resume(kind))
+        await self._database.write(lambda session: JobRepository(session).resume(job_type))
         self._wakeup.set()
 
-    async def paused(self) -> JobTypes:
+    async def paused(self) -> JobTypeNames:
         """The types that are paused."""
         return await self._database.read(lambda session: JobRepository(session).paused())
-
-
-def has_ended(row: JobRow) -> bool:
-    """Whether nothing will happen to the job any more unless somebody retries it."""
-    return row.status in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}

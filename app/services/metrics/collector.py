@@ -6,8 +6,9 @@ from sqlalchemy import Pool, Row, Select, StaticPool, func, select
 from sqlalchemy.pool import QueuePool
 
 from app.database import CountingPool, Database, ReadSession
+from app.domain.jobs import JobStatus
 from app.executor import BoundedExecutor, LaneStats
-from app.models import Extraction, Job, JobStatus
+from app.models import Extraction, Job
 from app.services.metrics.dialects import MICROSECONDS, DurationDialect
 from app.services.metrics.sampling import StoreSampler
 from app.services.metrics.snapshot import JobDurationStats, Metrics, PoolStats, StoreSample

@@ -6,7 +6,7 @@ from typing import Protocol
 class Instruments(Protocol):
     """Takes measurements; thread-safe, and never raises. Times are in seconds."""
 
-    def job(self, kind: str, outcome: str, seconds: float) -> None:
+    def job(self, job_type: str, outcome: str, seconds: float) -> None:
         """An attempt at a job of this type ended, as ``completed``, ``failed``, ``retried`` and so on."""
 
     def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
@@ -22,7 +22,7 @@ class Instruments(Protocol):
 class NullInstruments:
     """Measures nothing."""
 
-    def job(self, kind: str, outcome: str, seconds: float) -> None:
+    def job(self, job_type: str, outcome: str, seconds: float) -> None:
         """See :class:`Instruments`."""
 
     def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:

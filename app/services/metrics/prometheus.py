@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from app.errors import AgentStorageError
 from app.executor import Lane
 from app.services.metrics.collector import MetricsCollector
-from app.services.metrics.figures import ProcessFigures, StoreFigures
-from app.services.metrics.shared import Shared
+from app.services.metrics.collectors import ProcessFigures, StoreFigures
+from app.services.metrics.single_flight import SingleFlight
 from app.services.metrics.snapshot import StoreSample
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,9 @@ class PrometheusInstruments:
         self._register_qdrant(registry)
         self._register_embedding(registry)
 
-    def job(self, kind: str, outcome: str, seconds: float) -> None:
+    def job(self, job_type: str, outcome: str, seconds: float) -> None:
         """See :class:`Instruments`."""
-        self._jobs.labels(kind, outcome).observe(seconds)
+        self._jobs.labels(job_type, outcome).observe(seconds)
 
     def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
         """See :class:`Instruments`."""
@@ -127,9 +127,9 @@ class MetricsExporter:
         self._registry = registry
         self._lane = lane
         self._patience_s = patience_s
-        self._sample = Shared(collector.sample, "asking SQL for the metrics")
+        self._sample = SingleFlight(collector.sample, "asking SQL for the metrics")
         self._bodies = {
-            stores: Shared(partial(self._render, stores), "rendering the metrics", times=0.0)
+            stores: SingleFlight(partial(self._render, stores), "rendering the metrics", times=0.0)
             for stores in (True, False)
         }
 

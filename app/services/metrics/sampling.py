@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, case, func, literal_column, select, text
 from sqlalchemy.orm import Session
 
-from app.models import OPEN_JOB, ORPHANED, Extraction, Job, JobStatus, UtcDateTime
+from app.domain.jobs import JobStatus
+from app.models import OPEN_JOB, ORPHANED, Extraction, Job, UtcDateTime
 from app.services.metrics.snapshot import StoreSample
 from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.job_totals import JobTotalRepository
@@ -18,7 +19,7 @@ _ORPHANS = select(func.count()).select_from(Extraction).where(text(ORPHANED))
 _SET_ASIDE = select(func.count()).select_from(Extraction).where(Extraction.set_aside_reason.is_not(None))
 _EXTRACTIONS = select(func.count()).select_from(Extraction)
 # No column, so that the planner doesn't walk the index by type and status, where the ended jobs are as well.
-_KIND: ColumnElement[str] = (Job.type + literal_column("''")).label("kind")
+_JOB_TYPE: ColumnElement[str] = (Job.type + literal_column("''")).label("job_type")
 
 
 class StoreSampler:
@@ -39,7 +40,7 @@ class StoreSampler:
         return StoreSample(
             totals=tuple(JobTotalRepository(session).all()),
             open_jobs=open_jobs,
-            due_seconds={kind: (moment - since).total_seconds() for kind, since in due.items()},
+            due_seconds={job_type: (moment - since).total_seconds() for job_type, since in due.items()},
             extractions=self._count_extractions(session),
             orphans=session.execute(_ORPHANS).scalar_one(),
             set_aside=session.execute(_SET_ASIDE).scalar_one(),
@@ -59,13 +60,13 @@ def _open_jobs(session: Session, moment: datetime) -> tuple[dict[tuple[str, str]
     due = (Job.status == JobStatus.QUEUED) & (Job.run_at <= moment)
     rows = session.execute(
         select(
-            _KIND,
+            _JOB_TYPE,
             Job.status,
             func.count().label("jobs"),
             func.min(case((due, Job.run_at)), type_=UtcDateTime).label("since"),
         )
         .where(text(OPEN_JOB))
-        .group_by(_KIND, Job.status)
+        .group_by(_JOB_TYPE, Job.status)
     ).all()
-    counts = {(row.kind, row.status): row.jobs for row in rows}
-    return counts, {row.kind: row.since for row in rows if row.since is not None}
+    counts = {(row.job_type, row.status): row.jobs for row in rows}
+    return counts, {row.job_type: row.since for row in rows if row.since is not None}

@@ -51,7 +51,7 @@ class Metrics:
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it: jobs by type, then by status; lanes by name."""
         return {
-            "job_durations": {kind: asdict(stats) for kind, stats in self.job_durations.items()},
+            "job_durations": {job_type: asdict(stats) for job_type, stats in self.job_durations.items()},
             "jobs": self._jobs_by_type(),
             "extractions": dict(self.extractions),
             "orphans": self.orphans,
@@ -62,8 +62,8 @@ class Metrics:
 
     def _jobs_by_type(self) -> dict[str, dict[str, int]]:
         by_type: dict[str, dict[str, int]] = {}
-        for (kind, status), count in self.jobs.items():
-            by_type.setdefault(kind, {})[status] = count
+        for (job_type, status), count in self.jobs.items():
+            by_type.setdefault(job_type, {})[status] = count
         return by_type
 
 

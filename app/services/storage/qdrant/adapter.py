@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from app.services.storage.qdrant.clients import (
+from app.domain.filters import Filters
+from app.services.storage.qdrant.failures import is_passing, translated
+from app.services.storage.qdrant.filters import server_filter
+from app.services.storage.qdrant.ports import (
     COLLECTION,
     FLOAT_FIELDS,
     KEYWORD_FIELDS,
@@ -24,8 +27,6 @@ from app.services.storage.qdrant.clients import (
     Payload,
     SearchResult,
 )
-from app.services.storage.qdrant.failures import is_passing, translated
-from app.services.storage.qdrant.filters import SearchFilters, server_filter
 
 _INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dict.fromkeys(
     FLOAT_FIELDS, models.PayloadSchemaType.FLOAT
@@ -108,7 +109,7 @@ class QdrantClientAdapter:
             client.upsert(COLLECTION, points, wait=True)
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
     ) -> list[SearchResult]:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
@@ -127,9 +128,7 @@ class QdrantClientAdapter:
         with self._clients.one() as client:
             client.delete(COLLECTION, models.PointIdsList(points=list(ids)), wait=True)
 
-    def scroll(
-        self, start: str | None, limit: int, filters: SearchFilters | None
-    ) -> tuple[list[str], str | None]:
+    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
         chosen = server_filter(filters)
         with self._clients.one() as client:

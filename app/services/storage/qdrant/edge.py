@@ -18,8 +18,10 @@ import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
+from app.domain.filters import Filters
 from app.errors import DataDirectoryLocked, QdrantDiskFull, QdrantError
-from app.services.storage.qdrant.clients import (
+from app.services.storage.qdrant.filters import edge_filter
+from app.services.storage.qdrant.ports import (
     COLLECTION,
     DISTANCE,
     FLOAT_FIELDS,
@@ -29,7 +31,6 @@ from app.services.storage.qdrant.clients import (
     Payload,
     SearchResult,
 )
-from app.services.storage.qdrant.filters import SearchFilters, edge_filter
 
 _INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.fromkeys(
     FLOAT_FIELDS, edge.PayloadSchemaType.Float
@@ -132,7 +133,7 @@ class EdgeClient:
             self._empty_log_if_long(shard, vectors.nbytes + _PAYLOAD_BYTES * len(points))
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
     ) -> list[SearchResult]:
         """See :class:`VectorClient`."""
         with self._using() as shard:
@@ -154,9 +155,7 @@ class EdgeClient:
             self._require_room()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
 
-    def scroll(
-        self, start: str | None, limit: int, filters: SearchFilters | None
-    ) -> tuple[list[str], str | None]:
+    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
         chosen = edge_filter(filters)
         with self._using() as shard:

@@ -8,7 +8,7 @@ from grpc import RpcError, StatusCode
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from app.services.storage.qdrant.clients import ClientFailure
+from app.services.storage.qdrant.ports import ClientFailure
 
 _REASON_CHARS = 300
 _TRANSIENT = frozenset(

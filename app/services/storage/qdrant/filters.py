@@ -1,58 +1,16 @@
-"""What a search may be narrowed by, and how each engine spells it."""
+"""How each engine spells what a search is narrowed by."""
 
-import math
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.domain.filters import Filters
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     import qdrant_edge
     from qdrant_client import models
 
-POINT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-
-@dataclass(frozen=True, slots=True)
-class SearchFilters:
-    """All that is given must hold. An empty tuple of groups or types is no restriction.
-
-    ``extraction_ids`` None is no restriction; the empty tuple matches nothing. The bounds of the confidence
-    are inclusive, and a point without a confidence passes neither.
-    """
-
-    project_id: str | None = None
-    source_groups: tuple[str, ...] = ()
-    extraction_types: tuple[str, ...] = ()
-    min_confidence: float | None = None
-    max_confidence: float | None = None
-    extraction_ids: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for bound in (self.min_confidence, self.max_confidence):
-            if bound is not None and not math.isfinite(bound):
-                raise InvalidInput(f"a confidence bound must be a finite number, not {bound}")
-        for extraction_id in self.extraction_ids or ():
-            if not POINT_ID.fullmatch(extraction_id):
-                raise InvalidInput(f"{extraction_id!r} is not the id of an extraction")
-
-    def keywords(self) -> dict[str, list[str]]:
-        """The payload fields that must hold one of some values."""
-        fields = {
-            "project_id": [] if self.project_id is None else [self.project_id],
-            "source_group": list(self.source_groups),
-            "extraction_type": list(self.extraction_types),
-        }
-        return {field: values for field, values in fields.items() if values}
-
-    def confidence_range(self) -> dict[str, float]:
-        """The bounds that are given, by their name in both engines."""
-        bounds = {"gte": self.min_confidence, "lte": self.max_confidence}
-        return {name: bound for name, bound in bounds.items() if bound is not None}
-
-
-def edge_filter(filters: SearchFilters | None) -> "qdrant_edge.Filter | None":
+def edge_filter(filters: Filters | None) -> "qdrant_edge.Filter | None":
     """In the embedded engine's classes; None when there is nothing to filter by."""
     if filters is None:
         return None
@@ -61,16 +19,16 @@ def edge_filter(filters: SearchFilters | None) -> "qdrant_edge.Filter | None":
     must: list[Any] = [
         # Many values match half as fast, even if there is one.
         edge.FieldCondition(field, match=edge.MatchAny(values) if values[1:] else edge.MatchValue(values[0]))
-        for field, values in filters.keywords().items()
+        for field, values in _keywords(filters).items()
     ]
-    if bounds := filters.confidence_range():
+    if bounds := _confidence_range(filters):
         must.append(edge.FieldCondition("confidence", range=edge.RangeFloat(**bounds)))
     if filters.extraction_ids is not None:
-        must.append(edge.HasIdCondition(set(filters.extraction_ids)))
+        must.append(edge.HasIdCondition(set(map(str, filters.extraction_ids))))
     return edge.Filter(must=must) if must else None
 
 
-def server_filter(filters: SearchFilters | None) -> "models.Filter | None":
+def server_filter(filters: Filters | None) -> "models.Filter | None":
     """In ``qdrant_client``'s models; None when there is nothing to filter by."""
     if filters is None:
         return None
@@ -78,10 +36,28 @@ def server_filter(filters: SearchFilters | None) -> "models.Filter | None":
 
     must: list[Any] = [
         models.FieldCondition(key=field, match=models.MatchAny(any=values))
-        for field, values in filters.keywords().items()
+        for field, values in _keywords(filters).items()
     ]
-    if bounds := filters.confidence_range():
+    if bounds := _confidence_range(filters):
         must.append(models.FieldCondition(key="confidence", range=models.Range(**bounds)))
     if filters.extraction_ids is not None:
-        must.append(models.HasIdCondition(has_id=list(filters.extraction_ids)))
+        must.append(models.HasIdCondition(has_id=list(map(str, filters.extraction_ids))))
     return models.Filter(must=must) if must else None
+
+
+def _keywords(filters: Filters) -> dict[str, list[str]]:
+    """The payload fields that must hold one of some values."""
+    if filters.where:
+        raise InvalidInput("Qdrant holds no data to compare with; a filter on `data` is for SQL")
+    fields = {
+        "project_id": [] if filters.project_id is None else [str(filters.project_id)],
+        "source_group": list(filters.source_groups),
+        "extraction_type": list(filters.extraction_types),
+    }
+    return {field: values for field, values in fields.items() if values}
+
+
+def _confidence_range(filters: Filters) -> dict[str, float]:
+    """The bounds that are given, by their name in both engines."""
+    bounds = {"gte": filters.min_confidence, "lte": filters.max_confidence}
+    return {name: bound for name, bound in bounds.items() if bound is not None}

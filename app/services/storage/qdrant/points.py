@@ -9,9 +9,9 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
+from app.domain.ids import is_extraction_id
 from app.errors import InvalidItem, InvalidVector
-from app.services.storage.qdrant.clients import Payload
-from app.services.storage.qdrant.filters import POINT_ID
+from app.services.storage.qdrant.ports import Payload
 
 MAX_REQUEST_BYTES = 24_000_000
 """Below the 32 MB a server accepts by default."""
@@ -91,7 +91,7 @@ def slices(ids: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 def _check_id(index: int, extraction_id: object) -> None:
-    if not isinstance(extraction_id, str) or not POINT_ID.fullmatch(extraction_id):
+    if not isinstance(extraction_id, str) or not is_extraction_id(extraction_id):
         reason = f"{extraction_id!r:.60} is not a UUID in lower case with hyphens"
         raise InvalidItem(index, reason, "extraction_id")
 

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from numpy.typing import ArrayLike
 
+from app.domain.filters import Filters
 from app.errors import (
     CollectionMismatch,
     DeadlineExceeded,
@@ -16,7 +17,8 @@ from app.errors import (
 )
 from app.executor import Lane
 from app.retry import GaveUp, RetryPolicy, retrying
-from app.services.storage.qdrant.clients import (
+from app.services.storage.qdrant.points import EmbeddingItem, check_ids, checked_batches, slices, unit_vectors
+from app.services.storage.qdrant.ports import (
     COLLECTION,
     DISTANCE,
     ClientFailure,
@@ -25,12 +27,10 @@ from app.services.storage.qdrant.clients import (
     SearchResult,
     VectorClient,
 )
-from app.services.storage.qdrant.filters import SearchFilters
-from app.services.storage.qdrant.points import EmbeddingItem, check_ids, checked_batches, slices, unit_vectors
 
 __all__ = ["EmbeddingItem", "QdrantRepository", "SearchResult"]
 
-MAX_LIMIT = 10_000
+MAX_POINTS = 10_000
 MAX_OFFSET = 10_000
 _MAX_TIED = 40_000
 _IDS_A_CALL = 500
@@ -124,7 +124,7 @@ class QdrantRepository:
         return acknowledged
 
     async def search(
-        self, query_embedding: ArrayLike, limit: int, filters: SearchFilters | None = None, offset: int = 0
+        self, query_embedding: ArrayLike, limit: int, filters: Filters | None = None, offset: int = 0
     ) -> list[SearchResult]:
         """The points most similar to a vector: by falling score, and by id where scores are equal.
 
@@ -132,9 +132,9 @@ class QdrantRepository:
             InvalidInput: ``limit`` isn't in 1..10,000 or ``offset`` not in 0..10,000.
             InvalidVector: the vector has the wrong dimension, isn't finite in float32, or is zero.
         """
-        if not 1 <= limit <= MAX_LIMIT or not 0 <= offset <= MAX_OFFSET:
+        if not 1 <= limit <= MAX_POINTS or not 0 <= offset <= MAX_OFFSET:
             raise InvalidInput(
-                f"a limit is 1 to {MAX_LIMIT}, an offset 0 to {MAX_OFFSET}; not {limit} and {offset}"
+                f"a limit is 1 to {MAX_POINTS}, an offset 0 to {MAX_OFFSET}; not {limit} and {offset}"
             )
         vector = unit_vectors([query_embedding], self._dimension)[0]
         if filters is not None and filters.extraction_ids == ():
@@ -181,9 +181,7 @@ class QdrantRepository:
             existing |= await self._call("look up points", self._client.retrieve, ids)
         return existing
 
-    async def iter_ids(
-        self, page: int = 1000, filters: SearchFilters | None = None
-    ) -> AsyncIterator[list[str]]:
+    async def iter_ids(self, page: int = 1000, filters: Filters | None = None) -> AsyncIterator[list[str]]:
         """The ids of all points, or of those that pass the filters, in ascending order, ``page`` at a time.
 
         Points stored or deleted meanwhile may or may not be among them; all others are, once.

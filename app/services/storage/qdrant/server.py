@@ -9,51 +9,52 @@ import httpx
 from qdrant_client import QdrantClient
 
 from app.errors import ConfigurationError, Problem
-from app.masking import MASK
 from app.services.storage.qdrant.adapter import QdrantClientAdapter
-from app.services.storage.qdrant.clients import ServerOptions
+from app.settings.masking import MASK
+from app.settings.sections import QdrantSettings
 
 _IDLE_S = 30.0
 _ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
 _BATCH_SIZE = 256
 
 
-def server_client(options: ServerOptions) -> QdrantClientAdapter:
-    """A client with at most ``options.connections`` connections, opened when needed.
+def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAdapter:
+    """A client with at most ``connections`` connections, opened when needed.
 
     Raises:
         ConfigurationError: a PEM file or the API key can't be used.
     """
-    _check_api_key(options.api_key)
+    api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    _check_api_key(api_key)
     collection = {
-        "shard_number": options.shard_number,
-        "replication_factor": options.replication_factor,
-        "write_consistency_factor": options.write_consistency_factor,
+        "shard_number": settings.shard_number,
+        "replication_factor": settings.replication_factor,
+        "write_consistency_factor": settings.write_consistency_factor,
     }
     return QdrantClientAdapter(
-        _connecting(options),
-        size=options.connections,
+        _connecting(settings, api_key),
+        size=connections,
         batch_size=_BATCH_SIZE,
         collection={name: value for name, value in collection.items() if value is not None},
     )
 
 
-def _connecting(options: ServerOptions) -> Callable[[], QdrantClient]:
+def _connecting(settings: QdrantSettings, api_key: str | None) -> Callable[[], QdrantClient]:
     # One for all: every client would make its own, https or not.
-    tls = _tls(options)
-    channel = _channel_options(options)
+    tls = _tls(settings)
+    channel = _channel_options(settings)
 
     def connect() -> QdrantClient:
         transport: dict[str, Any] = {"limits": _ONE_CONNECTION}
-        if options.prefer_grpc:
+        if settings.prefer_grpc:
             # A copy, because the client adds to it. The pool's size is that of its channels.
             transport = {"grpc_options": dict(channel), "pool_size": 1}
         return QdrantClient(
-            url=options.url,
-            grpc_port=options.grpc_port,
-            prefer_grpc=options.prefer_grpc,
-            api_key=options.api_key,
-            timeout=options.timeout_s,  # type: ignore[arg-type] # it takes a float and rounds it up
+            url=settings.url,
+            grpc_port=settings.grpc_port,
+            prefer_grpc=settings.prefer_grpc,
+            api_key=api_key,
+            timeout=settings.timeout,
             check_compatibility=False,
             verify=tls,
             **transport,
@@ -62,16 +63,16 @@ def _connecting(options: ServerOptions) -> Callable[[], QdrantClient]:
     return connect
 
 
-def _channel_options(options: ServerOptions) -> dict[str, Any]:
+def _channel_options(settings: QdrantSettings) -> dict[str, Any]:
     """A connection for each channel, closed as early as HTTP's; messages of any size are the client's default."""
     channel: dict[str, Any] = {
         "grpc.use_local_subchannel_pool": 1,
         "grpc.client_idle_timeout_ms": int(_IDLE_S * 1000),
     }
     for name, file in (
-        ("root_certificates", options.ca_file),
-        ("certificate_chain", options.cert_file),
-        ("private_key", options.key_file),
+        ("root_certificates", settings.ca_file),
+        ("certificate_chain", settings.cert_file),
+        ("private_key", settings.key_file),
     ):
         if file is not None:
             channel[name] = Path(file).read_bytes()
@@ -81,18 +82,18 @@ def _channel_options(options: ServerOptions) -> dict[str, Any]:
 # --- TLS -------------------------------------------------------------------------------------------------
 
 
-def _tls(options: ServerOptions) -> ssl.SSLContext:
-    """Of the files in ``options``, all of which can be used; else the libraries' own authorities are trusted."""
+def _tls(settings: QdrantSettings) -> ssl.SSLContext:
+    """Of the files in the settings, all of which can be used; else the libraries' own authorities are trusted."""
     for name in ("ca_file", "cert_file", "key_file"):
-        _check_readable(f"qdrant.{name}", getattr(options, name))
-    if options.ca_file is not None:
-        tls = _trusting(options.ca_file)
-    elif (options.url or "").startswith("https:"):
+        _check_readable(f"qdrant.{name}", getattr(settings, name))
+    if settings.ca_file is not None:
+        tls = _trusting(settings.ca_file)
+    elif (settings.url or "").startswith("https:"):
         tls = httpx.create_ssl_context()
     else:  # it isn't used, and loading the authorities takes longer than the rest of connecting
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if options.cert_file is not None and options.key_file is not None:
-        _present(tls, options.cert_file, options.key_file)
+    if settings.cert_file is not None and settings.key_file is not None:
+        _present(tls, settings.cert_file, settings.key_file)
     return tls
 
 

@@ -7,7 +7,6 @@ two values are equal when one's token is among the tokens that equal the other: 
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,12 +14,9 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, case, cast, func, s
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import JSON
 
+from app.domain.filters import Path, Scalar, Where
 from app.errors import InvalidInput
 from app.models import Extraction
-
-Path = str | tuple[str, ...]
-Scalar = str | int | float | bool | None
-Where = Mapping[str, Scalar] | Mapping[tuple[str, ...], Scalar] | Mapping[Path, Scalar]
 
 _DATA = Extraction.__table__.c.data
 

@@ -1,14 +1,14 @@
 """Extractions: what the pipeline found, and whether it is in the index."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Select,
     Text,
     Update,
@@ -25,12 +25,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
+from app.domain.filters import ANY, Filters, Where
+from app.domain.ids import ExtractionId, ProjectId, SourceId
+from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import NotFound
-from app.models import ORPHANED, Extraction, ExtractionId, ProjectId, Source, SourceId
+from app.models import ORPHANED, Extraction, Source
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.changes import lift_time_limits, rows_changed
-from app.services.storage.repositories.data_filter import Where, matches
+from app.services.storage.repositories.data_filter import matches
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
+from app.services.storage.repositories.statements import lift_time_limits, rows_changed
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
@@ -48,21 +51,6 @@ class NewExtraction(NamedTuple):
     confidence: float | None = None
 
 
-class ExtractionRow(NamedTuple):
-    """An extraction with what is known of its source."""
-
-    id: ExtractionId
-    project_id: ProjectId
-    source_uri: str
-    source_group: str | None
-    extraction_type: str
-    data: dict[str, Any]
-    confidence: float | None
-    embedding_id: str | None
-    set_aside_reason: str | None
-    created_at: datetime
-
-
 class Mark(NamedTuple):
     """What SQL knows of an extraction's vector."""
 
@@ -71,21 +59,7 @@ class Mark(NamedTuple):
     set_aside: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractionFilters:
-    """Which extractions of a project are meant. Empty means any; bounds are inclusive."""
-
-    source_groups: Sequence[str] = ()
-    extraction_types: Sequence[str] = ()
-    min_confidence: float | None = None
-    max_confidence: float | None = None
-    data: Where = field(default_factory=dict)
-
-
-_ANY = ExtractionFilters()
-
 # Named here, because inside the repository ``list`` is its method.
-Extractions = list[ExtractionRow]
 ExtractionIds = list[ExtractionId]
 Marks = list[Mark]
 
@@ -122,7 +96,7 @@ class ExtractionRepository:
             raise NotFound("extraction", extraction_id)
         return found[0]
 
-    def get_batch(self, ids: Ids) -> Extractions:
+    def get_batch(self, ids: Ids) -> ExtractionRows:
         """The extractions of these ids, in their order, each once; one statement."""
         if not ids:
             return []
@@ -131,73 +105,40 @@ class ExtractionRepository:
         by_id = dict(zip(texts([row.id for row in found]), found, strict=True))
         return [by_id[key] for key in dict.fromkeys(texts(ids)) if key in by_id]
 
-    def get_by_source(self, source_id: SourceId) -> Extractions:
+    def get_by_source(self, source_id: SourceId) -> ExtractionRows:
         """A source's extractions, by id."""
         return sorted(self._stored(_joined().where(_TABLE.c.source_id == source_id)), key=attrgetter("id"))
 
-    def list(
-        self,
-        project_id: ProjectId,
-        filters: ExtractionFilters = _ANY,
-        *,
-        after: ExtractionId | None = None,
-        limit: int,
-    ) -> Extractions:
-        """A project's extractions that pass the filters, by id: the ``limit`` next after ``after``.
+    def list(self, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int) -> ExtractionRows:
+        """The extractions that pass the filters, by id: the ``limit`` next after ``after``.
 
         Raises:
             InvalidInput: a data filter can't be used.
         """
-        query = _joined().where(self._passes(project_id, filters), _beyond(after))
+        query = _joined().where(self._passes(filters), _beyond(after))
         return self._stored(query.order_by(_TABLE.c.id).limit(limit))
 
-    def count(self, project_id: ProjectId | None = None, filters: ExtractionFilters = _ANY) -> int:
-        """How many extractions pass the filters, in a project or in all."""
-        rows = _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups else _TABLE
-        query = select(func.count()).select_from(rows)
-        return self._session.scalar(query.where(self._passes(project_id, filters))) or 0
+    def count(self, filters: Filters = ANY) -> int:
+        """How many extractions pass the filters."""
+        query = select(func.count()).select_from(_joining_what(filters))
+        return self._session.scalar(query.where(self._passes(filters))) or 0
 
-    def filter_by_data(self, project_id: ProjectId, where: Where, *, limit: int) -> Extractions:
+    def filter_by_data(self, project_id: ProjectId, where: Where, *, limit: int) -> ExtractionRows:
         """A project's extractions whose data has these values, by id, at most ``limit``.
 
         Raises:
             InvalidInput: the filter can't be used.
         """
-        return self.list(project_id, ExtractionFilters(data=where), limit=limit)
+        return self.list(Filters(project_id=project_id, where=where), limit=limit)
 
-    def matching_ids(
-        self,
-        where: Where,
-        *,
-        project_id: ProjectId | None = None,
-        after: ExtractionId | None = None,
-        limit: int,
-    ) -> ExtractionIds:
-        """The ids of extractions whose data has these values, in a project or in any: the next after ``after``.
-
-        Raises:
-            InvalidInput: the filter can't be used.
-        """
-        query = select(_TABLE.c.id).where(
-            _in_project(project_id), _beyond(after), matches(where, self._dialect)
-        )
-        return self._ids(query, limit)
-
-    def list_ids(
-        self,
-        project_id: ProjectId,
-        filters: ExtractionFilters,
-        *,
-        after: ExtractionId | None = None,
-        limit: int,
-    ) -> ExtractionIds:
-        """The ids of a project's extractions that pass the filters: the ``limit`` next after ``after``.
+    def list_ids(self, filters: Filters, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
+        """The ids of the extractions that pass the filters: the ``limit`` next after ``after``.
 
         Raises:
             InvalidInput: a data filter can't be used.
         """
-        query = select(_TABLE.c.id).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
-        return self._ids(query.where(self._passes(project_id, filters), _beyond(after)), limit)
+        query = select(_TABLE.c.id).select_from(_joining_what(filters))
+        return self._ids(query.where(self._passes(filters), _beyond(after)), limit)
 
     def delete_batch(self, ids: Ids, *, project_id: ProjectId | None = None) -> set[ExtractionId]:
         """Delete extractions, in a project or in any; one statement. Returns the ids of those that were there.
@@ -286,14 +227,14 @@ class ExtractionRepository:
             statement, [{"extraction": key, "reason": reason} for key, reason in reasons.items()]
         )
 
-    def _stored(self, query: Select[Any]) -> Extractions:
+    def _stored(self, query: Select[Any]) -> ExtractionRows:
         return [ExtractionRow(*row) for row in self._session.execute(query).all()]
 
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
 
-    def _passes(self, project_id: ProjectId | None, filters: ExtractionFilters) -> ColumnElement[bool]:
-        conditions = [_in_project(project_id)]
+    def _passes(self, filters: Filters) -> ColumnElement[bool]:
+        conditions = [_in_project(filters.project_id)]
         if filters.source_groups:
             conditions.append(_SOURCES.c.source_group.in_(filters.source_groups))
         if filters.extraction_types:
@@ -302,7 +243,9 @@ class ExtractionRepository:
             conditions.append(_TABLE.c.confidence >= filters.min_confidence)
         if filters.max_confidence is not None:
             conditions.append(_TABLE.c.confidence <= filters.max_confidence)
-        return and_(*conditions, matches(filters.data, self._dialect))
+        if filters.extraction_ids is not None:
+            conditions.append(among(_TABLE.c.id, filters.extraction_ids, self._dialect))
+        return and_(*conditions, matches(filters.where, self._dialect))
 
     def _ids_where(self, ids: Ids, condition: ColumnElement[bool]) -> set[ExtractionId]:
         query = select(_TABLE.c.id).where(among(_TABLE.c.id, ids, self._dialect), condition)
@@ -330,7 +273,12 @@ def _by_ids(dialect: str) -> Select[Any]:
     return _joined().where(among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect))
 
 
-def _in_project(project_id: ProjectId | None) -> ColumnElement[bool]:
+def _joining_what(filters: Filters) -> FromClause:
+    """The tables that the filters are about: counting joins nothing that it need not."""
+    return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups else _TABLE
+
+
+def _in_project(project_id: UUID | str | None) -> ColumnElement[bool]:
     return true() if project_id is None else _TABLE.c.project_id == project_id
 
 

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.errors import IdempotencyConflict
 from app.models import IdempotencyKey
-from app.services.storage.repositories.changes import rows_changed
 from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.statements import rows_changed
 
 KEPT_S = 24 * 3600.0
 """How long a key is remembered."""

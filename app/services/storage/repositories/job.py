@@ -1,74 +1,35 @@
 """Jobs: work to do in the background, as those see it who ask for it and follow it."""
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import bindparam, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.domain.ids import JobId, ProjectId, project_id_of
+from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames
 from app.errors import JobStateConflict, NotFound
-from app.models import (
-    FINISHED_JOB,
-    OPEN_JOB,
-    Job,
-    JobId,
-    JobStatus,
-    PausedJobType,
-    ProjectId,
-    UtcDateTime,
-    UuidText,
-)
-from app.services.storage.repositories.changes import rows_changed
+from app.models import FINISHED_JOB, OPEN_JOB, Job, PausedJobType, UtcDateTime, UuidText
 from app.services.storage.repositories.clock import now
-from app.services.storage.repositories.job_totals import Ended, JobTotalRepository
+from app.services.storage.repositories.job_totals import EndedJob, JobTotalRepository
+from app.services.storage.repositories.statements import rows_changed
 
 CHANNEL = "agent_storage_jobs"
 """Where PostgreSQL tells listening workers that there is a job to claim."""
+
+PRUNED_AT_ONCE = 1_000
+"""How many jobs a transaction deletes, so that none holds the write lock for long."""
 
 _TABLE = Job.__table__
 _PAUSED = PausedJobType.__table__
 _RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUEUED)
 
 
-class JobRow(NamedTuple):
-    """A job without its payload, which can be long."""
-
-    id: JobId
-    type: str
-    status: str
-    priority: int
-    project_id: ProjectId | None
-    attempt: int
-    failures: int
-    done: int
-    total: int | None
-    run_at: datetime
-    created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
-    result: dict[str, Any] | None
-    error: str | None
-
-
 _ROW = tuple(_TABLE.c[name] for name in JobRow._fields)
-
-# Named here, because inside the repository ``list`` is its method.
-JobRows = list[JobRow]
-JobTypes = list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilters:
-    """Which jobs are meant. Empty means any."""
-
-    types: Sequence[str] = ()
-    statuses: Sequence[JobStatus] = ()
-    project_id: ProjectId | None = None
 
 
 class JobRepository:
@@ -139,14 +100,18 @@ class JobRepository:
         return JobRow(*found)
 
     def list(self, filters: JobFilters, *, after: tuple[datetime, JobId] | None = None, limit: int) -> JobRows:
-        """The jobs that pass the filters, the newest first: the ``limit`` next after (created_at, id)."""
+        """The jobs that pass the filters, the newest first: the ``limit`` next after (created_at, id).
+
+        Raises:
+            InvalidField: a filter names what can't be a project.
+        """
         query = select(*_ROW).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
         if filters.types:
             query = query.where(Job.type.in_(filters.types))
         if filters.statuses:
             query = query.where(Job.status.in_(filters.statuses))
-        if filters.project_id is not None:
-            query = query.where(Job.project_id == filters.project_id)
+        if filters.project is not None:
+            query = query.where(Job.project_id == project_id_of(filters.project))
         if after is not None:
             place = (bindparam(None, after[0], UtcDateTime), bindparam(None, after[1], UuidText))
             query = query.where(tuple_(Job.created_at, Job.id) < tuple_(*place))
@@ -163,7 +128,9 @@ class JobRepository:
         waiting = update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.status == JobStatus.QUEUED)
         cancelled = {"status": JobStatus.CANCELLED, "completed_at": moment, "updated_at": moment}
         ended = self._session.execute(waiting.values(cancelled).returning(_TABLE.c.type)).all()
-        JobTotalRepository(self._session).add(Ended(row.type, JobStatus.CANCELLED, None, None) for row in ended)
+        JobTotalRepository(self._session).add(
+            EndedJob(row.type, JobStatus.CANCELLED, None, None) for row in ended
+        )
         if ended:
             return JobStatus.CANCELLED
         running = update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.status == JobStatus.RUNNING)
@@ -202,7 +169,7 @@ class JobRepository:
             raise JobStateConflict(job_id, JobStatus(self.get(job_id).status), "retried")
         self._tell_workers()
 
-    def prune(self, *, older_than_s: float, limit: int) -> int:
+    def prune(self, *, older_than_s: float, limit: int = PRUNED_AT_ONCE) -> int:
         """Delete up to ``limit`` jobs that ended longer ago than that; returns how many."""
         old = (
             select(_TABLE.c.id)
@@ -218,7 +185,7 @@ class JobRepository:
         rows = self._session.execute(
             select(_TABLE.c.type, _TABLE.c.status, func.count()).group_by(_TABLE.c.type, _TABLE.c.status)
         )
-        return {(kind, JobStatus(status)): count for kind, status, count in rows}
+        return {(job_type, JobStatus(status)): count for job_type, status, count in rows}
 
     def pause(self, type: str) -> None:  # noqa: A002 - the column's name
         """Let no worker claim jobs of this type until :meth:`resume`."""
@@ -230,7 +197,7 @@ class JobRepository:
         self._session.execute(delete(_PAUSED).where(_PAUSED.c.type == type))
         self._tell_workers()
 
-    def paused(self) -> JobTypes:
+    def paused(self) -> JobTypeNames:
         """The types that are paused, by name."""
         return list(self._session.scalars(select(_PAUSED.c.type).order_by(_PAUSED.c.type)))
 

@@ -10,13 +10,14 @@ from sqlalchemy import Insert, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.models import JobStatus, JobTotal
+from app.domain.jobs import JobStatus
+from app.models import JobTotal
 
 _TABLE = JobTotal.__table__
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Ended(NamedTuple):
+class EndedJob(NamedTuple):
     """A job that has just ended."""
 
     type: str
@@ -50,7 +51,7 @@ class JobTotalRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, ended: Iterable[Ended]) -> None:
+    def add(self, ended: Iterable[EndedJob]) -> None:
         """Count jobs that have just ended; call it last in a transaction, because it locks the types' rows.
 
         Types are taken in their order, so that two transactions don't wait for each other.
@@ -58,10 +59,10 @@ class JobTotalRepository:
         groups: dict[tuple[str, JobStatus], list[int | None]] = {}
         for job in ended:
             groups.setdefault((job.type, job.status), []).append(job.microseconds())
-        for (kind, status), durations in sorted(groups.items()):
+        for (job_type, status), durations in sorted(groups.items()):
             timed = [duration for duration in durations if duration is not None]
             values = {
-                "type": kind,
+                "type": job_type,
                 "status": status,
                 "jobs": len(durations),
                 "timed": len(timed),
@@ -76,8 +77,8 @@ class JobTotalRepository:
         columns = [_TABLE.c[name] for name in Total.__dataclass_fields__]
         rows = self._session.execute(select(*columns).order_by(_TABLE.c.type, _TABLE.c.status))
         return [
-            Total(kind, JobStatus(status), jobs, timed, int(microseconds), least, greatest)
-            for kind, status, jobs, timed, microseconds, least, greatest in rows
+            Total(job_type, JobStatus(status), jobs, timed, int(microseconds), least, greatest)
+            for job_type, status, jobs, timed, microseconds, least, greatest in rows
         ]
 
 

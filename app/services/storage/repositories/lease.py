@@ -23,11 +23,13 @@ from sqlalchemy import (
 )
 
 from app.database import WriteSession
+from app.domain.ids import JobId
+from app.domain.jobs import FINAL_STATUSES, JobStatus
 from app.errors import LeaseLost
-from app.models import OPEN_JOB, Job, JobId, JobStatus, PausedJobType, UtcDateTime, UuidText
-from app.services.storage.repositories.changes import rows_changed
+from app.models import OPEN_JOB, Job, PausedJobType, UtcDateTime, UuidText
 from app.services.storage.repositories.clock import now
-from app.services.storage.repositories.job_totals import Ended, JobTotalRepository
+from app.services.storage.repositories.job_totals import EndedJob, JobTotalRepository
+from app.services.storage.repositories.statements import rows_changed
 
 MOST_LAPSES = 20
 """How often a job may be running when its worker dies; then it is taken to be what kills them."""
@@ -38,7 +40,6 @@ CLOCK_TOLERANCE_S = 10.0
 _TABLE = Job.__table__
 _PAUSED = PausedJobType.__table__
 _HELD = ("running", "cancelling")
-_FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class ClaimedJob(NamedTuple):
@@ -141,9 +142,9 @@ class LeaseRepository:
 
     def _count(self, ended: Sequence[Row[Any]]) -> None:
         JobTotalRepository(self._session).add(
-            Ended(row.type, JobStatus(row.status), row.started_at, row.completed_at)
+            EndedJob(row.type, JobStatus(row.status), row.started_at, row.completed_at)
             for row in ended
-            if row.status in _FINAL
+            if row.status in FINAL_STATUSES
         )
 
     def complete(self, settlement: Settlement, effect: Callable[[WriteSession], None]) -> None:
@@ -180,8 +181,8 @@ class LeaseRepository:
             .returning(_TABLE.c.type, _TABLE.c.status, _TABLE.c.started_at, _TABLE.c.completed_at)
         ).all()
         JobTotalRepository(self._session).add(
-            Ended(kind, JobStatus(status), started_at, completed_at)
-            for kind, status, started_at, completed_at in swept
+            EndedJob(job_type, JobStatus(status), started_at, completed_at)
+            for job_type, status, started_at, completed_at in swept
         )
         return len(swept)
 
@@ -211,10 +212,10 @@ def _claiming(dialect: str, types: tuple[str, ...]) -> Update:
     due = (_TABLE.c.status == JobStatus.QUEUED) & (_TABLE.c.run_at <= moment)
     running = _TABLE.c.status == JobStatus.RUNNING
     lapsed = running & (_TABLE.c.lease_expires_at < moment) & (_TABLE.c.lapses < MOST_LAPSES)
-    kind = _TABLE.c.type + ""  # no column, so that the planner keeps to the index in the order of claims
+    job_type = _TABLE.c.type + ""  # no column, so that the planner keeps to the index in the order of claims
     picked = (
         select(_TABLE.c.id)
-        .where(text(OPEN_JOB), kind.in_(types), kind.not_in(select(_PAUSED.c.type)), due | lapsed)
+        .where(text(OPEN_JOB), job_type.in_(types), job_type.not_in(select(_PAUSED.c.type)), due | lapsed)
         .order_by(_TABLE.c.priority.desc(), _TABLE.c.run_at)
         .limit(bindparam("most", type_=Integer))
         .with_for_update(skip_locked=True, of=_TABLE)

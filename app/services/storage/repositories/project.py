@@ -1,49 +1,16 @@
 """Projects: named groups of sources and their extractions."""
 
-import re
-import uuid
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, delete, func, select, true
+from sqlalchemy import CTE, ColumnElement, Select, Subquery, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.errors import InvalidField, NotFound, ProjectExists
-from app.models import Extraction, Project, ProjectId, Source
+from app.domain.ids import ProjectId, project_id_of
+from app.domain.rows import ProjectSummaries, ProjectSummary
+from app.errors import NotFound, ProjectExists
+from app.models import Extraction, Project, Source
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.changes import lift_time_limits, rows_changed
-
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
-_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def project_id(name: str) -> ProjectId:
-    """The id of the project of that name: a UUIDv5, the same on every machine.
-
-    Raises:
-        InvalidField: the name isn't 1 to 100 letters, digits, dots, dashes and underscores.
-    """
-    if not _PROJECT_NAME.fullmatch(name):
-        raise InvalidField(
-            "project",
-            f"{name[:100]!r} is no project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
-            "the first a letter or digit",
-        )
-    return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))
-
-
-class ProjectSummary(NamedTuple):
-    """A project, and how many sources, extractions and indexed extractions it has."""
-
-    id: ProjectId
-    name: str
-    created_at: datetime
-    sources: int
-    extractions: int
-    indexed: int
-
-
-Summaries = list[ProjectSummary]  # named here, because inside the repository ``list`` is its method
+from app.services.storage.repositories.statements import lift_time_limits, rows_changed
 
 
 class ProjectRepository:
@@ -93,9 +60,11 @@ class ProjectRepository:
             project = self.get(name)
         return project
 
-    def list(self) -> Summaries:
-        """Every project by name, with its counts."""
-        return [ProjectSummary(*row) for row in self._session.execute(_summaries().order_by(Project.name))]
+    def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
+        """The projects by name, with their counts: the ``limit`` next after the name ``after``; None is all."""
+        chosen = true() if after is None else Project.name > after
+        page = select(Project.__table__).where(chosen).order_by(Project.name).limit(limit)
+        return [ProjectSummary(*row) for row in self._session.execute(_summaries(page))]
 
     def summary(self, name: str) -> ProjectSummary:
         """One project with its counts.
@@ -104,7 +73,9 @@ class ProjectRepository:
             NotFound: there is none of that name.
         """
         project = self.get(name)
-        [row] = self._session.execute(_summaries(project.id)).all()
+        [row] = self._session.execute(
+            _summaries(select(Project.__table__).where(Project.id == project.id))
+        ).all()
         return ProjectSummary(*row)
 
     def delete(self, name: str) -> bool:
@@ -116,29 +87,27 @@ class ProjectRepository:
         return rows_changed(self._session, delete(Project.__table__).where(Project.name == name)) > 0
 
     def _insert(self, name: str) -> bool:
-        return bool(insert_new(self._session, Project.__table__, {"id": [project_id(name)], "name": [name]}))
+        return bool(insert_new(self._session, Project.__table__, {"id": [project_id_of(name)], "name": [name]}))
 
 
-def _summaries(only: ProjectId | None = None) -> Select[Any]:
-    sources = _counts(Source.project_id, only, func.count().label("all"))
+def _summaries(projects: Select[Any]) -> Select[Any]:
+    """These projects by name, each with its counts; nothing of others is counted."""
+    page = projects.cte("page")
+    sources = _counts(Source.project_id, page, func.count().label("all"))
     extractions = _counts(
         Extraction.project_id,
-        only,
+        page,
         func.count().label("all"),
         func.count(Extraction.embedding_id).label("indexed"),
     )
     counts = (sources.c["all"], extractions.c["all"], extractions.c.indexed)
-    columns: list[Any] = [Project.id, Project.name, Project.created_at]
     return (
-        select(*columns, *(func.coalesce(count, 0) for count in counts))
-        .outerjoin(sources, sources.c.project_id == Project.id)
-        .outerjoin(extractions, extractions.c.project_id == Project.id)
-        .where(true() if only is None else Project.id == only)
+        select(page.c.id, page.c.name, page.c.created_at, *(func.coalesce(count, 0) for count in counts))
+        .outerjoin(sources, sources.c.project_id == page.c.id)
+        .outerjoin(extractions, extractions.c.project_id == page.c.id)
+        .order_by(page.c.name)
     )
 
 
-def _counts(
-    project: InstrumentedAttribute[ProjectId], only: ProjectId | None, *counts: ColumnElement[int]
-) -> Subquery:
-    chosen = true() if only is None else project == only
-    return select(project, *counts).where(chosen).group_by(project).subquery()
+def _counts(project: InstrumentedAttribute[ProjectId], page: CTE, *counts: ColumnElement[int]) -> Subquery:
+    return select(project, *counts).where(project.in_(select(page.c.id))).group_by(project).subquery()

@@ -1,18 +1,13 @@
 """Sources: where extractions were taken from."""
 
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.models import ProjectId, Source, SourceId
+from app.domain.ids import ProjectId, SourceId, source_id_of
+from app.models import Source
 from app.services.storage.repositories.bulk_insert import insert_new
-
-
-def source_id(project_id: ProjectId, uri: str) -> SourceId:
-    """The id of a project's source: a UUIDv5, so the same source always gets the same."""
-    return SourceId(uuid.uuid5(project_id, uri))
 
 
 class SourceRepository:
@@ -31,7 +26,7 @@ class SourceRepository:
         groups: dict[str, str | None] = {}
         for uri, group in sources:
             groups.setdefault(uri, group)
-        ids = {uri: source_id(project_id, uri) for uri in groups}
+        ids = {uri: source_id_of(project_id, uri) for uri in groups}
         columns: dict[str, list[Any]] = {
             "id": list(ids.values()),
             "project_id": [project_id] * len(ids),

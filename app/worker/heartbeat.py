@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.database import Database
+from app.domain.jobs import JobStatus
 from app.errors import AgentStorageError
-from app.models import JobStatus
 from app.services.jobs.running import RunningJob
 from app.services.storage.repositories.lease import LeaseRepository
 
@@ -20,7 +20,8 @@ async def keep_leases(
 ) -> None:
     """Renew the leases of what is ``running`` three times in their length, with one statement, until cancelled.
 
-    A job that somebody wants to stop learns of it. One whose lease is lost learns when it saves or is settled.
+    A job that is to be cancelled learns of it. An attempt whose lease is lost is cancelled at once, so that it doesn't
+    work on beside its successor.
     """
     while True:
         await asyncio.sleep(lease_s / 3)
@@ -35,9 +36,15 @@ async def keep_leases(
 
 async def _renew(database: Database, jobs: list[RunningJob], lease_s: float) -> None:
     held = [(job.id, job.attempt) for job in jobs]
-    statuses = await database.write(lambda session: LeaseRepository(session).renew(held, lease_s), begun=True)
+    statuses = await database.write(
+        lambda session: LeaseRepository(session).renew(held, lease_s), exempt_from_max_waiting=True
+    )
     for job in jobs:
-        job.cancel_requested = statuses.get(job.id) == JobStatus.CANCELLING
+        status = statuses.get(job.id)
+        if status is None:
+            job.lose_lease()
+        else:
+            job.cancel_requested = status == JobStatus.CANCELLING
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
+from app.domain.ids import ExtractionId, ProjectId
+from app.domain.text import text_of
 from app.errors import InvalidField, InvalidInput
-from app.models import ExtractionId, ProjectId
-from app.services.embedding.text import text_of
 
 _REQUIRED = ("source_uri", "extraction_type", "data")
 _KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
@@ -46,7 +46,7 @@ class Item:
     canonical_data: bytes
 
 
-def extraction_id(project: ProjectId, item: Item) -> ExtractionId:
+def extraction_id_of(project: ProjectId, item: Item) -> ExtractionId:
     """UUIDv5 of the project, the source's URI, the type and the canonical JSON of the data.
 
     The same extraction has the same id whatever its keys' order, its Unicode normal form, or the spelling of

@@ -2,9 +2,9 @@
 
 from typing import cast
 
+from app.domain.filters import Scalar
 from app.errors import InvalidField, InvalidInput
-from app.services.reading import decode
-from app.services.storage.repositories.data_filter import Scalar
+from app.intake.json_lines import decode
 
 
 def parse_condition(text: str) -> tuple[str, Scalar]:

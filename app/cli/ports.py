@@ -1,30 +1,17 @@
 """What commands use of a service that may be this process's own or one that runs elsewhere."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.domain.ids import JobId
+from app.domain.items import Item
+from app.domain.jobs import JobFilters, JobRow, JobRows, JobTypeNames
+from app.domain.outcomes import Accepted
+from app.domain.search import Query, SearchHits
 from app.executor import Lane
-from app.models import JobId
-from app.services.ingestion import Accepted
-from app.services.items import Item
-from app.services.search import Found, Query
-from app.services.storage.repositories.job import JobFilters, JobRow
-
-# Named here, because inside the protocol ``list`` is its method.
-JobRows = list[JobRow]
-JobTypes = list[str]
-Results = list[Found]
 
 
-@dataclass(frozen=True, slots=True)
-class NamedFilters(JobFilters):
-    """Filters that also know the project's name, which is what a running service is asked by."""
-
-    project: str | None = None
-
-
-class EndedJob(Protocol):
+class FinishedJob(Protocol):
     """A job that a command has run, or has waited for."""
 
     @property
@@ -40,7 +27,7 @@ class JobRunner(Protocol):
         """Let the jobs that a dead process left be claimed at once."""
         ...
 
-    async def run_one(self, types: Collection[str] | None = None) -> EndedJob | None:
+    async def run_one(self, types: Collection[str] | None = None) -> FinishedJob | None:
         """Claim the most urgent job, run it and settle it; None when none is waiting."""
         ...
 
@@ -48,7 +35,7 @@ class JobRunner(Protocol):
 class Index(Protocol):
     """See :class:`app.services.indexing.IndexingService`."""
 
-    async def open(self) -> None:
+    async def prepare(self) -> None:
         """Make sure that what follows can work."""
         ...
 
@@ -64,7 +51,7 @@ class Ingestion(Protocol):
 class Search(Protocol):
     """See :class:`app.services.search.SearchService`."""
 
-    async def search(self, query: Query) -> Results:
+    async def search(self, query: Query) -> SearchHits:
         """The best matches, best first."""
         ...
 
@@ -76,7 +63,7 @@ class Jobs(Protocol):
         """One job as it stands."""
         ...
 
-    async def list(self, filters: NamedFilters, *, limit: int = 100) -> JobRows:
+    async def list(self, filters: JobFilters, *, limit: int = 100) -> JobRows:
         """The newest jobs that pass the filters."""
         ...
 
@@ -92,15 +79,15 @@ class Jobs(Protocol):
         """Delete the jobs that ended longer ago than that; returns how many."""
         ...
 
-    async def pause(self, kind: str) -> None:
+    async def pause(self, job_type: str) -> None:
         """Let no worker claim jobs of this type."""
         ...
 
-    async def resume(self, kind: str) -> None:
+    async def resume(self, job_type: str) -> None:
         """Let workers claim jobs of this type again."""
         ...
 
-    async def paused(self) -> JobTypes:
+    async def paused(self) -> JobTypeNames:
         """The types that are paused."""
         ...
 
@@ -113,7 +100,7 @@ class ServiceParts(Protocol):
         ...
 
     def indexing(self) -> Index:
-        """Opens the index."""
+        """Prepares the index."""
         ...
 
     def ingestion(self) -> Ingestion:

@@ -11,25 +11,25 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.api.middleware import CLOSING, NDJSON, is_a_key, media_type
-from app.api.parts import ApiOptions, Parts
+from app.api.parts import ApiOptions, ApiParts
 from app.api.problems import Refused
+from app.domain.ids import JobId
+from app.domain.items import Item, parse_item
+from app.domain.outcomes import Accepted
 from app.errors import InvalidField, InvalidInput, InvalidItem
 from app.executor import Lane
-from app.models import JobId
-from app.services.ingestion import Accepted, RequestPart
-from app.services.items import Item, parse_item
-from app.services.reading import MAX_BATCH_BYTES, MAX_LINE_BYTES, decode
+from app.intake.json_lines import BOM, MAX_BATCH_BYTES, MAX_LINE_BYTES, decode
+from app.services.ingestion import RequestPart
 
 _IN_MEMORY_BYTES = 4 * 2**20
 _PIECE_BYTES = 256 * 2**10
-_BOM = b"\xef\xbb\xbf"
 _ITEMS = "extractions"
 
 
 class Intake:
     """One request that hands extractions in."""
 
-    def __init__(self, parts: Parts, options: ApiOptions, project: str, key: str | None) -> None:
+    def __init__(self, parts: ApiParts, options: ApiOptions, project: str, key: str | None) -> None:
         self._parts = parts
         self._options = options
         self._project = project
@@ -70,7 +70,7 @@ class Intake:
         async for lines in _batches(request, self._options.batch_size):
             items, fault = await self._lane.run(self._parse_lines, lines, first)
             if items:
-                await self._lane.run(self._report.add, await self._store(items), begun=True)
+                await self._lane.run(self._report.add, await self._store(items), exempt_from_max_waiting=True)
             if fault is not None:
                 raise self._stopped_at(fault)
             first += len(lines)
@@ -89,7 +89,7 @@ class Intake:
 
     async def _answer(self, last: Accepted | None = None) -> Response:
         """The report, with the ``last`` batch added to it; one hop in all, because every request takes it."""
-        size, body = await self._lane.run(self._report.finish, last, begun=True)
+        size, body = await self._lane.run(self._report.finish, last, exempt_from_max_waiting=True)
         if body is None:
             return _ReportResponse(self._report, self._lane, size)
         self._report.close()
@@ -202,7 +202,7 @@ class _ReportResponse(StreamingResponse):
             self._report.close()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        while piece := await self._lane.run(self._report.read, _PIECE_BYTES, begun=True):
+        while piece := await self._lane.run(self._report.read, _PIECE_BYTES, exempt_from_max_waiting=True):
             yield piece
 
 
@@ -245,7 +245,7 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
 
 def _text(line: bytearray, *, first: bool) -> bytes:
     """A line without its end and, if it is the first, without a byte order mark; empty if it is blank."""
-    return bytes((line.removeprefix(_BOM) if first else line).strip())
+    return bytes((line.removeprefix(BOM) if first else line).strip())
 
 
 def checked_key(key: str | None, api_keys: Sequence[str]) -> str | None:

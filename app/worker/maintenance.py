@@ -6,13 +6,12 @@ import logging
 from app.database import Database, WriteSession
 from app.errors import AgentStorageError
 from app.services.storage.repositories.idempotency import IdempotencyRepository
-from app.services.storage.repositories.job import JobRepository
+from app.services.storage.repositories.job import PRUNED_AT_ONCE, JobRepository
 from app.services.storage.repositories.lease import LeaseRepository
 
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 15.0
-_PRUNED_AT_ONCE = 1_000
 
 
 async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
@@ -39,5 +38,5 @@ def _put_in_order(session: WriteSession) -> None:
 
 def _prune(session: WriteSession, keep_finished_s: float) -> bool:
     """Whether there may be more to delete; in slices, so that nobody waits long for the write lock."""
-    pruned = JobRepository(session).prune(older_than_s=keep_finished_s, limit=_PRUNED_AT_ONCE)
-    return pruned == _PRUNED_AT_ONCE
+    pruned = JobRepository(session).prune(older_than_s=keep_finished_s)
+    return pruned == PRUNED_AT_ONCE

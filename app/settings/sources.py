@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
 from app.errors import Problem
-from app.masking import MASK, as_text, masked
+from app.settings.masking import MASK, as_text, masked
 
 if TYPE_CHECKING:
     import yaml

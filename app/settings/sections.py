@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.masking import masked
+from app.settings.masking import masked
 
 QdrantMode = Literal["embedded", "server", "memory"]
 EmbeddingProvider = Literal["wordllama", "openai", "deterministic"]

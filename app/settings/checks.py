@@ -3,14 +3,11 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.errors import Problem
-from app.masking import as_text, masked
-
-if TYPE_CHECKING:
-    from app.config import Settings
+from app.settings.masking import as_text, masked
+from app.settings.unchecked import UncheckedSettings
 
 DIALECTS = ("postgresql", "sqlite")
 _SCHEMES = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
@@ -22,10 +19,10 @@ class Check:
     """One rule over ``keys``; the first is the one to complain about. ``find`` says what is wrong, or None."""
 
     keys: tuple[str, ...]
-    find: Callable[["Settings"], str | None]
+    find: Callable[[UncheckedSettings], str | None]
 
 
-def contradictions(settings: "Settings", unknown: Collection[str] = ()) -> list[Problem]:
+def contradictions(settings: UncheckedSettings, unknown: Collection[str] = ()) -> list[Problem]:
     """Every broken rule, except those that rest on a key in ``unknown``, whose value can't be relied on."""
     asked = [check for check in CHECKS if not set(check.keys) & set(unknown)]
     return [
@@ -38,7 +35,7 @@ def contradictions(settings: "Settings", unknown: Collection[str] = ()) -> list[
 # --- URLs ------------------------------------------------------------------------------------------------
 
 
-def _database_url(settings: "Settings") -> str | None:
+def _database_url(settings: UncheckedSettings) -> str | None:
     scheme, separator, location = settings.database.url.partition("://")
     dialect, _, driver = scheme.partition("+")
     if not separator:
@@ -80,25 +77,25 @@ def _http_url(url: str | None) -> str | None:
 # --- sections --------------------------------------------------------------------------------------------
 
 
-def _server_has_url(settings: "Settings") -> str | None:
+def _server_has_url(settings: UncheckedSettings) -> str | None:
     if settings.qdrant.mode == "server" and settings.qdrant.url is None:
         return "needs qdrant.url, such as http://localhost:6333"
     return None
 
 
-def _certificate_has_key(settings: "Settings") -> str | None:
+def _certificate_has_key(settings: UncheckedSettings) -> str | None:
     if settings.qdrant.cert_file is not None and settings.qdrant.key_file is None:
         return "needs qdrant.key_file, the key of that certificate"
     return None
 
 
-def _key_has_certificate(settings: "Settings") -> str | None:
+def _key_has_certificate(settings: UncheckedSettings) -> str | None:
     if settings.qdrant.key_file is not None and settings.qdrant.cert_file is None:
         return "needs qdrant.cert_file, the certificate of that key"
     return None
 
 
-def _server_speaks_tls(settings: "Settings") -> str | None:
+def _server_speaks_tls(settings: UncheckedSettings) -> str | None:
     qdrant = settings.qdrant
     files = (qdrant.ca_file, qdrant.cert_file, qdrant.key_file)
     if qdrant.mode == "server" and any(files) and (qdrant.url or "").lower().startswith("http://"):
@@ -106,7 +103,7 @@ def _server_speaks_tls(settings: "Settings") -> str | None:
     return None
 
 
-def _grpc_has_no_path(settings: "Settings") -> str | None:
+def _grpc_has_no_path(settings: UncheckedSettings) -> str | None:
     qdrant = settings.qdrant
     path = (qdrant.url or "").partition("://")[2].partition("/")[2]
     if qdrant.mode == "server" and qdrant.prefer_grpc and path.strip("/"):
@@ -114,20 +111,20 @@ def _grpc_has_no_path(settings: "Settings") -> str | None:
     return None
 
 
-def _copies_can_acknowledge(settings: "Settings") -> str | None:
+def _copies_can_acknowledge(settings: UncheckedSettings) -> str | None:
     copies, acknowledging = settings.qdrant.replication_factor, settings.qdrant.write_consistency_factor
     if acknowledging is not None and acknowledging > (copies or 1):
         return f"must be at most {copies or 1} (qdrant.replication_factor); lower it or raise that one"
     return None
 
 
-def _openai_has_model(settings: "Settings") -> str | None:
+def _openai_has_model(settings: UncheckedSettings) -> str | None:
     if settings.embedding.provider == "openai" and settings.embedding.model is None:
         return "must name the endpoint's model when embedding.provider is openai"
     return None
 
 
-def _dimension_fits_provider(settings: "Settings") -> str | None:
+def _dimension_fits_provider(settings: UncheckedSettings) -> str | None:
     embedding = settings.embedding
     if embedding.provider == "openai" and embedding.dimension is None:
         return "must be the model's dimension when embedding.provider is openai"
@@ -136,19 +133,19 @@ def _dimension_fits_provider(settings: "Settings") -> str | None:
     return None
 
 
-def _remote_bind_has_key(settings: "Settings") -> str | None:
+def _remote_bind_has_key(settings: UncheckedSettings) -> str | None:
     if settings.api.api_keys or _is_loopback(settings.api.host):
         return None
     return "can be reached from other machines, so api.api_keys needs a key; or use 127.0.0.1"
 
 
-def _remote_worker_has_key(settings: "Settings") -> str | None:
+def _remote_worker_has_key(settings: UncheckedSettings) -> str | None:
     if settings.worker.port is None or settings.api.api_keys or _is_loopback(settings.worker.host):
         return None
     return "can be reached from other machines, so api.api_keys needs a key; or use 127.0.0.1"
 
 
-def _longest_pause_holds_first(settings: "Settings") -> str | None:
+def _longest_pause_holds_first(settings: UncheckedSettings) -> str | None:
     first = settings.worker.retry_delay
     if settings.worker.max_retry_delay < first:
         return f"must be at least {first:g} (worker.retry_delay); raise it or lower that one"
@@ -165,7 +162,7 @@ def _is_loopback(host: str) -> bool:
 # --- lanes -----------------------------------------------------------------------------------------------
 
 
-def _lanes_fit_threads(settings: "Settings") -> str | None:
+def _lanes_fit_threads(settings: UncheckedSettings) -> str | None:
     limits, threads = settings.lane_limits(), settings.executor.max_workers
     wanted = sum(limits.values())
     if wanted <= threads:
@@ -177,13 +174,13 @@ def _lanes_fit_threads(settings: "Settings") -> str | None:
     )
 
 
-def _database_limit_fits_pool(settings: "Settings") -> str | None:
+def _database_limit_fits_pool(settings: UncheckedSettings) -> str | None:
     if settings.executor.database_limit is None or _pool_serves_lane(settings):
         return None
     return f"must be at most {_pool(settings)}; lower it or raise one of these two"
 
 
-def _database_share_fits_pool(settings: "Settings") -> str | None:
+def _database_share_fits_pool(settings: UncheckedSettings) -> str | None:
     if settings.executor.database_limit is not None or _pool_serves_lane(settings):
         return None
     share = settings.lane_limits()["database"]
@@ -193,12 +190,12 @@ def _database_share_fits_pool(settings: "Settings") -> str | None:
     )
 
 
-def _pool_serves_lane(settings: "Settings") -> bool:
+def _pool_serves_lane(settings: UncheckedSettings) -> bool:
     database = settings.database
     return settings.lane_limits()["database"] <= database.pool_size + database.max_overflow
 
 
-def _pool(settings: "Settings") -> str:
+def _pool(settings: UncheckedSettings) -> str:
     size, overflow = settings.database.pool_size, settings.database.max_overflow
     return f"{size + overflow} (database.pool_size {size} + database.max_overflow {overflow})"
 

@@ -10,7 +10,7 @@ from app.errors import DeadlineExceeded
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SingleFlight(Generic[T]):
     """Makes a value when it is asked for, never twice at once, and hands it out for a while.
 
     A value stands for ``least_s``, and for ``times`` as long as making it took: so making it takes at most one

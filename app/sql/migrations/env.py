@@ -1,4 +1,4 @@
-"""What Alembic runs: the revisions, over the connection that ``app.schema`` hands in.
+"""What Alembic runs: the revisions, over the connection that ``app.sql.schema`` hands in.
 
 The caller owns the connection and its transaction.
 """

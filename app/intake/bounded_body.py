@@ -34,7 +34,7 @@ def read_within(pieces: Iterable[bytes], *, most_bytes: int, until: float) -> by
     return b"".join(kept)
 
 
-def place_of(location: str) -> str:
+def redirect_target(location: str) -> str:
     """Where a redirect leads, by scheme, host and port alone: the rest of a URL may hold secrets."""
     try:
         parts = urlsplit(location)

@@ -1,24 +1,22 @@
-"""What the repository needs of a Qdrant client, and how the configured one is opened.
+"""What the repository needs of a Qdrant client: the port, and the values that pass through it.
 
-The arguments are plain values, so that the embedded engine is used without importing ``qdrant_client``.
+They are plain values, so that the embedded engine is used without importing ``qdrant_client``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.services.storage.qdrant.filters import SearchFilters
+from app.domain.filters import Filters
 
 COLLECTION = "extractions"
 DISTANCE = "Cosine"
 KEYWORD_FIELDS = ("project_id", "source_group", "extraction_type")
 FLOAT_FIELDS = ("confidence",)
 
-Mode = Literal["embedded", "server", "memory"]
 Payload = dict[str, Any]
 
 
@@ -32,28 +30,6 @@ class CollectionInfo:
 
     def __str__(self) -> str:
         return f"{self.dimension}-dimensional {self.distance}"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How a server is reached, and how its collection is made.
-
-    ``timeout_s`` bounds one request; ``connections`` is how many may run at once: the lane's limit. The files
-    are PEM. The last three count only where this process makes the collection; None leaves it to the server.
-    """
-
-    url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    timeout_s: float = 10.0
-    connections: int = 1
-    prefer_grpc: bool = False
-    grpc_port: int = 6334
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    shard_number: int | None = None
-    replication_factor: int | None = None
-    write_consistency_factor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +85,7 @@ class VectorClient(Protocol):
         """Store points, replacing those with the same ids. ``vectors`` has one row of norm 1 a point."""
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: SearchFilters | None
+        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
     ) -> list[SearchResult]:
         """The ``limit`` best points, best first."""
 
@@ -119,9 +95,7 @@ class VectorClient(Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Delete these points; ids without a point are ignored."""
 
-    def scroll(
-        self, start: str | None, limit: int, filters: SearchFilters | None
-    ) -> tuple[list[str], str | None]:
+    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         """Ids in their order from ``start`` on (None: the first), and where the next page starts."""
 
     def count(self) -> int:
@@ -135,28 +109,3 @@ class VectorClient(Protocol):
 
     def close(self) -> None:
         """Release everything; a second time does nothing, a call afterwards fails."""
-
-
-def open_client(mode: Mode, *, path: Path, server: ServerOptions | None = None) -> VectorClient:
-    """Open the client of ``mode``; the caller closes it.
-
-    ``path`` is for ``embedded``, ``server`` for ``server``, which isn't contacted yet.
-
-    Raises:
-        DataDirectoryLocked: another process uses ``path``.
-        QdrantError: ``path`` holds something that can't be opened.
-        ConfigurationError: a PEM file or the API key can't be used.
-    """
-    if mode == "embedded":
-        from app.services.storage.qdrant.edge import EdgeClient  # noqa: PLC0415 - only where it is wanted
-
-        return EdgeClient(path)
-    if mode == "memory":
-        from app.services.storage.qdrant.adapter import memory_client  # noqa: PLC0415 - slow to import
-
-        return memory_client()
-    if server is None or server.url is None:
-        raise ValueError("a server client needs a url")
-    from app.services.storage.qdrant.server import server_client  # noqa: PLC0415 - slow to import
-
-    return server_client(server)

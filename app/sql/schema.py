@@ -1,7 +1,7 @@
 """Bringing a database to the schema that this version works with.
 
 Alembic is imported only when something has to be migrated. To change the schema: change ``app/models.py``, add a
-revision to ``app/migrations/versions``, and name it in ``HEAD``.
+revision to ``app/sql/migrations/versions``, and name it in ``HEAD``.
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.database import begin_write
-from app.database_errors import translated_errors
 from app.errors import SchemaMismatch
-from app.postgres import NO_TIME_LIMITS
+from app.sql.errors import translated_errors
+from app.sql.postgres import NO_TIME_LIMITS
+from app.sql.transactions import begin_write
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -15,13 +15,13 @@ from typing import BinaryIO, cast
 
 import orjson
 
+from app.domain.items import Item, parse_item
 from app.errors import InvalidInput
-from app.services.items import Item, parse_item
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_BATCH_BYTES = 16 * 2**20
 _PIECE_BYTES = 2**20
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004 - ASCII
 _LONG_NUMBER = b"0" * 16
@@ -37,7 +37,7 @@ class Reject:
 
 
 @dataclass(slots=True)
-class Batch:
+class LineBatch:
     """What came of some consecutive lines."""
 
     items: list[Item] = field(default_factory=list)
@@ -72,7 +72,7 @@ class LineReader:
         gzipped = self._raw.peek(2)[:2] == _GZIP
         return cast(BinaryIO, gzip.GzipFile(fileobj=self._raw) if gzipped else self._raw)
 
-    def next_batch(self, size: int) -> Batch | None:
+    def next_batch(self, size: int) -> LineBatch | None:
         """The items and rejects of the next lines, at most ``size`` of both together; None at the end.
 
         A batch also ends when its lines take 16 MB. Without ``skip_invalid`` a batch ends at the first reject, so that all its items stand before it. Blank lines are passed over. A byte order mark before the first line and CRLF line ends are accepted.
@@ -81,7 +81,7 @@ class LineReader:
             InvalidInput: the stream itself is broken (a truncated .gz, say), once all before the fault was
                 returned; the message names the line.
         """
-        batch = Batch()
+        batch = LineBatch()
         try:
             self._fill(batch, size)
         except _BrokenStream:
@@ -91,7 +91,7 @@ class LineReader:
             self.position_bytes = self._raw.tell()
         return batch if batch.items or batch.rejects else None
 
-    def _fill(self, batch: Batch, size: int) -> None:
+    def _fill(self, batch: LineBatch, size: int) -> None:
         taken_bytes = 0
         while len(batch.items) + len(batch.rejects) < size and taken_bytes < MAX_BATCH_BYTES:
             raw = self._next_line()
@@ -120,7 +120,7 @@ class LineReader:
             return b""
         self.lines += 1
         self._rest_follows = len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n")
-        return raw.removeprefix(_BOM) or b"\n" if self.lines == 1 else raw
+        return raw.removeprefix(BOM) or b"\n" if self.lines == 1 else raw
 
     def _parse(self, raw: bytes) -> Item:
         if len(raw) > MAX_LINE_BYTES:

@@ -5,7 +5,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Delete, Update
 from sqlalchemy.orm import Session
 
-from app.postgres import NO_TIME_LIMITS
+from app.sql.postgres import NO_TIME_LIMITS
 
 
 def rows_changed(session: Session, statement: Update | Delete) -> int:

@@ -1,13 +1,13 @@
 """What is particular to PostgreSQL: how its connections are made, and the time limits that hold on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext
 
 from app.errors import DatabaseTimeout
+from app.settings.sections import DatabaseSettings
 
 if TYPE_CHECKING:
     import psycopg  # slow to import, and not needed for SQLite
@@ -30,30 +30,23 @@ _SETTINGS = {_STATEMENT: "database.statement_timeout", _IDLE: "database.idle_in_
 _QUERY_CANCELED, _IDLE_IN_TRANSACTION = "57014", "25P03"
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """For how long PostgreSQL lets a statement run, and a transaction be silent."""
-
-    statement_s: float = 60.0
-    idle_in_transaction_s: float = 60.0
-
-
-def connect_args(url: URL, *, prepared_statements: bool) -> dict[str, Any]:
+def connect_args(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
     """What connections are made with. A pooler may have each transaction on another server connection, which
-    doesn't know what was prepared on the last one; without ``prepared_statements`` there are none.
+    doesn't know what was prepared on the last one; without ``settings.prepared_statements`` there are none.
     """
     options: dict[str, Any] = {name: value for name, value in POSTGRES_OPTIONS.items() if name not in url.query}
-    return options if prepared_statements else {**options, "prepare_threshold": None}
+    return options if settings.prepared_statements else {**options, "prepare_threshold": None}
 
 
-def set_up(engine: Engine, limits: TimeLimits, *, sessions: bool) -> None:
-    """Have everything on ``engine`` be in UTC and within ``limits``, except those that the URL's ``options`` set.
+def set_up(engine: Engine, settings: DatabaseSettings) -> None:
+    """Have everything on ``engine`` be in UTC and within the time limits, except those that the URL's ``options`` set.
 
-    By session, which costs nothing after connecting; or, where a connection's session isn't its own
-    (``sessions`` is False), anew in each transaction, which costs each a round trip.
+    By session, which costs nothing after connecting; or, where a connection's session isn't its own (no
+    ``settings.prepared_statements``), anew in each transaction, which costs each a round trip.
     """
+    sessions = settings.prepared_statements
     options = str(engine.url.query.get("options", ""))
-    wanted = {_STATEMENT: limits.statement_s, _IDLE: limits.idle_in_transaction_s}
+    wanted = {_STATEMENT: settings.statement_timeout, _IDLE: settings.idle_in_transaction_timeout}
     limits_s = {name: limit_s for name, limit_s in wanted.items() if name not in options}
     scope = "SET" if sessions else "SET LOCAL"
     # 0 would be no limit.

@@ -11,14 +11,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from app.domain.jobs import FINAL_STATUSES, OPEN_STATUSES
 from app.executor import LaneStats
-from app.models import JobStatus
 from app.services.metrics.dialects import MICROSECONDS
 from app.services.metrics.snapshot import PoolStats, StoreSample
 from app.services.storage.repositories.job_totals import Total
-
-_OPEN = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
-_ENDED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 Values = Iterable[tuple[tuple[str, ...], float]]
 
@@ -58,24 +55,32 @@ class ProcessFigures(Collector):
 def _jobs(sample: StoreSample) -> Iterator[Metric]:
     ended = {(total.type, total.status): total.jobs for total in sample.totals}
     # What a type has none of is told as zero: the first failure must be seen to be an increase.
-    types = sorted({kind for kind, _ in ended} | {kind for kind, _ in sample.open_jobs})
+    types = sorted({job_type for job_type, _ in ended} | {job_type for job_type, _ in sample.open_jobs})
     yield _counter(
         "agent_storage_jobs_ended",
         "Jobs that have ended, by their final status; pruned ones still count.",
         ("type", "status"),
-        [((kind, status), ended.get((kind, status), 0)) for kind in types for status in _ENDED],
+        [
+            ((job_type, status), ended.get((job_type, status), 0))
+            for job_type in types
+            for status in FINAL_STATUSES
+        ],
     )
     yield _gauge(
         "agent_storage_jobs_open",
         "Jobs that have not ended.",
         ("type", "status"),
-        [((kind, status), sample.open_jobs.get((kind, status), 0)) for kind in types for status in _OPEN],
+        [
+            ((job_type, status), sample.open_jobs.get((job_type, status), 0))
+            for job_type in types
+            for status in OPEN_STATUSES
+        ],
     )
     yield _gauge(
         "agent_storage_oldest_queued_job_age_seconds",
         "How long the queued job has been due that has waited longest; 0 when none is due.",
         ("type",),
-        [((kind,), sample.due_seconds.get(kind, 0.0)) for kind in types],
+        [((job_type,), sample.due_seconds.get(job_type, 0.0)) for job_type in types],
     )
 
 

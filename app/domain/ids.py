@@ -1,0 +1,52 @@
+"""The ids of everything stored. All but a job's are made from what they stand for, so they are the same everywhere."""
+
+import re
+import uuid
+from typing import NewType
+
+from app.errors import InvalidField
+
+ProjectId = NewType("ProjectId", uuid.UUID)
+SourceId = NewType("SourceId", uuid.UUID)
+ExtractionId = NewType("ExtractionId", uuid.UUID)
+JobId = NewType("JobId", uuid.UUID)
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def project_id_of(name: str) -> ProjectId:
+    """The id of the project of that name: a UUIDv5, the same on every machine.
+
+    Raises:
+        InvalidField: the name isn't 1 to 100 letters, digits, dots, dashes and underscores.
+    """
+    if not _PROJECT_NAME.fullmatch(name):
+        raise InvalidField(
+            "project",
+            f"{name[:100]!r} is no project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
+            "the first a letter or digit",
+        )
+    return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))
+
+
+def source_id_of(project_id: ProjectId, uri: str) -> SourceId:
+    """The id of a project's source: a UUIDv5, so the same source always gets the same."""
+    return SourceId(uuid.uuid5(project_id, uri))
+
+
+def parse_extraction_id(text: str) -> ExtractionId:
+    """The id that a point ID spells.
+
+    Raises:
+        ValueError: it isn't a UUID.
+    """
+    return ExtractionId(uuid.UUID(text))
+
+
+def is_extraction_id(value: object) -> bool:
+    """Whether ``value`` is a UUID, or its text in lower case with hyphens: the spelling of a point's ID."""
+    return isinstance(value, uuid.UUID) or (
+        isinstance(value, str) and _CANONICAL_UUID.fullmatch(value) is not None
+    )

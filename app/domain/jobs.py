@@ -1,0 +1,96 @@
+"""Jobs as those see them who follow them: their types, their states, and a row of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from app.domain.ids import JobId, ProjectId
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+FINAL_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
+
+
+class JobType(StrEnum):
+    """The jobs the product runs itself."""
+
+    EMBED = "embed"
+    DELETE_VECTORS = "delete_vectors"
+    VERIFY = "verify"
+    REPAIR = "repair"
+
+
+INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS)
+"""The jobs that bring the index in line with what was stored or deleted."""
+
+
+class JobRow(NamedTuple):
+    """A job without its payload, which can be long."""
+
+    id: JobId
+    type: str
+    status: str
+    priority: int
+    project_id: ProjectId | None
+    attempt: int
+    failures: int
+    done: int
+    total: int | None
+    run_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    result: dict[str, Any] | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilters:
+    """Which jobs are meant; what is empty restricts nothing. ``project`` is a project's name."""
+
+    types: Sequence[str] = ()
+    statuses: Sequence[JobStatus] = ()
+    project: str | None = None
+
+
+# Named here, because in a class that has a method ``list`` the word means that.
+JobRows = list[JobRow]
+JobTypeNames = list[str]
+
+
+def has_ended(row: JobRow) -> bool:
+    """Whether the job's state is final: it runs again only if it is retried by hand."""
+    return row.status in FINAL_STATUSES
+
+
+def job_as_dict(row: JobRow) -> dict[str, Any]:
+    """Everything but the payload, in an order in which a person reads it."""
+    return {
+        "id": row.id,
+        "type": row.type,
+        "status": row.status,
+        "priority": row.priority,
+        "project_id": row.project_id,
+        "attempts": row.attempt,
+        "failures": row.failures,
+        "progress": {"done": row.done, "total": row.total},
+        "created_at": row.created_at,
+        "run_at": row.run_at,
+        "started_at": row.started_at,
+        "completed_at": row.completed_at,
+        "result": row.result,
+        "error": row.error,
+    }
