@@ -24,6 +24,7 @@ from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
 from app.services.extractions import ExtractionService
 from app.services.health import Health
+from app.services.index_use import IndexOwnership
 from app.services.indexing import IndexingService
 from app.services.ingestion import IngestionService
 from app.services.jobs.service import JobService
@@ -172,6 +173,7 @@ class Container(containers.DeclarativeContainer):
         qdrant_client,
         qdrant_lane,
         dimension=embedder.provided.identity.dimension,
+        collection=config.qdrant.collection,
         retry=providers.Factory(RetryPolicy, config.qdrant.retry_timeout),
         instruments=instruments,
     )
@@ -198,13 +200,13 @@ class Container(containers.DeclarativeContainer):
         text_fields=config.embedding.text_fields,
         batch_size=config.worker.batch_size,
     )
+    ownership = providers.ThreadSafeSingleton(IndexOwnership, database, qdrant_repository)
     reindexing = providers.ThreadSafeSingleton(
         ReindexingService,
         database,
         qdrant_repository,
         measured_embedder,
         indexing,
-        batch_size=config.worker.batch_size,
     )
     search = providers.ThreadSafeSingleton(SearchService, database, qdrant_repository, measured_embedder)
     reconciliation = providers.ThreadSafeSingleton(
@@ -215,6 +217,7 @@ class Container(containers.DeclarativeContainer):
         providers.Dict(
             database=database.provided.ping,
             qdrant=qdrant_repository.provided.ping,
+            index=indexing.provided.ping,
             embedder=embedder.provided.ping,
             executor=files_lane.provided.ping,
         ),
@@ -223,6 +226,7 @@ class Container(containers.DeclarativeContainer):
     handlers = providers.Dict(
         embed=indexing.provided.embed,
         delete_vectors=indexing.provided.delete_vectors,
+        update_payload=indexing.provided.update_payload,
         verify=reconciliation.provided.verify,
         repair=reconciliation.provided.repair,
     )

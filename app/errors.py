@@ -394,6 +394,29 @@ class QdrantDiskFull(QdrantUnavailable):
     """There is too little room left on the disk of the embedded engine's directory; nothing was written."""
 
 
+class CollectionMissing(QdrantError):
+    """There is no such collection: it is being made, or somebody has dropped it."""
+
+    retryable: ClassVar[bool] = True
+
+
+class ForeignCollection(QdrantError):
+    """The collection is the index of another store; ``owner`` is that store's id, None where it can't be told."""
+
+    def __init__(self, operation: str, collection: str, owner: str | None, store_id: str) -> None:
+        self.owner = owner
+        self.store_id = store_id
+        whose = (
+            "holds points that this database knows nothing of" if owner is None else f"belongs to store {owner}"
+        )
+        super().__init__(
+            operation,
+            collection,
+            f"it {whose}, and this database is store {store_id}. Name another collection in qdrant.collection; or, if "
+            "it is meant to be this database's from now on (after a restore, say), run `agent-storage adopt`.",
+        )
+
+
 class CollectionMismatch(QdrantError):
     """The collection exists with another vector size or distance; it is never altered."""
 
@@ -411,11 +434,11 @@ class CollectionMismatch(QdrantError):
 class DataDirectoryLocked(QdrantError):
     """Another process has the embedded engine's directory open."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, collection: str) -> None:
         self.path = path
         super().__init__(
             "open the data directory",
-            "extractions",
+            collection,
             f"another process is using {path}. Wait for it or stop it; if it is a service, name it with --api; for "
             "several processes at once, run a Qdrant server and set qdrant.url. (qdrant.path says which directory is "
             "meant.)",
@@ -465,8 +488,29 @@ class IndexMissing(AgentStorageError):
         )
 
 
-class ReindexUnfinished(AgentStorageError):
-    """A reindex was cut short before the new collection stood."""
+class IndexRebuilding(AgentStorageError):
+    """The index is being rebuilt, or a rebuild was cut short."""
+
+    retryable: ClassVar[bool] = True
+    retry_after_s = 5.0
 
     def __init__(self) -> None:
-        super().__init__("a reindex was interrupted. Run `agent-storage reindex` to go on with it.")
+        super().__init__(
+            "the index is being rebuilt. Wait for `agent-storage reindex` to end; if it was interrupted, run it again: "
+            "it goes on where it stopped."
+        )
+
+
+class IndexChanged(AgentStorageError):
+    """The index was rebuilt by another embedder since this process was started."""
+
+    retryable: ClassVar[bool] = True
+    retry_after_s = 30.0
+
+    def __init__(self, stored: str, configured: str) -> None:
+        self.stored = stored
+        self.configured = configured
+        super().__init__(
+            f"the index was rebuilt by {stored}, and this process still embeds with {configured}. Restart it with "
+            "the settings that `agent-storage reindex` ran with."
+        )

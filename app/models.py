@@ -275,7 +275,8 @@ class IndexState(Base):
     """What made the vectors, in one row (``id`` = 1).
 
     ``rebuilding`` is true from when a reindex cleared every ``embedding_id`` until every extraction has its
-    new vector; the index isn't used in between.
+    new vector; the index isn't used in between. ``generation`` counts the rebuilds, and stands in the payload of
+    each vector that one of them made.
     """
 
     __tablename__ = "index_state"
@@ -286,3 +287,14 @@ class IndexState(Base):
     embedder_version: Mapped[str] = mapped_column(Text)
     dimension: Mapped[int] = mapped_column(Integer)
     rebuilding: Mapped[bool] = mapped_column(default=False)
+    generation: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class StoreIdentity(Base):
+    """This store's own id, in one row (``id`` = 1): random, and noted in every index of it."""
+
+    __tablename__ = "store_identity"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    store_id: Mapped[uuid.UUID] = mapped_column(UuidText)

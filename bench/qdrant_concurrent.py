@@ -31,7 +31,7 @@ DIMENSION = 384
 DELAY_S = 0.02
 LOCAL = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 REMOTE = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-STUB = ROOT / "tests" / "qdrant_stub.py"
+TESTS = ROOT / "tests"
 
 Query = Callable[[], Awaitable[object]]
 
@@ -39,8 +39,10 @@ Query = Callable[[], Awaitable[object]]
 @contextmanager
 def stub_server() -> Iterator[str]:
     """The URL of a server in another process."""
-    command = [sys.executable, str(STUB), "--canned", "--delay", str(DELAY_S)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-m", "support.qdrant_stub", "--canned", "--delay", str(DELAY_S)]
+    with subprocess.Popen(
+        command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         yield server.stdout.readline().strip()
@@ -97,7 +99,7 @@ def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
     def connect() -> QdrantClient:
         return QdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False, verify=tls)
 
-    return QdrantClientAdapter(connect, size=THREADS, batch_size=256)
+    return QdrantClientAdapter(connect, COLLECTION, size=THREADS, batch_size=256)
 
 
 async def compare(url: str, queries: int) -> None:

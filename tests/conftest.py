@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from support.backends import Backend, backends_for, open_memory_engine
 from support.lent_postgres import Lender
 from support.postgres import SHARED_MEMORY, PostgresServer, open_test_engine, running_server
+from support.qdrant_server import stop_own_server
 
 from app.database import Database
 from app.executor import BoundedExecutor, Lane
@@ -33,6 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # Files of tests are synced to disk all the time, and none has to outlive this machine.
     if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > _ROOM_FOR_TESTS:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
+
+
+def pytest_unconfigure() -> None:
+    stop_own_server()
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBE = Path(__file__).resolve().parent / "import_probe.py"
+PROBE = Path(__file__).resolve().parent / "support" / "import_probe.py"
 
 HEAVY = {"alembic", "httpx2", "qdrant_client", "qdrant_edge", "wordllama"}
 

@@ -185,6 +185,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "qdrant.timeout": ("3", 3),
     "qdrant.retry_timeout": ("4", 4.0),
     "qdrant.prefer_grpc": ("TRUE", True),
+    "qdrant.collection": ("staging", "staging"),
     "qdrant.grpc_port": ("6335", 6335),
     "qdrant.ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
     "qdrant.cert_file": ("/etc/cert.pem", "/etc/cert.pem"),

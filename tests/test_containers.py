@@ -1,6 +1,8 @@
 """The composition root: what it builds, what a replacement reaches, and how it opens and closes."""
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,9 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 from support.parts import settings_for
 
+from app.api.parts import ApiParts
+from app.cli.context import CommandParts
+from app.cli.ports import ServiceParts
 from app.config import Settings
 from app.domain.jobs import JobType
 from app.errors import DataDirectoryLocked, QdrantUnavailable, SchemaMismatch, UnsupportedDialect
@@ -23,6 +28,7 @@ from app.services.storage.qdrant.ports import ClientFailure
 from app.settings.sections import QdrantSettings
 from containers import Container, create_container, running
 
+ROOT = Path(__file__).resolve().parents[1]
 MODES = ("memory", "embedded", "server")
 
 
@@ -282,3 +288,48 @@ def test_a_dialect_without_a_strategy_is_refused_at_start(settings: Settings) ->
     container = running(create_container(settings, engine=Other()))
     with pytest.raises(UnsupportedDialect, match=r"'cockroach'.*postgresql, sqlite"), container:
         pytest.fail("no strategy")
+
+
+# --- the protocols of those who use it --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", [ApiParts, CommandParts, ServiceParts])
+def test_a_protocol_names_providers(protocol: type) -> None:
+    """mypy compares the types, since no cast stands between the container and who uses it. It takes any name: the
+    library's stubs give a container every attribute.
+    """
+    named = {name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")}
+    assert named
+    assert named <= Container.providers.keys()
+
+
+@pytest.mark.slow
+def test_mypy_sees_a_part_of_another_type(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "from typing import Protocol\n"
+        "from app.services.projects import ProjectService\n"
+        "from containers import Container\n"
+        "class Wrong(Protocol):\n    def search(self) -> ProjectService: ...\n"
+        "class Right(Protocol):\n    def projects(self) -> ProjectService: ...\n"
+        "def wrong(container: Container) -> Wrong:\n    return container\n"
+        "def right(container: Container) -> Right:\n    return container\n"
+    )
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--no-error-summary",
+            "--cache-dir",
+            tmp_path / "cache",
+            probe,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    errors = [line.partition("probe.py:")[2] for line in found.splitlines() if ": error:" in line]
+    assert [line.partition(":")[0] for line in errors] == ["9"], found

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import NoReturn
 
 import pytest
+from support.waiting import until
 
 from app.errors import AgentStorageError, DeadlineExceeded, Saturated, ShuttingDown
 from app.executor import BoundedExecutor, Lane
@@ -62,12 +63,6 @@ def executor(gate: Gate) -> Iterator[BoundedExecutor]:
 
 def lane_of(executor: BoundedExecutor, limit: int = 1, *, max_waiting: int = 100, wait_s: float = 30) -> Lane:
     return executor.lane(f"test-{limit}", limit=limit, max_waiting=max_waiting, wait_timeout_s=wait_s)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - counters of threads, which set no event of this loop
-            await asyncio.sleep(0.001)
 
 
 async def fill(lane: Lane, gate: Gate) -> list["asyncio.Task[object]"]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from qdrant_engine import FAST_FOLDER
-from qdrant_modes import empty
+from support.qdrant_engine import FAST_FOLDER
+from support.qdrant_modes import empty
+from support.waiting import until
 
 from app.domain.filters import Filters
 from app.executor import Lane
@@ -61,9 +62,13 @@ class WatchedClient:
         with self._watch() as client:
             return client.get_collection()
 
-    def create_collection(self, dimension: int) -> None:
+    def create_collection(self, dimension: int, owner: str | None = None) -> None:
         with self._watch() as client:
-            client.create_collection(dimension)
+            client.create_collection(dimension, owner)
+
+    def set_owner(self, owner: str) -> None:
+        with self._watch() as client:
+            client.set_owner(owner)
 
     def delete_collection(self) -> None:
         with self._watch() as client:
@@ -79,9 +84,13 @@ class WatchedClient:
         with self._watch() as client:
             return client.query_points(vector, limit, filters)
 
-    def retrieve(self, ids: Sequence[str]) -> set[str]:
+    def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         with self._watch() as client:
-            return client.retrieve(ids)
+            return client.retrieve(ids, payloads=payloads)
+
+    def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
+        with self._watch() as client:
+            client.set_payloads(groups)
 
     def delete(self, ids: Sequence[str]) -> None:
         with self._watch() as client:
@@ -134,12 +143,6 @@ async def repository(client: WatchedClient, make_lane: MakeLane) -> QdrantReposi
     await repository.upsert_batch([EmbeddingItem(i, VECTOR, {}) for i in IDS])
     client.threads.clear()
     return repository
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - it comes true in another thread
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(params=OPERATIONS)

@@ -20,7 +20,7 @@ from app.services.search import SearchService
 class ApiParts(Protocol):
     """The providers that routes use; each call gives the one instance.
 
-    Declared as methods, so that mypy compares each one's name and type with the container's provider.
+    Declared as methods, so that mypy compares each one's type with the container's provider; a test compares the names.
     """
 
     def extractions(self) -> ExtractionService:

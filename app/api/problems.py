@@ -42,7 +42,7 @@ _INDEX = Kind(
     503,
     "index-not-usable",
     "The index can't be used",
-    "The index doesn't fit the configured embedder, or is being rebuilt; `agent-storage doctor` says what to do.",
+    "The index is missing, or isn't the configured embedder's; `agent-storage doctor` says what to do.",
     30.0,
 )
 _FULL = Kind(
@@ -81,7 +81,22 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.EmbeddingRejected: Kind(422, "embedding-rejected", "The text can't be embedded"),
     errors.EmbedderMismatch: _INDEX,
     errors.IndexMissing: _INDEX,
-    errors.ReindexUnfinished: _INDEX,
+    errors.CollectionMissing: _INDEX,
+    errors.ForeignCollection: _INDEX,
+    errors.IndexRebuilding: Kind(
+        503,
+        "index-rebuilding",
+        "The index is being rebuilt",
+        "The index is being rebuilt; search again later.",
+        30.0,
+    ),
+    errors.IndexChanged: Kind(
+        503,
+        "index-changed",
+        "The index was rebuilt by another embedder",
+        "The index was rebuilt by another embedder than this process has; it has to be restarted with that one.",
+        30.0,
+    ),
     errors.CollectionMismatch: _INDEX,
     AgentStorageError: _INTERNAL,
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.config import Settings
     from app.executor import BoundedExecutor, Lane
     from app.services.health import Health
+    from app.services.index_use import IndexOwnership
     from app.services.indexing import IndexingService
     from app.services.ingestion import IngestionService
     from app.services.jobs.service import JobService
@@ -52,7 +53,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 class CommandParts(Protocol):
     """The providers of the running container that commands use; each call gives the one instance.
 
-    Declared as methods, so that mypy compares each one's name and type with the container's provider.
+    Declared as methods, so that mypy compares each one's type with the container's provider; a test compares the names.
     """
 
     def engine(self) -> "Engine":
@@ -85,6 +86,10 @@ class CommandParts(Protocol):
 
     def metrics_collector(self) -> "MetricsCollector":
         """Measures when asked."""
+        ...
+
+    def ownership(self) -> "IndexOwnership":
+        """Whose index the collection is."""
         ...
 
     def projects(self) -> "ProjectService":

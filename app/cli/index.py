@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import CommandParts, Json, run
-from app.cli.output import counted, print_json, print_table, progress
+from app.cli.context import CommandParts, Json, context_of, run
+from app.cli.output import counted, fail, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from app.services.indexing import Indexed
@@ -34,6 +34,7 @@ def verify(
                 ("orphans: rows without a vector", found.orphans, found.mended_orphans),
                 ("ghosts: vectors without a row", found.ghosts, found.mended_ghosts),
                 ("missing: marked rows whose vector is gone", found.missing, found.mended_missing),
+                ("stale: vectors with other labels than their row", found.stale, found.mended_stale),
             ],
         )
         typer.echo(
@@ -87,6 +88,27 @@ async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
             done += batch
             display.update(task, completed=done.indexed + done.set_aside)
     return done
+
+
+def adopt(
+    ctx: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the collection this database's own, whoever's it was: after a restore, say."""
+    name = context_of(ctx).settings().qdrant.collection
+    if not yes and not typer.confirm(f"Take over the collection {name!r}, whichever store's it is?", err=True):
+        fail("nothing was changed")
+    store_id = run(ctx, _adopt)
+    if as_json:
+        print_json({"collection": name, "store_id": store_id})
+    else:
+        typer.echo(f"The collection {name} is the index of this database (store {store_id}) now.")
+
+
+async def _adopt(parts: CommandParts) -> str:
+    await parts.ownership().adopt()
+    return await parts.ownership().store_id()
 
 
 def optimize(ctx: typer.Context, as_json: Json = False) -> None:

@@ -29,12 +29,13 @@ class JobType(StrEnum):
 
     EMBED = "embed"
     DELETE_VECTORS = "delete_vectors"
+    UPDATE_PAYLOAD = "update_payload"
     VERIFY = "verify"
     REPAIR = "repair"
 
 
-INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS)
-"""The jobs that bring the index in line with what was stored or deleted."""
+INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS, JobType.UPDATE_PAYLOAD)
+"""The jobs that bring the index in line with what was stored, changed or deleted."""
 
 
 class JobRow(NamedTuple):

@@ -7,9 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import AgentStorageError, DatabaseError, NotStarted, QdrantError, QdrantUnavailable
+from app.errors import (
+    AgentStorageError,
+    DatabaseError,
+    IndexRebuilding,
+    NotStarted,
+    QdrantError,
+    QdrantUnavailable,
+)
 from app.retry import RetryPolicy
-from app.services.storage.qdrant.ports import COLLECTION, ClientFailure
+from app.services.storage.qdrant.ports import ClientFailure
 from app.sql import schema
 from containers import Container
 
@@ -69,8 +76,15 @@ class Startup:
             AgentStorageError: it can't be used as things are configured.
         """
         return await self._until_done(QDRANT, self._ping_qdrant) and await self._until_done(
-            INDEX, self._container.indexing().prepare
+            INDEX, self._prepare_index
         )
+
+    async def _prepare_index(self) -> None:
+        """A rebuild can take hours, and all but searches and index jobs can go on beside it."""
+        try:
+            await self._container.indexing().prepare()
+        except IndexRebuilding as error:
+            logger.warning("%s Until then searches are refused and index jobs wait.", error)
 
     async def _ping_qdrant(self) -> None:
         """One try, where the repository's own would be silent until its time is up."""
@@ -79,7 +93,8 @@ class Startup:
             await self._container.qdrant_lane().run(self._container.qdrant_client().ping)
         except ClientFailure as failure:
             made = QdrantUnavailable if failure.transient else QdrantError
-            raise made(operation, COLLECTION, failure.reason) from failure
+            collection = self._container.qdrant_repository().collection
+            raise made(operation, collection, failure.reason) from failure
 
     async def _until_done(self, part: Dependency, attempt: Callable[[], Awaitable[None]]) -> bool:
         tries, told, loop = 0, "it gives no answer", asyncio.get_running_loop()

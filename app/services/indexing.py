@@ -1,31 +1,35 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
 
 from app.database import Database, ReadSession, WriteSession
-from app.domain.ids import ExtractionId
+from app.domain.ids import ExtractionId, ProjectId
 from app.domain.jobs import JobType
 from app.domain.text import text_of
 from app.errors import (
     EmbedderMismatch,
     EmbeddingRejected,
     IndexMissing,
+    IndexRebuilding,
     InvalidInput,
     InvalidVector,
-    ReindexUnfinished,
 )
 from app.models import IndexState
-from app.services.embedding.embedder import Embedder, EmbedderIdentity
+from app.services.embedding.embedder import Embedder
 from app.services.extractions import queue_vectors_deletion
+from app.services.index_use import IndexOwnership, note_identity, require_usable, stored_identity
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
+from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
+from app.services.storage.repositories.indexable import LabelsRow, WaitingRow, iter_waiting, labels_of
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.waiting import WaitingRow, iter_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class IndexingService:
     ) -> None:
         self._database = database
         self._qdrant = qdrant
+        self._ownership = IndexOwnership(database, qdrant)
         self._embedder = embedder
         self._text_fields = tuple(text_fields)
         self._batch_size = batch_size
@@ -60,29 +65,67 @@ class IndexingService:
     async def prepare(self, *, mend: bool = False) -> None:
         """Make sure that the index can be used with the configured embedder, creating the collection if need be.
 
-        ``mend`` lets a lost collection be made anew, for a repair that will fill it.
+        ``mend`` lets a lost collection be made again, for a repair that will fill it.
 
         Raises:
+            ForeignCollection: the collection is another store's.
             EmbedderMismatch: its vectors were made by another embedder.
-            ReindexUnfinished: a reindex was interrupted.
+            IndexRebuilding: a reindex is under way, or was interrupted.
             IndexMissing: rows are marked, and there is no collection.
             CollectionMismatch: the collection is of another size or distance.
         """
+        await self._ownership.require("be used")
         state, marked = await self._database.read(_look)
         if state is None or await self._is_free_to_choose(state, marked=marked):
-            state = await self._database.write(lambda s: note_identity(s, self._embedder.identity))
-        self._check(state)
-        if state.rebuilding:
-            raise ReindexUnfinished
-        if marked and not mend and not await self._qdrant.exists():
+            generation = 0 if state is None else state.generation + 1
+            state = await self._database.write(
+                lambda session: note_identity(session, self._embedder.identity, generation=generation)
+            )
+        require_usable(state, self._embedder.identity)
+        if marked and not mend and await self._qdrant.find_collection() is None:
             raise IndexMissing
-        await self._qdrant.init_collection()
+        await self._qdrant.init_collection(await self._ownership.store_id())
 
-    async def index(self, ids: Sequence[ExtractionId], unit: UnitOfWork) -> Indexed:
-        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over."""
-        vectors = await self._make_vectors(ids)
-        await self._save(vectors, ids, unit)
+    async def ping(self) -> None:
+        """Raise unless the index can be searched now, as far as that can be told without a search.
+
+        Raises:
+            IndexRebuilding: a reindex is under way, or was interrupted.
+            IndexMissing: there is no collection.
+        """
+        state, _ = await self._database.read(_look)
+        if state is not None and state.rebuilding:
+            raise IndexRebuilding
+        if await self._qdrant.look_at_collection() is None:
+            raise IndexMissing
+
+    async def index(
+        self, ids: Sequence[ExtractionId], unit: UnitOfWork, *, rebuilding: bool = False
+    ) -> Indexed:
+        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over.
+
+        ``rebuilding`` is for the rebuild itself: all others have to wait for it.
+
+        Raises:
+            IndexRebuilding, EmbedderMismatch: these vectors aren't wanted now, or not any more.
+        """
+        vectors = await self._make_vectors(ids, rebuilding=rebuilding)
+        try:
+            await self._save(vectors, ids, unit)
+        except (IndexRebuilding, EmbedderMismatch):
+            # A rebuild began meanwhile, and may have given these rows their vectors before ours came.
+            await self._database.write(lambda session: _embed_again(session, vectors.indexed))
+            raise
         return vectors.counts()
+
+    async def index_orphans(
+        self, unit: UnitOfWork, project_id: ProjectId | None = None, *, rebuilding: bool = False
+    ) -> AsyncIterator[Indexed]:
+        """Give every orphan, of a project or of all, its vector: in the order of ids, a batch at a time."""
+        after: ExtractionId | None = None
+        while orphans := await self._orphans_after(after, project_id):
+            yield await self.index(orphans, unit, rebuilding=rebuilding)
+            after = orphans[-1]
 
     async def embed(self, job: RunningJob) -> Done:
         """The handler of ``embed``: gives the job's extractions their vectors, and marks them.
@@ -94,7 +137,7 @@ class IndexingService:
         ids = job.extraction_ids()
         job.note_progress(done=0, total=len(ids))
         if job.attempt > 1:
-            await job.save(lambda session: _delete_ghosts(session, ids))
+            await job.save(lambda session: self._delete_ghosts_when_usable(session, ids))
         counts = Indexed()
         for start in range(0, len(ids), self._batch_size):
             batch = ids[start : start + self._batch_size]
@@ -115,16 +158,45 @@ class IndexingService:
         ids = job.extraction_ids()
         job.note_progress(done=0, total=len(ids))
         if job.attempt > 1:
-            await job.save(lambda session: embed_returned(session, ids))
+            await job.save(lambda session: self._embed_returned_when_usable(session, ids))
         deleted = 0
         for start in range(0, len(ids), self._batch_size):
             deleted += await self._delete_batch(job, start, ids)
         return Done({"deleted": deleted})
 
+    async def update_payload(self, job: RunningJob) -> Done:
+        """The handler of ``update_payload``: what points hold besides their vectors becomes what SQL says.
+
+        Rows without a vector are passed over: they get their payload with it.
+        """
+        ids = job.extraction_ids()
+        for start in range(0, len(ids), self._batch_size):
+            batch = ids[start : start + self._batch_size]
+            job.note_progress(done=start + len(batch), total=len(ids))
+            await self.sync_payloads(batch, job)
+        return Done({"updated": len(ids)})
+
+    async def sync_payloads(self, ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
+        """Give the points of these extractions the payloads that their rows ask for.
+
+        A row that changes while its payload is on the way has this done again, by a job of its own. So the last to
+        write a payload has always seen the row as it was after that.
+
+        Raises:
+            IndexRebuilding, EmbedderMismatch: the index can't be used now.
+        """
+        payloads = await self._database.read(lambda session: self._payloads_now(session, ids))
+        await self._qdrant.set_payloads(payloads)
+
+        def update_changed(session: WriteSession) -> None:
+            _update_changed(session, payloads, self._payloads_now(session, ids))
+
+        await unit.save(update_changed, compensation=update_changed)
+
     async def _delete_batch(self, job: RunningJob, start: int, ids: Sequence[ExtractionId]) -> int:
         """Delete the vectors of the batch that begins at ``start``, of rows that are gone; returns how many."""
         batch = ids[start : start + self._batch_size]
-        kept = await existing_ids(self._database, batch)
+        kept = await self._database.read(lambda session: self._existing_when_usable(session, batch))
         deleted = await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
 
         def queue_returned(session: WriteSession) -> None:
@@ -134,16 +206,43 @@ class IndexingService:
         await job.save(queue_returned, compensation=queue_returned)
         return deleted
 
+    def _require_usable(self, session: Session) -> int:
+        """The generation of the index, if it can be written to now."""
+        state = IndexStateRepository(session).get()
+        require_usable(state, self._embedder.identity)
+        return 0 if state is None else state.generation
+
+    def _existing_when_usable(self, session: Session, ids: Sequence[ExtractionId]) -> set[ExtractionId]:
+        self._require_usable(session)
+        return ExtractionRepository(session).existing_ids(ids)
+
+    def _delete_ghosts_when_usable(self, session: WriteSession, ids: Sequence[ExtractionId]) -> None:
+        self._require_usable(session)
+        _delete_ghosts(session, ids)
+
+    def _embed_returned_when_usable(self, session: WriteSession, ids: Sequence[ExtractionId]) -> None:
+        self._require_usable(session)
+        embed_returned(session, ids)
+
+    def _payloads_now(self, session: Session, ids: Sequence[ExtractionId]) -> dict[str, Payload]:
+        generation = self._require_usable(session)
+        return {row.id: payload_of(row, generation) for row in labels_of(session, ids)}
+
+    async def _orphans_after(
+        self, after: ExtractionId | None, project_id: ProjectId | None
+    ) -> list[ExtractionId]:
+        return await self._database.read(
+            lambda session: ExtractionRepository(session).find_orphaned(
+                after=after, limit=self._batch_size, project_id=project_id
+            )
+        )
+
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
         """Whether another embedder may take over, because the one before has made nothing."""
         if marked or stored_identity(state) == self._embedder.identity or not await self._qdrant.is_empty():
             return False
         await self._qdrant.drop_collection()
         return True
-
-    def _check(self, state: IndexState | None) -> None:
-        if state is not None and stored_identity(state) != self._embedder.identity:
-            raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
 
     async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
         await unit.save(
@@ -154,17 +253,31 @@ class IndexingService:
     def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
         """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
 
-        If another process has begun to rebuild the index with another embedder, nothing is marked.
+        If a rebuild has begun meanwhile, nothing is marked: the collection may be another one.
         """
-        self._check(IndexStateRepository(session).get())
+        state = IndexStateRepository(session).get_for_marking()
+        self._require_same(state, outcome)
         extractions = ExtractionRepository(session)
         if extractions.update_embedding_ids_batch(outcome.indexed) < len(outcome.indexed):
             _delete_ghosts(session, outcome.indexed)
         if outcome.set_aside:
             extractions.set_aside(outcome.set_aside)
+        now = {row.id: payload_of(row, outcome.generation) for row in labels_of(session, outcome.indexed)}
+        _update_changed(session, outcome.payloads, now)
 
-    async def _make_vectors(self, ids: Sequence[ExtractionId], *, anew: bool = False) -> "_Outcome":
-        outcome = _Outcome()
+    def _require_same(self, state: IndexState | None, outcome: "_Outcome") -> None:
+        """The index is still the one that the vectors were made for."""
+        if not outcome.rebuilding:
+            require_usable(state, self._embedder.identity)
+        elif state is not None and stored_identity(state) != self._embedder.identity:
+            raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
+        if state is not None and state.generation != outcome.generation:
+            raise IndexRebuilding  # it began and ended while these were embedded
+
+    async def _make_vectors(
+        self, ids: Sequence[ExtractionId], *, anew: bool = False, rebuilding: bool = False
+    ) -> "_Outcome":
+        outcome = _Outcome(rebuilding=rebuilding)
         texts = await self._database.read(lambda session: self._texts(session, ids, outcome, anew=anew))
         await self._embed_into(outcome, texts)
         return outcome
@@ -173,11 +286,14 @@ class IndexingService:
         self, session: ReadSession, ids: Sequence[ExtractionId], outcome: "_Outcome", *, anew: bool
     ) -> list["_Text"]:
         """Runs on the database's thread, because a thousand rows would hold up the event loop."""
-        self._check(IndexStateRepository(session).get())
+        state = IndexStateRepository(session).get()
+        outcome.generation = 0 if state is None else state.generation
+        self._require_same(state, outcome)
         texts = []
         for row in iter_waiting(session, ids, anew=anew):
+            outcome.payloads[row.id] = payload = payload_of(row, outcome.generation)
             try:
-                texts.append(_Text(row.id, text_of(row.data, self._text_fields), _payload(row)))
+                texts.append(_Text(row.id, text_of(row.data, self._text_fields), payload))
             except InvalidInput as error:  # it was accepted under other text fields
                 outcome.set_aside[row.id] = str(error)
         return texts
@@ -216,13 +332,19 @@ class _Text(NamedTuple):
 
     id: str
     text: str
-    payload: dict[str, Any]
+    payload: Payload
 
 
 class _Outcome:
-    """The ids whose vectors Qdrant has acknowledged, and those that can't have one, with the reason."""
+    """The ids whose vectors Qdrant has acknowledged, and those that can't have one, with the reason.
 
-    def __init__(self) -> None:
+    ``payloads`` is what the points were to hold, ``generation`` the index that they were made for.
+    """
+
+    def __init__(self, *, rebuilding: bool) -> None:
+        self.rebuilding = rebuilding
+        self.generation = 0
+        self.payloads: dict[str, Payload] = {}
         self.indexed: list[str] = []
         self.set_aside: dict[str, str] = {}
 
@@ -250,32 +372,34 @@ def embed_returned(
 ) -> None:
     """Queue the rows that were handed in again while their vectors were being deleted, but those that were ``kept``."""
     extractions = ExtractionRepository(session)
-    returned = extractions.existing_ids(ids) - set(kept)
-    if returned:
-        extractions.clear_embedding_ids_batch(returned)
-        JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in returned]})
-
-
-def stored_identity(state: IndexState) -> EmbedderIdentity:
-    """The embedder that made the stored vectors."""
-    return EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
-
-
-def note_identity(session: WriteSession, identity: EmbedderIdentity, *, rebuilding: bool = False) -> IndexState:
-    """Say which embedder makes the vectors from now on."""
-    return IndexStateRepository(session).put(
-        identity.name, identity.version, identity.dimension, rebuilding=rebuilding
-    )
+    _embed_again(session, [str(id_) for id_ in extractions.existing_ids(ids) - set(kept)])
 
 
 def _look(session: ReadSession) -> tuple[IndexState | None, bool]:
     return IndexStateRepository(session).get(), ExtractionRepository(session).any_marked()
 
 
-def _payload(row: WaitingRow) -> dict[str, Any]:
+def payload_of(row: LabelsRow | WaitingRow, generation: int) -> Payload:
+    """What Qdrant keeps beside the vector: what to filter by, and which rebuild made it."""
     return {
         "project_id": row.project_id,
         "source_group": row.source_group,
         "extraction_type": row.extraction_type,
         "confidence": row.confidence,
+        "generation": generation,
     }
+
+
+def _update_changed(session: WriteSession, written: Mapping[str, Payload], now: Mapping[str, Payload]) -> None:
+    """Queue the payloads that were written and that aren't those of the rows any more."""
+    changed = [id_ for id_, payload in now.items() if id_ in written and written[id_] != payload]
+    if changed:
+        JobRepository(session).create(JobType.UPDATE_PAYLOAD, {"extraction_ids": changed})
+
+
+def _embed_again(session: WriteSession, ids: Sequence[str]) -> None:
+    """Queue those of these extractions that have a row, whatever their marks say."""
+    extractions = ExtractionRepository(session)
+    if existing := extractions.existing_ids(ids):
+        extractions.clear_embedding_ids_batch(existing)
+        JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in existing]})

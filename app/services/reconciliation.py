@@ -3,16 +3,18 @@
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 
-from app.database import Database, WriteSession
+from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, ProjectId, parse_extraction_id, project_id_of
-from app.errors import QdrantError
-from app.services.indexing import IndexingService, embed_returned, existing_ids
+from app.errors import IndexRebuilding, QdrantError
+from app.services.index_use import IndexOwnership
+from app.services.indexing import IndexingService, embed_returned, existing_ids, payload_of
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
-from app.services.reindexing import index_orphans
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository, Mark
+from app.services.storage.repositories.index_state import IndexStateRepository
+from app.services.storage.repositories.indexable import labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Differences:
     """What a comparison has found so far.
 
     ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
-    indexed but have no vector. Rows that were set aside because they can't be embedded are counted apart and
+    indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs. Rows that were set aside because they can't be embedded are counted apart and
     are no difference. The ``mended_`` counts say how many of each a repair has dealt with.
     """
 
@@ -29,16 +31,19 @@ class Differences:
     orphans: int = 0
     ghosts: int = 0
     missing: int = 0
+    stale: int = 0
     set_aside: int = 0
     mended_orphans: int = 0
     mended_ghosts: int = 0
     mended_missing: int = 0
+    mended_stale: int = 0
     left: int | None = None
 
     @property
     def remaining(self) -> int:
         """How many differences are left: all that were found, or what a finished repair has counted anew."""
-        return self.orphans + self.ghosts + self.missing if self.left is None else self.left
+        found = self.orphans + self.ghosts + self.missing + self.stale
+        return found if self.left is None else self.left
 
     def as_dict(self) -> dict[str, int]:
         """The counts, and how many differences remain."""
@@ -54,6 +59,7 @@ class ReconciliationService:
     ) -> None:
         self._database = database
         self._qdrant = qdrant
+        self._ownership = IndexOwnership(database, qdrant)
         self._indexing = indexing
         self._batch_size = batch_size
 
@@ -68,11 +74,15 @@ class ReconciliationService:
 
         Raises:
             InvalidField: that is no project name.
+            ForeignCollection: the collection is another store's.
+            IndexRebuilding: there is nothing to compare with while the index is being rebuilt.
         """
+        await self._ownership.require("be compared with SQL")
+        generation = await self._database.read(_generation)
         project_id = None if project is None else project_id_of(project)
         repairing = (unit or UnfencedUnitOfWork(self._database)) if repair else None
         state = Differences()
-        async for after_rows in self._compare_rows(state, project_id, repairing):
+        async for after_rows in self._compare_rows(state, generation, project_id, repairing):
             yield (state := after_rows)
         async for after_points in self._compare_points(state, project_id, repairing):
             yield (state := after_points)
@@ -101,30 +111,56 @@ class ReconciliationService:
         return Done(found.as_dict())
 
     async def _compare_rows(
-        self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None
+        self,
+        state: Differences,
+        generation: int,
+        project_id: ProjectId | None,
+        unit: UnitOfWork | None,
     ) -> AsyncIterator[Differences]:
         async for page in self._marks(project_id):
             marked = [mark.id for mark in page if mark.embedding_id is not None]
-            held = await self._qdrant.existing_ids([str(id_) for id_ in marked])
-            missing = [id_ for id_ in marked if str(id_) not in held]
+            missing, stale = await self._compare_payloads(marked, generation)
             if missing and unit is not None:
                 await self._clear_marks(missing, unit)
+            if stale and unit is not None:
+                await self._indexing.sync_payloads(stale, unit)
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
                 extractions=state.extractions + len(page),
                 missing=state.missing + len(missing),
+                stale=state.stale + len(stale),
+                mended_stale=state.mended_stale + (0 if unit is None else len(stale)),
                 set_aside=state.set_aside + set_aside,
                 orphans=state.orphans + len(page) - len(marked) - set_aside,
             )
             yield state
+
+    async def _compare_payloads(
+        self, marked: list[ExtractionId], generation: int
+    ) -> tuple[list[ExtractionId], list[ExtractionId]]:
+        """Those that have no vector of this generation, and those whose vector's payload isn't what SQL says."""
+        held = await self._qdrant.payloads([str(id_) for id_ in marked])
+        rows = await self._database.read(lambda session: labels_of(session, marked))
+        wanted = {row.id: payload_of(row, generation) for row in rows}
+        missing, stale = [], []
+        for id_ in marked:
+            point, row = held.get(str(id_)), wanted.get(str(id_))
+            if row is None:
+                continue  # deleted since its page was read
+            # A point of before generations were noted is of the first.
+            if point is None or point.get("generation", 0) != generation:
+                missing.append(id_)
+            elif {**point, "generation": generation} != row:
+                stale.append(id_)
+        return missing, stale
 
     async def _compare_points(
         self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None
     ) -> AsyncIterator[Differences]:
         filters = None if project_id is None else Filters(project_id=project_id)
         async for page in self._qdrant.iter_ids(self._batch_size, filters):
-            ids = [_extraction_of(point) for point in page]
+            ids = [_extraction_of(point, self._qdrant.collection) for point in page]
             known = await existing_ids(self._database, ids)
             ghosts = [str(id_) for id_ in ids if id_ not in known]
             if ghosts and unit is not None:
@@ -153,7 +189,7 @@ class ReconciliationService:
         self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork
     ) -> AsyncIterator[Differences]:
         """The missing were made orphans when they were found, so this mends both kinds."""
-        async for indexed in index_orphans(self._database, self._indexing, self._batch_size, unit, project_id):
+        async for indexed in self._indexing.index_orphans(unit, project_id):
             done = indexed.indexed + indexed.set_aside
             missing = min(done, state.missing - state.mended_missing)
             orphans = min(done - missing, state.orphans - state.mended_orphans)
@@ -179,9 +215,16 @@ class ReconciliationService:
         )
 
 
-def _extraction_of(point: str) -> ExtractionId:
+def _extraction_of(point: str, collection: str) -> ExtractionId:
     try:
         return parse_extraction_id(point)
     except ValueError:
         reason = f"it holds the point {point}, whose id is no extraction's; other points need a collection of their own"
-        raise QdrantError("be compared with SQL", "extractions", reason) from None
+        raise QdrantError("be compared with SQL", collection, reason) from None
+
+
+def _generation(session: ReadSession) -> int:
+    state = IndexStateRepository(session).get()
+    if state is not None and state.rebuilding:
+        raise IndexRebuilding
+    return 0 if state is None else state.generation

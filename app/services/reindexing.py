@@ -1,12 +1,12 @@
 """Rebuild the whole index from SQL, with the configured embedder."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 
 from app.database import Database, WriteSession
-from app.domain.ids import ExtractionId, ProjectId
 from app.services.embedding.embedder import Embedder
-from app.services.indexing import Indexed, IndexingService, note_identity, stored_identity
-from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
+from app.services.index_use import IndexOwnership, note_identity, stored_identity
+from app.services.indexing import Indexed, IndexingService
+from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
@@ -21,26 +21,30 @@ class ReindexingService:
         qdrant: QdrantRepository,
         embedder: Embedder,
         indexing: IndexingService,
-        *,
-        batch_size: int,
     ) -> None:
         self._database = database
         self._qdrant = qdrant
+        self._ownership = IndexOwnership(database, qdrant)
         self._embedder = embedder
         self._indexing = indexing
-        self._batch_size = batch_size
 
     async def run(self) -> AsyncGenerator[Indexed, None]:
-        """Rebuild, yielding what each batch brought. Cut short, the next call goes on where this one stopped."""
+        """Rebuild, yielding what each batch brought. Cut short, the next call goes on where this one stopped.
+
+        Index jobs that run meanwhile wait for the end, and searches are refused.
+
+        Raises:
+            ForeignCollection: the collection is another store's.
+        """
+        await self._ownership.require("be rebuilt")
         if not await self._resumable():
             await self._database.write(self._begin)
             await self._qdrant.drop_collection()
-        await self._qdrant.init_collection()
-        async for indexed in index_orphans(
-            self._database, self._indexing, self._batch_size, UnfencedUnitOfWork(self._database)
-        ):
+        await self._qdrant.init_collection(await self._ownership.store_id())
+        unit = UnfencedUnitOfWork(self._database)
+        async for indexed in self._indexing.index_orphans(unit, rebuilding=True):
             yield indexed
-        await self._database.write(lambda session: note_identity(session, self._embedder.identity))
+        await self._database.write(self._end)
 
     async def total(self) -> int:
         """How many extractions the next call of :meth:`run` has to embed."""
@@ -58,32 +62,16 @@ class ReindexingService:
         if state is None or not state.rebuilding or stored_identity(state) != self._embedder.identity:
             return False
         marked = await self._database.read(lambda session: ExtractionRepository(session).any_marked())
-        return marked and await self._qdrant.exists()
+        return marked and await self._qdrant.find_collection() is not None
 
     def _begin(self, session: WriteSession) -> None:
+        """In one transaction, beside which no other marks rows: none is marked for the collection that is dropped."""
+        state = IndexStateRepository(session).get_for_rebuilding()
+        generation = 1 if state is None else state.generation + 1
         ExtractionRepository(session).clear_all_embedding_ids()
-        note_identity(session, self._embedder.identity, rebuilding=True)
+        note_identity(session, self._embedder.identity, rebuilding=True, generation=generation)
 
-
-async def index_orphans(
-    database: Database,
-    indexing: IndexingService,
-    batch_size: int,
-    unit: UnitOfWork,
-    project_id: ProjectId | None = None,
-) -> AsyncIterator[Indexed]:
-    """Give every orphan, of a project or of all, its vector: in the order of ids, ``batch_size`` at a time."""
-    after: ExtractionId | None = None
-    while orphans := await _orphans_after(database, after, batch_size, project_id):
-        yield await indexing.index(orphans, unit)
-        after = orphans[-1]
-
-
-async def _orphans_after(
-    database: Database, after: ExtractionId | None, limit: int, project_id: ProjectId | None
-) -> list[ExtractionId]:
-    return await database.read(
-        lambda session: ExtractionRepository(session).find_orphaned(
-            after=after, limit=limit, project_id=project_id
-        )
-    )
+    def _end(self, session: WriteSession) -> None:
+        state = IndexStateRepository(session).get_for_rebuilding()
+        generation = 0 if state is None else state.generation
+        note_identity(session, self._embedder.identity, generation=generation)

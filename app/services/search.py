@@ -11,10 +11,12 @@ from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, parse_extraction_id, project_id_of
 from app.domain.rows import ExtractionRows
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits
-from app.errors import InvalidInput
-from app.services.embedding.embedder import Embedder
+from app.errors import IndexChanged, IndexRebuilding, InvalidInput, QdrantError
+from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.hits import IndexSeen, rows_of_hits
+from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.project import ProjectRepository
 
 _GHOSTS_AND_ROWS = 10_000
@@ -52,14 +54,20 @@ class SearchService:
         Raises:
             InvalidInput: the query is blank or too long, or the limit is out of range.
             NotFound: there is no such project.
+            IndexRebuilding, CollectionMissing: the index can't be searched now.
+            IndexChanged: another embedder made the vectors; they would be compared with what they aren't made for.
         """
         _check(query)
         project_id = None if query.project is None else project_id_of(query.project)
         filters = replace(query.filters, project_id=project_id)
         vector = (await self._embedder.embed([query.text]))[0]
-        found = await self._nearest(vector, query.limit, filters)
-        if not found and query.project is not None:
-            await self._require_project(query.project)
+        try:
+            found = await self._nearest(vector, query.limit, filters)
+        except QdrantError:  # it may be gone, or of another size
+            await self._database.read(self._require_current)
+            raise
+        if not found:
+            await self._require_current_and_project(query.project)
         return found
 
     async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> SearchHits:
@@ -114,17 +122,45 @@ class SearchService:
         ids = list(scores)
 
         def read(session: ReadSession) -> ExtractionRows:
-            extractions = ExtractionRepository(session)
-            kept = extractions.keep_matching(ids, filters.where) if filters.where else ids
-            return extractions.get_batch(list(kept))
+            kept = ids
+            if filters.where:
+                kept = list(ExtractionRepository(session).keep_matching(ids, filters.where))
+            # In the statement that reads the rows, so that the check costs no query of its own.
+            seen, rows = rows_of_hits(session, kept)
+            self._check(seen)
+            return rows
 
         rows = {row.id: row for row in await self._database.read(read)}
         if filters.project_id is not None:
             rows = {id_: row for id_, row in rows.items() if row.project_id == filters.project_id}
         return [SearchHit(score, rows[id_]) for id_, score in scores.items() if id_ in rows]
 
-    async def _require_project(self, name: str) -> None:
-        await self._database.read(lambda session: ProjectRepository(session).get(name))
+    def _check(self, seen: IndexSeen | None) -> None:
+        """The vectors that were searched are those of this process's embedder, and all of them are there."""
+        if seen is None:
+            return
+        if seen.rebuilding:
+            raise IndexRebuilding
+        stored = EmbedderIdentity(seen.embedder_name, seen.embedder_version, seen.dimension)
+        if stored != self._embedder.identity:
+            raise IndexChanged(str(stored), str(self._embedder.identity))
+
+    def _require_current(self, session: ReadSession) -> None:
+        state = IndexStateRepository(session).get()
+        if state is not None:
+            self._check(
+                IndexSeen(state.embedder_name, state.embedder_version, state.dimension, state.rebuilding)
+            )
+
+    async def _require_current_and_project(self, project: str | None) -> None:
+        """Why nothing was found, if it is for another reason than that nothing fits."""
+
+        def read(session: ReadSession) -> None:
+            self._require_current(session)
+            if project is not None:
+                ProjectRepository(session).get(project)
+
+        await self._database.read(read)
 
 
 def _check(query: Query) -> None:

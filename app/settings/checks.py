@@ -83,6 +83,12 @@ def _server_has_url(settings: UncheckedSettings) -> str | None:
     return None
 
 
+def _collection_is_no_file_of_ours(settings: UncheckedSettings) -> str | None:
+    if settings.qdrant.mode == "embedded" and settings.qdrant.collection == "lock":
+        return "must be another name, since the embedded engine's directory holds a file of this one"
+    return None
+
+
 def _certificate_has_key(settings: UncheckedSettings) -> str | None:
     if settings.qdrant.cert_file is not None and settings.qdrant.key_file is None:
         return "needs qdrant.key_file, the key of that certificate"
@@ -207,6 +213,7 @@ CHECKS = (
     Check(("database.url",), _database_url),
     Check(("qdrant.url",), lambda settings: _http_url(settings.qdrant.url)),
     Check(("qdrant.mode", "qdrant.url"), _server_has_url),
+    Check(("qdrant.collection", "qdrant.mode", "qdrant.url"), _collection_is_no_file_of_ours),
     Check(("qdrant.cert_file", "qdrant.key_file"), _certificate_has_key),
     Check(("qdrant.key_file", "qdrant.cert_file"), _key_has_certificate),
     Check(

@@ -140,6 +140,10 @@ class QdrantSettings(Section):
         default=None, validate_default=True, description="embedded, server, memory or null"
     )
     path: Text = Field(default="data/qdrant", description="a directory")
+    collection: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
+        default="extractions",
+        description="1 to 100 of the letters A to Z, digits, '.', '-' and '_', the first a letter or digit",
+    )
     api_key: Secret | None = Field(
         default=None, description="text that isn't blank (a number needs quotes), or null"
     )

@@ -17,7 +17,7 @@ from app.sql.transactions import begin_write
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision; what this version works with."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

@@ -15,9 +15,9 @@ from app.errors import (
     AgentStorageError,
     EmbedderMismatch,
     HandlerCrashed,
+    IndexRebuilding,
     JobCancelled,
     LeaseLost,
-    ReindexUnfinished,
     Saturated,
     ShuttingDown,
     TimeLimitExceeded,
@@ -30,6 +30,10 @@ from app.worker.outcomes import Cancelled, Completed, Failed, HandedBack, Lost, 
 from app.worker.policy import pause_after, time_limit_of
 
 logger = logging.getLogger(__name__)
+
+_NO_FAULT_OF_THE_JOB = (Saturated, IndexRebuilding, EmbedderMismatch)
+"""A lane that is full, which requests can keep so for long; an index that is being rebuilt, or was by another embedder,
+whose workers can run the job. It waits, and isn't counted as failed."""
 
 _LAST_WORDS_S = 1.0
 """How long a handler that was cancelled may take to end."""
@@ -103,8 +107,7 @@ class Attempts:
 
     def _failure(self, job: RunningJob, error: Exception) -> Retried | HandedBack | Failed:
         least_s = getattr(error, "retry_after_s", None) or 0.0
-        if isinstance(error, Saturated):
-            # A lane that is full says nothing about the job, and requests can keep one full for long.
+        if isinstance(error, _NO_FAULT_OF_THE_JOB):
             pause_s = pause_after(max(1, job.failures), least_s, self._settings)
             return HandedBack(job, error, reason_of(error), pause_s)
         failures = job.failures + 1
@@ -132,8 +135,6 @@ async def _stop(task: asyncio.Task[Any]) -> None:
 
 def _is_passing(error: Exception) -> bool:
     """Whether another attempt can help: of foreign errors nobody knows, and so it may."""
-    if isinstance(error, EmbedderMismatch | ReindexUnfinished):
-        return True  # another process rebuilds the index
     return error.retryable if isinstance(error, AgentStorageError) else True
 
 

@@ -18,9 +18,9 @@ from app.entrypoints.api import options_of
 from app.entrypoints.service import HttpServer, listen
 from app.errors import AgentStorageError
 from containers import Container, create_container, running
-from support.jobs import PATIENCE_S
 from support.loopback import TLS
 from support.parts import WORDS, settings_for
+from support.waiting import PATIENCE_S
 
 LOOPBACK = "127.0.0.1"
 

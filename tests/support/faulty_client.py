@@ -14,6 +14,7 @@ _REQUESTS = frozenset(
         "delete_collection",
         "upsert",
         "retrieve",
+        "set_payloads",
         "delete",
         "scroll",
         "count",
@@ -71,12 +72,12 @@ class FaultyClient:
         self._fault, self._end = fault, _nothing
         self._going_on.clear()
 
-    def _request(self, real: Callable[..., Any], *args: Any) -> Any:
+    def _request(self, real: Callable[..., Any], *args: Any, **options: Any) -> Any:
         self._left -= 1
         chosen = self._left == 0
         if chosen and not self._done:
             self._fault()
-        result = real(*args)
+        result = real(*args, **options)
         if chosen and self._done:
             self._fault()
         if chosen:

@@ -12,7 +12,8 @@ from support.processes import TESTS, end
 def qdrant_process() -> Iterator[str]:
     """Its URL."""
     process = subprocess.Popen(
-        [sys.executable, str(TESTS / "qdrant_stub.py")],
+        [sys.executable, "-m", "support.qdrant_stub"],
+        cwd=TESTS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import WriteSession
 from app.domain.ids import ExtractionId, ProjectId
-from app.models import Base
+from app.models import Base, StoreIdentity
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.source import SourceRepository
@@ -24,9 +24,10 @@ def writing(engine: Engine) -> Iterator[WriteSession]:
 
 
 def empty(engine: Engine) -> None:
-    """Delete every row there is."""
+    """Delete every row there is, but for the store's own id: it stays the same store."""
+    tables = [table for table in Base.metadata.sorted_tables if table is not StoreIdentity.__table__]
     with writing(engine) as session:
-        for table in reversed(Base.metadata.sorted_tables):
+        for table in reversed(tables):
             session.execute(delete(table))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 
 from support.api import Api, serving
-from support.jobs import PATIENCE_S
 from support.loopback import TLS
+from support.waiting import PATIENCE_S
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2
 
-from support.jobs import wait_for
 from support.loopback import TLS
 from support.parts import WORDS
+from support.waiting import wait_for
 
 Json = Any
 

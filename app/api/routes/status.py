@@ -17,7 +17,7 @@ metrics_router = APIRouter(tags=["status"])
 own_metrics_router = APIRouter(tags=["status"])
 
 _PATIENCE_S = 0.8
-_NECESSARY = ("database", "qdrant", "executor")
+_NECESSARY = ("database", "qdrant", "index", "executor")
 _METRICS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The text format of Prometheus.", "content": {"text/plain": {}}}
 }
@@ -35,7 +35,7 @@ async def live() -> Liveness:
     responses={503: {"model": Readiness, "description": "A part doesn't answer; `parts` names it."}},
 )
 async def ready(parts: PartsOf) -> Response:
-    """Whether the database, Qdrant and the executor answer, each with its latency, within a second."""
+    """Whether the database, Qdrant, the index and the executor answer, each with its latency, within a second."""
     found = await parts.health().check(timeout_s=_PATIENCE_S, parts=_NECESSARY)
     ok = all(part.ok for part in found)
     body = Readiness(ok=ok, parts=[_part(part) for part in found])

@@ -33,9 +33,15 @@ _INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dic
 )
 
 
-def memory_client() -> "QdrantClientAdapter":
+_OWNER = "agent_storage_owner"
+"""The member of a collection's metadata that says whose index it is."""
+
+
+def memory_client(collection: str = COLLECTION) -> "QdrantClientAdapter":
     """A client of an imitation in this process, which is gone when it is closed. For tests and trials."""
-    return QdrantClientAdapter(lambda: QdrantClient(":memory:"), size=1, batch_size=64, has_indexes=False)
+    return QdrantClientAdapter(
+        lambda: QdrantClient(":memory:"), collection, size=1, batch_size=64, has_indexes=False
+    )
 
 
 class QdrantClientAdapter:
@@ -44,23 +50,25 @@ class QdrantClientAdapter:
     A thread that finds all of them in use waits; with ``size`` at the lane's limit none does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a property of the engine behind it
         self,
         connect: Callable[[], QdrantClient],
+        collection: str,
         *,
         size: int,
         batch_size: int,
         has_indexes: bool = True,
-        collection: Mapping[str, Any] | None = None,
+        cluster: Mapping[str, Any] | None = None,
     ) -> None:
         """Takes what opens one ``QdrantClient``; ``has_indexes`` is False for the imitation, which has none.
 
-        ``collection`` is what a collection is made with besides its vectors: the cluster's settings.
+        ``cluster`` is what the collection is made with besides its vectors.
         """
         self._clients = _Clients(connect, size)
+        self._collection = collection
         self._batch_size = batch_size
         self._indexes = _INDEXES if has_indexes else {}
-        self._collection = dict(collection or {})
+        self._cluster = dict(cluster or {})
 
     def batch_size(self, dimension: int) -> int:  # noqa: ARG002 - requests are bounded by bytes besides
         """See :class:`VectorClient`."""
@@ -69,44 +77,53 @@ class QdrantClientAdapter:
     def get_collection(self) -> CollectionInfo | None:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            if not client.collection_exists(COLLECTION):
+            if not client.collection_exists(self._collection):
                 return None
-            info = client.get_collection(COLLECTION)
+            info = client.get_collection(self._collection)
         vectors = info.config.params.vectors
         if not isinstance(vectors, models.VectorParams):
             raise ClientFailure("its vectors are named or missing, so another application made it")
         indexed = info.payload_schema.keys() >= self._indexes.keys()
-        return CollectionInfo(vectors.size, vectors.distance.value, indexed=indexed)
+        owner = (info.config.metadata or {}).get(_OWNER)
+        return CollectionInfo(vectors.size, vectors.distance.value, indexed=indexed, owner=owner)
 
-    def create_collection(self, dimension: int) -> None:
+    def create_collection(self, dimension: int, owner: str | None = None) -> None:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            if not client.collection_exists(COLLECTION):
-                self._make_collection(client, dimension)
-            existing = client.get_collection(COLLECTION).payload_schema
+            if not client.collection_exists(self._collection):
+                self._make_collection(client, dimension, owner)
+            existing = client.get_collection(self._collection).payload_schema
             for field, schema in self._indexes.items():
                 if field not in existing:
-                    client.create_payload_index(COLLECTION, field, schema, wait=True)
+                    client.create_payload_index(self._collection, field, schema, wait=True)
 
-    def _make_collection(self, client: QdrantClient, dimension: int) -> None:
+    def _make_collection(self, client: QdrantClient, dimension: int, owner: str | None) -> None:
+        metadata = None if owner is None else {_OWNER: owner}
         vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
         try:
-            client.create_collection(COLLECTION, vectors_config=vectors, **self._collection)
+            client.create_collection(
+                self._collection, vectors_config=vectors, metadata=metadata, **self._cluster
+            )
         except (UnexpectedResponse, RpcError):
             # Another process may have made it in the meantime.
-            if not client.collection_exists(COLLECTION):
+            if not client.collection_exists(self._collection):
                 raise
+
+    def set_owner(self, owner: str) -> None:
+        """See :class:`VectorClient`."""
+        with self._clients.one() as client:
+            client.update_collection(self._collection, metadata={_OWNER: owner})
 
     def delete_collection(self) -> None:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            client.delete_collection(COLLECTION)
+            client.delete_collection(self._collection)
 
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
         """See :class:`VectorClient`."""
         points = models.Batch.model_construct(ids=list(ids), vectors=vectors.tolist(), payloads=list(payloads))
         with self._clients.one() as client:
-            client.upsert(COLLECTION, points, wait=True)
+            client.upsert(self._collection, points, wait=True)
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: Filters | None
@@ -114,26 +131,45 @@ class QdrantClientAdapter:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
             found = client.query_points(
-                COLLECTION, vector.tolist(), query_filter=server_filter(filters), limit=limit, with_payload=True
+                self._collection,
+                vector.tolist(),
+                query_filter=server_filter(filters),
+                limit=limit,
+                with_payload=True,
             )
         return [SearchResult(str(point.id), point.score, point.payload or {}) for point in found.points]
 
-    def retrieve(self, ids: Sequence[str]) -> set[str]:
+    def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            return {str(r.id) for r in client.retrieve(COLLECTION, ids, with_payload=False, with_vectors=False)}
+            found = client.retrieve(self._collection, ids, with_payload=payloads, with_vectors=False)
+        return {str(record.id): record.payload or {} for record in found}
+
+    def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
+        """See :class:`VectorClient`."""
+        # By a filter, because a list of points is refused as a whole where one of them isn't there.
+        operations = [
+            models.OverwritePayloadOperation(
+                overwrite_payload=models.SetPayload(
+                    payload=payload, filter=models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
+                )
+            )
+            for payload, ids in groups
+        ]
+        with self._clients.one() as client:
+            client.batch_update_points(self._collection, operations, wait=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            client.delete(COLLECTION, models.PointIdsList(points=list(ids)), wait=True)
+            client.delete(self._collection, models.PointIdsList(points=list(ids)), wait=True)
 
     def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
         chosen = server_filter(filters)
         with self._clients.one() as client:
             records, following = client.scroll(
-                COLLECTION,
+                self._collection,
                 scroll_filter=chosen,
                 limit=limit,
                 offset=start,
@@ -145,7 +181,7 @@ class QdrantClientAdapter:
     def count(self) -> int:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            return client.count(COLLECTION, exact=True).count
+            return client.count(self._collection, exact=True).count
 
     def optimize(self) -> None:
         """A server optimises by itself, and the imitation has nothing to optimise."""
@@ -153,7 +189,7 @@ class QdrantClientAdapter:
     def ping(self) -> None:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            client.collection_exists(COLLECTION)
+            client.collection_exists(self._collection)
 
     def close(self) -> None:
         """See :class:`VectorClient`."""

@@ -36,6 +36,10 @@ _INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.
     FLOAT_FIELDS, edge.PayloadSchemaType.Float
 )
 _CONFIG = "edge_config.json"
+_OWNER_FILE = ".owner"
+_NEW, _OLD = ".new", ".old"
+"""No collection is called that, since its name begins with a letter or a digit."""
+
 _FLOATS_A_CALL = 49_152
 """An upsert of 128 x 384 with its payload indexes holds the GIL for 3 ms."""
 
@@ -55,13 +59,21 @@ _PAYLOAD_BYTES = 400
 class EdgeClient:
     """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, alone in its data directory.
 
-    The directory holds ``lock``, held as long as this process has it open, and the shard in ``extractions``.
-    A shard is made in ``new`` and dropped in ``old``, so that whatever a crash leaves opens again. The
+    The directory holds ``lock``, held as long as this process has it open, ``.owner``, the id of the store whose index
+    it is, and the shard, named after the collection.
+    A shard is made in ``.new`` and dropped in ``.old``, so that whatever a crash leaves opens again. The
     write-ahead log is on: what was acknowledged survives a killed process. Nothing is written while less than
     ``reserve_bytes`` are free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
     """
 
-    def __init__(self, path: Path, *, reserve_bytes: int = _RESERVE_BYTES, log_bytes: int = _LOG_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        collection: str = COLLECTION,
+        *,
+        reserve_bytes: int = _RESERVE_BYTES,
+        log_bytes: int = _LOG_BYTES,
+    ) -> None:
         """Open the directory, making it if need be.
 
         Raises:
@@ -73,10 +85,11 @@ class EdgeClient:
         self._reserve_bytes = reserve_bytes
         self._log_bytes = log_bytes
         self._logged_bytes = 0
-        self._shard_path = path / COLLECTION
+        self._shard_path = path / collection
+        self._owner_file = path / _OWNER_FILE
         self._replacing = threading.Lock()
         self._shard: edge.EdgeShard | None = None
-        self._lock_file: IO[bytes] | None = _lock(path)
+        self._lock_file: IO[bytes] | None = _lock(path, collection)
         try:
             self._remove_leftovers()
             if self._shard_path.exists():
@@ -102,16 +115,23 @@ class EdgeClient:
             if vectors is None:
                 raise ClientFailure("its vectors are named or missing, so another application made it")
             indexed = shard.info().payload_schema.keys() >= _INDEXES.keys()
-            return CollectionInfo(vectors["size"], vectors["distance"], indexed=indexed)
+            owner = self._owner_file.read_text() if self._owner_file.exists() else None
+            return CollectionInfo(vectors["size"], vectors["distance"], indexed=indexed, owner=owner)
 
-    def create_collection(self, dimension: int) -> None:
+    def create_collection(self, dimension: int, owner: str | None = None) -> None:
         """See :class:`VectorClient`."""
         self._check_open()
         with self._replacing, _translated():
             self._require_room()
             if self._shard is None:
+                self._write_owner(owner)
                 self._shard = self._create_shard(dimension)
             _create_indexes(self._shard)
+
+    def set_owner(self, owner: str) -> None:
+        """See :class:`VectorClient`."""
+        with self._using(), self._replacing:
+            self._write_owner(owner)
 
     def delete_collection(self) -> None:
         """See :class:`VectorClient`."""
@@ -121,8 +141,8 @@ class EdgeClient:
             if shard is None:
                 return
             shard.close()
-            self._rename(self._shard_path, self._path / "old")
-            shutil.rmtree(self._path / "old")
+            self._rename(self._shard_path, self._path / _OLD)
+            shutil.rmtree(self._path / _OLD)
 
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
         """See :class:`VectorClient`."""
@@ -142,12 +162,21 @@ class EdgeClient:
             )
             return [SearchResult(str(p.id), p.score, p.payload or {}) for p in shard.query(request)]
 
-    def retrieve(self, ids: Sequence[str]) -> set[str]:
+    def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""
         with self._using() as shard:
-            return {
-                str(record.id) for record in shard.retrieve(list(ids), with_payload=False, with_vector=False)
-            }
+            found = shard.retrieve(list(ids), with_payload=payloads, with_vector=False)
+            return {str(record.id): record.payload or {} for record in found}
+
+    def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
+        """See :class:`VectorClient`."""
+        with self._using() as shard:
+            self._require_room()
+            for payload, ids in groups:
+                # By a filter, because a list of points is refused where one of them isn't there.
+                among = edge.Filter(must=[edge.HasIdCondition(set(ids))])
+                shard.update(edge.UpdateOperation.overwrite_payload_by_filter(among, payload))
+                self._empty_log_if_long(shard, _PAYLOAD_BYTES * len(ids))
 
     def delete(self, ids: Sequence[str]) -> None:
         """See :class:`VectorClient`."""
@@ -200,7 +229,7 @@ class EdgeClient:
         self._check_open()
         shard = self._shard
         if shard is None:
-            raise ClientFailure("there is no such collection")
+            raise ClientFailure("there is no such collection", missing=True)
         with _translated():
             yield shard
 
@@ -229,10 +258,10 @@ class EdgeClient:
         try:
             self._require_room()
         except ClientFailure as failure:
-            raise QdrantDiskFull("open the data directory", COLLECTION, failure.reason) from None
+            raise QdrantDiskFull("open the data directory", self._shard_path.name, failure.reason) from None
 
     def _create_shard(self, dimension: int) -> edge.EdgeShard:
-        new = self._path / "new"
+        new = self._path / _NEW
         shutil.rmtree(new, ignore_errors=True)
         vectors = edge.EdgeVectorParams(size=dimension, distance=getattr(edge.Distance, DISTANCE))
         shard = edge.EdgeShard.create(str(new), edge.EdgeConfig(vectors=vectors))
@@ -240,6 +269,15 @@ class EdgeClient:
         shard.close()
         self._rename(new, self._shard_path)
         return edge.EdgeShard.load(str(self._shard_path))
+
+    def _write_owner(self, owner: str | None) -> None:
+        """Through a file of another name, so that a crash leaves the old or the new one."""
+        if owner is None:
+            self._owner_file.unlink(missing_ok=True)
+            return
+        new = self._path / f"{_OWNER_FILE}.new"
+        new.write_text(owner)
+        self._rename(new, self._owner_file)
 
     def _rename(self, old: Path, new: Path) -> None:
         """Rename, and make it last through a loss of power."""
@@ -251,11 +289,11 @@ class EdgeClient:
             os.close(directory)
 
     def _remove_leftovers(self) -> None:
-        for name in ("new", "old"):
+        for name in (_NEW, _OLD):
             shutil.rmtree(self._path / name, ignore_errors=True)
 
 
-def _lock(path: Path) -> IO[bytes]:
+def _lock(path: Path, collection: str) -> IO[bytes]:
     """Take the directory for this process; closing the file, or the end of the process, gives it back."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -266,11 +304,11 @@ def _lock(path: Path) -> IO[bytes]:
             lock_file.close()
             raise
     except BlockingIOError:
-        raise DataDirectoryLocked(str(path)) from None
+        raise DataDirectoryLocked(str(path), collection) from None
     except OSError as error:
         kind = QdrantDiskFull if error.errno in _NO_ROOM else QdrantError
         way_out = "This process's user must be able to write to it; qdrant.path says which directory is meant."
-        raise kind("open the data directory", COLLECTION, f"{path}: {error.strerror}. {way_out}") from error
+        raise kind("open the data directory", collection, f"{path}: {error.strerror}. {way_out}") from error
     return lock_file
 
 
@@ -288,7 +326,7 @@ def _load(path: Path) -> edge.EdgeShard:
 def _damaged(path: Path, reason: str) -> QdrantError:
     found = f"{path} is damaged or not a shard of this engine ({reason})"
     way_out = "Move it away and run `agent-storage reindex`; the SQL data has everything it held."
-    return QdrantError("open the data directory", COLLECTION, f"{found}. {way_out}")
+    return QdrantError("open the data directory", path.name, f"{found}. {way_out}")
 
 
 def _create_indexes(shard: edge.EdgeShard) -> None:

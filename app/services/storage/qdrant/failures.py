@@ -1,5 +1,6 @@
 """What ``qdrant_client`` raises, over HTTP and over gRPC, as the one failure that the repository knows."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from app.services.storage.qdrant.ports import ClientFailure
 
 _REASON_CHARS = 300
+_NO_COLLECTION = re.compile(r"Collection \S+ (doesn't exist|not found)")
 _TRANSIENT = frozenset(
     {
         StatusCode.UNAVAILABLE,
@@ -48,13 +50,18 @@ def translated() -> Iterator[None]:
         raise _ended(error) from error
     except (ApiException, ValueError, TypeError, KeyError, AssertionError) as error:
         # The imitation, and the client's own checks, raise these for what a server would answer with 4xx.
-        raise ClientFailure(str(error) or type(error).__name__) from error
+        reason = str(error) or type(error).__name__
+        raise ClientFailure(reason, missing=_names_no_collection(reason)) from error
 
 
 def _refused(error: UnexpectedResponse) -> ClientFailure:
     status = error.status_code or 0
     body = error.content.decode(errors="replace")[:_REASON_CHARS]
-    return ClientFailure(f"HTTP {status}: {body}", transient=status == 429 or status >= 500)  # noqa: PLR2004 - HTTP
+    return ClientFailure(
+        f"HTTP {status}: {body}",
+        transient=status == 429 or status >= 500,  # noqa: PLR2004 - HTTP
+        missing=status == 404 and _names_no_collection(body),  # noqa: PLR2004 - HTTP
+    )
 
 
 def _unanswered(source: Exception) -> ClientFailure:
@@ -67,4 +74,10 @@ def _unanswered(source: Exception) -> ClientFailure:
 
 def _ended(error: RpcError) -> ClientFailure:
     details = (error.details() or "")[:_REASON_CHARS]
-    return ClientFailure(f"gRPC {error.code().name}: {details}", transient=is_passing(error))
+    missing = error.code() == StatusCode.NOT_FOUND and _names_no_collection(details)
+    return ClientFailure(f"gRPC {error.code().name}: {details}", transient=is_passing(error), missing=missing)
+
+
+def _names_no_collection(text: str) -> bool:
+    """Whether a refusal says that the collection isn't there; a point or a path that isn't there says so too."""
+    return _NO_COLLECTION.search(text) is not None

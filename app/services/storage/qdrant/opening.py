@@ -21,11 +21,11 @@ def open_vector_client(settings: QdrantSettings, *, connections: int = 1) -> Vec
         case "embedded":
             from app.services.storage.qdrant.edge import EdgeClient  # noqa: PLC0415 - only where it is wanted
 
-            return EdgeClient(Path(settings.path))
+            return EdgeClient(Path(settings.path), settings.collection)
         case "memory":
             from app.services.storage.qdrant.adapter import memory_client  # noqa: PLC0415 - slow to import
 
-            return memory_client()
+            return memory_client(settings.collection)
         case "server":
             from app.services.storage.qdrant.server import server_client  # noqa: PLC0415 - slow to import
 

@@ -1,9 +1,10 @@
 """What is stored in Qdrant: checked, brought to norm 1 and cut into requests before anything is sent."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import orjson
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from app.domain.ids import is_extraction_id
 from app.errors import InvalidItem, InvalidVector
 from app.services.storage.qdrant.ports import Payload
+
+T = TypeVar("T")
 
 MAX_REQUEST_BYTES = 24_000_000
 """Below the 32 MB a server accepts by default."""
@@ -83,11 +86,20 @@ def check_ids(ids: Sequence[str]) -> None:
         _check_id(index, extraction_id)
 
 
-def slices(ids: Sequence[str], size: int) -> Iterator[list[str]]:
-    """``ids`` in order, at most ``size`` at a time."""
-    rest = iter(ids)
+def slices(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """``items`` in order, at most ``size`` at a time."""
+    rest = iter(items)
     while page := list(islice(rest, size)):
         yield page
+
+
+def grouped(payloads: Mapping[str, Payload], size: int) -> list[tuple[Payload, list[str]]]:
+    """Each payload with the ids that are to have it, at most ``size`` ids a group."""
+    groups: dict[bytes, tuple[Payload, list[str]]] = {}
+    for id_, payload in payloads.items():
+        key = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+        groups.setdefault(key, (payload, []))[1].append(id_)
+    return [(payload, some) for payload, ids in groups.values() for some in slices(ids, size)]
 
 
 def _check_id(index: int, extraction_id: object) -> None:

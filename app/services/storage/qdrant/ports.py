@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from app.domain.filters import Filters
 
 COLLECTION = "extractions"
+"""The collection's name where nothing else is said."""
+
 DISTANCE = "Cosine"
 KEYWORD_FIELDS = ("project_id", "source_group", "extraction_type")
 FLOAT_FIELDS = ("confidence",)
@@ -22,11 +24,15 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection as it stands; ``indexed`` is False while one of its payload indexes is missing."""
+    """A collection as it stands; ``indexed`` is False while one of its payload indexes is missing.
+
+    ``owner`` is the id of the store whose index it is; None for one that was made without saying so.
+    """
 
     dimension: int
     distance: str
     indexed: bool
+    owner: str | None = None
 
     def __str__(self) -> str:
         return f"{self.dimension}-dimensional {self.distance}"
@@ -44,7 +50,7 @@ class SearchResult:
 class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; callers meet QdrantError
     """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``.
 
-    ``disk_full``: not before somebody has made room.
+    ``disk_full``: not before there is room on the disk. ``missing``: there is no such collection.
     """
 
     def __init__(
@@ -54,9 +60,11 @@ class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; ca
         transient: bool = False,
         retry_after_s: float | None = None,
         disk_full: bool = False,
+        missing: bool = False,
     ) -> None:
         self.reason = reason
         self.disk_full = disk_full
+        self.missing = missing
         self.transient = transient
         self.retry_after_s = retry_after_s
         super().__init__(reason)
@@ -75,8 +83,11 @@ class VectorClient(Protocol):
     def get_collection(self) -> CollectionInfo | None:
         """The collection as it stands, or None when there is none."""
 
-    def create_collection(self, dimension: int) -> None:
-        """Make what is missing of the collection and its payload indexes; what exists stays."""
+    def create_collection(self, dimension: int, owner: str | None = None) -> None:
+        """Make what is missing of the collection and its payload indexes; what exists stays, its owner too."""
+
+    def set_owner(self, owner: str) -> None:
+        """Say whose index the collection is."""
 
     def delete_collection(self) -> None:
         """Drop the collection with all its points, if there is one."""
@@ -89,8 +100,11 @@ class VectorClient(Protocol):
     ) -> list[SearchResult]:
         """The ``limit`` best points, best first."""
 
-    def retrieve(self, ids: Sequence[str]) -> set[str]:
-        """Which of ``ids`` exist."""
+    def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
+        """Those of ``ids`` that exist, with their payloads if asked for, else with empty ones."""
+
+    def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
+        """Put each payload in the place of those of its points; ids without a point are ignored."""
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete these points; ids without a point are ignored."""

@@ -1,7 +1,8 @@
 """The vectors of extractions, for code on the event loop."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 from numpy.typing import ArrayLike
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike
 from app.domain.filters import Filters
 from app.errors import (
     CollectionMismatch,
+    CollectionMissing,
     DeadlineExceeded,
     InvalidInput,
     QdrantDiskFull,
@@ -17,7 +19,14 @@ from app.errors import (
 )
 from app.executor import Lane
 from app.retry import GaveUp, RetryPolicy, retrying
-from app.services.storage.qdrant.points import EmbeddingItem, check_ids, checked_batches, slices, unit_vectors
+from app.services.storage.qdrant.points import (
+    EmbeddingItem,
+    check_ids,
+    checked_batches,
+    grouped,
+    slices,
+    unit_vectors,
+)
 from app.services.storage.qdrant.ports import (
     COLLECTION,
     DISTANCE,
@@ -34,6 +43,7 @@ MAX_POINTS = 10_000
 MAX_OFFSET = 10_000
 _MAX_TIED = 40_000
 _IDS_A_CALL = 500
+_PAYLOADS_A_CALL = 100
 _SCORE_DIGITS = 6
 
 T = TypeVar("T")
@@ -47,7 +57,7 @@ class RequestInstruments(Protocol):
 
 
 class QdrantRepository:
-    """The collection ``extractions``: one cosine vector of ``dimension`` an extraction, under the extraction's id.
+    """One collection: one cosine vector of ``dimension`` an extraction, under the extraction's id.
 
     Every call of the client runs on ``lane``. Transient failures are tried again as ``retry`` says, whose
     total counts from when a request was asked for, waiting for the lane included; a call that takes several
@@ -61,11 +71,15 @@ class QdrantRepository:
         lane: Lane,
         *,
         dimension: int,
+        collection: str = COLLECTION,
         retry: RetryPolicy | None = None,
         batch_size: int | None = None,
         instruments: RequestInstruments | None = None,
     ) -> None:
-        """``batch_size`` is how many points an upsert sends at most; None leaves it to the client."""
+        """``collection`` is what ``client`` calls it; ``batch_size`` is how many points an upsert sends at most, None
+        leaves it to the client.
+        """
+        self.collection = collection
         self._client = client
         self._lane = lane
         self._dimension = dimension
@@ -73,30 +87,42 @@ class QdrantRepository:
         self._batch_size = batch_size or client.batch_size(dimension)
         self._instruments = instruments
 
-    async def init_collection(self) -> None:
-        """Make the collection and its payload indexes where they are missing.
+    async def init_collection(self, owner: str | None = None) -> None:
+        """Make the collection, for the store ``owner``, and its payload indexes, where they are missing.
 
         Raises:
             CollectionMismatch: it exists with another size or distance; it isn't altered.
         """
-        found = await self._found()
+        found = await self.find_collection()
         if found is None or not found.indexed:
-            await self._call("create the collection", self._client.create_collection, self._dimension)
+            create = self._client.create_collection
+            await self._call("create the collection", create, self._dimension, owner)
             # Another process may have made it in the meantime, for another embedder.
-            await self._found()
+            await self.find_collection()
 
-    async def exists(self) -> bool:
-        """Whether the collection is there.
+    async def find_collection(self) -> CollectionInfo | None:
+        """The collection as it stands; None where there is none.
 
         Raises:
             CollectionMismatch: it exists with another size or distance.
         """
-        return await self._found() is not None
+        found = await self.look_at_collection()
+        if found is not None and (found.dimension, found.distance) != (self._dimension, DISTANCE):
+            wanted = CollectionInfo(self._dimension, DISTANCE, indexed=True)
+            raise CollectionMismatch(self.collection, str(found), str(wanted))
+        return found
+
+    async def look_at_collection(self) -> CollectionInfo | None:
+        """As :meth:`find_collection`, whatever its size and distance."""
+        return await self._call("look up the collection", self._client.get_collection)
+
+    async def set_owner(self, owner: str) -> None:
+        """Say whose index the collection is, whoever's it was."""
+        await self._call("take the collection over", self._client.set_owner, owner)
 
     async def is_empty(self) -> bool:
         """Whether there is no collection, or none of its points, whatever its size."""
-        found = await self._call("look up the collection", self._client.get_collection)
-        return found is None or await self.count() == 0
+        return await self.look_at_collection() is None or await self.count() == 0
 
     async def drop_collection(self) -> None:
         """Drop the collection with all its points, if there is one."""
@@ -178,8 +204,27 @@ class QdrantRepository:
         await self._lane.run(check_ids, extraction_ids)
         existing: set[str] = set()
         for ids in slices(extraction_ids, _IDS_A_CALL):
-            existing |= await self._call("look up points", self._client.retrieve, ids)
+            existing |= (await self._call("look up points", self._client.retrieve, ids)).keys()
         return existing
+
+    async def payloads(self, extraction_ids: Sequence[str]) -> dict[str, Payload]:
+        """The payloads of those of these ids that have a point. Any number will do.
+
+        Raises:
+            InvalidItem: an id isn't a UUID.
+        """
+        await self._lane.run(check_ids, extraction_ids)
+        found: dict[str, Payload] = {}
+        for ids in slices(extraction_ids, _IDS_A_CALL):
+            with_payloads = partial(self._client.retrieve, payloads=True)
+            found |= await self._call("look up points", with_payloads, ids)
+        return found
+
+    async def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
+        """Put each payload in the place of that of its point; an id without a point is ignored."""
+        groups = await self._lane.run(grouped, payloads, _IDS_A_CALL)
+        for some in slices(groups, _PAYLOADS_A_CALL):
+            await self._call("set payloads", self._client.set_payloads, some)
 
     async def iter_ids(self, page: int = 1000, filters: Filters | None = None) -> AsyncIterator[list[str]]:
         """The ids of all points, or of those that pass the filters, in ascending order, ``page`` at a time.
@@ -204,18 +249,11 @@ class QdrantRepository:
             # Without a deadline: it takes minutes, and can't be stopped once it runs.
             await self._lane.run(self._measured, "optimize", self._client.optimize)
         except ClientFailure as failure:
-            raise _refused("optimize", failure) from failure
+            raise self._refused("optimize", failure) from failure
 
     async def ping(self) -> None:
         """Raise unless Qdrant answers now."""
         await self._call("answer a ping", self._client.ping)
-
-    async def _found(self) -> CollectionInfo | None:
-        found = await self._call("look up the collection", self._client.get_collection)
-        wanted = CollectionInfo(self._dimension, DISTANCE, indexed=True)
-        if found is not None and str(found) != str(wanted):
-            raise CollectionMismatch(COLLECTION, str(found), str(wanted))
-        return found
 
     async def _call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
         """Run one request on the lane, and again while its failures are transient and there is time."""
@@ -232,11 +270,15 @@ class QdrantRepository:
         try:
             return await retrying(self._retry, attempt, retry_after=_retry_after)
         except ClientFailure as failure:
-            raise _refused(operation, failure) from failure
+            raise self._refused(operation, failure) from failure
         except (DeadlineExceeded, GaveUp) as error:
             within = f"{reason} (within {self._retry.total_s:g} s)"
             later_s = error.retry_after_s
-            raise QdrantUnavailable(operation, COLLECTION, within, retry_after_s=later_s) from error
+            raise QdrantUnavailable(operation, self.collection, within, retry_after_s=later_s) from error
+
+    def _refused(self, operation: str, failure: ClientFailure) -> QdrantError:
+        made = QdrantDiskFull if failure.disk_full else CollectionMissing if failure.missing else QdrantError
+        return made(operation, self.collection, failure.reason)
 
     def _measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
         """Runs on the lane's thread, so that a request whose caller has left is measured to its end."""
@@ -250,11 +292,6 @@ class QdrantRepository:
             return result
         finally:
             self._instruments.qdrant(operation, time.monotonic() - started, failed=failed)
-
-
-def _refused(operation: str, failure: ClientFailure) -> QdrantError:
-    kind = QdrantDiskFull if failure.disk_full else QdrantError
-    return kind(operation, COLLECTION, failure.reason)
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -26,16 +26,17 @@ def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAda
     """
     api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
     _check_api_key(api_key)
-    collection = {
+    cluster = {
         "shard_number": settings.shard_number,
         "replication_factor": settings.replication_factor,
         "write_consistency_factor": settings.write_consistency_factor,
     }
     return QdrantClientAdapter(
         _connecting(settings, api_key),
+        settings.collection,
         size=connections,
         batch_size=_BATCH_SIZE,
-        collection={name: value for name, value in collection.items() if value is not None},
+        cluster={name: value for name, value in cluster.items() if value is not None},
     )
 
 

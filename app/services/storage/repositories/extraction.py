@@ -107,7 +107,7 @@ class ExtractionRepository:
 
     def get_by_source(self, source_id: SourceId) -> ExtractionRows:
         """A source's extractions, by id."""
-        return sorted(self._stored(_joined().where(_TABLE.c.source_id == source_id)), key=attrgetter("id"))
+        return sorted(self._stored(joined_rows().where(_TABLE.c.source_id == source_id)), key=attrgetter("id"))
 
     def list(self, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int) -> ExtractionRows:
         """The extractions that pass the filters, by id: the ``limit`` next after ``after``.
@@ -115,7 +115,7 @@ class ExtractionRepository:
         Raises:
             InvalidInput: a data filter can't be used.
         """
-        query = _joined().where(self._passes(filters), _beyond(after))
+        query = joined_rows().where(self._passes(filters), _beyond(after))
         return self._stored(query.order_by(_TABLE.c.id).limit(limit))
 
     def count(self, filters: Filters = ANY) -> int:
@@ -261,7 +261,8 @@ class ExtractionRepository:
         return rows_changed(self._session, statement)
 
 
-def _joined() -> Select[Any]:
+def joined_rows() -> Select[Any]:
+    """Extractions with what is known of their sources: the columns of an :class:`ExtractionRow`, in order."""
     own = {"source_uri": _SOURCES.c.uri, "source_group": _SOURCES.c.source_group}
     columns = [own[name] if name in own else _TABLE.c[name] for name in ExtractionRow._fields]
     return select(*columns).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
@@ -270,7 +271,7 @@ def _joined() -> Select[Any]:
 @cache
 def _by_ids(dialect: str) -> Select[Any]:
     """Built once: building it takes as long as running it for the ten results of a search."""
-    return _joined().where(among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect))
+    return joined_rows().where(among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect))
 
 
 def _joining_what(filters: Filters) -> FromClause:

@@ -1,0 +1,98 @@
+"""Whether the index may be used: by this store, with this embedder, now."""
+
+from app.database import Database, ReadSession, WriteSession
+from app.domain.ids import ExtractionId, parse_extraction_id
+from app.errors import EmbedderMismatch, ForeignCollection, IndexRebuilding
+from app.models import IndexState
+from app.services.embedding.embedder import EmbedderIdentity
+from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.index_state import IndexStateRepository
+
+_SAMPLE = 1_000
+
+
+def stored_identity(state: IndexState) -> EmbedderIdentity:
+    """The embedder that made the stored vectors."""
+    return EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
+
+
+def require_usable(state: IndexState | None, identity: EmbedderIdentity) -> None:
+    """Make sure that vectors of this embedder may be written now.
+
+    Raises:
+        IndexRebuilding: a rebuild is under way, or was cut short.
+        EmbedderMismatch: another embedder makes the vectors.
+    """
+    if state is None:
+        return
+    if state.rebuilding:
+        raise IndexRebuilding
+    if stored_identity(state) != identity:
+        raise EmbedderMismatch(str(stored_identity(state)), str(identity))
+
+
+def note_identity(
+    session: WriteSession, identity: EmbedderIdentity, *, rebuilding: bool = False, generation: int = 0
+) -> IndexState:
+    """Say which embedder makes the vectors from now on."""
+    return IndexStateRepository(session).put(
+        identity.name, identity.version, identity.dimension, rebuilding=rebuilding, generation=generation
+    )
+
+
+class IndexOwnership:
+    """Tells this store's collection from another's: two deployments may share a Qdrant server."""
+
+    def __init__(self, database: Database, qdrant: QdrantRepository) -> None:
+        self._database = database
+        self._qdrant = qdrant
+
+    async def store_id(self) -> str:
+        """This store's own id: random, and kept from when it is first asked for."""
+        found = await self._database.read(lambda session: IndexStateRepository(session).find_store_id())
+        if found is None:
+            found = await self._database.write(lambda session: IndexStateRepository(session).make_store_id())
+        return str(found)
+
+    async def require(self, operation: str) -> None:
+        """Make sure that the collection, if there is one, is this store's.
+
+        One that names no owner is adopted if most of its points, as far as a sample tells, have a row here.
+
+        Raises:
+            ForeignCollection: it is another's; the error says that it couldn't ``operation``.
+        """
+        found = await self._qdrant.look_at_collection()
+        if found is None:
+            return
+        store_id = await self.store_id()
+        if found.owner is None and await self._has_our_points():
+            await self._qdrant.set_owner(store_id)
+        elif found.owner != store_id:
+            raise ForeignCollection(operation, self._qdrant.collection, found.owner, store_id)
+
+    async def adopt(self) -> None:
+        """Make the collection this store's, whoever's it was.
+
+        Raises:
+            CollectionMissing: there is none.
+        """
+        await self._qdrant.set_owner(await self.store_id())
+
+    async def _has_our_points(self) -> bool:
+        async for page in self._qdrant.iter_ids(_SAMPLE):
+            ids = [id_ for point in page if (id_ := _extraction_id(point)) is not None]
+
+            def known(session: ReadSession, ids: list[ExtractionId] = ids) -> int:
+                return len(ExtractionRepository(session).existing_ids(ids))
+
+            return 2 * await self._database.read(known) > len(page)
+        return True
+
+
+def _extraction_id(point: str) -> ExtractionId | None:
+    try:
+        return parse_extraction_id(point)
+    except ValueError:
+        return None

@@ -1,0 +1,128 @@
+"""Reading what it takes to index extractions.
+
+On SQLite all rows come back as one JSON document. Row by row, the driver would give up Python's lock at each one and
+wait up to 5 ms to have it again while other threads embed and upsert: seconds for a thousand rows.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import ColumnElement, Select, String, Text, bindparam, case, cast, func, null, select, text
+from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
+
+from app.models import ORPHANED, Extraction, Source
+from app.services.storage.repositories.id_lists import Ids, among_bound, bound, texts
+
+_TABLE = Extraction.__table__
+_SOURCES = Source.__table__
+_FIRST_ROWS = 16
+_MOST_ROWS = 1_000
+_PAGE_BYTES = 8 * 2**20
+
+
+_LABELS = (
+    cast(_TABLE.c.id, Text),
+    cast(_TABLE.c.project_id, Text),
+    _SOURCES.c.source_group,
+    _TABLE.c.extraction_type,
+)
+
+
+class LabelsRow(NamedTuple):
+    """What a point's payload is made of; ids as text, as Qdrant wants them."""
+
+    id: str
+    project_id: str
+    source_group: str | None
+    extraction_type: str
+    confidence: float | None
+
+
+class WaitingRow(NamedTuple):
+    """What it takes to index an extraction; its ids as text, as Qdrant wants them."""
+
+    id: str
+    project_id: str
+    source_group: str | None
+    extraction_type: str
+    confidence: float | None
+    data: dict[str, Any]
+
+
+def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[WaitingRow]:
+    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; ``anew`` those too that have one.
+
+    Read as many at a time as take about 8 MB: an extraction may have 4 MB, and whoever reads keeps only its text.
+    """
+    find = _find_on_postgres if session.get_bind().dialect.name == "postgresql" else _find_on_sqlite
+    given = texts(ids)
+    start, size = 0, _FIRST_ROWS
+    while start < len(given):
+        some = given[start : start + size]
+        rows, taken_bytes = find(session, some, anew=anew)
+        yield from rows
+        start += size
+        size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
+
+
+def labels_of(session: Session, ids: Ids) -> list[LabelsRow]:
+    """The labels of those of ``ids`` that have a row, in any order; one statement."""
+    if session.get_bind().dialect.name == "postgresql":
+        rows = session.execute(_labels_on_postgres(), {"ids": bound(ids, "postgresql")})
+        return [LabelsRow(*row) for row in rows]
+    document = session.scalar(_labels_on_sqlite(), {"ids": bound(ids, "sqlite")}) or "[]"
+    return [LabelsRow._make((*row[:4], _number(row[4]))) for row in orjson.loads(document)]
+
+
+def _find_on_postgres(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
+    rows = [WaitingRow(*row) for row in session.execute(_on_postgres(anew), {"ids": bound(ids, "postgresql")})]
+    return rows, len(orjson.dumps([row.data for row in rows]))
+
+
+def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
+    document = session.scalar(_on_sqlite(anew), {"ids": bound(ids, "sqlite")}) or "[]"
+    rows = [WaitingRow._make((*row[:4], _number(row[4]), row[5])) for row in orjson.loads(document)]
+    return rows, len(document)
+
+
+def _number(digits: str | None) -> float | None:
+    return None if digits is None else float(digits)
+
+
+@cache
+def _labels_on_postgres() -> Select[Any]:
+    return _among_ids("postgresql", *_LABELS, _TABLE.c.confidence)
+
+
+@cache
+def _labels_on_sqlite() -> Select[Any]:
+    return _among_ids("sqlite", func.json_group_array(func.json_array(*_LABELS, _digits())))
+
+
+@cache
+def _on_postgres(anew: bool) -> Select[Any]:
+    return _of("postgresql", anew, *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
+
+
+@cache
+def _on_sqlite(anew: bool) -> Select[Any]:
+    row = func.json_array(*_LABELS, _digits(), func.json(cast(_TABLE.c.data, String)))
+    return _of("sqlite", anew, func.json_group_array(row))
+
+
+def _of(dialect: str, anew: bool, *columns: ColumnElement[Any]) -> Select[Any]:
+    return _among_ids(dialect, *columns).where(text("set_aside_reason IS NULL" if anew else ORPHANED))
+
+
+def _among_ids(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    wanted = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect)
+    sources = _TABLE.join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id)
+    return select(*columns).select_from(sources).where(wanted)
+
+
+def _digits() -> ColumnElement[Any]:
+    """In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float."""
+    return case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))

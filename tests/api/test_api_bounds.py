@@ -1,0 +1,81 @@
+"""What a client can't take up, however it goes about it: memory, the event loop, streams."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+from support.api import Api, checked, raw_item, serving
+from support.waiting import until
+
+from app.api.json_guard import JsonGuard
+from app.api.middleware import NDJSON
+from app.api.routes.jobs import MAX_STREAMS
+from app.intake.json_lines import MAX_LINE_BYTES
+
+PATH = "/v1/projects/papers/extractions"
+HTML = r"<a href=\"x\">\\ and \n</a> "
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with serving(tmp_path) as api:
+        yield api
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t"])
+async def test_a_line_of_blanks_without_an_end_is_refused(api: Api, blank: bytes) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {NDJSON}\r\ntransfer-encoding: chunked\r\n\r\n"
+    line = b"%x\r\n%b\r\n1\r\n%b\r\n" % (MAX_LINE_BYTES, blank * MAX_LINE_BYTES, blank)
+    start, _, body = (await api.raw(head.encode() + line)).partition(b"\r\n\r\n")
+    assert b" 422 " in start.splitlines()[0]
+    told = orjson.loads(body)
+    assert (told["type"], told["index"]) == ("urn:agent-storage:problem:invalid-input", 0)
+    assert "longer" in told["detail"]
+
+
+async def test_a_long_text_of_escapes_is_handed_in(api: Api) -> None:
+    """Were the guard to begin anew at each quotation mark, this would stop the event loop for minutes."""
+    text = (HTML * 20_000).encode()
+    body = b'{"extractions": [%b]}' % orjson.dumps(raw_item(1)).replace(b'"n":1', b'"n":"%b"' % text)
+    headers = {"content-type": "application/json"}
+    answer = checked(await api.client.post(PATH, content=body, headers=headers), 202)
+    shown = await api.get(f"/v1/extractions/{answer['items'][0]['id']}")
+    assert shown["data"]["n"] == orjson.loads(b'"%b"' % text)
+
+
+@pytest.mark.parametrize("size", [97, 2**16])
+def test_the_guard_looks_at_each_byte_once(size: int) -> None:
+    guard = JsonGuard(max_bytes=10**9, max_items=10, max_depth=10, max_string_chars=10**9)
+    text = b'["' + HTML.encode() * 40_000 + b'"]'
+    for start in range(0, len(text), size):
+        guard.feed(text[start : start + size])
+    assert (guard._depth, guard._in_string) == (0, False)
+
+
+async def test_of_streams_asked_for_at_once_no_more_are_opened_than_may_be(api: Api) -> None:
+    job = (await api.accepted([raw_item(1)]))["job_id"]
+    writers: list[asyncio.StreamWriter] = []
+
+    async def status() -> int:
+        reader, writer = await api.connect()
+        writers.append(writer)
+        writer.write(f"GET /v1/jobs/{job}/events HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+    statuses = Counter(await asyncio.gather(*(status() for _ in range(MAX_STREAMS + 40))))
+    assert statuses == {200: MAX_STREAMS, 503: 40}
+    for writer in writers:
+        writer.close()
+    await until(lambda: api.app.state.streams == 0)
+
+
+async def test_a_body_that_is_no_extractions_is_small(api: Api) -> None:
+    body = orjson.dumps(
+        {"query": "x" * 100, "where": {"a": "y" * 900_000, "b": "z" * 900_000, "c": "w" * 900_000}}
+    )
+    headers = {"content-type": "application/json"}
+    answer = await api.client.post("/v1/projects/papers/search", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:agent-storage:problem:body-too-large")

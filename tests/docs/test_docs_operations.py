@@ -1,0 +1,87 @@
+"""What the page on operations says of backups, done."""
+
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support.every_error import one_of_each
+from support.parts import fill, index_all, make_item, open_container
+
+from app.domain.ids import parse_extraction_id
+from app.domain.search import Query
+from containers import Container
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def back_up(folder: Path) -> Path:
+    """As another process does it that knows nothing of ours."""
+    (command,) = re.findall(r'"(VACUUM INTO) \'backup\.db\'"', PAGE)
+    backup = folder / "backup.db"
+    with sqlite3.connect(folder / "test.db") as connection:
+        connection.execute(f"{command} '{backup}'")
+    connection.close()
+    return backup
+
+
+def restore(folder: Path, backup: Path) -> None:
+    for name in ("test.db", "test.db-wal", "test.db-shm"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.copy(backup, folder / "test.db")
+
+
+async def differences(container: Container, *, repair: bool = False) -> tuple[int, int, int]:
+    await container.indexing().prepare(mend=repair)
+    *_, last = [found async for found in container.reconciliation().run(repair=repair)]
+    return last.orphans, last.ghosts, last.missing
+
+
+async def test_a_backup_that_is_restored_is_what_was_there(tmp_path: Path) -> None:
+    items = [make_item(n) for n in range(30)]
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, items[:20])
+        backup = back_up(tmp_path)  # while it runs
+        accepted = await container.ingestion().accept("papers", items[20:])
+        (first, *_) = await container.search().search(Query("river", project="papers", limit=1))
+        await container.extractions().delete(first.extraction.id)
+        await index_all(container)
+        await container.ingestion().accept("papers", [make_item(99)])  # not indexed when it ends
+
+    restore(tmp_path, backup)
+    with open_container(tmp_path, mode="embedded") as container:
+        assert await differences(container) == (0, 10, 1)
+        assert await differences(container, repair=True) == (0, 10, 1)
+        assert await differences(container) == (0, 0, 0)
+        found = await container.search().search(Query("river", project="papers", limit=100))
+    ids = {each.extraction.id for each in found}
+    assert len(ids) == 20
+    assert parse_extraction_id(str(first.extraction.id)) in ids
+    assert not ids & set(accepted.ids)
+
+
+async def test_an_index_that_is_lost_is_made_again(tmp_path: Path) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await fill(container, [make_item(n) for n in range(20)])
+    shutil.rmtree(tmp_path / "qdrant")
+    with open_container(tmp_path, mode="embedded") as container:
+        indexed = [batch.indexed async for batch in container.reindexing().run()]
+        assert sum(indexed) == 20
+        assert await differences(container) == (0, 0, 0)
+
+
+def test_the_page_quotes_what_errors_really_say() -> None:
+    said = [str(error) for error in one_of_each()]
+    quoted = re.findall(r"^\| `([a-z][^`]+)`", PAGE.split("## What to do when")[1], re.MULTILINE)
+    assert len(quoted) > 4
+    assert [words for words in quoted if not any(words in each for each in said)] == []
+
+
+def test_the_page_says_what_to_do_for_each_alert() -> None:
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    assert re.findall(r"^\| `(AgentStorage\w+)`", PAGE, re.MULTILINE) == alerts

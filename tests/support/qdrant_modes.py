@@ -1,0 +1,121 @@
+"""Every implementation of the vector client that the one contract is run against."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from app.services.storage.qdrant.opening import open_vector_client
+from app.services.storage.qdrant.ports import DISTANCE, ClientFailure, VectorClient
+from app.settings.sections import QdrantMode, QdrantSettings
+from support.qdrant_engine import FAST_FOLDER
+from support.qdrant_grpc_stub import QdrantGrpcStub
+from support.qdrant_server import is_available, real_server
+from support.qdrant_stub import QdrantStub
+
+Contract = Literal["memory", "embedded", "rest", "grpc", "real-rest", "real-grpc"]
+
+STUBS: tuple[Contract, ...] = ("rest", "grpc")
+"""A stub of a server over a real socket."""
+_REAL: tuple[Contract, ...] = ("real-rest", "real-grpc") if is_available() else ()
+SERVERS: tuple[Contract, ...] = (*STUBS, *_REAL)
+MODES: tuple[Contract, ...] = ("memory", "embedded", *SERVERS)
+
+CONNECTIONS = 4
+"""How many a client has to a server at most."""
+_IDS_A_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """One server, by both of its ports."""
+
+    rest: QdrantStub
+    grpc: QdrantGrpcStub
+
+    def settings(self, mode: Contract, **others: Any) -> QdrantSettings:
+        """How the server of ``mode`` is reached, and ``others`` of the section's fields."""
+        if mode in STUBS:
+            url, grpc_port = self.rest.url, self.grpc.port
+        else:
+            real = real_server()
+            url, grpc_port = real.url, real.grpc_port
+            others.setdefault("collection", f"tests-{os.getpid()}")
+        return QdrantSettings(url=url, prefer_grpc=mode.endswith("grpc"), grpc_port=grpc_port, **others)
+
+    def forget(self) -> None:
+        """What was asked so far, and what was ordered and not consumed."""
+        for each in (self.rest, self.grpc):
+            each.faults.clear()
+            each.requests.clear()
+            each.api_keys.clear()
+        self.grpc.waited.clear()
+        self.grpc.peers.clear()
+
+
+@contextmanager
+def stub_servers() -> Iterator[Stubs]:
+    with QdrantStub() as rest, QdrantGrpcStub(rest.engine) as grpc:
+        yield Stubs(rest, grpc)
+
+
+class Clients:
+    """Opens a client of each mode when it is asked for, and keeps it open until the end."""
+
+    def __init__(self, stubs: Stubs) -> None:
+        self._stubs = stubs
+        self._opened: dict[Contract, VectorClient] = {}
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory(dir=FAST_FOLDER)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def __call__(self, mode: Contract) -> VectorClient:
+        """The client of ``mode``, on no collection or an empty one."""
+        if mode not in self._opened:
+            self._opened[mode] = client = self.open(mode)
+            self._closing.callback(client.close)
+            if mode in _REAL:
+                self._closing.callback(_drop, client)
+        empty(self._opened[mode])
+        return self._opened[mode]
+
+    def open(self, mode: Contract) -> VectorClient:
+        """Another client of ``mode``, which the caller closes; only one may be open of the embedded engine."""
+        if mode in SERVERS:
+            return open_vector_client(self._stubs.settings(mode), connections=CONNECTIONS)
+        engine: QdrantMode = "memory" if mode == "memory" else "embedded"
+        return open_vector_client(QdrantSettings(mode=engine, path=str(self._folder / "qdrant")))
+
+
+def _drop(client: VectorClient) -> None:
+    with suppress(ClientFailure):  # a test has closed it
+        client.delete_collection()
+
+
+def empty(client: VectorClient, dimension: int = 16) -> None:
+    """Delete the points of a collection as the repository makes it, and drop any other."""
+    try:
+        found = client.get_collection()
+    except ClientFailure:  # it has named vectors
+        client.delete_collection()
+        return
+    if found is None:
+        return
+    if (found.dimension, found.distance, found.indexed) != (dimension, DISTANCE, True):
+        client.delete_collection()
+        return
+    following: str | None = None
+    while True:
+        ids, following = client.scroll(following, _IDS_A_PAGE, None)
+        if ids:
+            client.delete(ids)
+        if following is None:
+            return

@@ -1,0 +1,107 @@
+"""A real Qdrant server for the tests.
+
+``TEST_QDRANT_URL`` names one that runs already, whose gRPC port is ``TEST_QDRANT_GRPC_PORT``. ``TEST_QDRANT_BINARY``
+names the program: each test process starts a server of its own when it first needs one, and stops it at its end.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.postgres import SHARED_MEMORY
+from support.processes import end
+from support.waiting import wait_for
+
+HOW_TO = (
+    "needs a real Qdrant server: set TEST_QDRANT_BINARY to the program, or TEST_QDRANT_URL to where one runs"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RealServer:
+    """Where it listens."""
+
+    url: str
+    grpc_port: int
+
+
+@dataclass(slots=True)
+class _Own:
+    server: RealServer
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+
+_own: list[_Own] = []
+
+
+def is_available() -> bool:
+    """Whether there is one to be had."""
+    return bool(os.environ.get("TEST_QDRANT_URL") or os.environ.get("TEST_QDRANT_BINARY"))
+
+
+def real_server() -> RealServer:
+    """The server, started if need be."""
+    if url := os.environ.get("TEST_QDRANT_URL"):
+        return RealServer(url, int(os.environ.get("TEST_QDRANT_GRPC_PORT", "6334")))
+    if not _own:
+        _own.append(_start(Path(os.environ["TEST_QDRANT_BINARY"])))
+    return _own[0].server
+
+
+def stop_own_server() -> None:
+    """Stop the server that this process has started, if any."""
+    while _own:
+        own = _own.pop()
+        end(own.process)
+        shutil.rmtree(own.folder, ignore_errors=True)
+
+
+def _start(binary: Path) -> _Own:
+    place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="agent-storage-qdrant-", dir=place))
+    http, grpc = _free_ports(2)
+    environment = {
+        "QDRANT__SERVICE__HOST": "127.0.0.1",
+        "QDRANT__SERVICE__HTTP_PORT": str(http),
+        "QDRANT__SERVICE__GRPC_PORT": str(grpc),
+        "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
+        "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
+        "QDRANT__TELEMETRY_DISABLED": "true",
+        "QDRANT__LOG_LEVEL": "WARN",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [binary.resolve()], cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log
+        )
+    server = RealServer(f"http://127.0.0.1:{http}", grpc)
+    try:
+        wait_for(lambda: _is_ready(server, process, folder))
+    except BaseException:
+        end(process)
+        raise
+    return _Own(server, process, folder)
+
+
+def _is_ready(server: RealServer, process: "subprocess.Popen[bytes]", folder: Path) -> bool:
+    assert process.poll() is None, (folder / "log").read_text()[-2_000:]
+    try:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own server
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
