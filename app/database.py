@@ -40,7 +40,7 @@ def open_engine(settings: DatabaseSettings) -> Engine:
 
 
 def _open_sqlite(url: URL, settings: DatabaseSettings) -> Engine:
-    sqlite.make_folder(url)
+    sqlite.make_file(url)
     pool = {"poolclass": StaticPool} if sqlite.is_in_memory(url) else _pool(settings)
     engine = _create(url, sqlite.CONNECT_ARGS, pool)
     sqlite.set_up(engine)

@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from app.settings.masking import MASK, is_secret_name, masked_text
@@ -47,6 +49,43 @@ def _set_levels(level: int) -> None:
         logging.getLogger(name).propagate = True
     # The API logs its requests itself, with their ids and without what stands in the query.
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL + 1)
+
+
+# --- what strangers cause --------------------------------------------------------------------------------
+
+
+class Tally:
+    """Logs what anyone can cause: of each kind a line at once, and then one every ``every_s`` that counts the rest."""
+
+    def __init__(self, logger: logging.Logger, every_s: float = 10.0) -> None:
+        self._logger = logger
+        self._every_s = every_s
+        self._kinds: dict[str, _Count] = {}
+
+    def note(self, what: str, client: str | None) -> None:
+        """Log that, or count it until the next line is due. ``what`` is one of few texts."""
+        count = self._kinds.setdefault(what, _Count())
+        count.times += 1
+        count.client = client
+        self._tell(what, count, time.monotonic())
+
+    def look(self) -> None:
+        """Log what was counted and is due."""
+        now = time.monotonic()
+        for what, count in self._kinds.items():
+            self._tell(what, count, now)
+
+    def _tell(self, what: str, count: "_Count", now: float) -> None:
+        if count.times and now >= count.due:
+            self._logger.warning("%s", what, extra={"times": count.times, "last_client": count.client})
+            count.times, count.due = 0, now + self._every_s
+
+
+@dataclass(slots=True)
+class _Count:
+    times: int = 0
+    client: str | None = None
+    due: float = float("-inf")
 
 
 # --- one line --------------------------------------------------------------------------------------------

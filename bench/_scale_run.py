@@ -131,7 +131,7 @@ def fill(database_url: str, folder: Path, count: int) -> Figures:
     settings, file = settings_of(database_url, folder), folder / "extractions.jsonl"
     write_lines(file, count)
     report = Report(PROJECT)
-    job = _Ingest(report, str(file), skip_invalid=False, rejects_file=folder / "rejects.jsonl")
+    job = _Ingest(report, str(file), rejects=None)
     figures: Figures = {}
     moments: list[Moment] = []
 

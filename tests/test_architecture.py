@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,29 @@ def test_a_wrong_import_breaks_its_contract(tmp_path: Path, file: str, line: str
     broken = [row for row in outcome.stdout.splitlines() if row.endswith("BROKEN")]
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     assert [row for row in broken if contract in row], outcome.stdout + outcome.stderr
+
+
+def test_every_module_has_an_obvious_test() -> None:
+    """One of its name, or one that the table in ``tests/README.md`` names."""
+    tests, app = ROOT / "tests", ROOT / "app"
+    named = {path.stem.removeprefix("test_") for path in tests.rglob("test_*.py")}
+    rows = [
+        line.split("|")[1:3]
+        for line in (tests / "README.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    told = {module for modules, _ in rows for module in re.findall(r"`(\S+\.py)`", modules)}
+    files = {file for _, cell in rows for file in re.findall(r"`(\S+\.py)`", cell)}
+    assert not [file for file in files if not (tests / file).is_file()]
+    assert not [module for module in told if not (app / module).is_file()]
+    without = {
+        str(path.relative_to(app))
+        for path in app.rglob("*.py")
+        if path.name != "__init__.py" and "versions" not in path.parts
+        if not {path.stem, f"{path.stem}s"} & named
+        and not any(name.endswith((f"_{path.stem}", f"_{path.stem}s")) for name in named)
+    }
+    assert without <= told
 
 
 def test_the_container_imports_no_entry_point_and_no_command() -> None:

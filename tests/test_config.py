@@ -224,7 +224,10 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "worker.port": ("9100", 9100),
     "api.host": ("::1", "::1"),
     "api.port": ("65535", 65_535),
-    "api.api_keys": ('["a,b", "c"]', (SecretStr("a,b"), SecretStr("c"))),
+    "api.api_keys": (
+        '["one,of-16-characters", "another-of-16-characters"]',
+        (SecretStr("one,of-16-characters"), SecretStr("another-of-16-characters")),
+    ),
     "api.max_body_bytes": ("1024", 1024),
     "api.max_items": ("10", 10),
     "api.max_string_chars": ("11", 11),
@@ -253,13 +256,15 @@ def test_every_setting_has_its_variable(key: str, monkeypatch: pytest.MonkeyPatc
     assert load_settings().value(key) == value
 
 
-@pytest.mark.parametrize("text", ["a,b", " a , b ,", '["a","b"]', ' ["a", "b"] '])
+@pytest.mark.parametrize("text", ["{a},{b}", " {a} , {b} ,", '["{a}","{b}"]', ' ["{a}", "{b}"] '])
 def test_a_list_is_written_with_commas_or_as_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMBEDDING_TEXT_FIELDS", text)
-    monkeypatch.setenv("API_API_KEYS", text)
+    both = ("the-first-of-them", "the-second-of-them")
+    written = text.format(a=both[0], b=both[1])
+    monkeypatch.setenv("EMBEDDING_TEXT_FIELDS", written)
+    monkeypatch.setenv("API_API_KEYS", written)
     settings = load_settings()
-    assert settings.embedding.text_fields == ("a", "b")
-    assert [key.get_secret_value() for key in settings.api.api_keys] == ["a", "b"]
+    assert settings.embedding.text_fields == both
+    assert tuple(key.get_secret_value() for key in settings.api.api_keys) == both
 
 
 def test_a_mapping_is_written_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,13 +296,13 @@ def test_settings_made_from_values_know_nothing_of_the_machine(
 
 def test_a_container_can_be_filled_strictly_with_resolved_values() -> None:
     settings = Settings.model_validate(
-        {"qdrant": {"url": "http://q", "api_key": SECRET}, "api": {"api_keys": ["k"]}}
+        {"qdrant": {"url": "http://q", "api_key": SECRET}, "api": {"api_keys": [f"{SECRET} of the API"]}}
     )
     config = providers.Configuration(strict=True)
     config.from_dict(settings.for_container())
     assert config.qdrant.mode() == "server"
     assert config.qdrant.api_key() == SecretStr(SECRET)
-    assert config.api.api_keys() == (SecretStr("k"),)
+    assert config.api.api_keys() == (SecretStr(f"{SECRET} of the API"),)
     assert config.database.pool_size() == 5
 
 

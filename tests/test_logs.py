@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from structlog.contextvars import bind_contextvars, bound_contextvars
 from support.cli import ROOT, environment
+from support.logs import logging_as_before
 
 from app.executor import Lane
 from app.logs import configure_logging
@@ -25,22 +26,14 @@ from app.settings.masking import MASK
 
 SECRET = "hunter2"  # noqa: S105 - of nothing
 URL = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:9/x?connect_timeout=2"
-LOGGERS = ("", "app", "containers", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
 
 logger = logging.getLogger("app.test")
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(each.level, each.handlers[:], each.propagate) for each in loggers]
-    yield
-    for each, (level, handlers, propagate) in zip(loggers, before, strict=True):
-        each.setLevel(level)
-        each.handlers[:] = handlers
-        each.propagate = propagate
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    with logging_as_before():
+        yield
 
 
 class Log(io.StringIO):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from support.logs import logging_as_before
 from support.parts import settings_for
 
 from app.api.parts import ApiOptions
@@ -82,8 +83,9 @@ def longest_pause(failures: int) -> Read:
 
 
 def log_level(container: Container) -> str:
-    configure_logging(container.config.logging.level())
-    return logging.getLevelName(logging.getLogger("app").level)
+    with logging_as_before():
+        configure_logging(container.config.logging.level())
+        return logging.getLevelName(logging.getLogger("app").level)
 
 
 def cluster(name: str) -> Read:

@@ -1,4 +1,4 @@
-"""Answers as orjson writes them, cursors, and bodies read as exactly as the command line reads lines."""
+"""Answers as orjson writes them, cursors, and requests read as exactly as the command line reads lines."""
 
 import base64
 import binascii
@@ -7,12 +7,22 @@ from typing import Any
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from app.api.middleware import media_type
+from app.api.parameters import Parameters
 from app.api.problems import Refused
+from app.api.schemas import MOST_FAULTS
 from app.errors import InvalidField, InvalidInput
-from app.intake.json_lines import decode
+from app.executor import Lane
+from app.intake.exact_json import decode
+from app.intake.json_lines import BOM
+
+_ON_THE_LOOP_BYTES = 16 * 2**10
+"""A body of so many is parsed and checked in less time than another thread takes to begin."""
 
 
 def answer_json(content: object, status: int = 200) -> Response:
@@ -51,30 +61,66 @@ def no_cursor() -> InvalidField:
 
 
 class ExactRequest(Request):
-    """Reads JSON exactly: no number is rounded, and what can't be read is the client's mistake."""
+    """A request whose JSON body is read exactly, and checked by its schema, before its route sees it.
 
-    async def json(self) -> Any:  # noqa: ANN401 - JSON
-        """The body.
+    No number is rounded, no member is dropped, and what can't be read is the client's mistake.
+    """
+
+    _checked: BaseModel | None = None
+
+    async def check(self, schema: type[BaseModel], lane: Lane) -> None:
+        """Read the body, and check it by ``schema``: on a thread of ``lane`` where that may take long.
 
         Raises:
             Refused: it isn't JSON.
+            RequestValidationError: it doesn't fit the schema.
         """
-        try:
-            return decode(await self.body())
-        except InvalidInput as error:
-            raise Refused(422, "invalid-json", str(error)) from None
+        raw = await self.body()
+        if len(raw) > _ON_THE_LOOP_BYTES:
+            self._checked = await lane.run(_checked_body, raw, schema)
+        elif raw:
+            self._checked = _checked_body(raw, schema)
+
+    async def json(self) -> Any:  # noqa: ANN401 - JSON
+        """The body as :meth:`check` left it, which fits its schema as it is."""
+        return self._checked
 
 
 class ExactRoute(APIRoute):
-    """A route whose JSON body is read by :class:`ExactRequest`, and which says so when it gets another kind."""
+    """A route that refuses query parameters which it doesn't know, and whose JSON body :class:`ExactRequest` reads."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See :class:`APIRoute`."""
         handle = super().get_route_handler()
+        parameters = Parameters.of([(each.alias, each.field_info) for each in self.dependant.query_params])
+        schema = None if self.body_field is None else _schema(self.body_field.field_info)
 
         async def handle_exactly(request: Request) -> Response:
-            if self.body_field is not None and media_type(request.headers) != "application/json":
-                raise Refused(415, "media-type", "the body must be application/json")
-            return await handle(ExactRequest(request.scope, request.receive))
+            parameters.check(request.scope["query_string"])
+            exact = ExactRequest(request.scope, request.receive)
+            if schema is not None:
+                if media_type(request.headers) != "application/json":
+                    raise Refused(415, "media-type", "the body must be application/json")
+                await exact.check(schema, request.app.state.parts.files_lane())
+            return await handle(exact)
 
         return handle_exactly
+
+
+def _schema(body: FieldInfo) -> type[BaseModel]:
+    schema = body.annotation
+    assert isinstance(schema, type)  # noqa: S101 - each route of ours takes its body as one model
+    assert issubclass(schema, BaseModel)  # noqa: S101 - likewise
+    return schema
+
+
+def _checked_body(raw: bytes, schema: type[BaseModel]) -> BaseModel:
+    try:
+        document = decode(raw.removeprefix(BOM))
+    except InvalidInput as error:
+        raise Refused(422, "invalid-json", str(error)) from None
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)[:MOST_FAULTS]
+        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from None

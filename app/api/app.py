@@ -10,7 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
-from app.api.middleware import BodyMiddleware, KeyMiddleware, RequestMiddleware
+from app.api.job_streams import JobStreams
+from app.api.middleware import (
+    Admission,
+    AdmissionMiddleware,
+    BodyMiddleware,
+    KeyMiddleware,
+    RequestMiddleware,
+    WorkMiddleware,
+)
 from app.api.parts import ApiOptions, ApiParts
 from app.api.problems import (
     PROBLEM_SCHEMA,
@@ -52,7 +60,6 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         redirect_slashes=False,
         redoc_url=None,
     )
-    app.state.streams = 0
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
     for router in (projects.router, extractions.router, search.router, jobs.router):
         app.include_router(
@@ -74,11 +81,15 @@ def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.state.parts = parts
     app.state.options = options
     app.state.stopping = asyncio.Event()
+    app.state.streams = JobStreams(parts, app.state.stopping)
     app.add_exception_handler(AgentStorageError, answer_ours)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, answer_unexpected)
+    admission = Admission(options.max_at_work)
     app.add_middleware(BodyMiddleware, options=options)
+    app.add_middleware(WorkMiddleware, admission=admission)
     app.add_middleware(KeyMiddleware, keys=options.api_keys, host=options.host)
     app.add_middleware(RequestMiddleware, instruments=parts.instruments, keys=options.api_keys)
+    app.add_middleware(AdmissionMiddleware, admission=admission, instruments=parts.instruments)
     return app

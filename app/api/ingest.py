@@ -1,6 +1,6 @@
 """Taking extractions in: a JSON list as a whole, or NDJSON a batch at a time in bounded memory."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -10,7 +10,8 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.middleware import CLOSING, NDJSON, is_a_key, media_type
+from app.api.json_list import take_apart
+from app.api.middleware import CLOSING, NDJSON, in_turns, is_a_key, media_type
 from app.api.parts import ApiOptions, ApiParts
 from app.api.problems import Refused
 from app.domain.ids import JobId
@@ -18,12 +19,15 @@ from app.domain.items import Item, parse_item
 from app.domain.outcomes import Accepted
 from app.errors import InvalidField, InvalidInput, InvalidItem
 from app.executor import Lane
-from app.intake.json_lines import BOM, MAX_BATCH_BYTES, MAX_LINE_BYTES, decode
+from app.intake.exact_json import decode
+from app.intake.json_lines import BOM, MAX_BATCH_BYTES, MAX_LINE_BYTES
 from app.services.ingestion import RequestPart
 
 _IN_MEMORY_BYTES = 4 * 2**20
 _PIECE_BYTES = 256 * 2**10
 _ITEMS = "extractions"
+_WHOLE_BYTES = 64 * 2**10
+"""A longer list is parsed item by item: a parser lets no other thread run until it is done."""
 
 
 class Intake:
@@ -102,17 +106,33 @@ class Intake:
         return Refused(422, "invalid-input", detail, headers=CLOSING, index=fault.index, stored=stored, **field)
 
     def _parse_list(self, body: bytes) -> list[Item]:
-        document = decode(body)
-        if not isinstance(document, dict) or document.keys() != {_ITEMS}:
-            raise InvalidField(_ITEMS, 'the body is {"extractions": [...]}, and nothing else')
-        raws = document[_ITEMS]
-        if not isinstance(raws, list) or not raws:
+        return [self._parse(index, raw) for index, raw in enumerate(self._decoded(body.removeprefix(BOM)))]
+
+    def _decoded(self, body: bytes) -> Iterable[object]:
+        """What stands in the list: a long one is decoded item by item, and so is one of which an item can't be."""
+        apart = None
+        if len(body) <= _WHOLE_BYTES:
+            try:
+                raws = _list_of(decode(body))
+            except InvalidInput:
+                apart = take_apart(body)
+                if apart is None:
+                    raise
+            else:
+                self._check_count(len(raws))
+                return raws
+        apart = apart or take_apart(body)
+        if apart is None or len(apart.rest) > _WHOLE_BYTES:
+            raise _nothing_else()
+        _list_of(decode(apart.rest))
+        self._check_count(len(apart.items))
+        return (_decoded_item(index, body[place]) for index, place in enumerate(apart.items))
+
+    def _check_count(self, items: int) -> None:
+        if not items:
             raise InvalidField(_ITEMS, "must be an array of at least one extraction")
-        if len(raws) > self._options.max_items:
-            raise InvalidField(
-                _ITEMS, f"has {len(raws):,} items; at most {self._options.max_items:,} are allowed"
-            )
-        return [self._parse(index, raw) for index, raw in enumerate(raws)]
+        if items > self._options.max_items:
+            raise InvalidField(_ITEMS, f"has {items:,} items; at most {self._options.max_items:,} are allowed")
 
     def _parse_lines(self, lines: Sequence[bytes], first: int) -> tuple[list[Item], InvalidItem | None]:
         """The items before the first bad line, and what is wrong with it."""
@@ -206,6 +226,26 @@ class _ReportResponse(StreamingResponse):
             yield piece
 
 
+def _list_of(document: object) -> list[object]:
+    if not isinstance(document, dict) or document.keys() != {_ITEMS}:
+        raise _nothing_else()
+    raws = document[_ITEMS]
+    if not isinstance(raws, list):
+        raise InvalidField(_ITEMS, "must be an array of at least one extraction")
+    return raws
+
+
+def _nothing_else() -> InvalidField:
+    return InvalidField(_ITEMS, 'the body is {"extractions": [...]}, and nothing else')
+
+
+def _decoded_item(index: int, text: bytes) -> object:
+    try:
+        return decode(text)
+    except InvalidInput as error:
+        raise InvalidItem(index, str(error)) from None
+
+
 async def _batches(request: Request, size: int) -> AsyncIterator[list[bytes]]:
     """The lines that aren't blank, at most ``size`` or 16 MB at a time. Where they are cut depends on them alone.
 
@@ -225,14 +265,14 @@ async def _batches(request: Request, size: int) -> AsyncIterator[list[bytes]]:
 
 async def _lines(request: Request) -> AsyncIterator[bytes]:
     rest, begun = bytearray(), False
-    async for chunk in request.stream():
-        rest += chunk
-        if b"\n" not in chunk and len(rest) <= MAX_LINE_BYTES:
+    async for piece in _pieces(request):
+        rest += piece
+        if b"\n" not in piece and len(rest) <= MAX_LINE_BYTES:
             continue
         *whole, last = rest.split(b"\n")
         rest = last
         for line in whole:
-            if text := _text(line, first=not begun):
+            if line and (text := _text(line, first=not begun)):
                 yield text
             begun = True
         if len(rest) > MAX_LINE_BYTES:
@@ -241,6 +281,12 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
             return
     if text := _text(rest, first=not begun):
         yield text
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        async for piece in in_turns(chunk):
+            yield piece
 
 
 def _text(line: bytearray, *, first: bool) -> bytes:

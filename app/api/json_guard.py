@@ -1,4 +1,4 @@
-"""Limits on JSON bodies, checked while they stream in: bytes, nesting, strings and items."""
+"""Limits on JSON bodies, checked while they stream in: bytes, nesting, strings, items and values."""
 
 import re
 from dataclasses import dataclass
@@ -12,13 +12,17 @@ _ENVELOPE = 3
 
 _ITEMS_DEPTH = 2
 _COMMA = ord(",")
-_STEPS = np.zeros(256, np.int8)
-_STEPS[[ord("["), ord("{")]] = 1
-_STEPS[[ord("]"), ord("}")]] = -1
+STEPS = np.zeros(256, np.int8)
+STEPS[[ord("["), ord("{")]] = 1
+STEPS[[ord("]"), ord("}")]] = -1
+"""How much deeper each byte leads, where it stands outside of strings."""
 
 _CUT_ESCAPE = re.compile(rb'\\(?:u[^"\\]{0,3})?\Z')
 _LONGEST_CUT = 5
 _MOST_BYTES_A_CHAR = 12  # the escapes of two UTF-16 units
+
+MAX_VALUES = 1_000_000
+"""How many values the largest body may hold. As objects of Python they take 100 MiB at most."""
 
 
 @dataclass(slots=True)
@@ -33,9 +37,11 @@ class JsonGuard:
     max_items: int
     max_depth: int
     max_string_chars: int
+    max_values: int = MAX_VALUES
     _bytes: int = 0
     _depth: int = 0
     _items: int = 0
+    _values: int = 0
     _in_string: bool = False
     _string_bytes: int = 0
     _cut: bytes = b""
@@ -74,18 +80,28 @@ class JsonGuard:
         if not text:
             return
         signs = np.frombuffer(text, np.uint8)
-        steps = _STEPS[signs]
+        steps = STEPS[signs]
         depths = self._depth + np.cumsum(steps, dtype=np.int64)
         self._depth = int(depths[-1])
         if (depths[steps > 0] > self.max_depth + _ENVELOPE).any():
             raise Refused(422, "nested-too-deep", f"JSON nested more than {self.max_depth} levels deep")
-        ended = int(np.count_nonzero(depths[signs == _COMMA] == _ITEMS_DEPTH))
+        commas = depths[signs == _COMMA]
+        self._count_values(commas.size + int(np.count_nonzero(steps > 0)))
+        ended = int(np.count_nonzero(commas == _ITEMS_DEPTH))
         self._items += ended
         if ended and self._items >= self.max_items:
             raise Refused(
                 413,
                 "too-many-items",
                 f"more than {self.max_items:,} items; send fewer at once, or extractions as NDJSON",
+            )
+
+    def _count_values(self, begun: int) -> None:
+        """A comma begins a value, and so does a bracket: the first inside, or the empty array or object itself."""
+        self._values += begun
+        if self._values > self.max_values:
+            raise Refused(
+                413, "too-many-values", f"more than {self.max_values:,} values; send less in one request"
             )
 
     def _too_large(self) -> Refused:

@@ -9,9 +9,10 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
-from fastapi import Response
+from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,29 +21,43 @@ from structlog.contextvars import bound_contextvars
 from app.api.json_guard import JsonGuard
 from app.api.parts import ApiOptions
 from app.api.problems import Refused, answer_unexpected, problem
+from app.logs import Tally
 from app.services.metrics.instruments import Instruments
 
 logger = logging.getLogger(__name__)
 
 NDJSON = "application/x-ndjson"
 
+ENDLESS = "agent_storage.endless"
+"""In the state of a request whose answer has no end of its own: it ends when its client does."""
+
 CLOSING = {"connection": "close"}
 """Of an answer that comes before the body's end: the rest is not read, so nothing more can come over its connection."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HANDING_IN = "/extractions"
+_DELETING = "/extractions/delete"
 _SMALL_BODY_BYTES = 2 * 2**20
-"""For all that isn't handed in: these bodies are parsed on the event loop, which this one holds up for some 20 ms."""
+"""For all that isn't handed in."""
+
+_SMALL_BODY_VALUES = 1_000
+"""Likewise: three lists of a hundred, and room for mistakes. Ids to be deleted come on top."""
+
+_PIECE_BYTES = 64 * 2**10
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _PORT = re.compile(r":\d+\Z")
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 _OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+_UNCOUNTED = _OPEN_TO_ALL | {"/metrics"}
+_EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
 
 
 class RequestMiddleware:
     """Gives each request an id, told in ``X-Request-ID``, logs one line of it and measures it.
 
-    It stands outermost: what breaks below becomes a problem here, as long as no answer has begun. A client's own id
+    What breaks below becomes a problem here, as long as no answer has begun. A client's own id
     is kept unless it is one of ``keys``, which would stand in the log then.
     """
 
@@ -95,7 +110,8 @@ class KeyMiddleware:
     """Lets those in who have one of the keys, by ``Authorization: Bearer`` or ``X-API-Key``.
 
     Without keys this machine's programs are let in, but no page of another site that this machine's browser shows:
-    what such a page sends comes from ``Sec-Fetch-Site: cross-site``, or names its own host.
+    what such a page sends names its ``Origin`` or comes from ``Sec-Fetch-Site: cross-site``, or names its own host.
+    With keys that needs no look: no browser adds a key by itself.
     """
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], host: str) -> None:
@@ -117,11 +133,78 @@ class KeyMiddleware:
             await self._app(scope, receive, send)
 
     def _is_from_here(self, headers: Headers) -> bool:
-        host = _PORT.sub("", headers.get("host", "").lower()).strip("[]")
-        return host in self._hosts and headers.get("sec-fetch-site") not in {"cross-site", "same-site"}
+        address = headers.get("host", "").lower()
+        return (
+            _PORT.sub("", address).strip("[]") in self._hosts
+            and headers.get("sec-fetch-site") not in _OTHER_SITES
+            and all(_is_of(origin, address) for origin in headers.getlist("origin"))
+        )
 
     def _admits(self, given: bytes) -> bool:
         return is_a_key(given, self._keys)
+
+
+class Admission:
+    """How many requests are at work, of the ``most`` that may be at once.
+
+    What tells how the service is isn't counted, nor what needs no key, nor streams of events, which have a bound of
+    their own.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.at_work = 0
+
+    def is_full_for(self, path: str) -> bool:
+        """Whether a request for that path is to be refused."""
+        return self.at_work >= self.most and self.counts(path)
+
+    @staticmethod
+    def counts(path: str) -> bool:
+        """Whether a request for that path takes a place."""
+        return path not in _UNCOUNTED and _EVENTS.fullmatch(path) is None
+
+
+class AdmissionMiddleware:
+    """Refuses what comes while all places are taken, at once, before its key and its body are looked at.
+
+    Without it a crowd waits for the lanes, each caller for as long as the lane's patience lasts, and keeps the event
+    loop from everything else meanwhile. It stands outermost and doesn't log each request, since refusing has to cost
+    little: a crowd that comes again at once would take the time of those that are at work.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission, instruments: Callable[[], Instruments]) -> None:
+        self._app = app
+        self._admission = admission
+        self._instruments = instruments
+        self._tally = Tally(logger)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not self._admission.is_full_for(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        most = self._admission.most
+        self._tally.note(f"refused a request: {most} are at work", (scope["client"] or (None,))[0])
+        self._instruments().http(scope["method"], "unmatched", 503, 0.0)
+        await _saturated(most)(scope, receive, send)
+
+
+class WorkMiddleware:
+    """Counts the requests at work, once their key was found: others could take places without one."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        counted = scope["type"] == "http" and self._admission.counts(scope["path"])
+        self._admission.at_work += counted
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._admission.at_work -= counted
 
 
 class BodyMiddleware:
@@ -150,12 +233,19 @@ class BodyMiddleware:
 
     def _guard(self, path: str) -> JsonGuard:
         options = self._options
-        large = options.max_body_bytes
-        return JsonGuard(
-            max_bytes=large if path.endswith(_HANDING_IN) else min(large, _SMALL_BODY_BYTES),
+        guard = JsonGuard(
+            max_bytes=options.max_body_bytes,
             max_items=options.max_items,
             max_depth=options.item_limits.max_depth,
             max_string_chars=options.item_limits.max_string_chars,
+        )
+        if path.endswith(_HANDING_IN):
+            return guard
+        ids = options.max_items if path.endswith(_DELETING) else 0
+        return replace(
+            guard,
+            max_bytes=min(options.max_body_bytes, _SMALL_BODY_BYTES),
+            max_values=ids + _SMALL_BODY_VALUES,
         )
 
 
@@ -163,6 +253,14 @@ def is_a_key(given: bytes, keys: Sequence[str]) -> bool:
     """Compares with every key, whichever fits, and by all of it, so that the time tells nothing."""
     fits = [hmac.compare_digest(given, key.encode()) for key in keys]
     return any(fits)
+
+
+def caller_of(request: Request, keys: Sequence[str]) -> str:
+    """Who asks, as far as it is known: by which key, and without keys from which address."""
+    given = _given_key(request.headers)
+    fits = [place for place, key in enumerate(keys) if hmac.compare_digest(given, key.encode())]
+    address = request.client.host if request.client is not None else "unknown"
+    return f"key {fits[0]}" if fits else address
 
 
 def _check_head(headers: Headers, guard: JsonGuard | None) -> None:
@@ -193,13 +291,22 @@ def _guarded(receive: Receive, guard: JsonGuard | None, patience_s: float) -> Re
         whole = not message.get("more_body", False)
         if guard is not None and message["type"] == "http.request":
             try:
-                guard.feed(message.get("body", b""))
+                async for piece in in_turns(message.get("body", b"")):
+                    guard.feed(piece)
             except Refused as refused:
                 refused.headers = CLOSING
                 raise
         return message
 
     return receive_guarded
+
+
+async def in_turns(body: bytes) -> AsyncIterator[bytes]:
+    """Pieces of what has come at once of a body; between them others get their turn on the event loop."""
+    for start in range(0, len(body), _PIECE_BYTES):
+        if start:
+            await asyncio.sleep(0)
+        yield body[start : start + _PIECE_BYTES]
 
 
 def _length(headers: Headers) -> int:
@@ -218,6 +325,15 @@ def _given_key(headers: Headers) -> bytes:
     return key.encode("latin-1", "replace")
 
 
+def _is_of(origin: str, address: str) -> bool:
+    """Whether an ``Origin`` is of the same host and port as ``Host``: another port is another program's page."""
+    scheme, separator, place = origin.lower().partition("://")
+    usual = _USUAL_PORTS.get(scheme)
+    if usual is None or not separator:  # "null", an extension of the browser, a file
+        return False
+    return place.removesuffix(usual) == address.removesuffix(usual)
+
+
 def _route(scope: Scope) -> str:
     route = scope.get("route")
     return getattr(route, "path", None) or "unmatched"
@@ -228,7 +344,8 @@ def _foreign() -> Response:
         403,
         "foreign-host",
         "Not from here",
-        "without api.api_keys only this machine is served, under a name of its own such as 127.0.0.1",
+        "without api.api_keys only this machine's programs are served, under a name of its own such as 127.0.0.1, "
+        "and no page of another origin",
     )
 
 
@@ -240,6 +357,14 @@ def _unauthenticated() -> Response:
         "this needs one of the service's keys, as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
         headers={"www-authenticate": "Bearer"},
     )
+
+
+def _saturated(most: int) -> Response:
+    request_id = uuid.uuid4().hex
+    headers = {"retry-after": "1", "x-request-id": request_id}
+    detail = f"{most} requests are at work already; try again after Retry-After"
+    with bound_contextvars(request_id=request_id):
+        return problem(503, "saturated", "Too busy", detail, headers=headers)
 
 
 def _tell(refused: Refused) -> Response:

@@ -65,7 +65,8 @@ class ApiOptions:
     """Who may use the API, and how much it takes. ``api_keys`` empty: whoever is on this machine, or names ``host``.
 
     ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the line, and stored
-    ``batch_size`` lines at a time. ``chunk_patience_s`` is how long the next bytes of any body may take.
+    ``batch_size`` lines at a time. ``max_at_work`` bounds the requests at work at once; streams of events and what
+    tells how the service is don't count. ``chunk_patience_s`` is how long the next bytes of any body may take.
     """
 
     host: str
@@ -75,6 +76,7 @@ class ApiOptions:
     max_body_bytes: int
     max_items: int
     item_limits: ItemLimits
+    max_at_work: int
     chunk_patience_s: float = 30.0
 
 

@@ -1,16 +1,20 @@
 """What stands in requests and answers, for checking and for OpenAPI."""
 
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.domain import filters
 from app.domain.items import MAX_LABEL_CHARS
 from app.domain.outcomes import Deleted
 from app.domain.rows import ExtractionRow, ProjectSummary
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
+
+MOST_FAULTS = 100
+"""How many errors of one body are looked for."""
 
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$")]
 Condition = Annotated[str, Field(max_length=10_000, pattern=r"^[^=]+=")]
@@ -24,13 +28,35 @@ ProjectName = Annotated[
 PageLimit = Annotated[int, Field(ge=1, le=1_000, description="How many at most.")]
 Labels = Annotated[list[Label], Field(max_length=100)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
-DataValues = Annotated[dict[str, str | int | float | bool | None], Field(max_length=100)]
+
+
+def _at_most_a_hundred(values: object) -> object:
+    """Before they are looked at one by one: each of a wrong type makes an error for each of those it might be."""
+    if isinstance(values, dict) and len(values) > 100:  # noqa: PLR2004 - as documented
+        raise ValueError(f"has {len(values):,} members; at most 100 are allowed")
+    return values
+
+
+DataValues = Annotated[
+    dict[str, str | int | float | bool | None],
+    Field(max_length=100),
+    BeforeValidator(_at_most_a_hundred),
+]
 
 
 class Body(BaseModel):
     """What a client sends; unknown fields and values of another type are refused, because they are mistakes."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_over_most_unknown(cls, members: object) -> object:
+        """Keep a hundred of the fields that are unknown, each of which makes an error."""
+        if not isinstance(members, dict) or len(members) <= len(cls.model_fields) + MOST_FAULTS:
+            return members
+        known = {name: members[name] for name in cls.model_fields if name in members}
+        return {**known, **dict(islice(((n, v) for n, v in members.items() if n not in known), MOST_FAULTS))}
 
 
 class NewProject(Body):
@@ -69,7 +95,7 @@ class SearchQuery(Filters):
 class Deletion(Body):
     """What to delete: these ids, or all that pass the filters."""
 
-    ids: list[Annotated[UUID, Field(strict=False)]] | None = None
+    ids: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(fail_fast=True)] | None = None
     filters: Filters | None = None
 
     @model_validator(mode="after")

@@ -1,17 +1,19 @@
 """``agent-storage ingest``."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
 from app.cli.output import counted, note, print_json, printable, progress
+from app.cli.rejects import RejectsFile
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def ingest(
     rejects: Annotated[
         Path | None,
         typer.Option(
-            help="Where --skip-invalid writes refused lines with their reasons. Default: FILE.rejects.jsonl, made anew."
+            help="Where --skip-invalid writes refused lines with their reasons. "
+            "Default: FILE.rejects.jsonl, made new each time."
         ),
     ] = None,
     api: Api = None,
@@ -71,10 +74,11 @@ def ingest(
     A line is a JSON object with `source_uri`, `extraction_type`, `data` (an object), and optionally
     `source_group` and `confidence` (0 to 1).
     """
-    if rejects is not None and rejects.exists():
+    if rejects is not None and os.path.lexists(rejects):
         usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
-    rejects_file = rejects or Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
-    job = _Ingest(Report(project), file, skip_invalid=skip_invalid, rejects_file=rejects_file)
+    usual = Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
+    rejects_file = RejectsFile(rejects or usual, replaces=rejects is None) if skip_invalid else None
+    job = _Ingest(Report(project), file, rejects_file)
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
     try:
@@ -88,19 +92,22 @@ def ingest(
 class _Ingest:
     """One run of the command: a reader and a storer, and beside them the indexers."""
 
-    def __init__(self, report: Report, file: str, *, skip_invalid: bool, rejects_file: Path) -> None:
+    def __init__(self, report: Report, file: str, rejects: RejectsFile | None) -> None:
+        """With a file for ``rejects`` it goes on after a bad line."""
         self.report = report
         self._file = file
-        self._skip_invalid = skip_invalid
-        self._rejects_file = rejects_file
-        self._rejects: BinaryIO | None = None
+        self._rejects = rejects
         self._unreadable: InvalidInput | None = None
 
     async def run(self, parts: "ServiceParts", text_fields: tuple[str, ...], batch_size: int) -> None:
         from app.intake.json_lines import open_lines
 
         with ExitStack() as stack:
-            reader = stack.enter_context(open_lines(self._file, text_fields, skip_invalid=self._skip_invalid))
+            skip_invalid = self._rejects is not None
+            reader = stack.enter_context(open_lines(self._file, text_fields, skip_invalid=skip_invalid))
+            if self._rejects is not None:
+                await parts.files_lane().run(self._rejects.check)
+                stack.callback(self._rejects.close)
             await parts.indexing().prepare()
             worker = parts.worker()
             await worker.recover()
@@ -112,8 +119,6 @@ class _Ingest:
                 raise _first(errors) from None
             finally:
                 self.report.seconds = time.monotonic() - started
-                if self._rejects is not None:
-                    self._rejects.close()
 
     async def _store_and_index(
         self, parts: "ServiceParts", worker: "JobRunner", reader: "LineReader", batch_size: int, bars: "_Bars"
@@ -126,7 +131,7 @@ class _Ingest:
             async for batch in self._batches(parts, reader, batch_size):
                 await self._take(parts, batch, jobs)
                 bars.show(self.report)
-                if self.report.refused and not self._skip_invalid:
+                if self.report.refused and self._rejects is None:
                     break
             for _ in range(_INDEXERS):
                 await jobs.put(_LAST)
@@ -149,8 +154,9 @@ class _Ingest:
         if batch.rejects:
             self.report.refused += len(batch.rejects)
             self.report.first_reject = self.report.first_reject or batch.rejects[0]
-            if self._skip_invalid:
-                await parts.files_lane().run(self._write, batch.rejects)
+            if self._rejects is not None:
+                await parts.files_lane().run(self._rejects.write, batch.rejects)
+                self.report.rejects_file = str(self._rejects.path)
         if not batch.items:
             return
         accepted = await _to_the_end(parts.ingestion().accept(self.report.project, batch.items), self._count)
@@ -160,23 +166,6 @@ class _Ingest:
     def _count(self, accepted: "Accepted") -> None:
         self.report.stored += len(accepted.new)
         self.report.known += len(accepted.ids) - len(accepted.new)
-
-    def _write(self, rejects: "Sequence[Reject]") -> None:
-        import orjson
-
-        self._rejects = self._rejects or self._open_rejects()
-        self.report.rejects_file = str(self._rejects_file)
-        for reject in rejects:
-            raw = reject.raw.decode(errors="replace").rstrip("\r\n")
-            line = {"line": reject.line, "reason": reject.reason, "raw": raw}
-            self._rejects.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-
-    def _open_rejects(self) -> BinaryIO:
-        try:
-            return self._rejects_file.open("wb")
-        except OSError as error:
-            reason = f"the rejects file {self._rejects_file} can't be written: {error.strerror}"
-            raise InvalidInput(reason) from None
 
     async def _index(self, worker: "JobRunner", jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""

@@ -10,6 +10,8 @@ from app.domain.filters import Filters
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.cli.ports import ServiceParts
     from app.domain.search import Query, SearchHit
 
@@ -45,17 +47,17 @@ def search(
     """Find extractions by meaning, and by filter."""
     from app.domain.search import Query
 
+    filters = Filters(
+        source_groups=tuple(group or ()),
+        extraction_types=tuple(type_ or ()),
+        min_confidence=min_confidence,
+        max_confidence=max_confidence,
+    )
     wanted = Query(
         text=query,
         project=project,
         limit=limit,
-        filters=Filters(
-            source_groups=tuple(group or ()),
-            extraction_types=tuple(type_ or ()),
-            min_confidence=min_confidence,
-            max_confidence=max_confidence,
-            where=dict(_condition(text) for text in where or ()),
-        ),
+        filters=_with_conditions(filters, where or ()),
     )
     fields = context_of(ctx).settings().embedding.text_fields
     found = run_at(ctx, api, lambda parts: _search(parts, wanted))
@@ -72,12 +74,11 @@ async def _search(parts: "ServiceParts", wanted: "Query") -> "list[SearchHit]":
     return await parts.search().search(wanted)
 
 
-def _condition(text: str) -> tuple[str, Any]:
-    """A path and the JSON scalar that must stand there."""
-    from app.intake.conditions import parse_condition
+def _with_conditions(filters: Filters, where: "Sequence[str]") -> Filters:
+    from app.intake.conditions import with_conditions
 
     try:
-        return parse_condition(text)
+        return with_conditions(filters, where)
     except InvalidInput as error:
         usage_error(f"--{error}")
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from app.domain.ids import ExtractionId, ProjectId
+from app.domain.normal_form import composed
 from app.domain.text import text_of
 from app.errors import InvalidField, InvalidInput
 
@@ -21,6 +22,7 @@ MAX_URI_CHARS = 2_000
 MAX_LABEL_CHARS = 200
 MAX_DATA_BYTES = 4 * 2**20
 _INT64 = 2**63
+_TOLD_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
             raise InvalidField(
                 field, f"has {len(value):,} characters; at most {limits.max_string_chars:,} are allowed"
             )
-        return _nfc(_storable(value, field))
+        return composed(_storable(value, field), field)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -130,7 +132,7 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
         raise InvalidField("data", f"is nested more than {limits.max_depth} levels deep")
     if isinstance(value, Mapping):
         members = {
-            _nfc(_storable(key, field)): _canonical(member, f"{field}.{key}", depth + 1, limits)
+            composed(_storable(key, field), field): _canonical(member, _member(field, key), depth + 1, limits)
             for key, member in value.items()
         }
         if len(members) < len(value):
@@ -141,6 +143,11 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
     if isinstance(value, list):
         return [_canonical(member, field, depth + 1, limits) for member in value]
     raise InvalidField(field, f"{_kind(value)} is no JSON value")
+
+
+def _member(field: str, key: str) -> str:
+    """A name that is told is cut short, and so isn't made longer for each of the members."""
+    return f"{field}.{key[:_TOLD_CHARS]}" if len(field) < _TOLD_CHARS else field
 
 
 def _canonical_number(value: float, field: str) -> float:

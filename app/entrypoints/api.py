@@ -8,6 +8,9 @@ from app.entrypoints.service import HttpServer, listen, open_service, run_servic
 from app.logs import configure_logging
 from containers import Container, create_container
 
+_AT_WORK_FOR_EACH_THREAD = 4
+"""One request on the thread and three that wait for it: enough to keep it busy, and few enough to be answered soon."""
+
 
 def serve(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Serve the API, with that many workers inside, until a signal.
@@ -38,5 +41,6 @@ def options_of(settings: Settings) -> ApiOptions:
         batch_size=settings.worker.batch_size,
         max_body_bytes=api.max_body_bytes,
         max_items=api.max_items,
+        max_at_work=_AT_WORK_FOR_EACH_THREAD * settings.executor.max_workers,
         item_limits=ItemLimits(max_string_chars=api.max_string_chars, max_depth=api.max_json_depth),
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _CLOSING_TIMEOUT_S = 0.5
 _INTERRUPTED = 130
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+_OWNER_ONLY = 0o077
 _UNWRITABLE = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 
 _Code = int | str | None
@@ -70,6 +71,7 @@ def _work(settings: "Settings", workers: int) -> None:
 
 def main() -> None:
     """Run a command and exit with its code."""
+    os.umask(_OWNER_ONLY)
     code: _Code
     try:
         code = _run()

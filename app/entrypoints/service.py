@@ -6,10 +6,13 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
+from app.entrypoints.connections import ConnectionLimits, Connections
+from app.entrypoints.http_protocol import BoundedProtocol
 from app.entrypoints.signals import on_stop_signal
 from app.entrypoints.startup import Startup
 from app.errors import AddressInUse
@@ -27,19 +30,37 @@ _CLOSING_TIMEOUT_S = 0.5
 _STARTING_RETRY_S = 2
 """When to come back while a service starts."""
 
+_BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
+
+_SEND_BUFFER_BYTES = 128 * 2**10
+"""What the system keeps of an answer that its client hasn't taken. Linux's own size grows to 4 MiB, and tells that a
+client takes anything only once a third of it is free: a slow client would look like one that takes nothing."""
+
+_ACCEPTED_AT_ONCE = 32
+"""asyncio accepts so many before it looks at one of them; each takes a file before it can be counted."""
+
 
 class HttpServer(uvicorn.Server):
-    """Leaves the signals to the service; serves ``app`` on a socket that is bound already."""
+    """Leaves the signals to the service; serves ``app`` on a socket that is bound already, within ``limits``."""
 
     def __init__(
-        self, app: "ASGIApp", listening: socket.socket, *, shutdown_s: float, on_stop: Callable[[], object]
+        self,
+        app: "ASGIApp",
+        listening: socket.socket,
+        *,
+        shutdown_s: float,
+        on_stop: Callable[[], object],
+        limits: ConnectionLimits | None = None,
     ) -> None:
         """``on_stop`` ends what would go on answering by itself, such as streams of events."""
+        self._connections = Connections(limits or ConnectionLimits())
         super().__init__(
             uvicorn.Config(
                 self._answer,
                 interface="asgi3",
-                http="httptools",
+                http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, self._connections)),
+                backlog=_ACCEPTED_AT_ONCE,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -70,6 +91,16 @@ class HttpServer(uvicorn.Server):
         """Accept no more; what was accepted is answered."""
         self.should_exit = True
         self._on_stop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with a longer queue than asyncio's, whose length is also how many it accepts at once."""
+        await super().startup(sockets)
+        self._listening.listen(_BACKLOG)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the connections ten times a second, where a timer for each request would cost more."""
+        self._connections.look(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     async def run_until_stopped(self) -> None:
         """Serve until :meth:`stop`."""
@@ -115,12 +146,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise AddressInUse(host, port, error.strerror or str(error)) from error
     # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, which this one
     # doesn't; without it each answer's body waits 40 ms for the client to acknowledge the head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     return listening
 
 

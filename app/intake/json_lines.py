@@ -1,7 +1,6 @@
 """JSON lines, read in batches from a file, a gzip file or a stream, with every bad line named."""
 
 import gzip
-import json
 import os
 import sys
 import zlib
@@ -13,18 +12,15 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import orjson
-
 from app.domain.items import Item, parse_item
 from app.errors import InvalidInput
+from app.intake.exact_json import decode
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_BATCH_BYTES = 16 * 2**20
 _PIECE_BYTES = 2**20
 BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004 - ASCII
-_LONG_NUMBER = b"0" * 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,37 +122,6 @@ class LineReader:
         if len(raw) > MAX_LINE_BYTES:
             raise InvalidInput(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB")
         return parse_item(decode(raw), self._text_fields)
-
-
-def decode(raw: bytes) -> object:
-    """The JSON value of ``raw``, exactly: no number is rounded, NaN and Infinity are refused.
-
-    Raises:
-        InvalidInput: it isn't JSON, with the column and the reason.
-    """
-    try:
-        # orjson turns an integer of more than 64 bits into a rounded float; the standard library doesn't. Looking
-        # for one by translating is ten times as fast as by a regular expression.
-        return _decode_exactly(raw) if _LONG_NUMBER in raw.translate(_DIGITS) else orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return _decode_exactly(raw)
-
-
-def _decode_exactly(raw: bytes) -> object:
-    try:
-        return json.loads(raw.decode(), parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"not JSON: {error.msg} at column {error.colno}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"not UTF-8: byte {raw[error.start]:#04x} at column {error.start + 1}") from None
-    except RecursionError:
-        raise InvalidInput("nested too deep to be read") from None
-    except ValueError:
-        raise InvalidInput("not JSON: a number has too many digits") from None
-
-
-def _refuse_constant(name: str) -> object:
-    raise InvalidInput(f"not JSON: {name} is no JSON number")
 
 
 def _stream_fault(error: Exception) -> str:

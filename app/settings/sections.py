@@ -26,6 +26,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 _DAY = 86_400
 _DIMENSIONS = {"wordllama": 256, "deterministic": 32}
 FEWEST_WORKERS = 4  # one a lane
+FEWEST_KEY_CHARS = 16
 
 
 def _stripped(secret: SecretStr) -> SecretStr:
@@ -33,6 +34,13 @@ def _stripped(secret: SecretStr) -> SecretStr:
     if not text:
         raise PydanticCustomError("blank", "blank")
     return SecretStr(text)
+
+
+def _strong(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if len(text) < FEWEST_KEY_CHARS or (text[0] == text[-1] and text[0] in "'\"`"):
+        raise PydanticCustomError("weak", "short or in quotes")
+    return key
 
 
 def _listed(value: object) -> object:
@@ -66,6 +74,7 @@ def _refuse_boolean(value: object) -> object:
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
+ApiKey = Annotated[Secret, AfterValidator(_strong)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False), BeforeValidator(_refuse_boolean)]
 
 
@@ -241,9 +250,10 @@ class ApiSettings(Section):
 
     host: Text = Field(default="127.0.0.1", description="an address or host name")
     port: int = Field(default=8000, ge=1, le=65_535, description="a whole number from 1 to 65535")
-    api_keys: Annotated[tuple[Secret, ...], BeforeValidator(_listed)] = Field(
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(_listed)] = Field(
         default=(),
-        description="a list of keys that aren't blank (a number needs quotes); in a variable, parted by commas or as a JSON list",
+        description=f"a list of keys of at least {FEWEST_KEY_CHARS} characters without quotes around them (openssl rand -hex 24 "
+        "makes one); in a variable, parted by commas or as a JSON list",
     )
     max_body_bytes: int = _count(32 * 2**20)
     max_items: int = _count(10_000)

@@ -164,11 +164,13 @@ def _unknown_value(value: object, path: Path) -> str:
 def _read_yaml(path: Path, named_by: str) -> tuple[dict[object, object], list[Problem]]:
     import yaml  # noqa: PLC0415 - needed only where there is a file
 
+    from app.settings.plain_yaml import PlainLoader  # noqa: PLC0415 - likewise
+
     def refused(allowed: str) -> tuple[dict[object, object], list[Problem]]:
         return {}, [Problem("config file", f"{path} ({named_by})", allowed)]
 
     try:
-        loader = yaml.SafeLoader(path.read_bytes())
+        loader = PlainLoader(path.read_bytes())
         root = loader.get_single_node()
         document = loader.construct_document(root) if root else {}
     except OSError as error:

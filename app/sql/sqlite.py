@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
 from app.errors import DatabaseError
+from app.private_files import make_private_file, make_private_folder
 from app.sql.transactions import ACCESS
 
 LOCK_TIMEOUT_S = 30.0
@@ -37,22 +39,26 @@ def is_in_memory(url: URL) -> bool:
     return ":memory:" in name or "mode=memory" in name or url.query.get("mode") == "memory"
 
 
-def make_folder(url: URL) -> None:
-    """Make the folder that the database's file lies in.
+def make_file(url: URL) -> None:
+    """Make the database's file, empty, and its folder; SQLite gives its other files the same mode.
+
+    A file that can't be made is left to SQLite, which says more of it.
 
     Raises:
-        DatabaseError: it can't be made.
+        DatabaseError: the folder can't be made.
     """
     if is_in_memory(url) or not url.database or url.database.startswith("file:"):
         return
     folder = Path(url.database).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise DatabaseError(
             f"the database's folder {folder} can't be made: {error.strerror}. Set database.url to a place that can be "
             "written to."
         ) from error
+    with suppress(OSError):
+        make_private_file(Path(url.database))
 
 
 def set_up(engine: Engine) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 import pytest
-from support.api import Api, checked, raw_item, serving
+from support.api import LOOPBACK, Api, checked, raw_item, serving
 from support.waiting import until
 
+from app.api.job_streams import MAX_STREAMS, MAX_STREAMS_A_CALLER
 from app.api.json_guard import JsonGuard
 from app.api.middleware import NDJSON
-from app.api.routes.jobs import MAX_STREAMS
 from app.intake.json_lines import MAX_LINE_BYTES
 
 PATH = "/v1/projects/papers/extractions"
@@ -59,17 +59,19 @@ async def test_of_streams_asked_for_at_once_no_more_are_opened_than_may_be(api: 
     job = (await api.accepted([raw_item(1)]))["job_id"]
     writers: list[asyncio.StreamWriter] = []
 
-    async def status() -> int:
-        reader, writer = await api.connect()
+    async def status(number: int) -> int:
+        """Of one asked for by one of seven callers, each at an address of its own."""
+        address = f"127.0.0.{2 + number // MAX_STREAMS_A_CALLER}"
+        reader, writer = await asyncio.open_connection(LOOPBACK, api.port, local_addr=(address, 0))
         writers.append(writer)
         writer.write(f"GET /v1/jobs/{job}/events HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
 
-    statuses = Counter(await asyncio.gather(*(status() for _ in range(MAX_STREAMS + 40))))
+    statuses = Counter(await asyncio.gather(*map(status, range(MAX_STREAMS + 40))))
     assert statuses == {200: MAX_STREAMS, 503: 40}
     for writer in writers:
         writer.close()
-    await until(lambda: api.app.state.streams == 0)
+    await until(lambda: api.app.state.streams.open_streams == 0)
 
 
 async def test_a_body_that_is_no_extractions_is_small(api: Api) -> None:

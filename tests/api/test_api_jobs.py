@@ -221,7 +221,7 @@ class TestEvents:
         assert told[-1]["status"] == "completed"
         assert told[-1]["completed_at"]
         assert "running" in {event["status"] for event in told}
-        assert api.app.state.streams == 0
+        assert api.app.state.streams.open_streams == 0
 
     async def test_of_an_ended_job_there_is_one(self, api: Api, engine: Engine) -> None:
         [job] = queue_jobs(engine, "fine")
@@ -232,7 +232,7 @@ class TestEvents:
     async def test_they_end_with_the_service(self, api: Api, engine: Engine) -> None:
         [job] = queue_jobs(engine, "slow")
         following = asyncio.create_task(events(api, job))
-        await until(lambda: api.app.state.streams == 1)
+        await until(lambda: api.app.state.streams.open_streams == 1)
         api.app.state.stopping.set()
         assert [event["status"] for event in await following] == ["queued"]
 
@@ -240,13 +240,13 @@ class TestEvents:
         [job] = queue_jobs(engine, "slow")
         async with api.client.stream("GET", f"/v1/jobs/{job}/events") as answer:
             await anext(answer.aiter_bytes())
-            assert api.app.state.streams == 1
-        await until(lambda: api.app.state.streams == 0)
+            assert api.app.state.streams.open_streams == 1
+        await until(lambda: api.app.state.streams.open_streams == 0)
 
     async def test_they_end_when_the_job_is_pruned(self, api: Api, engine: Engine) -> None:
         [job] = queue_jobs(engine, "slow")
         following = asyncio.create_task(events(api, job))
-        await until(lambda: api.app.state.streams == 1)
+        await until(lambda: api.app.state.streams.open_streams == 1)
         await api.post(f"/v1/jobs/{job}/cancel", status=202)
         await api.post("/v1/jobs/prune", {"older_than_seconds": 0})
         told = await following
@@ -254,10 +254,13 @@ class TestEvents:
 
     async def test_there_may_be_a_hundred_at_once(self, api: Api, engine: Engine) -> None:
         [job] = queue_jobs(engine, "slow")
-        api.app.state.streams = 100
+        row = await api.container.jobs().get(job)
+        held = [api.app.state.streams.open(row, f"caller {number % 5}") for number in range(100)]
         answer = await api.client.get(f"/v1/jobs/{job}/events")
         problem_of(answer, 503, "saturated")
         assert int(answer.headers["retry-after"]) > 0
+        for following in held:
+            api.app.state.streams.close(following)
 
 
 class TestVerify:

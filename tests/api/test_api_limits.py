@@ -176,6 +176,34 @@ class TestFullLanes:
             await api.get("/v1/projects")
 
 
+class TestCrowds:
+    async def test_past_the_bound_requests_are_refused_before_they_wait_for_anything(
+        self, tmp_path: Path
+    ) -> None:
+        release = threading.Event()
+        async with serving(tmp_path, sections={"executor": {"max_workers": 4}}) as api:
+            lane = api.container.database_lane()
+            held = [asyncio.create_task(lane.run(release.wait)) for _ in range(lane.limit)]
+            await until(lambda: lane.stats().active == lane.limit)
+            admitted = [asyncio.create_task(api.client.get("/v1/projects")) for _ in range(16)]
+            await until(lambda: lane.stats().waiting == 16)
+            for _ in range(20):
+                answer = await api.client.post(PATH, content=b"x" * 1_000)
+                assert "16 requests are at work" in problem_of(answer, 503, "saturated")["detail"]
+                assert (answer.headers["retry-after"], lane.stats().waiting) == ("1", 16)
+            assert (await api.client.get("/health/live")).status_code == 200
+            release.set()
+            assert {answer.status_code for answer in await asyncio.gather(*admitted)} == {200}
+            await asyncio.gather(*held)
+            assert await api.get("/v1/projects")
+
+    async def test_callers_without_a_key_take_no_place(self, tmp_path: Path) -> None:
+        sections = {"executor": {"max_workers": 4}, "api": {"api_keys": ["a-key-of-16-characters"]}}
+        async with serving(tmp_path, sections=sections) as api:
+            answers = await asyncio.gather(*(api.client.get("/v1/projects") for _ in range(100)))
+        assert {answer.status_code for answer in answers} == {401}
+
+
 # --- the guard -------------------------------------------------------------------------------------------
 
 JSON = st.recursive(

@@ -293,11 +293,12 @@ class TestTheFramework:
 class TestKeys:
     @pytest.fixture
     async def api(self, tmp_path: Path) -> AsyncIterator[Api]:
-        async with serving(tmp_path, sections={"api": {"api_keys": ["one-key", "zwei-Schlüssel"]}}) as api:
+        sections = {"api": {"api_keys": ["one-key-of-16-letters", "zwei-Schlüssel-für-alle"]}}
+        async with serving(tmp_path, sections=sections) as api:
             yield api
 
     async def test_either_key_opens_by_either_header(self, api: Api) -> None:
-        for key in ("one-key", "zwei-Schlüssel"):
+        for key in ("one-key-of-16-letters", "zwei-Schlüssel-für-alle"):
             for name, value in (
                 ("authorization", f"Bearer {key}"),
                 ("authorization", f"bearer  {key}"),
@@ -311,12 +312,12 @@ class TestKeys:
             {},
             {"x-api-key": "wrong"},
             {"x-api-key": ""},
-            {"x-api-key": "one-key2"},
+            {"x-api-key": "one-key-of-16-letters2"},
             {"x-api-key": "one-ke"},
             {"authorization": "Bearer wrong"},
             {"authorization": "Bearer"},
-            {"authorization": "Basic one-key"},
-            {"authorization": "one-key"},
+            {"authorization": "Basic one-key-of-16-letters"},
+            {"authorization": "one-key-of-16-letters"},
             {"authorization": "Bearer wrong", "x-api-key": "wrong"},
         ):
             for path in ("/v1/projects", "/metrics", "/v1/nothing", "/healthy", "/docsx"):

@@ -27,6 +27,7 @@ async def pages(api: Api, limit: int) -> list[list[str]]:
     page = await api.get("/v1/projects", limit=limit)
     while page["next_cursor"] is not None:
         assert len(page["items"]) == limit
+        assert names_of(page) not in found, "it goes round in circles"
         found.append(names_of(page))
         page = await api.get("/v1/projects", limit=limit, cursor=page["next_cursor"])
     return [*found, names_of(page)] if page["items"] else found

@@ -20,7 +20,7 @@ from app.config import Settings
 from app.entrypoints.api import options_of
 from containers import create_container
 
-KEY = "hunter2"
+KEY = "hunter2-of-the-API"
 EXAMPLES = 15
 
 

@@ -149,11 +149,15 @@ async def test_promtool_has_nothing_to_complain_about(tmp_path: Path) -> None:
 
 
 async def test_each_request_has_its_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(tmp_path, sections={"api": {"api_keys": ["hunter2"]}}) as api:
+    async with serving(tmp_path, sections={"api": {"api_keys": ["hunter2-of-the-API"]}}) as api:
         with caplog.at_level(logging.INFO, "app.api"):
-            await api.client.post("/v1/projects", json={"name": "papers"}, headers={"x-api-key": "hunter2"})
+            await api.client.post(
+                "/v1/projects", json={"name": "papers"}, headers={"x-api-key": "hunter2-of-the-API"}
+            )
             problem_of(await api.client.get("/v1/jobs"), 401, "not-authenticated")
-            await api.client.get("/some/where?key=hunter2", headers={"x-api-key": "hunter2"})
+            await api.client.get(
+                "/some/where?key=hunter2-of-the-API", headers={"x-api-key": "hunter2-of-the-API"}
+            )
     lines = [record for record in caplog.records if record.getMessage() == "request"]
     told = [(line.__dict__["method"], line.__dict__["route"], line.__dict__["status"]) for line in lines]
     assert told == [("POST", "/v1/projects", 201), ("GET", "unmatched", 401), ("GET", "unmatched", 404)]

@@ -176,11 +176,18 @@ def test_a_type_is_paused_and_resumed(place: Place) -> None:
     assert "No type of jobs is paused." in place("resume", "verify")
 
 
-def test_a_type_of_an_added_handler_is_paused_with_a_word_of_doubt(place: Place) -> None:
-    said = place("pause", "thumbnails of 7?")
-    assert "Paused: thumbnails of 7?." in said
-    assert "none of the types that come with agent-storage" in said
-    assert "isn't blank" in place("pause", " ", code=2)
+def test_a_type_that_no_job_has_had_is_not_paused(place: Place) -> None:
+    for command in ("pause", "resume"):
+        said = place(command, "embedd", code=1)
+        assert "the nearest is embed, and there are delete_vectors, embed, " in said
+        assert "isn't blank" in place(command, " ", code=2)
+    assert place.json("resume", "embed") == {"paused": []}
+
+
+def test_a_type_of_an_added_handler_is_paused_once_there_is_a_job_of_it(place: Place) -> None:
+    place.queue("thumbnails of 7?")
+    assert "Paused: thumbnails of 7?." in place("pause", "thumbnails of 7?")
+    assert place.json("resume", "thumbnails of 7?") == {"paused": []}
 
 
 def test_wrong_filters_are_usage_errors(place: Place) -> None:

@@ -235,7 +235,7 @@ def test_more_projects_than_a_page_are_all_searched(cli: Cli, service: Service) 
 
 
 def test_a_service_with_keys_wants_one_of_them(cli: Cli, home: Path) -> None:
-    with serve_process(home, {"API_API_KEYS": f"another,{KEY}"}) as service:
+    with serve_process(home, {"API_API_KEYS": f"another-s3cret-of-it,{KEY}"}) as service:
         there = ("--api", service.url)
         for command in (["ingest", "-"], ["search", "x"], ["jobs", "list"], ["jobs", "prune"]):
             error = error_of(cli(*command, *there, stdin=lines(1), code=1))

@@ -89,7 +89,7 @@ def test_no_command_prints_a_secret(command: str, flags: list[str], usable: bool
     values = {
         **SECRETS,
         "worker": {"batch_size": 1 if usable else 0},
-        "api": {"api_keys": [SECRET, "" if not usable else "k"]},
+        "api": {"api_keys": [f"{SECRET} of the API", "" if not usable else "another-of-16-chars"]},
     }
     done = run("--config", write_yaml(folder / "given.yml", values), "config", command, *flags)
     assert done.exit_code == (0 if usable else 1)

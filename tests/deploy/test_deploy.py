@@ -179,7 +179,7 @@ def test_the_settings_of_a_container_are_settings_and_agree(name: str) -> None:
         given.setdefault(section, {})[field] = re.sub(
             r"\$\{\w+(:-?(\w+)|:\?.*?)\}", r"\2", environment[variable_name]
         )
-    given["api"]["api_keys"] = "one,two"
+    given["api"]["api_keys"] = "one-of-16-letters,another-of-16-letters"
     settings = Settings.model_validate(given)
     assert settings.qdrant.mode == "server"
     assert settings.database_url.startswith("postgresql")

@@ -13,7 +13,7 @@ from support.examples import examples
 from app.domain.ids import ExtractionId, project_id_of
 from app.domain.items import extraction_id_of, parse_item
 from app.errors import InvalidInput
-from app.intake.json_lines import decode
+from app.intake.exact_json import decode
 
 PROJECT = project_id_of("papers")
 EXACT = 2**53

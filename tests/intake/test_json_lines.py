@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidInput
-from app.intake.json_lines import MAX_LINE_BYTES, LineBatch, LineReader, decode, open_lines
+from app.intake.exact_json import decode
+from app.intake.json_lines import MAX_LINE_BYTES, LineBatch, LineReader, open_lines
 
 FIELDS = ("text",)
 

@@ -198,8 +198,10 @@ async def test_no_request_chooses_where_the_service_asks(
         ("x-forwarded-host", "forwarded", "x-original-url", "x-rewrite-url", "proxy", "referer", "origin"), lure
     )
     stub.asked.clear()
-    async with serving(tmp_path, sections={"embedding": embedding}) as api:
-        api.client.headers.update(headers)
+    # Without a key a foreign origin is refused.
+    sections = {"embedding": embedding, "api": {"api_keys": ["a-key-of-16-letters"]}}
+    async with serving(tmp_path, sections=sections) as api:
+        api.client.headers.update({**headers, "x-api-key": "a-key-of-16-letters"})
         data = {"fact_text": lure, **dict.fromkeys(names, lure)}
         await api.accepted([raw_item(1, source_uri=lure, source_group=lure, extraction_type=lure, data=data)])
         await api.work()
@@ -209,10 +211,12 @@ async def test_no_request_chooses_where_the_service_asks(
             for body in ({"query": "x", name: lure}, {"query": "x", "options": {name: lure}}):
                 assert (await api.client.post("/v1/projects/papers/search", json=body)).status_code == 422
             answer = await api.client.get("/v1/projects/papers/extractions", params={name: lure})
-            assert answer.status_code == 200
+            assert answer.status_code == 422
         for path in (f"/{lure}", f"//{lure.removeprefix('http://')}/", "/v1/projects/http:%2F%2Fx/search"):
             assert (await api.client.post(path, json={"query": "x"})).status_code in {404, 422}
-        raw = await api.raw(f"GET {lure}/x HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        raw = await api.raw(
+            f"GET {lure}/x HTTP/1.1\r\nhost: localhost\r\nx-api-key: a-key-of-16-letters\r\n\r\n".encode()
+        )
         assert b" 404 " in raw.splitlines()[0]
     assert {asked.path for asked in stub.asked} == {"/v1/embeddings"}
     assert {name for asked in stub.asked for name in asked.body} == {"model", "input", "encoding_format"}

@@ -23,7 +23,8 @@ from app.domain.filters import Filters
 from app.domain.items import Item, parse_item
 from app.errors import InvalidInput
 from app.intake.conditions import parse_condition
-from app.intake.json_lines import LineReader, decode
+from app.intake.exact_json import decode
+from app.intake.json_lines import LineReader
 from app.services.storage.qdrant.filters import edge_filter, server_filter
 from app.services.storage.repositories.data_filter import matches
 

@@ -22,9 +22,9 @@ from app.models import Base
 
 pytestmark = pytest.mark.slow
 
-KEYS = ("first-key-0123456789", "second-key-9876543210", "third")
+KEYS = ("first-key-0123456789", "second-key-9876543210", "third-key-of-16-letters")
 KEY = "k3yK3yk3y.0123456789"
-OTHER = "0ther-key"
+OTHER = "0ther-key.0123456789"
 
 
 # --- how they are compared -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from support.cli import Cli
 from support.embedding_stub import Answer, EmbeddingStub, error_answer
 from support.embedding_stub import serving as serving_embeddings
 from support.forked import Process
+from support.logs import logging_as_before
 from support.loopback import TLS
 from support.processes import free_port, serve_process
 from support.qdrant_stub import Fault, QdrantStub
@@ -253,7 +254,7 @@ def test_no_part_shows_a_secret_in_its_repr(tmp_path: Path) -> None:
     embedding = {**SECRETS["embedding"], "provider": "openai", "model": "m", "dimension": 8}
     settings = Settings.model_validate({**SECRETS, "embedding": embedding})
     options = options_of(settings)
-    assert SECRET in options.api_keys
+    assert SECRET in options.api_keys[0]
     database = {"url": f"sqlite:///{tmp_path / 'x.db'}"}
     container = create_container(
         Settings.model_validate({**SECRETS, "embedding": embedding, "database": database})
@@ -272,21 +273,16 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_a_traceback_shows_no_variable(stream: type[io.StringIO]) -> None:
     written = stream()
-    root = logging.getLogger()
-    kept, level = root.handlers[:], root.level
 
     def break_with(local: str) -> None:
         another = {"given": local, "length": len(local)}
         raise RuntimeError(f"broken after {another['length']}")
 
-    try:
+    with logging_as_before():
         configure_logging("DEBUG", stream=written)
         try:
             break_with(f"{HIDDEN}{os.sep}")
         except RuntimeError:
             logging.getLogger("app.test").exception("failed")
-    finally:
-        root.handlers[:], root.level = kept, level
-        logging.captureWarnings(capture=False)
     assert "RuntimeError: broken after 7" in written.getvalue()
     assert HIDDEN not in written.getvalue()

@@ -55,6 +55,19 @@ WRONG: list[tuple[str, object]] = [
     *itertools.product(["embedding.text_fields"], [[], [""], [1], 5, {"a": 1}, "[a", "[" * 5000, "[1]", None]),
     *itertools.product(["api.api_keys"], [[""], [" "], [1], 5, {"a": 1}, "[a", '[""]', None]),
     *itertools.product(
+        ["api.api_keys"],
+        [
+            "short",
+            '""',
+            "null",
+            ["null"],
+            ["fifteen-letters"],
+            ['"a-key-in-quotes"'],
+            "'a-key-in-quotes'",
+            ["  fifteen-letters  "],
+        ],
+    ),
+    *itertools.product(
         ["worker.keep_finished"],
         [True, "abc", -1, float("nan"), float("inf"), 10 * 366 * 86_400, "nan", [], {}, None],
     ),
@@ -247,11 +260,11 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
         {"qdrant": {"mode": "memory", "url": "http://q"}},
         {"embedding": {"provider": "openai", "model": "m", "dimension": 3}},
         {"embedding": {"provider": "deterministic", "dimension": 4}},
-        {"api": {"host": "0.0.0.0", "api_keys": ["k"]}},  # noqa: S104
+        {"api": {"host": "0.0.0.0", "api_keys": ["a-key-of-16-chars"]}},  # noqa: S104
         {"api": {"host": "localhost"}},
         {"worker": {"host": "0.0.0.0"}},  # noqa: S104
         {"worker": {"host": "127.0.0.1", "port": 9100}},
-        {"worker": {"host": "0.0.0.0", "port": 9100}, "api": {"api_keys": ["k"]}},  # noqa: S104
+        {"worker": {"host": "0.0.0.0", "port": 9100}, "api": {"api_keys": ["a-key-of-16-chars"]}},  # noqa: S104
         {"worker": {"retry_delay": 5, "max_retry_delay": 5}},
         {"worker": {"time_limits": {"verify": 7200}}},
         {"api": {"host": "127.9.9.9"}},

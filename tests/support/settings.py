@@ -18,7 +18,7 @@ SECRETS: dict[str, dict[str, object]] = {
     "database": {"url": f"postgresql://me:{SECRET}@db/x?sslpassword={SECRET}"},
     "qdrant": {"url": f"https://{SECRET}@cloud", "api_key": SECRET},
     "embedding": {"api_key": SECRET, "base_url": f"https://cloud/v1?api_key={SECRET}"},
-    "api": {"api_keys": [SECRET, f"{SECRET}2"]},
+    "api": {"api_keys": [f"{SECRET} of the API", f"{SECRET} of Prometheus"]},
 }
 
 _OURS = tuple(f"{name}_" for name in (*SECTIONS, "db", "agent_storage"))

@@ -160,8 +160,8 @@ class TestRunning:
 
     async def test_a_paused_type_waits(self, engine: Engine, open_with: Callable[..., Container]) -> None:
         container = open_with({"note": nothing}, poll_interval=86_400.0)
-        await container.jobs().pause("note")
         queue_jobs(engine, "note")
+        await container.jobs().pause("note")
         async with working(container):
             await asyncio.sleep(0.2)
             assert statuses(engine) == {"queued": 1}

@@ -1,6 +1,5 @@
 """``/v1/projects/{name}/extractions`` and ``/v1/extractions``."""
 
-from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -19,16 +18,15 @@ from app.api.schemas import (
     Deletion,
     Extraction,
     Extractions,
-    Label,
+    Labels,
     PageLimit,
     ProjectName,
     extraction_of,
 )
-from app.domain.filters import Filters, Scalar
+from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
 from app.domain.items import MAX_LABEL_CHARS, MAX_URI_CHARS
-from app.errors import InvalidField
-from app.intake.conditions import parse_condition
+from app.intake.conditions import with_conditions
 
 router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
 
@@ -92,13 +90,16 @@ async def hand_in(
 async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
     name: ProjectName,
-    type_: Annotated[list[Label], Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
-    group: Annotated[list[Label], Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
+    type_: Annotated[Labels, Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
+    group: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
     min_confidence: Confidence | None = None,
     max_confidence: Confidence | None = None,
     where: Annotated[
         list[Condition],
-        Query(description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold."),
+        Query(
+            max_length=100,
+            description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold.",
+        ),
     ] = [],  # noqa: B006 - likewise
     limit: PageLimit = 100,
     cursor: str | None = None,
@@ -109,10 +110,9 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
         extraction_types=tuple(type_),
         min_confidence=min_confidence,
         max_confidence=max_confidence,
-        where=_conditions(where),
     )
     after = None if cursor is None else _place(cursor)
-    rows = await parts.extractions().list(name, filters, after=after, limit=limit)
+    rows = await parts.extractions().list(name, with_conditions(filters, where), after=after, limit=limit)
     following = write_cursor(str(rows[-1].id)) if len(rows) == limit else None
     return answer_json({"items": [extraction_of(row) for row in rows], "next_cursor": following})
 
@@ -138,14 +138,6 @@ async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Respo
 async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> DeletedAnswer:
     """Delete one extraction; the job deletes its vector."""
     return DeletedAnswer.of(await parts.extractions().delete(ExtractionId(extraction_id)))
-
-
-def _conditions(texts: Sequence[str]) -> dict[str, Scalar]:
-    parsed = [parse_condition(text) for text in texts]
-    conditions = dict(parsed)
-    if len(conditions) < len(parsed):
-        raise InvalidField("where", "names a path twice")
-    return conditions
 
 
 def _place(cursor: str) -> ExtractionId:

@@ -1,34 +1,38 @@
 """``/v1/jobs``, ``/v1/job-types`` and ``/v1/verify``."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
 from app.api.answers import ExactRoute, as_json, no_cursor, read_cursor, write_cursor
-from app.api.parts import ApiParts, PartsOf
-from app.api.problems import Refused, documented
-from app.api.schemas import Job, Jobs, JobTypes, Label, PageLimit, ProjectName, Pruned, Pruning, Verification
+from app.api.job_streams import Following, JobStreams
+from app.api.middleware import ENDLESS, caller_of
+from app.api.parts import OptionsOf, PartsOf
+from app.api.problems import documented
+from app.api.schemas import (
+    Job,
+    Jobs,
+    JobTypes,
+    Label,
+    Labels,
+    PageLimit,
+    ProjectName,
+    Pruned,
+    Pruning,
+    Verification,
+)
 from app.domain.ids import JobId
-from app.domain.jobs import JobFilters, JobRow, JobStatus, has_ended, job_as_dict
-from app.errors import AgentStorageError, NotFound
+from app.domain.jobs import JobFilters, JobRow, JobStatus, job_as_dict
 from app.services.jobs.service import Cursor
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=ExactRoute)
 
-MAX_STREAMS = 100
-"""How many streams of events there may be at once."""
-
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
-_LOOK_S = 0.5
-_SIGN_OF_LIFE_S = 15.0
 
 JobIdOf = Annotated[UUID, Path(description="The job's id.")]
 
@@ -36,8 +40,8 @@ JobIdOf = Annotated[UUID, Path(description="The job's id.")]
 @router.get("/jobs")
 async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
-    type_: Annotated[list[Label], Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
-    status: Annotated[list[JobStatus], Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
+    type_: Annotated[Labels, Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
+    status: Annotated[list[JobStatus], Query(max_length=100, description="Repeatable.")] = [],  # noqa: B006 - likewise
     project: ProjectName | None = None,
     limit: PageLimit = 100,
     cursor: str | None = None,
@@ -80,14 +84,13 @@ async def retry_job(parts: PartsOf, job_id: JobIdOf) -> Job:
         **documented(404),
     },
 )
-async def follow_job(request: Request, parts: PartsOf, job_id: JobIdOf) -> StreamingResponse:
-    """Follow a job by server-sent events until it has ended."""
+async def follow_job(
+    request: Request, parts: PartsOf, options: OptionsOf, job_id: JobIdOf
+) -> StreamingResponse:
+    """Follow a job by server-sent events until it has ended. There may be 20 streams a caller, and 100 in all."""
     row = await parts.jobs().get(JobId(job_id))
-    state = request.app.state
-    if state.streams >= MAX_STREAMS:
-        reason = f"{MAX_STREAMS} streams of events are open already"
-        raise Refused(503, "saturated", reason, headers={"retry-after": "5"})
-    return _EventStream(state, _events(parts, row, state.stopping))
+    streams: JobStreams = request.app.state.streams
+    return _EventStream(streams, streams.open(row, caller_of(request, options.api_keys)))
 
 
 @router.post("/jobs/prune")
@@ -110,7 +113,7 @@ async def list_job_types(parts: PartsOf) -> JobTypes:
 
 @router.post("/job-types/{type}/pause")
 async def pause_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="type")]) -> JobTypes:
-    """Let no worker begin jobs of this type; those that run go on."""
+    """Let no worker begin jobs of this type, which must be one that is known here; those that run go on."""
     await parts.jobs().pause(type_)
     return JobTypes(paused=await parts.jobs().paused())
 
@@ -122,45 +125,27 @@ async def resume_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="ty
     return JobTypes(paused=await parts.jobs().paused())
 
 
-async def _events(parts: ApiParts, row: JobRow, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+async def _events(following: Following) -> AsyncIterator[bytes]:
     """An event whenever the job has changed, and a comment now and then, so that nobody takes the silence for an end."""
-    yield _event(row)
-    silent_s = 0.0
-    while not has_ended(row) and not stopping.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_S):
-                await stopping.wait()
-        silent_s += _LOOK_S
-        try:
-            found = await parts.jobs().get(row.id)
-        except NotFound:  # it was pruned, having ended
-            return
-        except AgentStorageError as error:
-            if not error.retryable:
-                raise
-            found = row  # the next look will tell
-        if found != row:
-            row, silent_s = found, 0.0
-            yield _event(row)
-        elif silent_s >= _SIGN_OF_LIFE_S:
-            silent_s = 0.0
-            yield b": still there\n\n"
+    async for row in following.changes():
+        yield b": still there\n\n" if row is None else _event(row)
 
 
 class _EventStream(StreamingResponse):
-    """Events, counted among the application's streams from now on, and no more once nobody takes them."""
+    """Events, followed no more once nobody takes them."""
 
-    def __init__(self, state: State, events: AsyncIterator[bytes]) -> None:
-        state.streams += 1
-        self._state = state
-        super().__init__(events, media_type="text/event-stream")
+    def __init__(self, streams: JobStreams, following: Following) -> None:
+        self._streams = streams
+        self._following = following
+        super().__init__(_events(following), media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See :class:`StreamingResponse`."""
+        scope.setdefault("state", {})[ENDLESS] = True
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._state.streams -= 1
+            self._streams.close(self._following)
 
 
 def _event(row: JobRow) -> bytes:

@@ -6,15 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from app.api.answers import ExactRoute
 from app.api.parts import PartsOf
 from app.api.schemas import Liveness, Part, Readiness
 from app.services.health import PartHealth
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(tags=["status"])
-metrics_router = APIRouter(tags=["status"])
-own_metrics_router = APIRouter(tags=["status"])
+router = APIRouter(tags=["status"], route_class=ExactRoute)
+metrics_router = APIRouter(tags=["status"], route_class=ExactRoute)
+own_metrics_router = APIRouter(tags=["status"], route_class=ExactRoute)
 
 _PATIENCE_S = 0.8
 _NECESSARY = ("database", "qdrant", "index", "executor")

@@ -80,9 +80,18 @@ class RemoteSearch:
         """As :meth:`SearchService.search`."""
         if query.project is not None:
             project_id_of(query.project)
+        if query.filters.extraction_ids == ():  # of what matches nothing the API knows no filter
+            return await self._none(query.project)
+        if query.project is not None:
             return await self._in_project(query, query.project)
         found = [hit async for name in self._projects() for hit in await self._if_there(query, name)]
         return nlargest(query.limit, found, key=lambda hit: hit.score)
+
+    async def _none(self, project: str | None) -> SearchHits:
+        """Nothing, once it is sure that there is such a project."""
+        if project is not None:
+            await self._service.get(f"/v1/projects/{quote(project, safe='')}")
+        return []
 
     async def _projects(self) -> AsyncIterator[str]:
         """The names of all projects, page by page."""

@@ -1,11 +1,15 @@
 """Following jobs, and stepping in: for the API and the command line."""
 
+from collections.abc import Collection
 from datetime import datetime
+from difflib import get_close_matches
 
 from app.database import Database, WriteSession
 from app.domain.ids import JobId
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobType, JobTypeNames
+from app.errors import InvalidField
 from app.services.storage.repositories.job import PRUNED_AT_ONCE, JobRepository
+from app.services.storage.repositories.job_totals import JobTotalRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
@@ -26,6 +30,10 @@ class JobService:
             NotFound: there is none of that id.
         """
         return await self._database.read(lambda session: JobRepository(session).get_row(job_id))
+
+    async def get_rows(self, job_ids: Collection[JobId]) -> JobRows:
+        """Those of the jobs that there are, in any order, by one statement."""
+        return await self._database.read(lambda session: JobRepository(session).get_rows(job_ids))
 
     async def list(self, filters: JobFilters, *, after: Cursor | None = None, limit: int = 100) -> JobRows:
         """The newest jobs that pass the filters: the ``limit`` next after (created_at, id)."""
@@ -94,14 +102,38 @@ class JobService:
                 return pruned
 
     async def pause(self, job_type: str) -> None:
-        """Let no worker claim jobs of this type; those that run go on."""
-        await self._database.write(lambda session: JobRepository(session).pause(job_type))
+        """Let no worker claim jobs of this type; those that run go on.
+
+        Raises:
+            InvalidField: it is none of the product's own, and no job has ever had it.
+        """
+
+        def work(session: WriteSession) -> None:
+            self._require_known(session, job_type)
+            JobRepository(session).pause(job_type)
+
+        await self._database.write(work)
 
     async def resume(self, job_type: str) -> None:
-        """Let workers claim jobs of this type again."""
-        await self._database.write(lambda session: JobRepository(session).resume(job_type))
+        """Let workers claim jobs of this type again; raises what :meth:`pause` raises."""
+
+        def work(session: WriteSession) -> None:
+            if not JobRepository(session).resume(job_type):
+                self._require_known(session, job_type)
+
+        await self._database.write(work)
         self._wakeup.set()
 
     async def paused(self) -> JobTypeNames:
         """The types that are paused."""
         return await self._database.read(lambda session: JobRepository(session).paused())
+
+    def _require_known(self, session: WriteSession, job_type: str) -> None:
+        known = {*JobType, *JobTotalRepository(session).types()}
+        if job_type not in known and not JobRepository(session).has_type(job_type):
+            [nearest] = get_close_matches(job_type[:100], known, n=1, cutoff=0.0)
+            reason = (
+                f"no job has ever been of type {job_type[:100]!r}; the nearest is {nearest}, "
+                f"and there are {', '.join(sorted(known))}"
+            )
+            raise InvalidField("type", reason)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from app.domain.filters import Filters
 from app.errors import DataDirectoryLocked, QdrantDiskFull, QdrantError
+from app.private_files import make_private_folder
 from app.services.storage.qdrant.filters import edge_filter
 from app.services.storage.qdrant.ports import (
     COLLECTION,
@@ -296,7 +297,7 @@ class EdgeClient:
 def _lock(path: Path, collection: str) -> IO[bytes]:
     """Take the directory for this process; closing the file, or the end of the process, gives it back."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path)
         lock_file = (path / "lock").open("ab")
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,11 +1,11 @@
 """Jobs: work to do in the background, as those see it who ask for it and follow it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, text, tuple_, update
+from sqlalchemy import bindparam, delete, exists, func, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames
 from app.errors import JobStateConflict, NotFound
 from app.models import FINISHED_JOB, OPEN_JOB, Job, PausedJobType, UtcDateTime, UuidText
 from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.id_lists import among
 from app.services.storage.repositories.job_totals import EndedJob, JobTotalRepository
 from app.services.storage.repositories.statements import rows_changed
 
@@ -98,6 +99,11 @@ class JobRepository:
         if found is None:
             raise NotFound("job", job_id)
         return JobRow(*found)
+
+    def get_rows(self, job_ids: Collection[JobId]) -> JobRows:
+        """Those of the jobs that there are, without their payloads, in any order. Any number will do."""
+        rows = self._session.execute(select(*_ROW).where(among(_TABLE.c.id, job_ids, self._dialect)))
+        return [JobRow(*row) for row in rows]
 
     def list(self, filters: JobFilters, *, after: tuple[datetime, JobId] | None = None, limit: int) -> JobRows:
         """The jobs that pass the filters, the newest first: the ``limit`` next after (created_at, id).
@@ -187,15 +193,20 @@ class JobRepository:
         )
         return {(job_type, JobStatus(status)): count for job_type, status, count in rows}
 
+    def has_type(self, type: str) -> bool:  # noqa: A002 - the column's name
+        """Whether there is a job of this type."""
+        return self._session.scalar(select(exists().where(_TABLE.c.type == type))) or False
+
     def pause(self, type: str) -> None:  # noqa: A002 - the column's name
         """Let no worker claim jobs of this type until :meth:`resume`."""
         insert = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
         self._session.execute(insert(_PAUSED).values(type=type).on_conflict_do_nothing())
 
-    def resume(self, type: str) -> None:  # noqa: A002 - the column's name
-        """Let workers claim jobs of this type again."""
-        self._session.execute(delete(_PAUSED).where(_PAUSED.c.type == type))
+    def resume(self, type: str) -> bool:  # noqa: A002 - the column's name
+        """Let workers claim jobs of this type again; False if they might already."""
+        resumed = rows_changed(self._session, delete(_PAUSED).where(_PAUSED.c.type == type)) > 0
         self._tell_workers()
+        return resumed
 
     def paused(self) -> JobTypeNames:
         """The types that are paused, by name."""

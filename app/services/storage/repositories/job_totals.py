@@ -72,6 +72,10 @@ class JobTotalRepository:
             }
             self._session.execute(_counting(self._session.get_bind().dialect.name), values)
 
+    def types(self) -> list[str]:
+        """The types of jobs that have ever ended here, by name."""
+        return list(self._session.scalars(select(_TABLE.c.type).distinct().order_by(_TABLE.c.type)))
+
     def all(self) -> list[Total]:
         """Every total, by type and status."""
         columns = [_TABLE.c[name] for name in Total.__dataclass_fields__]

@@ -1,0 +1,144 @@
+"""Following jobs by streams of events: one look at the database for all of them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from app.api.parts import ApiParts
+from app.api.problems import Refused
+from app.domain.jobs import JobRow, has_ended
+from app.errors import AgentStorageError
+
+MAX_STREAMS = 100
+"""How many streams there may be at once."""
+
+MAX_STREAMS_A_CALLER = 20
+"""How many of them one caller may hold."""
+
+_LOOK_S = 0.5
+_SIGN_OF_LIFE_S = 15.0
+
+
+class Following:
+    """A job that a caller follows. ``row`` is the job as it was when somebody last looked."""
+
+    def __init__(self, row: JobRow, caller: str) -> None:
+        self.row = row
+        self.caller = caller
+        self._news = asyncio.Event()
+        self._over = False
+        self._fault: Exception | None = None
+
+    async def changes(self) -> AsyncIterator[JobRow | None]:
+        """The job as it is, and whenever it has changed, until it has ended; None now and then where it hasn't.
+
+        Of changes that come faster than they are taken, the last is told.
+
+        Raises:
+            Exception: the job can't be looked at any more.
+        """
+        told = self.row
+        yield told
+        while not has_ended(told):
+            self._news.clear()
+            if self._fault is not None:
+                raise self._fault
+            if self.row != told:
+                told = self.row
+                yield told
+            elif self._over:
+                return
+            elif not await self._has_news():
+                yield None
+
+    async def _has_news(self) -> bool:
+        """Wait for them; False when it is time for a sign of life."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SIGN_OF_LIFE_S):
+                return await self._news.wait()
+        return False
+
+    def see(self, row: JobRow | None) -> None:
+        """Note how the job is now; None if it is gone, having ended."""
+        if row is None:
+            self.end()
+        elif row != self.row:
+            self.row = row
+            self._news.set()
+
+    def end(self, fault: Exception | None = None) -> None:
+        """Tell nothing more, or raise a fault."""
+        self._over, self._fault = True, fault
+        self._news.set()
+
+
+class JobStreams:
+    """All streams of an application, on its event loop. While there are any, one task looks at their jobs."""
+
+    def __init__(self, parts: ApiParts, stopping: asyncio.Event) -> None:
+        """All streams end when ``stopping`` is set."""
+        self._parts = parts
+        self._stopping = stopping
+        self._followings: set[Following] = set()
+        self._held = Counter[str]()
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def open_streams(self) -> int:
+        """How many there are."""
+        return len(self._followings)
+
+    def open(self, row: JobRow, caller: str) -> Following:
+        """Follow a job, until :meth:`close`.
+
+        Raises:
+            Refused: there are too many streams, or too many of this caller.
+        """
+        if self.open_streams >= MAX_STREAMS:
+            raise _too_many(f"{MAX_STREAMS} streams of events are open already")
+        if self._held[caller] >= MAX_STREAMS_A_CALLER:
+            raise _too_many(f"you hold {MAX_STREAMS_A_CALLER} streams of events already; close one")
+        following = Following(row, caller)
+        self._followings.add(following)
+        self._held[caller] += 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return following
+
+    def close(self, following: Following) -> None:
+        """Follow it no more."""
+        self._followings.discard(following)
+        self._held[following.caller] -= 1
+        self._held += Counter()  # drops those who hold none
+
+    async def _look(self) -> None:
+        while self._followings:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._stopping.wait()
+            if self._stopping.is_set():
+                self._end_all(None)
+                return
+            try:
+                await self._look_once()
+            except AgentStorageError as error:
+                if not error.retryable:
+                    self._end_all(error)
+            except Exception as error:  # noqa: BLE001 - each stream raises it
+                self._end_all(error)
+
+    async def _look_once(self) -> None:
+        followings = list(self._followings)  # one that is opened meanwhile knows its job as well as this look
+        rows = await self._parts.jobs().get_rows({following.row.id for following in followings})
+        found = {row.id: row for row in rows}
+        for following in followings:
+            following.see(found.get(following.row.id))
+
+    def _end_all(self, fault: Exception | None) -> None:
+        for following in self._followings:
+            following.end(fault)
+
+
+def _too_many(reason: str) -> Refused:
+    return Refused(503, "saturated", reason, headers={"retry-after": "5"})

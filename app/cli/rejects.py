@@ -1,0 +1,119 @@
+"""The file of refused lines: made by this command alone, and written to nothing else."""
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from app.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from app.intake.json_lines import Reject
+
+_MEMBERS = {"line", "reason", "raw"}
+_FIRST_LINE_BYTES = 64 * 2**10
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe without a reader isn't waited for
+_OWNER_ONLY = 0o600
+
+
+class RejectsFile:
+    """Made when the first line is refused. Blocking; for one thread at a time.
+
+    An older file of that name is overwritten only if ``replaces`` says so, and only if it is one of refused lines, or
+    empty. A link is never followed.
+    """
+
+    def __init__(self, path: Path, *, replaces: bool) -> None:
+        self.path = path
+        self._replaces = replaces
+        self._file: BinaryIO | None = None
+
+    def check(self) -> None:
+        """See that the file can be made, before anything is stored; makes and changes nothing.
+
+        Raises:
+            InvalidInput: something else is there.
+        """
+        if os.path.lexists(self.path):
+            os.close(self._open_old())
+
+    def write(self, rejects: "Iterable[Reject]") -> None:
+        """Add lines.
+
+        Raises:
+            InvalidInput: the file can't be made or written.
+        """
+        import orjson
+
+        file = self._file = self._file or self._open()
+        for reject in rejects:
+            raw = reject.raw.decode(errors="replace").rstrip("\r\n")
+            line = {"line": reject.line, "reason": reject.reason, "raw": raw}
+            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def close(self) -> None:
+        """Write what is left, and close."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> BinaryIO:
+        with suppress(FileExistsError):
+            return os.fdopen(self._opened(_NEW), "wb")
+        file = os.fdopen(self._open_old(), "wb")
+        try:
+            file.truncate(0)
+            os.fchmod(file.fileno(), _OWNER_ONLY)
+        except OSError as error:
+            file.close()
+            raise self._unwritable(error) from None
+        return file
+
+    def _open_old(self) -> int:
+        """A file of refused lines that is to be overwritten, at its beginning."""
+        if not self._replaces:
+            raise self._refusal("there is such a file already; it isn't overwritten. Name another by --rejects")
+        if self.path.is_symlink():
+            raise self._refusal("it is a link, which isn't followed. Name another by --rejects")
+        descriptor = self._opened(_OLD)
+        if not _is_ours(descriptor):
+            os.close(descriptor)
+            raise self._refusal(
+                "it isn't a file of refused lines, and so isn't overwritten. Name another by --rejects"
+            )
+        return descriptor
+
+    def _opened(self, flags: int) -> int:
+        try:
+            return os.open(self.path, flags, _OWNER_ONLY)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> InvalidInput:
+        return self._refusal(f"it can't be written: {error.strerror}")
+
+    def _refusal(self, reason: str) -> InvalidInput:
+        return InvalidInput(f"the rejects file {self.path}: {reason}")
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Whether it is a plain file by one name alone, and is empty or begins with a refused line."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        return False
+    first, newline, _ = os.pread(descriptor, _FIRST_LINE_BYTES, 0).partition(b"\n")
+    return not found.st_size or (bool(newline) and _is_reject(first))
+
+
+def _is_reject(line: bytes) -> bool:
+    import orjson
+
+    try:
+        reject = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(reject, dict) and reject.keys() == _MEMBERS

@@ -1,0 +1,386 @@
+"""HTTP as uvicorn speaks it, with bounds on what comes before an application is asked.
+
+uvicorn's protocol over httptools takes a URL, a header line and trailers of any length, waits for the end of a head for
+ever, reads on while answers wait, and never gives up a client that doesn't read. This one counts and keeps time:
+
+- A head, trailers included, has bounds in bytes and in lines, and has to come in time.
+- One request of a connection is at work at a time. What a client sends beyond is parsed after the answer, and nothing
+  is read from it meanwhile.
+- A client that takes nothing of its answer is dropped.
+- A client that ends its own side gets its answer.
+"""
+
+import re
+from collections.abc import Iterable
+from contextvars import Context
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.entrypoints.connections import ConnectionLimits, Connections
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from starlette.responses import Response
+    from uvicorn._types import ASGI3Application
+
+_HEAD_END = b"\r\n\r\n"
+_NEVER = float("inf")
+
+_BODY_STEP = 128
+"""A body may have what looks like the end of a head at every fourth byte; a piece for each took 200 KB 46 ms."""
+
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
+_IGNORED_UPGRADE = b"\r\nx-ignored-upgrade:"
+
+
+class _Phase(Enum):
+    """Whose turn it is; the client's in all but ``WORK``."""
+
+    IDLE = auto()
+    HEAD = auto()
+    WORK = auto()
+    REST = auto()
+    """The answer is complete, and the request's body isn't: it is read and thrown away."""
+    LEAVING = auto()
+    """Nothing is parsed any more; what was written is still to be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    status: int
+    slug: str
+    title: str
+    detail: str
+
+
+class _RefusedError(Exception):
+    """Stops the parser, which takes any exception of a callback for an error of its input."""
+
+
+class _HoldingFlow(FlowControl):
+    """Reads nothing while bytes are held, whoever asks for more: a request at work does whenever it waits."""
+
+    holding = False
+
+    def resume_reading(self) -> None:
+        if not self.holding:
+            super().resume_reading()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. ``among`` all ``connections`` it may have to make room for another."""
+
+    def __init__(self, connections: Connections, **of_uvicorn: Any) -> None:  # noqa: ANN401 - passed on as it is
+        super().__init__(**of_uvicorn)
+        self._among = connections
+        self._limits = connections.limits
+        self._phase = _Phase.IDLE
+        self._due = _NEVER
+        self._unread = 0
+        self._running: RequestResponseCycle | None = None
+        self._held = b""
+        self._ended = False
+        self._head_open = self._message_open = False
+        self._url_bytes = self._head_bytes = self._lines = 0
+        self._unparsed = 0
+        self._refusal: _Refusal | None = None
+
+    # --- the transport's calls -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: "asyncio.Transport") -> None:  # type: ignore[override]  # as uvicorn's
+        """See :class:`asyncio.Protocol`."""
+        address = transport.get_extra_info("peername")
+        if not self._among.admit(self, address[0] if address else None):
+            self.transport = transport
+            self._phase = _Phase.LEAVING
+            transport.write(self._told(_CROWDED, {"retry-after": "1"}))
+            transport.close()
+            return
+        super().connection_made(transport)
+        self.flow: _HoldingFlow = _HoldingFlow(transport)
+        self._await(_Phase.IDLE, self._limits.idle_s)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._phase is _Phase.LEAVING:
+            return
+        if self._held:  # reading is paused; only what was under way comes
+            self._held += data
+            return
+        if self._phase is _Phase.IDLE:
+            # It keeps its place among those that wait: one byte must not make it the youngest.
+            self._phase, self._due = _Phase.HEAD, self.loop.time() + self._limits.head_s
+        self._feed(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps the connection
+        """Keep the connection of a client that has ended only its own side until its answer is written."""
+        self._ended = True
+        return self._owes_an_answer() and not self._is_endless()
+
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        super().pause_writing()
+        if self._phase is _Phase.WORK:
+            self._await(_Phase.WORK, self._limits.unread_s)
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        super().resume_writing()
+        if self._phase is _Phase.WORK:
+            self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        self._among.forget(self)
+        self._phase, self._held = _Phase.LEAVING, b""
+        self._leave_running()  # uvicorn tells the youngest of the requests alone
+        super().connection_lost(exc)
+
+    # --- the server's calls ----------------------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """See :class:`Connection`."""
+        if self._phase is not _Phase.LEAVING and self.transport.is_closing():
+            self._await(_Phase.LEAVING, self._limits.unread_s)
+        elif now >= self._due:
+            self._end_overdue(now)
+
+    def drop(self) -> None:
+        """See :class:`Connection`."""
+        self.transport.abort()
+
+    # --- the parser's calls ----------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """See :class:`HttpToolsProtocol`."""
+        super().on_message_begin()
+        self._head_open = self._message_open = True
+        self._url_bytes = self._head_bytes = self._lines = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Count, and keep a part of the URL."""
+        self._url_bytes += len(url)
+        if self._url_bytes > self._limits.max_url_bytes:
+            self._stop_parsing(_url_too_long(self._limits))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count, and keep a header; a trailer is only counted, since uvicorn would add it to the headers."""
+        self._lines += 1
+        self._head_bytes += len(name) + len(value) + 4
+        if (
+            self._head_bytes + self._url_bytes > self._limits.max_head_bytes
+            or self._lines > self._limits.max_header_lines
+        ):
+            self._stop_parsing(_head_too_long(self._limits))
+        if self._head_open:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """See :class:`HttpToolsProtocol`."""
+        self._head_open = False
+        self._unparsed = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """See :class:`HttpToolsProtocol`."""
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """See :class:`HttpToolsProtocol`."""
+        self._message_open = False
+        self._unparsed = 0
+        super().on_message_complete()
+        if self._phase is _Phase.REST:
+            self._await(_Phase.IDLE, self._limits.idle_s)
+
+    # --- the application's calls -----------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Go on with what the client has sent meanwhile, or wait for more."""
+        self.server_state.total_requests += 1
+        self._running = None
+        if self.transport.is_closing():
+            self._held = b""
+            self._await(_Phase.LEAVING, self._limits.unread_s)
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._head_open:
+            self._await(_Phase.HEAD, self._limits.head_s)
+        elif self._message_open:
+            self._await(_Phase.REST, self._limits.unread_s)
+        else:
+            self._await(_Phase.IDLE, self._limits.idle_s)
+        if self._held:
+            # Neither within the answered request's task nor in its context, which has its id.
+            self.loop.call_soon(self._feed_held, context=Context())
+        else:
+            self._read_on()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._running = cycle
+        self._work()
+        super()._start_asgi_task(cycle, app)
+
+    # --- parsing ---------------------------------------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        """Parse up to the end of one head at a time, so that a whole request is noticed before the next is parsed."""
+        start = 0
+        while start < len(data):
+            if self._owes_an_answer():
+                self._held = data[start:]
+                self.flow.holding = True
+                self.flow.pause_reading()
+                return
+            past = start + _BODY_STEP if self._message_open and not self._head_open else start
+            end = data.find(_HEAD_END, past) + len(_HEAD_END)
+            if end < len(_HEAD_END):
+                end = len(data)
+            if not self._parse(data[start:end]):
+                return
+            start = end
+
+    def _parse(self, piece: bytes) -> bool:
+        """Whether all went well."""
+        self._unparsed += len(piece)
+        if not self._message_open and piece.endswith(_HEAD_END):
+            # The parser takes all that follows such an offer for another protocol, and so loses the body.
+            piece = _UPGRADE.sub(_IGNORED_UPGRADE, piece, 1)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # CONNECT, or an offer cut in two: what follows can't be told from a request.
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _MALFORMED)
+            return False
+        if self._unparsed > self._limits.max_head_bytes:
+            self._refuse(_head_too_long(self._limits))
+            return False
+        return True
+
+    def _feed_held(self) -> None:
+        held, self._held = self._held, b""
+        self.flow.holding = False
+        if not self.transport.is_closing():
+            self.data_received(held)
+            if not self._held:
+                self._read_on()
+
+    def _read_on(self) -> None:
+        if self._ended and not self._owes_an_answer():
+            self.transport.close()
+        elif self._phase is not _Phase.LEAVING:
+            self.flow.resume_reading()
+
+    def _owes_an_answer(self) -> bool:
+        """Whether a whole request is at work or waits."""
+        return bool(self.pipeline) or (self._running is not None and not self._running.more_body)
+
+    def _is_endless(self) -> bool:
+        from app.api.middleware import ENDLESS
+
+        return self._running is not None and ENDLESS in cast("dict[str, Any]", self._running.scope)["state"]
+
+    def _stop_parsing(self, refusal: _Refusal) -> None:
+        self._refusal = refusal
+        raise _RefusedError
+
+    # --- phases ----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        if self.flow.write_paused:
+            self._await(_Phase.WORK, self._limits.unread_s)
+        else:
+            self._phase, self._due = _Phase.WORK, _NEVER
+            self._among.works(self)
+
+    def _await(self, phase: _Phase, patience_s: float) -> None:
+        """It is the client's turn, for so long."""
+        self._phase, self._due = phase, self.loop.time() + patience_s
+        self._unread = self.transport.get_write_buffer_size()
+        self._among.waits(self)
+
+    def _end_overdue(self, now: float) -> None:
+        unread = self.transport.get_write_buffer_size()
+        match self._phase:
+            case _Phase.IDLE:
+                self.transport.close()
+                self._await(_Phase.LEAVING, self._limits.unread_s)
+            case _Phase.HEAD:
+                self._refuse(_head_too_slow(self._limits))
+            case _ if 0 < unread < self._unread:  # slowly, but the answer is taken
+                self._due, self._unread = now + self._limits.unread_s, unread
+            case _:
+                if unread:
+                    self._note(
+                        f"dropped a client that took nothing of its answer for {self._limits.unread_s:g} s"
+                    )
+                self.transport.abort()
+
+    def _refuse(self, refusal: _Refusal) -> None:
+        """Answer in the place of the application, and read no more than it takes for the client to see the answer."""
+        self._note(f"refused a request: {refusal.status} {refusal.slug}")
+        begun = self._running is not None and self._running.response_started
+        self._leave_running()
+        if begun:  # what is written now would stand in the midst of an answer
+            self.transport.abort()
+            return
+        self.transport.write(self._told(refusal))
+        self.transport.write_eof()
+        self._await(_Phase.LEAVING, self._limits.linger_s)
+        self.flow.resume_reading()
+
+    def _leave_running(self) -> None:
+        for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._running = None
+        self.pipeline.clear()
+
+    def _told(self, refusal: _Refusal, headers: dict[str, str] | None = None) -> bytes:
+        from app.api.problems import problem
+
+        closing = {"connection": "close", **(headers or {})}
+        response = problem(refusal.status, refusal.slug, refusal.title, refusal.detail, headers=closing)
+        return b"".join(_raw(response, self.server_state.default_headers))
+
+    def _note(self, what: str) -> None:
+        self._among.tally.note(what, self.client[0] if self.client else None)
+
+
+_MALFORMED = _Refusal(400, "malformed-request", "Malformed request", "this is not HTTP/1.1")
+_CROWDED = _Refusal(503, "saturated", "Too busy", "there are too many connections")
+
+
+def _url_too_long(limits: ConnectionLimits) -> _Refusal:
+    detail = f"the URL has more than {limits.max_url_bytes:,} bytes"
+    return _Refusal(414, "url-too-long", "URL too long", detail)
+
+
+def _head_too_long(limits: ConnectionLimits) -> _Refusal:
+    detail = f"the headers have more than {limits.max_head_bytes:,} bytes or {limits.max_header_lines} lines"
+    return _Refusal(431, "headers-too-large", "Headers too large", detail)
+
+
+def _head_too_slow(limits: ConnectionLimits) -> _Refusal:
+    detail = f"the headers didn't end within {limits.head_s:g} s"
+    return _Refusal(408, "headers-too-slow", "Headers too slow", detail)
+
+
+def _raw(response: "Response", default_headers: list[tuple[bytes, bytes]]) -> Iterable[bytes]:
+    yield STATUS_LINE[response.status_code]
+    for name, value in (*default_headers, *response.raw_headers):
+        yield b"%b: %b\r\n" % (name, value)
+    yield b"\r\n"
+    yield bytes(response.body)
