@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 from support.backends import CONNECTIONS
 from support.postgres import open_test_engine
 from support.rows import make_project, writing
@@ -285,7 +286,10 @@ class TestOpenEngine:
         assert (tmp_path / "new" / "folder" / "a.db").is_file()
 
     def test_connects_to_nothing(self) -> None:
-        open_test_engine("postgresql://127.0.0.1:1/x").dispose()
+        engine = open_test_engine("postgresql://127.0.0.1:1/x")
+        assert isinstance(engine.pool, QueuePool)
+        assert (engine.pool.checkedin(), engine.pool.checkedout()) == (0, 0)
+        engine.dispose()
 
     @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
     async def test_in_memory_all_threads_share_one_database(self, url: str, make_lane: MakeLane) -> None:

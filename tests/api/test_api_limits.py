@@ -185,12 +185,12 @@ class TestCrowds:
             lane = api.container.database_lane()
             held = [asyncio.create_task(lane.run(release.wait)) for _ in range(lane.limit)]
             await until(lambda: lane.stats().active == lane.limit)
-            admitted = [asyncio.create_task(api.client.get("/v1/projects")) for _ in range(16)]
-            await until(lambda: lane.stats().waiting == 16)
+            admitted = [asyncio.create_task(api.client.get("/v1/projects")) for _ in range(32)]
+            await until(lambda: lane.stats().waiting == 32)
             for _ in range(20):
                 answer = await api.client.post(PATH, content=b"x" * 1_000)
-                assert "16 requests are at work" in problem_of(answer, 503, "saturated")["detail"]
-                assert (answer.headers["retry-after"], lane.stats().waiting) == ("1", 16)
+                assert "32 requests are at work" in problem_of(answer, 503, "saturated")["detail"]
+                assert (answer.headers["retry-after"], lane.stats().waiting) == ("1", 32)
             assert (await api.client.get("/health/live")).status_code == 200
             release.set()
             assert {answer.status_code for answer in await asyncio.gather(*admitted)} == {200}

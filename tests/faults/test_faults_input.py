@@ -30,7 +30,8 @@ def test_any_number_of_ids_is_deleted_without_memory_for_them(tmp_path: Path) ->
     )
     vectors, rows, left, more_mib = json.loads(done.stdout)
     assert (vectors, rows, left) == (50, 50, 0)
-    assert more_mib < 100
+    print(more_mib, "MiB")  # noqa: T201 - for who measures
+    assert more_mib < 6  # docs/reliability.md says 5
 
 
 def test_extractions_of_a_megabyte_each(tmp_path: Path) -> None:

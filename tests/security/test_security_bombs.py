@@ -96,7 +96,8 @@ def test_ten_megabytes_that_unpack_to_ten_gigabytes(tmp_path: Path) -> None:
     done, peak = run_measured(command, tmp_path, environment(QDRANT_MODE="memory"))
     assert done.returncode == 1
     assert b"line 1: the line is longer than 16 MiB" in done.stdout
-    assert 50 < peak < 500
+    print(peak, "MiB")  # noqa: T201 - for who measures
+    assert 50 < peak < 250
 
 
 @pytest.mark.parametrize("skip_invalid", [True, False])

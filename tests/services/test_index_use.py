@@ -1,8 +1,9 @@
 """The index in use by several at once: payloads that change, rebuilds, other embedders, other stores."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from support.api import Api, problem_of, raw_item, serving
 from support.faulty_client import FaultyClient, When
 from support.jobs import jobs_of, statuses
 from support.parts import FIELDS, fill, index_all, make_item, open_container
+from support.qdrant_modes import REAL_SERVERS, settings_of_real
 from support.rows import statements, writing
 from support.waiting import until
 
@@ -28,7 +30,7 @@ from app.services.embedding.embedder import EmbedderIdentity
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.reconciliation import Differences
 from app.services.storage.qdrant.opening import open_vector_client
-from app.services.storage.qdrant.ports import VectorClient
+from app.services.storage.qdrant.ports import ClientFailure, VectorClient
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.settings.sections import QdrantSettings
 from containers import Container
@@ -65,10 +67,20 @@ class ReversedEmbedder(DeterministicEmbedder):
         return np.ascontiguousarray(vectors[:, ::-1])
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[VectorClient]:
-    client = open_vector_client(QdrantSettings(mode="memory", path=str(tmp_path)))
+@pytest.fixture(params=["memory", *REAL_SERVERS])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorClient]:
+    """On no collection, or on an empty one that no store has."""
+    if request.param == "memory":
+        client = open_vector_client(QdrantSettings(mode="memory", path=str(tmp_path)))
+    else:
+        client = open_vector_client(
+            settings_of_real(request.param, collection=f"index-use-{os.getpid()}"), connections=4
+        )
+        client.delete_collection()
     yield client
+    if request.param != "memory":
+        with suppress(ClientFailure):  # a test has dropped it
+            client.delete_collection()
     client.close()
 
 

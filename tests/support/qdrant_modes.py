@@ -20,8 +20,8 @@ Contract = Literal["memory", "embedded", "rest", "grpc", "real-rest", "real-grpc
 
 STUBS: tuple[Contract, ...] = ("rest", "grpc")
 """A stub of a server over a real socket."""
-_REAL: tuple[Contract, ...] = ("real-rest", "real-grpc") if is_available() else ()
-SERVERS: tuple[Contract, ...] = (*STUBS, *_REAL)
+REAL_SERVERS: tuple[Contract, ...] = ("real-rest", "real-grpc") if is_available() else ()
+SERVERS: tuple[Contract, ...] = (*STUBS, *REAL_SERVERS)
 MODES: tuple[Contract, ...] = ("memory", "embedded", *SERVERS)
 
 CONNECTIONS = 4
@@ -38,13 +38,11 @@ class Stubs:
 
     def settings(self, mode: Contract, **others: Any) -> QdrantSettings:
         """How the server of ``mode`` is reached, and ``others`` of the section's fields."""
-        if mode in STUBS:
-            url, grpc_port = self.rest.url, self.grpc.port
-        else:
-            real = real_server()
-            url, grpc_port = real.url, real.grpc_port
-            others.setdefault("collection", f"tests-{os.getpid()}")
-        return QdrantSettings(url=url, prefer_grpc=mode.endswith("grpc"), grpc_port=grpc_port, **others)
+        if mode in REAL_SERVERS:
+            return settings_of_real(mode, **others)
+        return QdrantSettings(
+            url=self.rest.url, prefer_grpc=mode.endswith("grpc"), grpc_port=self.grpc.port, **others
+        )
 
     def forget(self) -> None:
         """What was asked so far, and what was ordered and not consumed."""
@@ -54,6 +52,13 @@ class Stubs:
             each.api_keys.clear()
         self.grpc.waited.clear()
         self.grpc.peers.clear()
+
+
+def settings_of_real(mode: Contract, **others: Any) -> QdrantSettings:
+    """How the real server is reached in that way, with a collection of this process's own."""
+    real = real_server()
+    others.setdefault("collection", f"tests-{os.getpid()}")
+    return QdrantSettings(url=real.url, prefer_grpc=mode.endswith("grpc"), grpc_port=real.grpc_port, **others)
 
 
 @contextmanager
@@ -82,7 +87,7 @@ class Clients:
         if mode not in self._opened:
             self._opened[mode] = client = self.open(mode)
             self._closing.callback(client.close)
-            if mode in _REAL:
+            if mode in REAL_SERVERS:
                 self._closing.callback(_drop, client)
         empty(self._opened[mode])
         return self._opened[mode]
