@@ -89,6 +89,10 @@ BODIES: dict[str, Body] = {
         HAND_IN,
         lambda: handed_in(*(item(number, a="ü" * 10**6, b="ü" * 10**6) for number in range(7))),
     ),
+    "12 MiB of escapes in one extraction": (
+        HAND_IN,
+        lambda: handed_in(item(1, **{f"m{number}": "\n" * 690_000 for number in range(9)})),
+    ),
     "a million combining characters": (HAND_IN, marks),
 }
 """By what it is: where it is sent, and the body."""

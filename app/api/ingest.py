@@ -240,6 +240,8 @@ def _nothing_else() -> InvalidField:
 
 
 def _decoded_item(index: int, text: bytes) -> object:
+    if len(text) > MAX_LINE_BYTES:
+        raise InvalidItem(index, f"it is longer than {MAX_LINE_BYTES // 2**20} MiB")
     try:
         return decode(text)
     except InvalidInput as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from support.api import LOOPBACK, Api, checked, raw_item, serving
+from support.api import LOOPBACK, Api, checked, problem_of, raw_item, serving
 from support.waiting import until
 
 from app.api.job_streams import MAX_STREAMS, MAX_STREAMS_A_CALLER
@@ -44,6 +44,14 @@ async def test_a_long_text_of_escapes_is_handed_in(api: Api) -> None:
     answer = checked(await api.client.post(PATH, content=body, headers=headers), 202)
     shown = await api.get(f"/v1/extractions/{answer['items'][0]['id']}")
     assert shown["data"]["n"] == orjson.loads(b'"%b"' % text)
+
+
+async def test_an_extraction_that_is_longer_than_a_line_may_be_is_refused_by_its_index(api: Api) -> None:
+    texts = {f"m{number}": "x" * 900_000 for number in range(15)}
+    body = orjson.dumps({"extractions": [raw_item(1), {**raw_item(2), **texts}]})
+    answer = await api.client.post(PATH, content=body, headers={"content-type": "application/json"})
+    told = problem_of(answer, 422, "invalid-input")
+    assert (told["index"], told["detail"]) == (1, "item 1: it is longer than 12 MiB")
 
 
 @pytest.mark.parametrize("size", [97, 2**16])

@@ -58,7 +58,7 @@ def rejects(content: bytes) -> list[tuple[int, str]]:
             "source_uri: has 10,000,000 characters; at most 2,000 are allowed",
         ),
         (b"9" * 5_000 + b"\n", "not JSON: a number has too many digits"),
-        (b'"' + b"x" * MAX_LINE_BYTES + b'"\n', "the line is longer than 16 MiB"),
+        (b'"' + b"x" * MAX_LINE_BYTES + b'"\n', "the line is longer than 12 MiB"),
     ],
 )
 def test_a_bad_line_is_named_and_its_neighbours_are_read(bad: bytes, reason: str) -> None:

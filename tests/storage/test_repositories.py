@@ -217,6 +217,18 @@ class TestExtractions:
             ]
             assert len(repository.page_after(None, 10, project_id=project_id_of("a"))) == 3
 
+    def test_a_batch_of_many_megabytes_is_stored_a_document_at_a_time(self, engine: Engine) -> None:
+        with writing(engine) as session:
+            project = make_project(session)
+            rows = [new_extraction(session, project, data={"n": n, "text": "ü" * 600_000}) for n in range(9)]
+            extractions = ExtractionRepository(session)
+            assert extractions.create_batch(rows[:2]) == {row.id for row in rows[:2]}
+            with statements(engine) as sent:
+                assert extractions.create_batch(rows) == {row.id for row in rows[2:]}
+            assert len([each for each in sent if each.startswith("INSERT INTO extractions")]) == 3
+            stored = extractions.list(Filters(project_id=project), limit=9)
+        assert {row.id: row.data["n"] for row in stored} == {row.id: row.data["n"] for row in rows}
+
     def test_existing_ids(self, engine: Engine) -> None:
         with writing(engine) as session:
             ids, repository = store_extractions(session, 2), ExtractionRepository(session)
