@@ -8,15 +8,18 @@ constructor only stores what it is given.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
+from typing import ClassVar, Self, cast
 
 from dependency_injector import containers, providers
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from app.config import Settings, load_settings
+from app.config import Settings, load_settings, settings_from
 from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
+from app.seams import checked_replacement
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
@@ -39,13 +42,11 @@ from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.wakeup import Wakeup
-from app.settings.lanes import LaneLimits, LaneName, lane_limits_of
+from app.settings.lanes import LaneLimits, LaneName, lane_limits_of, qdrant_limit
 from app.settings.sections import (
     DatabaseSettings,
-    EmbeddingSettings,
     ExecutorSettings,
     QdrantSettings,
-    WorkerSettings,
 )
 from app.sql import schema
 from app.worker.worker import Worker
@@ -100,9 +101,21 @@ def _lane(
     name: LaneName,
     wait_timeout_s: float,
 ) -> Lane:
-    return executor.lane(
+    # Parts that were made before `reset_singletons` go on using the lane, so those made after it share it.
+    return executor.find_lane(name) or executor.lane(
         name, limit=limits[name], max_waiting=settings.max_waiting, wait_timeout_s=wait_timeout_s
     )
+
+
+def _qdrant_lane(
+    executor: BoundedExecutor,
+    limits: LaneLimits,
+    settings: ExecutorSettings,
+    wait_timeout_s: float,
+    client: VectorClient,
+) -> Lane:
+    own: LaneLimits = {**limits, "qdrant": qdrant_limit(client.max_calls, settings, limits)}
+    return _lane(executor, own, settings, "qdrant", wait_timeout_s)
 
 
 def _duration_dialect(engine: Engine) -> DurationDialect:
@@ -117,35 +130,67 @@ def _is_exclusive(qdrant: QdrantSettings, database: DatabaseSettings) -> bool:
 class Container(containers.DeclarativeContainer):
     """All parts. Make one with :func:`create_container` and open it with :func:`running`."""
 
+    _written: ClassVar[dict[str, object]]
+    """The providers in a subclass's own body, without those that ``@containers.copy`` adds."""
+
+    def __init_subclass__(cls) -> None:
+        cls._written = {name: it for name, it in vars(cls).items() if isinstance(it, providers.Provider)}
+
+    def __new__(cls, **replacements: object) -> Self:
+        """A container of this class; in one of a subclass, the subclass's providers reach the inherited consumers.
+
+        dependency_injector alone leaves them the inherited provider, and with ``@containers.copy`` gives them a second
+        instance of the subclass's (4.49.1).
+        """
+        if cls is Container:
+            return super().__new__(cls, **replacements)
+        parent = cast("type[Self]", cls.__base__)
+        container = parent()
+        is_copy = cls.cls_providers.keys() >= parent.providers.keys()
+        own = cls._written if is_copy else cls.cls_providers
+        kept = {
+            id(provider): container.providers[name]
+            for name, provider in parent.providers.items()
+            if name not in own
+        }
+        for name, provider in providers.deepcopy(own, kept).items():
+            if name in parent.providers:
+                container.providers[name].override(provider)
+            else:
+                container.set_provider(name, provider)
+        container.override_providers(**replacements)
+        return container
+
     config = providers.Configuration(strict=True)
 
-    # Each section as its own type: a part that takes many settings takes its section whole.
-    database_settings = providers.ThreadSafeSingleton(DatabaseSettings.model_validate, config.database)
-    qdrant_settings = providers.ThreadSafeSingleton(QdrantSettings.model_validate, config.qdrant)
-    executor_settings = providers.ThreadSafeSingleton(ExecutorSettings.model_validate, config.executor)
-    embedding_settings = providers.ThreadSafeSingleton(EmbeddingSettings.model_validate, config.embedding)
-    worker_settings = providers.ThreadSafeSingleton(WorkerSettings.model_validate, config.worker)
+    settings = providers.ThreadSafeSingleton(settings_from, config)  # checked, however `config` was filled
+    # A part that takes many settings takes its section whole.
+    database_settings = settings.provided.database
+    qdrant_settings = settings.provided.qdrant
+    executor_settings = settings.provided.executor
+    embedding_settings = settings.provided.embedding
+    worker_settings = settings.provided.worker
     lane_limits = providers.ThreadSafeSingleton(
         lane_limits_of, executor_settings, database_settings, qdrant_settings
     )
 
     engine = providers.Resource(_engine, database_settings)
     qdrant_client = providers.Resource(_qdrant_client, qdrant_settings, lane_limits)
-    embedding_connections = providers.Resource(_embedding_connections, config.embedding.api_key)
+    embedding_connections = providers.Resource(_embedding_connections, embedding_settings.api_key)
     # Opened last and closed first: its threads use the others.
     executor = providers.Resource(_executor, executor_settings, engine, qdrant_client, embedding_connections)
 
     database_lane = providers.ThreadSafeSingleton(
-        _lane, executor, lane_limits, executor_settings, "database", config.database.pool_timeout
+        _lane, executor, lane_limits, executor_settings, "database", database_settings.pool_timeout
     )
     qdrant_lane = providers.ThreadSafeSingleton(
-        _lane, executor, lane_limits, executor_settings, "qdrant", config.qdrant.retry_timeout
+        _qdrant_lane, executor, lane_limits, executor_settings, qdrant_settings.retry_timeout, qdrant_client
     )
     embedding_lane = providers.ThreadSafeSingleton(
-        _lane, executor, lane_limits, executor_settings, "embedding", config.embedding.retry_timeout
+        _lane, executor, lane_limits, executor_settings, "embedding", embedding_settings.retry_timeout
     )
     files_lane = providers.ThreadSafeSingleton(
-        _lane, executor, lane_limits, executor_settings, "files", config.database.pool_timeout
+        _lane, executor, lane_limits, executor_settings, "files", database_settings.pool_timeout
     )
 
     metrics_registry = providers.ThreadSafeSingleton(new_registry)
@@ -154,15 +199,15 @@ class Container(containers.DeclarativeContainer):
     database = providers.ThreadSafeSingleton(Database, engine, database_lane)
 
     embedder = providers.Selector(
-        config.embedding["provider"],  # the attribute `provider` is the option itself
+        providers.Callable(attrgetter("embedding.provider"), settings),
         wordllama=providers.ThreadSafeSingleton(
-            WordllamaEmbedder, embedding_lane, batch_size=config.embedding.batch_size
+            WordllamaEmbedder, embedding_lane, batch_size=embedding_settings.batch_size
         ),
         openai=providers.ThreadSafeSingleton(
             OpenAIEmbedder, embedding_lane, embedding_connections, embedding_settings
         ),
         deterministic=providers.ThreadSafeSingleton(
-            DeterministicEmbedder, embedding_lane, dimension=config.embedding.dimension
+            DeterministicEmbedder, embedding_lane, dimension=embedding_settings.dimension
         ),
     )
 
@@ -173,8 +218,8 @@ class Container(containers.DeclarativeContainer):
         qdrant_client,
         qdrant_lane,
         dimension=embedder.provided.identity.dimension,
-        collection=config.qdrant.collection,
-        retry=providers.Factory(RetryPolicy, config.qdrant.retry_timeout),
+        collection=qdrant_settings.collection,
+        retry=providers.Factory(RetryPolicy, qdrant_settings.retry_timeout),
         instruments=instruments,
     )
 
@@ -197,8 +242,8 @@ class Container(containers.DeclarativeContainer):
         database,
         qdrant_repository,
         measured_embedder,
-        text_fields=config.embedding.text_fields,
-        batch_size=config.worker.batch_size,
+        text_fields=embedding_settings.text_fields,
+        batch_size=worker_settings.batch_size,
     )
     ownership = providers.ThreadSafeSingleton(IndexOwnership, database, qdrant_repository)
     reindexing = providers.ThreadSafeSingleton(
@@ -210,7 +255,7 @@ class Container(containers.DeclarativeContainer):
     )
     search = providers.ThreadSafeSingleton(SearchService, database, qdrant_repository, measured_embedder)
     reconciliation = providers.ThreadSafeSingleton(
-        ReconciliationService, database, qdrant_repository, indexing, batch_size=config.worker.batch_size
+        ReconciliationService, database, qdrant_repository, indexing, batch_size=worker_settings.batch_size
     )
     health = providers.ThreadSafeSingleton(
         Health,
@@ -240,36 +285,40 @@ class Container(containers.DeclarativeContainer):
         instruments,
         worker_settings,
         exclusive=providers.Callable(_is_exclusive, qdrant_settings, database_settings),
-        listening=config.database.prepared_statements,
+        listening=database_settings.prepared_statements,
     )
 
 
 def create_container(settings: Settings | None = None, **replacements: object) -> Container:
     """A new container, filled from the settings (read from file and environment when None). Opens nothing.
 
-    ``replacements`` are providers or finished parts by provider name, such as ``embedder=fake``; every
+    ``replacements`` are providers or finished parts by provider name, such as ``embedder=fake``; a plain
+    ``QdrantClient`` is adapted. Every
     consumer in this container gets them, and no other container does.
 
     Raises:
         ConfigurationError: the settings can't be used.
         AttributeError: there is no provider of that name.
+        TypeError: a finished part can't do what is asked of it, such as a class in the place of an instance.
     """
     unknown = replacements.keys() - Container.providers.keys()
     if unknown:
         raise AttributeError(f"the container has no provider {min(unknown)!r}")
-    container = Container(
-        **{
-            name: part if isinstance(part, providers.Provider) else providers.Object(part)
-            for name, part in replacements.items()
-        }
-    )
-    container.config.from_dict((settings or load_settings()).for_container())
+    settings = settings or load_settings()
+    container = Container()
+    for name, part in replacements.items():
+        if not isinstance(part, providers.Provider):
+            part = providers.Object(checked_replacement(name, part, settings.qdrant.collection))  # noqa: PLW2901 - as it goes in
+        container.providers[name].override(part)
+    container.config.from_dict(settings.for_container())
     return container
 
 
 @contextmanager
 def running(container: Container, *, migrate: bool | None = None, check: bool = True) -> Iterator[Container]:
     """Open every resource on this thread, hand out the container, and close all in reverse order.
+
+    The same container can be run again: its parts are made anew, except those that were handed in.
 
     The database's schema is brought up to date first where ``migrate`` says so (by default on SQLite), and
     otherwise checked; ``check=False`` leaves that to a caller who waits for the database. A part that fails to
@@ -290,6 +339,7 @@ def running(container: Container, *, migrate: bool | None = None, check: bool = 
         yield container
     finally:
         _close_all(container)
+        container.reset_singletons()  # they hold what is closed now
 
 
 def _close_all(container: Container) -> None:

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from app.errors import ConfigurationError, Problem
 from app.settings.checks import contradictions
 from app.settings.masking import as_text, masked
-from app.settings.sources import Given, read_layers, section_types, setting_keys
+from app.settings.sources import Given, Layer, document_layer, read_layers, section_types, setting_keys
 from app.settings.unchecked import UncheckedSettings
 
 logger = getLogger(__name__)
@@ -93,7 +93,32 @@ def load_settings(config_file: Path | None = None) -> Settings:
 
 def read_settings(config_file: Path | None = None) -> Reading:
     """As :func:`load_settings`, but problems and warnings are returned, with each value and its source."""
-    layer = read_layers(Settings, config_file)
+    return _reading(read_layers(Settings, config_file))
+
+
+def settings_from(values: Mapping[object, object] | None) -> Settings:
+    """The settings in a mapping of sections, such as what a container's ``config`` was filled with; nothing is read.
+
+    A setting that isn't there has its default.
+
+    Raises:
+        ConfigurationError: with every problem there is; or there is nothing.
+    """
+    if not values:
+        raise ConfigurationError([Problem("config", "nothing", f"must be filled {_WAYS_TO_FILL}")])
+    reading = _reading(document_layer(Settings, values, "the container's config"))
+    if reading.settings is None:
+        raise ConfigurationError(reading.problems)
+    return reading.settings
+
+
+_WAYS_TO_FILL = (
+    "before a part is asked for: by `create_container(settings)`, or on a container of your own by "
+    '`container.config.from_pydantic(load_settings())` or `container.config.from_yaml("config.yml")`'
+)
+
+
+def _reading(layer: Layer) -> Reading:
     settings, refused = _validated(layer.given)
     found = [_refusal(key, layer.given[key].value) for key in refused] + contradictions(settings, refused)
     problems = (*layer.problems, *(_sourced(problem, layer.given) for problem in found))

@@ -323,6 +323,16 @@ class SchemaMismatch(DatabaseError):
         )
 
 
+class SchemaMissing(DatabaseError):
+    """A statement met a database without the tables of this version."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the database lacks what a statement needs: {reason}. Open the container with `running(container)`, which "
+            "brings SQLite's schema up to date and checks others', or run `agent-storage db upgrade`."
+        )
+
+
 class LeaseLost(AgentStorageError):
     """The job's lease ran out and the job may be another worker's now; nothing was marked or settled."""
 
@@ -474,7 +484,8 @@ class EmbedderMismatch(AgentStorageError):
         self.configured = configured
         super().__init__(
             f"the index was made by {stored}, and the configured embedder is {configured}; vectors of two "
-            "embedders are never mixed. Configure the former again, or run `agent-storage reindex`."
+            "embedders are never mixed. Configure the former again, or run `agent-storage reindex`. For an embedder of your "
+            "own, container.factory names the function that makes its container."
         )
 
 

@@ -268,6 +268,10 @@ class BoundedExecutor:
         self._lanes[name] = lane
         return lane
 
+    def find_lane(self, name: str) -> Lane | None:
+        """The lane of that name, if it was made."""
+        return self._lanes.get(name)
+
     def stats(self) -> list[LaneStats]:
         """Every lane's counters now. Thread-safe."""
         return [lane.stats() for lane in list(self._lanes.values())]

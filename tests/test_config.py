@@ -232,6 +232,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "api.max_items": ("10", 10),
     "api.max_string_chars": ("11", 11),
     "api.max_json_depth": ("12", 12),
+    "container.factory": ("a.b:create", "a.b:create"),
     "logging.level": ("debug", "DEBUG"),
 }
 

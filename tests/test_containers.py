@@ -160,6 +160,7 @@ class FailingClient:
     """A client of a Qdrant that isn't there."""
 
     closed = False
+    max_calls = None
 
     def batch_size(self, dimension: int) -> int:
         return dimension

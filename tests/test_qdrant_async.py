@@ -18,7 +18,7 @@ from support.waiting import until
 from app.domain.filters import Filters
 from app.executor import Lane
 from app.services.storage.qdrant.opening import open_vector_client
-from app.services.storage.qdrant.ports import CollectionInfo, Payload, SearchResult, VectorClient
+from app.services.storage.qdrant.ports import CollectionInfo, Payload, ScoredPoint, VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 from app.settings.sections import QdrantMode, QdrantSettings
 
@@ -46,6 +46,7 @@ class WatchedClient:
     threads: list[threading.Thread] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     blocked: int = 0
+    max_calls: int | None = None
 
     @contextmanager
     def _watch(self) -> Iterator[VectorClient]:
@@ -80,7 +81,7 @@ class WatchedClient:
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: Filters | None
-    ) -> list[SearchResult]:
+    ) -> list[ScoredPoint]:
         with self._watch() as client:
             return client.query_points(vector, limit, filters)
 
@@ -187,7 +188,7 @@ class TestEachOperation:
 async def test_results_are_the_same_as_without_threads(repository: QdrantRepository) -> None:
     assert await OPERATIONS["upsert"](repository) == IDS[0]
     assert await OPERATIONS["upsert_batch"](repository) == IDS
-    assert [result.extraction_id for result in await repository.search(VECTOR, 10)] == IDS[:10]
+    assert [str(result.extraction_id) for result in await repository.search(VECTOR, 10)] == IDS[:10]
     assert await OPERATIONS["delete"](repository) is True
     assert await OPERATIONS["delete_batch"](repository) == len(IDS) - 1
 

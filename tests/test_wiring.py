@@ -160,6 +160,7 @@ CASES = [
     used("api.max_items", 83, lambda c: options(c).max_items),
     used("api.max_string_chars", 89, lambda c: options(c).item_limits.max_string_chars),
     used("api.max_json_depth", 12, lambda c: options(c).item_limits.max_depth),
+    used("container.factory", "tests.none:create", lambda c: c.settings().container.factory),
     used("logging.level", "ERROR", log_level),
 ]
 

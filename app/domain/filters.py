@@ -1,8 +1,10 @@
 """Which extractions are meant, whoever asks: the API, the command line, SQL and Qdrant."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
 from uuid import UUID
 
 from app.domain.ids import is_extraction_id
@@ -33,12 +35,72 @@ class Filters:
     extraction_ids: tuple[UUID | str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for bound in (self.min_confidence, self.max_confidence):
-            if bound is not None and not math.isfinite(bound):
-                raise InvalidInput(f"a confidence bound must be a finite number, not {bound}")
+        """Refuse what could match nothing because it is of the wrong type.
+
+        Raises:
+            InvalidInput: which field, and what it takes.
+        """
+        if not isinstance(self.project_id, UUID | str | None):
+            raise InvalidInput(f"project_id takes a UUID or a text, not {self.project_id!r:.60}")
+        for name in ("source_groups", "extraction_types"):
+            _require_texts(name, getattr(self, name))
+        for name in ("min_confidence", "max_confidence"):
+            _require_finite(name, getattr(self, name))
+        if not isinstance(self.where, Mapping):
+            raise InvalidInput(f"where takes a mapping of paths to values, not {self.where!r:.60}")
+        if self.extraction_ids is not None:
+            _require_list("extraction_ids", self.extraction_ids)
         for extraction_id in self.extraction_ids or ():
             if not is_extraction_id(extraction_id):
-                raise InvalidInput(f"{extraction_id!r} is not the id of an extraction")
+                raise InvalidInput(f"{extraction_id!r:.60} is not the id of an extraction")
+
+
+_NAMES = tuple(each.name for each in fields(Filters))
+_LISTS = ("source_groups", "extraction_types", "extraction_ids")
+
+
+def filters_of(given: Filters | Mapping[str, object] | None) -> Filters | None:
+    """What a caller handed in as filters: a :class:`Filters`, or a mapping with some of its fields. One that is None
+    restricts nothing.
+
+    Raises:
+        InvalidInput: there is no filter of a name, or its value is of the wrong type.
+    """
+    if given is None or isinstance(given, Filters):
+        return given
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"filters take a mapping or a Filters, not a {type(given).__name__}")
+    for name in given:
+        if name not in _NAMES:
+            nearest = get_close_matches(str(name), _NAMES, n=1, cutoff=0.0)[0]
+            raise InvalidInput(
+                f"there is no filter {name!r:.60}; the nearest is {nearest!r}, and all are {', '.join(_NAMES)}"
+            )
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name in values.keys() & set(_LISTS):
+        values[name] = tuple(_require_list(name, values[name]))
+    return Filters(**values)
+
+
+def _require_texts(name: str, values: object) -> None:
+    for value in _require_list(name, values):
+        if not isinstance(value, str):
+            raise InvalidInput(f"{name} takes texts, and holds {value!r:.60}")
+
+
+def _require_list(name: str, values: object) -> Collection[object]:
+    if isinstance(values, str | bytes | UUID):
+        raise InvalidInput(f"{name} takes a list, not {values!r:.60} alone; write [{values!r:.60}]")
+    if not isinstance(values, Collection):
+        raise InvalidInput(f"{name} takes a list, not {values!r:.60}")
+    return values
+
+
+def _require_finite(name: str, bound: object) -> None:
+    if bound is None:
+        return
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+        raise InvalidInput(f"{name} takes a finite number, not {bound!r:.60}")
 
 
 ANY = Filters()

@@ -45,6 +45,11 @@ def parse_extraction_id(text: str) -> ExtractionId:
     return ExtractionId(uuid.UUID(text))
 
 
+def find_extraction_id(text: str) -> ExtractionId | None:
+    """The id that a point ID spells; None where it can't be an extraction's, because another program made it."""
+    return ExtractionId(uuid.UUID(text)) if _CANONICAL_UUID.fullmatch(text) else None
+
+
 def is_extraction_id(value: object) -> bool:
     """Whether ``value`` is a UUID, or its text in lower case with hyphens: the spelling of a point's ID."""
     return isinstance(value, uuid.UUID) or (

@@ -4,9 +4,10 @@ from app.api.app import create_app
 from app.api.parts import ApiOptions
 from app.config import Settings
 from app.domain.items import ItemLimits
+from app.entrypoints.factory import container_of
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
 from app.logs import configure_logging
-from containers import Container, create_container
+from containers import Container
 
 _AT_WORK_FOR_EACH_THREAD = 8
 """One request on the thread and seven that wait for it. Of 325 clients that come again at once, so many get 80 answers a
@@ -16,14 +17,14 @@ second between them; with 4 they got 19, because refusing took the time, and wit
 def serve(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Serve the API, with that many workers inside, until a signal.
 
-    ``container`` is one that was made from the same settings and has parts of its own; it is opened and closed here.
+    ``container`` is one that was made from the same settings; None leaves it to ``container.factory``. It is opened and closed here.
 
     Raises:
         AgentStorageError: the settings or the stores don't let it work.
     """
     configure_logging(settings.logging.level)
     listening = listen(settings.api.host, settings.api.port)
-    container = container or create_container(settings)
+    container = container or container_of(settings)
     with listening, open_service(container):
         app = create_app(container, options_of(settings))
         server = HttpServer(

@@ -28,11 +28,13 @@ def open_parts(
     """See :class:`app.cli.context.OpenParts`. Imports the container only now, so that --help stays quick."""
     import gc
 
-    from containers import create_container, running
+    from app.entrypoints.factory import container_of
+    from containers import running
 
     _share_heaps()
-    replacements = {} if index else {"qdrant_client": None}
-    container = create_container(settings, **replacements)
+    container = container_of(settings)
+    if not index:
+        container.override_providers(qdrant_client=None)
     # Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted.
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
     with running(container, migrate=migrate):

@@ -197,7 +197,7 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
         "1 worker" if workers == 1 else f"{workers} workers",
         container.worker_settings().concurrency,
     )
-    startup = Startup(container, container.config.worker.startup_timeout(), stopping)
+    startup = Startup(container, container.worker_settings().startup_timeout, stopping)
     tasks = [asyncio.create_task(_work(team, stopping, startup, server))]
     if server is not None:
         server.keep_out()

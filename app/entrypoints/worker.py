@@ -3,21 +3,22 @@
 from contextlib import ExitStack
 
 from app.config import Settings
+from app.entrypoints.factory import container_of
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
 from app.logs import configure_logging
-from containers import Container, create_container
+from containers import Container
 
 
 def work(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Run that many workers until a signal, with /health and /metrics where ``worker.port`` says.
 
-    ``container`` is one that was made from the same settings and has parts of its own; it is opened and closed here.
+    ``container`` is one that was made from the same settings; None leaves it to ``container.factory``. It is opened and closed here.
 
     Raises:
         AgentStorageError: the settings or the stores don't let it work.
     """
     configure_logging(settings.logging.level)
-    container = container or create_container(settings)
+    container = container or container_of(settings)
     with ExitStack() as stack:
         server = None
         if settings.worker.port is not None:

@@ -1,7 +1,7 @@
 """Whether the index may be used: by this store, with this embedder, now."""
 
 from app.database import Database, ReadSession, WriteSession
-from app.domain.ids import ExtractionId, parse_extraction_id
+from app.domain.ids import ExtractionId, find_extraction_id
 from app.errors import EmbedderMismatch, ForeignCollection, IndexRebuilding
 from app.models import IndexState
 from app.services.embedding.embedder import EmbedderIdentity
@@ -81,18 +81,11 @@ class IndexOwnership:
         await self._qdrant.set_owner(await self.store_id())
 
     async def _has_our_points(self) -> bool:
-        async for page in self._qdrant.iter_ids(_SAMPLE):
-            ids = [id_ for point in page if (id_ := _extraction_id(point)) is not None]
+        async for page in self._qdrant.iter_point_ids(_SAMPLE):
+            ids = [id_ for point in page if (id_ := find_extraction_id(point)) is not None]
 
             def known(session: ReadSession, ids: list[ExtractionId] = ids) -> int:
                 return len(ExtractionRepository(session).existing_ids(ids))
 
             return 2 * await self._database.read(known) > len(page)
         return True
-
-
-def _extraction_id(point: str) -> ExtractionId | None:
-    try:
-        return parse_extraction_id(point)
-    except ValueError:
-        return None

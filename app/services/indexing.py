@@ -197,7 +197,7 @@ class IndexingService:
         """Delete the vectors of the batch that begins at ``start``, of rows that are gone; returns how many."""
         batch = ids[start : start + self._batch_size]
         kept = await self._database.read(lambda session: self._existing_when_usable(session, batch))
-        deleted = await self._qdrant.delete_batch([str(id_) for id_ in batch if id_ not in kept])
+        deleted = await self._qdrant.delete_batch([id_ for id_ in batch if id_ not in kept])
 
         def queue_returned(session: WriteSession) -> None:
             embed_returned(session, batch, kept)
@@ -322,7 +322,7 @@ class IndexingService:
                 outcome.indexed += await self._qdrant.upsert_batch(points)
             except InvalidVector as error:
                 poison = points.pop(error.index)
-                outcome.set_aside[poison.extraction_id] = f"its vector {error.reason}"
+                outcome.set_aside[str(poison.extraction_id)] = f"its vector {error.reason}"
             else:
                 return
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, ProjectId, parse_extraction_id, project_id_of
-from app.errors import IndexRebuilding, QdrantError
+from app.domain.ids import ExtractionId, ProjectId, project_id_of
+from app.errors import IndexRebuilding
 from app.services.index_use import IndexOwnership
 from app.services.indexing import IndexingService, embed_returned, existing_ids, payload_of
 from app.services.jobs.running import Done, RunningJob
@@ -140,12 +140,12 @@ class ReconciliationService:
         self, marked: list[ExtractionId], generation: int
     ) -> tuple[list[ExtractionId], list[ExtractionId]]:
         """Those that have no vector of this generation, and those whose vector's payload isn't what SQL says."""
-        held = await self._qdrant.payloads([str(id_) for id_ in marked])
+        held = await self._qdrant.payloads(marked)
         rows = await self._database.read(lambda session: labels_of(session, marked))
         wanted = {row.id: payload_of(row, generation) for row in rows}
         missing, stale = [], []
         for id_ in marked:
-            point, row = held.get(str(id_)), wanted.get(str(id_))
+            point, row = held.get(id_), wanted.get(str(id_))
             if row is None:
                 continue  # deleted since its page was read
             # A point of before generations were noted is of the first.
@@ -160,9 +160,8 @@ class ReconciliationService:
     ) -> AsyncIterator[Differences]:
         filters = None if project_id is None else Filters(project_id=project_id)
         async for page in self._qdrant.iter_ids(self._batch_size, filters):
-            ids = [_extraction_of(point, self._qdrant.collection) for point in page]
-            known = await existing_ids(self._database, ids)
-            ghosts = [str(id_) for id_ in ids if id_ not in known]
+            known = await existing_ids(self._database, page)
+            ghosts = [id_ for id_ in page if id_ not in known]
             if ghosts and unit is not None:
                 await self._delete(ghosts, unit)
             state = replace(
@@ -176,7 +175,7 @@ class ReconciliationService:
     async def _clear_marks(self, missing: list[ExtractionId], unit: UnitOfWork) -> None:
         await unit.save(lambda session: ExtractionRepository(session).clear_embedding_ids_batch(missing))
 
-    async def _delete(self, ghosts: list[str], unit: UnitOfWork) -> None:
+    async def _delete(self, ghosts: list[ExtractionId], unit: UnitOfWork) -> None:
         """Of a row that has come meanwhile, the vector that is deleted may be the new one."""
         await self._qdrant.delete_batch(ghosts)
 
@@ -213,14 +212,6 @@ class ReconciliationService:
                 after, self._batch_size, project_id=project_id
             )
         )
-
-
-def _extraction_of(point: str, collection: str) -> ExtractionId:
-    try:
-        return parse_extraction_id(point)
-    except ValueError:
-        reason = f"it holds the point {point}, whose id is no extraction's; other points need a collection of their own"
-        raise QdrantError("be compared with SQL", collection, reason) from None
 
 
 def _generation(session: ReadSession) -> int:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.database import Database, ReadSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, parse_extraction_id, project_id_of
+from app.domain.ids import ExtractionId, project_id_of
 from app.domain.rows import ExtractionRows
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits
 from app.errors import IndexChanged, IndexRebuilding, InvalidInput, QdrantError
@@ -118,7 +118,7 @@ class SearchService:
         """The rows that the points stand for, in their order; a point without one is passed over."""
         if not points:
             return []
-        scores = {parse_extraction_id(point.extraction_id): point.score for point in points if _is_ours(point)}
+        scores = {point.extraction_id: point.score for point in points}
         ids = list(scores)
 
         def read(session: ReadSession) -> ExtractionRows:
@@ -172,8 +172,3 @@ def _check(query: Query) -> None:
         )
     if not 1 <= query.limit <= MAX_HITS:
         raise InvalidInput(f"a limit of {query.limit} is out of range; it may be 1 to {MAX_HITS:,}")
-
-
-def _is_ours(point: SearchResult) -> bool:
-    """Whether the point's id can be an extraction's: other programs may put points into a server's collection."""
-    return "-" in point.extraction_id

@@ -23,3 +23,10 @@ def lane_limits_of(
     rest = max(1, workers - of_database - of_embedding - of_files)
     of_qdrant = executor.qdrant_limit or rest if qdrant.mode == "server" else 1
     return {"database": of_database, "qdrant": of_qdrant, "embedding": of_embedding, "files": of_files}
+
+
+def qdrant_limit(most: int | None, executor: ExecutorSettings, limits: LaneLimits) -> int:
+    """The Qdrant lane's threads, for a client that takes ``most`` calls at once; None is any number."""
+    others = sum(limit for name, limit in limits.items() if name != "qdrant")
+    configured = executor.qdrant_limit or max(1, executor.max_workers - others)
+    return configured if most is None else min(most, configured)

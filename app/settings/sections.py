@@ -261,6 +261,14 @@ class ApiSettings(Section):
     max_json_depth: int = _count(64)
 
 
+class ContainerSettings(Section):
+    """Who puts the parts together."""
+
+    factory: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*:\w+$", strip_whitespace=True)] | None = (
+        _optional("a function as module:name, such as mypackage.wiring:create")
+    )
+
+
 class LoggingSettings(Section):
     """How much is logged."""
 

@@ -136,29 +136,37 @@ def _nearest(name: str, known: list[str]) -> str:
 
 def _file_layer(settings: type[BaseSettings], path: Path, named_by: str) -> Layer:
     document, problems = _read_yaml(path, named_by)
+    return Layer(problems=tuple(problems)).over(document_layer(settings, document, str(path)))
+
+
+def document_layer(settings: type[BaseSettings], document: Mapping[object, object], place: str) -> Layer:
+    """The settings in a mapping of sections, which stands at ``place``."""
     sections = section_types(settings)
     given: dict[str, Given] = {}
-    for name, values in document.items():
+    problems: list[Problem] = []
+    for name, written in document.items():
+        # The section has one setting, so `container: mypackage.wiring:create` says it all.
+        values = {"factory": written} if name == "container" and isinstance(written, str) else written
         if name not in sections:
-            problems.append(_unknown_key(str(name), values, [*sections, *setting_keys(settings)], path))
+            problems.append(_unknown_key(str(name), values, [*sections, *setting_keys(settings)], place))
         elif not isinstance(values, dict | None):
             allowed = f"must be a mapping with some of {', '.join(sections[name].model_fields)}"
-            problems.append(Problem(name, _unknown_value(values, path), allowed))
+            problems.append(Problem(name, _unknown_value(values, place), allowed))
         else:
-            given |= {f"{name}.{key}": Given(value, str(path)) for key, value in (values or {}).items()}
+            given |= {f"{name}.{key}": Given(value, place) for key, value in (values or {}).items()}
     keys = setting_keys(settings)
-    problems += [_unknown_key(key, given[key].value, keys, path) for key in given if key not in keys]
+    problems += [_unknown_key(key, given[key].value, keys, place) for key in given if key not in keys]
     return Layer({key: value for key, value in given.items() if key in keys}, tuple(problems))
 
 
-def _unknown_key(key: str, value: object, known: list[str], path: Path) -> Problem:
-    return Problem(key, _unknown_value(value, path), f"is no setting; the nearest is {_nearest(key, known)}")
+def _unknown_key(key: str, value: object, known: list[str], place: str) -> Problem:
+    return Problem(key, _unknown_value(value, place), f"is no setting; the nearest is {_nearest(key, known)}")
 
 
-def _unknown_value(value: object, path: Path) -> str:
+def _unknown_value(value: object, place: str) -> str:
     """Hides text and anything nested, because under a mistyped key it may be a secret."""
     scalar = value is None or isinstance(value, bool | int | float)
-    return f"{as_text(masked(value)) if scalar else MASK} ({path})"
+    return f"{as_text(masked(value)) if scalar else MASK} ({place})"
 
 
 def _read_yaml(path: Path, named_by: str) -> tuple[dict[object, object], list[Problem]]:

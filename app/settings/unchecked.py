@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.settings.lanes import LaneLimits, lane_limits_of
 from app.settings.sections import (
     ApiSettings,
+    ContainerSettings,
     DatabaseSettings,
     EmbeddingSettings,
     ExecutorSettings,
@@ -35,6 +36,7 @@ class UncheckedSettings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     worker: WorkerSettings = WorkerSettings()
     api: ApiSettings = ApiSettings()
+    container: ContainerSettings = ContainerSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod

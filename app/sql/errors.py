@@ -13,10 +13,15 @@ from app.errors import (
     DatabaseError,
     DatabaseReadOnly,
     DatabaseUnavailable,
+    SchemaMissing,
 )
 
 _TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "08", "40", "53", "55P03", "57014", "57P")
 """How the codes begin of errors after which the same call may succeed: out of reach, locked, overloaded, or stopped."""
+
+
+_UNDEFINED = ("42P01", "42703")
+"""PostgreSQL's codes for a table and a column that aren't there; SQLite has none and says it in words."""
 
 
 @contextmanager
@@ -37,6 +42,8 @@ def _translated(error: DBAPIError, file: str) -> DatabaseError:
     for prefix, made in _OF_FILES.items():
         if code is not None and code.startswith(prefix):
             return made(file, code)
+    if code in _UNDEFINED or str(error.orig).startswith(("no such table", "no such column")):
+        return SchemaMissing(_reason(error.orig))
     if error.connection_invalidated or _is_transient(error, code):
         return DatabaseUnavailable(f"the database is unavailable: {_reason(error.orig)}")
     return DatabaseError(f"the database refused a statement: {_reason(error.orig)}")

@@ -2,9 +2,10 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -94,8 +95,8 @@ def jobs(engine: Engine) -> list[Job]:
 async def test_a_job_marks_each_row_with_its_own_id(container: Container, engine: Engine) -> None:
     await fill(container, [make_item(n) for n in range(COUNT)])
     assert [row.embedding_id for row in rows(engine)] == [str(row.id) for row in rows(engine)]
-    assert await container.qdrant_repository().existing_ids([str(row.id) for row in rows(engine)]) == {
-        str(row.id) for row in rows(engine)
+    assert await container.qdrant_repository().existing_ids([row.id for row in rows(engine)]) == {
+        row.id for row in rows(engine)
     }
     [job] = jobs(engine)
     assert (job.status, job.attempt, job.result) == ("completed", 1, {"indexed": COUNT, "set_aside": 0})
@@ -329,7 +330,7 @@ async def test_a_row_that_returns_while_its_vector_is_deleted_gets_it_anew(
     qdrant = container.qdrant_repository()
     deleting = qdrant.delete_batch
 
-    async def return_first(ids: Sequence[str]) -> int:
+    async def return_first(ids: Collection[UUID | str]) -> int:
         await container.ingestion().accept("papers", items)
         await container.worker().run_one((JobType.EMBED,))
         return await deleting(ids)
@@ -347,11 +348,13 @@ async def test_a_row_that_returns_while_its_vector_is_deleted_gets_it_anew(
 class LateDeletion(QdrantRepository):
     """The same repository, whose deletions begin with something else."""
 
-    def __init__(self, real: QdrantRepository, delete: Callable[[Sequence[str]], Awaitable[int]]) -> None:
+    def __init__(
+        self, real: QdrantRepository, delete: Callable[[Collection[UUID | str]], Awaitable[int]]
+    ) -> None:
         vars(self).update(vars(real))
         self._delete_late = delete
 
-    async def delete_batch(self, extraction_ids: Sequence[str]) -> int:
+    async def delete_batch(self, extraction_ids: Collection[UUID | str]) -> int:
         return await self._delete_late(extraction_ids)
 
 

@@ -34,11 +34,11 @@ def _item(number: int) -> EmbeddingItem:
     if number % 7 == 0:
         del payload["confidence"]
     vector = _RNG.standard_normal(DIMENSION) * 10.0 ** _RNG.integers(-3, 4)
-    return EmbeddingItem(str(uuid.UUID(bytes=_RNG.bytes(16), version=4)), vector, payload)
+    return EmbeddingItem(uuid.UUID(bytes=_RNG.bytes(16), version=4), vector, payload)
 
 
 ITEMS = [_item(number) for number in range(POINTS)]
-IDS = [item.extraction_id for item in ITEMS]
+IDS = [uuid.UUID(str(item.extraction_id)) for item in ITEMS]
 VECTORS = np.array([item.embedding for item in ITEMS])
 
 
@@ -81,7 +81,7 @@ FILTERS = st.none() | st.builds(
     extraction_types=_some(["t0", "t1", "t2", ""]),
     min_confidence=BOUNDS,
     max_confidence=BOUNDS,
-    extraction_ids=st.none() | st.lists(st.sampled_from([*IDS, str(uuid.UUID(int=1))]), max_size=60).map(tuple),
+    extraction_ids=st.none() | st.lists(st.sampled_from([*IDS, uuid.UUID(int=1)]), max_size=60).map(tuple),
 )
 QUERIES = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).standard_normal(DIMENSION))
 
@@ -106,10 +106,10 @@ def _passes(item: EmbeddingItem, filters: Filters | None) -> bool:
 def test_listing_gives_the_ids_that_pass(
     repositories: dict[Contract, QdrantRepository], filters: Filters | None
 ) -> None:
-    async def listed(repository: QdrantRepository) -> list[str]:
+    async def listed(repository: QdrantRepository) -> list[uuid.UUID]:
         return [id_ async for page in repository.iter_ids(40, filters) for id_ in page]
 
-    expected = sorted(item.extraction_id for item in ITEMS if _passes(item, filters))
+    expected = sorted(id_ for id_, item in zip(IDS, ITEMS, strict=True) if _passes(item, filters))
     for mode, repository in repositories.items():
         assert asyncio.run(listed(repository)) == expected, mode
 
@@ -127,8 +127,8 @@ def test_searching_gives_the_nearest_of_those_that_pass(
     """Scores within 2e-6 of float64 arithmetic; the same points, in an order those scores allow."""
     cosines = VECTORS @ query / np.linalg.norm(VECTORS, axis=1) / np.linalg.norm(query)
     truth = {
-        item.extraction_id: float(cosine)
-        for item, cosine in zip(ITEMS, cosines, strict=True)
+        id_: float(cosine)
+        for id_, item, cosine in zip(IDS, ITEMS, cosines, strict=True)
         if _passes(item, filters)
     }
     ranked = sorted(truth.values(), reverse=True)[offset : offset + limit]

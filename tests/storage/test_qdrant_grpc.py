@@ -104,7 +104,7 @@ async def test_what_passes_is_tried_again(
     assert await repository.upsert(ID, VECTOR, {}) == ID
     assert [name for name, _ in stub.requests] == ["Upsert"] * 3
     stub.faults.append(fault)
-    assert [found.extraction_id for found in await repository.search(VECTOR, 1)] == [ID]
+    assert [str(found.extraction_id) for found in await repository.search(VECTOR, 1)] == [ID]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class TestTransient:
     ) -> None:
         await repository.upsert(ID, VECTOR, {})
         stub.faults.append(transient)
-        assert [found.extraction_id for found in await repository.search(VECTOR, 1)] == [ID]
+        assert [str(found.extraction_id) for found in await repository.search(VECTOR, 1)] == [ID]
 
     async def test_a_deletion_done_before_its_answer_was_lost_still_counts(
         self, repository: QdrantRepository, stub: QdrantStub

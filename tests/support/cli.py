@@ -27,7 +27,17 @@ main()
 
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment without settings, so that a test's own are all there are."""
-    prefixes = ("DATABASE_", "DB_", "QDRANT_", "EXECUTOR_", "EMBEDDING_", "WORKER_", "API_", "LOGGING_")
+    prefixes = (
+        "DATABASE_",
+        "DB_",
+        "QDRANT_",
+        "EXECUTOR_",
+        "EMBEDDING_",
+        "WORKER_",
+        "API_",
+        "CONTAINER_",
+        "LOGGING_",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(prefixes)}
     kept.pop("AGENT_STORAGE_CONFIG", None)
     return {**kept, "PYTHONPATH": str(ROOT), "EMBEDDING_PROVIDER": "deterministic", **extra}

@@ -14,7 +14,7 @@ async def main(folder: Path, count: int) -> None:
     """Half of 100 extractions are deleted by the repository alone, the others through SQL and its jobs."""
     with open_container(folder, mode="embedded") as container:
         await fill(container, [make_item(number) for number in range(100)])
-        points = [point async for page in container.qdrant_repository().iter_ids() for point in page]
+        points = [point async for page in container.qdrant_repository().iter_point_ids() for point in page]
         strangers = [str(uuid.UUID(int=number)) for number in range(count - 50)]
         ids = [*strangers, *points[:50]]
         before_mib = peak_mib()

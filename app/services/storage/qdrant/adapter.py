@@ -14,6 +14,7 @@ from grpc import RpcError
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
+from qdrant_client.local.qdrant_local import QdrantLocal
 
 from app.domain.filters import Filters
 from app.services.storage.qdrant.failures import is_passing, translated
@@ -25,7 +26,7 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
-    SearchResult,
+    ScoredPoint,
 )
 
 _INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dict.fromkeys(
@@ -44,6 +45,14 @@ def memory_client(collection: str = COLLECTION) -> "QdrantClientAdapter":
     )
 
 
+def borrowed_client(client: QdrantClient, collection: str) -> "QdrantClientAdapter":
+    """A client over another's ``QdrantClient``, used by one thread at a time and closed by its owner alone."""
+    imitation = isinstance(client._client, QdrantLocal)  # noqa: SLF001 - it says so nowhere else
+    return QdrantClientAdapter(
+        lambda: client, collection, size=1, batch_size=64, has_indexes=not imitation, owned=False
+    )
+
+
 class QdrantClientAdapter:
     """A :class:`VectorClient` over up to ``size`` ``QdrantClient``s, each used by one thread at a time.
 
@@ -59,12 +68,15 @@ class QdrantClientAdapter:
         batch_size: int,
         has_indexes: bool = True,
         cluster: Mapping[str, Any] | None = None,
+        owned: bool = True,
     ) -> None:
         """Takes what opens one ``QdrantClient``; ``has_indexes`` is False for the imitation, which has none.
 
-        ``cluster`` is what the collection is made with besides its vectors.
+        ``cluster`` is what the collection is made with besides its vectors. Clients that aren't ``owned`` are never
+        closed.
         """
-        self._clients = _Clients(connect, size)
+        self.max_calls: int | None = size
+        self._clients = _Clients(connect, size, owned=owned)
         self._collection = collection
         self._batch_size = batch_size
         self._indexes = _INDEXES if has_indexes else {}
@@ -127,7 +139,7 @@ class QdrantClientAdapter:
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: Filters | None
-    ) -> list[SearchResult]:
+    ) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
             found = client.query_points(
@@ -137,12 +149,12 @@ class QdrantClientAdapter:
                 limit=limit,
                 with_payload=True,
             )
-        return [SearchResult(str(point.id), point.score, point.payload or {}) for point in found.points]
+        return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in found.points]
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            found = client.retrieve(self._collection, ids, with_payload=payloads, with_vectors=False)
+            found = client.retrieve(self._collection, _spelled(ids), with_payload=payloads, with_vectors=False)
         return {str(record.id): record.payload or {} for record in found}
 
     def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
@@ -162,7 +174,7 @@ class QdrantClientAdapter:
     def delete(self, ids: Sequence[str]) -> None:
         """See :class:`VectorClient`."""
         with self._clients.one() as client:
-            client.delete(self._collection, models.PointIdsList(points=list(ids)), wait=True)
+            client.delete(self._collection, models.PointIdsList(points=_spelled(ids)), wait=True)
 
     def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
@@ -172,7 +184,7 @@ class QdrantClientAdapter:
                 self._collection,
                 scroll_filter=chosen,
                 limit=limit,
-                offset=start,
+                offset=None if start is None else _as_sent(start),
                 with_payload=False,
                 with_vectors=False,
             )
@@ -196,11 +208,21 @@ class QdrantClientAdapter:
         self._clients.close()
 
 
+def _spelled(ids: Sequence[str]) -> list[models.ExtendedPointId]:
+    return [_as_sent(id_) for id_ in ids]
+
+
+def _as_sent(point_id: str) -> models.ExtendedPointId:
+    """Points of other programs may have numbers for IDs, and a server takes the text of one for a broken UUID."""
+    return int(point_id) if point_id.isdecimal() else point_id
+
+
 class _Clients:
     """Up to ``size`` clients, opened when needed, the last used first; each is lent to one thread at a time."""
 
-    def __init__(self, connect: Callable[[], QdrantClient], size: int) -> None:
+    def __init__(self, connect: Callable[[], QdrantClient], size: int, *, owned: bool) -> None:
         self._connect = connect
+        self._owned = owned
         self._slots = threading.Semaphore(size)
         self._changing = threading.Lock()
         self._idle: list[QdrantClient] = []
@@ -216,7 +238,7 @@ class _Clients:
                 yield client
             except RpcError as error:
                 # A channel may keep a dead connection, and waits longer and longer before it connects anew.
-                reusable = not is_passing(error)
+                reusable = not (self._owned and is_passing(error))
                 raise
             finally:
                 if reusable:
@@ -228,7 +250,7 @@ class _Clients:
         with self._changing:
             self._closed = True
             idle, self._idle = self._idle, []
-        for client in idle:
+        for client in idle if self._owned else ():
             client.close()
 
     def _take(self) -> QdrantClient:
@@ -244,4 +266,5 @@ class _Clients:
             if not self._closed:
                 self._idle.append(client)
                 return
-        client.close()
+        if self._owned:
+            client.close()

@@ -30,7 +30,7 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
-    SearchResult,
+    ScoredPoint,
 )
 
 _INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.fromkeys(
@@ -66,6 +66,9 @@ class EdgeClient:
     write-ahead log is on: what was acknowledged survives a killed process. Nothing is written while less than
     ``reserve_bytes`` are free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
     """
+
+    max_calls: int | None = 1
+    """Calls hold the interpreter's lock."""
 
     def __init__(
         self,
@@ -155,13 +158,13 @@ class EdgeClient:
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: Filters | None
-    ) -> list[SearchResult]:
+    ) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
         with self._using() as shard:
             request = edge.QueryRequest(
                 limit, query=edge.Query.Nearest(vector.tolist()), with_payload=True, filter=edge_filter(filters)
             )
-            return [SearchResult(str(p.id), p.score, p.payload or {}) for p in shard.query(request)]
+            return [ScoredPoint(str(p.id), p.score, p.payload or {}) for p in shard.query(request)]
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""

@@ -7,6 +7,17 @@ from app.services.storage.qdrant.ports import VectorClient
 from app.settings.sections import QdrantSettings
 
 
+def adapted(client: object, collection: str) -> object:
+    """A plain ``QdrantClient`` as a :class:`VectorClient`, which its owner closes; anything else as it is."""
+    if not type(client).__module__.startswith("qdrant_client."):
+        return client
+    from qdrant_client import QdrantClient  # noqa: PLC0415 - loaded already by whoever made the client
+
+    from app.services.storage.qdrant.adapter import borrowed_client  # noqa: PLC0415 - slow to import
+
+    return borrowed_client(client, collection) if isinstance(client, QdrantClient) else client
+
+
 def open_vector_client(settings: QdrantSettings, *, connections: int = 1) -> VectorClient:
     """Open the client of ``settings.mode``; the caller closes it. A server isn't contacted yet.
 

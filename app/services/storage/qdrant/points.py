@@ -1,20 +1,22 @@
 """What is stored in Qdrant: checked, brought to norm 1 and cut into requests before anything is sent."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
+from uuid import UUID
 
 import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
 from app.domain.ids import is_extraction_id
-from app.errors import InvalidItem, InvalidVector
+from app.errors import InvalidInput, InvalidItem, InvalidVector
 from app.services.storage.qdrant.ports import Payload
 
 T = TypeVar("T")
+Id = TypeVar("Id", bound=UUID | str)
 
 MAX_REQUEST_BYTES = 24_000_000
 """Below the 32 MB a server accepts by default."""
@@ -27,7 +29,7 @@ _ROWS_AT_ONCE = 64
 class EmbeddingItem:
     """One point to store: the extraction's id, its vector of any norm but zero, and what to filter by."""
 
-    extraction_id: str
+    extraction_id: UUID | str
     embedding: ArrayLike
     payload: Payload
 
@@ -46,15 +48,19 @@ def checked_batches(items: Sequence[EmbeddingItem], dimension: int, batch_size: 
 
     Raises:
         InvalidVector: a vector has the wrong dimension, isn't finite in float32, or is zero.
-        InvalidItem: an id isn't a canonical UUID, or a payload isn't JSON.
+        InvalidItem: it is no EmbeddingItem, its id isn't a UUID, or its payload isn't JSON.
+        InvalidInput: ``items`` is a single item.
     """
+    _require_many(items, "items", EmbeddingItem)
     for index, item in enumerate(items):
+        if not isinstance(item, EmbeddingItem):
+            raise InvalidItem(index, f"a {type(item).__name__} is no EmbeddingItem")
         _check_id(index, item.extraction_id)
     sizes = [dimension * _JSON_FLOAT_BYTES + _payload_bytes(i, item.payload) for i, item in enumerate(items)]
     vectors = unit_vectors([item.embedding for item in items], dimension)
     return [
         PointBatch(
-            [item.extraction_id for item in items[start:stop]],
+            [str(item.extraction_id) for item in items[start:stop]],
             vectors[start:stop],
             [item.payload for item in items[start:stop]],
         )
@@ -80,8 +86,14 @@ def unit_vectors(vectors: Sequence[ArrayLike], dimension: int) -> NDArray[np.flo
     return rows
 
 
-def check_ids(ids: Sequence[str]) -> None:
-    """Raise InvalidItem for the first that isn't a canonical UUID."""
+def check_ids(ids: Collection[UUID | str]) -> None:
+    """Make sure that these are ids, each a UUID or its text in lower case with hyphens.
+
+    Raises:
+        InvalidItem: one isn't.
+        InvalidInput: it is a single id, or an iterator, which could be read only once.
+    """
+    _require_many(ids, "ids", UUID)
     for index, extraction_id in enumerate(ids):
         _check_id(index, extraction_id)
 
@@ -93,22 +105,36 @@ def slices(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield page
 
 
-def grouped(payloads: Mapping[str, Payload], size: int) -> list[tuple[Payload, list[str]]]:
-    """Each payload with the ids that are to have it, at most ``size`` ids a group."""
+def grouped(payloads: Mapping[Id, Payload], size: int) -> list[tuple[Payload, list[str]]]:
+    """Each payload with the points' IDs that are to have it, at most ``size`` a group.
+
+    Raises:
+        InvalidItem: an id isn't a UUID.
+    """
+    check_ids(payloads)
     groups: dict[bytes, tuple[Payload, list[str]]] = {}
     for id_, payload in payloads.items():
         key = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-        groups.setdefault(key, (payload, []))[1].append(id_)
+        groups.setdefault(key, (payload, []))[1].append(str(id_))
     return [(payload, some) for payload, ids in groups.values() for some in slices(ids, size)]
 
 
+def _require_many(given: object, what: str, one: type) -> None:
+    if isinstance(given, str | one):
+        raise InvalidInput(f"a list of {what} is needed, and {given!r:.60} is one alone; write [it]")
+    if not isinstance(given, Collection):
+        raise InvalidInput(f"a list of {what} is needed, not a {type(given).__name__}; write list(it)")
+
+
 def _check_id(index: int, extraction_id: object) -> None:
-    if not isinstance(extraction_id, str) or not is_extraction_id(extraction_id):
-        reason = f"{extraction_id!r:.60} is not a UUID in lower case with hyphens"
+    if not is_extraction_id(extraction_id):
+        reason = f"{extraction_id!r:.60} is not a UUID, nor the text of one in lower case with hyphens"
         raise InvalidItem(index, reason, "extraction_id")
 
 
 def _payload_bytes(index: int, payload: Payload) -> int:
+    if not isinstance(payload, dict):
+        raise InvalidItem(index, f"the payload is a {type(payload).__name__} and not a dict", "payload")
     if any(isinstance(value, float) and not math.isfinite(value) for value in payload.values()):
         raise InvalidItem(index, "the payload holds a number that is not finite", "payload")
     try:

@@ -39,10 +39,10 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
-    """A point that was found. ``score`` is the cosine similarity, to six digits."""
+class ScoredPoint:
+    """A point that was found. ``id`` is the point's ID as text, and ``score`` the cosine similarity."""
 
-    extraction_id: str
+    id: str
     score: float
     payload: Payload
 
@@ -77,6 +77,9 @@ class VectorClient(Protocol):
     to the next call.
     """
 
+    max_calls: int | None
+    """How many calls may run at once, which the lane then bounds; None leaves it to ``executor.qdrant_limit``."""
+
     def batch_size(self, dimension: int) -> int:
         """How many points an upsert should carry, so that other threads aren't held up."""
 
@@ -97,7 +100,7 @@ class VectorClient(Protocol):
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: Filters | None
-    ) -> list[SearchResult]:
+    ) -> list[ScoredPoint]:
         """The ``limit`` best points, best first."""
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:

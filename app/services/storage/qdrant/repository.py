@@ -1,13 +1,16 @@
 """The vectors of extractions, for code on the event loop."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from numpy.typing import ArrayLike
 
-from app.domain.filters import Filters
+from app.domain.filters import Filters, filters_of
+from app.domain.ids import ExtractionId, find_extraction_id
 from app.errors import (
     CollectionMismatch,
     CollectionMissing,
@@ -33,7 +36,7 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
-    SearchResult,
+    ScoredPoint,
     VectorClient,
 )
 
@@ -47,6 +50,19 @@ _PAYLOADS_A_CALL = 100
 _SCORE_DIGITS = 6
 
 T = TypeVar("T")
+Id = TypeVar("Id", bound=UUID | str)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """An extraction's point that was found. ``score`` is the cosine similarity, to six digits.
+
+    ``extraction_id`` is equal to the id of its row.
+    """
+
+    extraction_id: ExtractionId
+    score: float
+    payload: Payload
 
 
 class RequestInstruments(Protocol):
@@ -58,6 +74,10 @@ class RequestInstruments(Protocol):
 
 class QdrantRepository:
     """One collection: one cosine vector of ``dimension`` an extraction, under the extraction's id.
+
+    Ids are taken as UUIDs or as their text, in lower case with hyphens. What is named an extraction's id comes back
+    as a UUID, equal to its row's; an upsert alone answers with the point's ID, the text that a row's ``embedding_id``
+    holds. Points of other programs, whose IDs are no UUIDs, are never among the results.
 
     Every call of the client runs on ``lane``. Transient failures are tried again as ``retry`` says, whose
     total counts from when a request was asked for, waiting for the lane included; a call that takes several
@@ -128,19 +148,22 @@ class QdrantRepository:
         """Drop the collection with all its points, if there is one."""
         await self._call("drop the collection", self._client.delete_collection)
 
-    async def upsert(self, extraction_id: str, embedding: ArrayLike, payload: Payload) -> str:
-        """Store one vector, replacing what has this id. Returns the id, once Qdrant has acknowledged it."""
+    async def upsert(self, extraction_id: UUID | str, embedding: ArrayLike, payload: Payload) -> str:
+        """Store one vector, replacing what has this id. Returns the point's ID, once Qdrant has acknowledged it:
+        ``str(extraction_id)``.
+        """
         [acknowledged] = await self.upsert_batch([EmbeddingItem(extraction_id, embedding, payload)])
         return acknowledged
 
     async def upsert_batch(self, items: Sequence[EmbeddingItem]) -> list[str]:
-        """Store vectors, replacing what has their ids. Returns the ids in order, once all are acknowledged.
+        """Store vectors, replacing what has their ids. Returns the points' IDs in order, once all are acknowledged.
 
         All items are checked before anything is sent. A failure or a cancellation half-way leaves the first
         ones stored; storing them again changes nothing.
 
         Raises:
             InvalidVector, InvalidItem: the item that can't be stored, by its index; nothing was sent.
+            InvalidInput: it is a single item, and no list.
         """
         acknowledged: list[str] = []
         checking = self._lane.run(checked_batches, items, self._dimension, self._batch_size)
@@ -150,44 +173,56 @@ class QdrantRepository:
         return acknowledged
 
     async def search(
-        self, query_embedding: ArrayLike, limit: int, filters: Filters | None = None, offset: int = 0
+        self,
+        query_embedding: ArrayLike,
+        limit: int = 10,
+        filters: Filters | Mapping[str, object] | None = None,
+        offset: int = 0,
     ) -> list[SearchResult]:
         """The points most similar to a vector: by falling score, and by id where scores are equal.
 
+        ``filters`` is a :class:`Filters`, or a mapping with some of its fields: ``{"project_id": id_}``.
+
         Raises:
-            InvalidInput: ``limit`` isn't in 1..10,000 or ``offset`` not in 0..10,000.
+            InvalidInput: ``limit`` isn't in 1..10,000, ``offset`` not in 0..10,000, or there is no such filter.
             InvalidVector: the vector has the wrong dimension, isn't finite in float32, or is zero.
         """
-        if not 1 <= limit <= MAX_POINTS or not 0 <= offset <= MAX_OFFSET:
+        if not _is_within(limit, 1, MAX_POINTS) or not _is_within(offset, 0, MAX_OFFSET):
             raise InvalidInput(
-                f"a limit is 1 to {MAX_POINTS}, an offset 0 to {MAX_OFFSET}; not {limit} and {offset}"
+                f"a limit is 1 to {MAX_POINTS}, an offset 0 to {MAX_OFFSET}; not {limit!r:.60} and {offset!r:.60}"
             )
         vector = unit_vectors([query_embedding], self._dimension)[0]
-        if filters is not None and filters.extraction_ids == ():
+        wanted = filters_of(filters)
+        if wanted is not None and wanted.extraction_ids == ():
             return []
         last = offset + limit
         asked = last + 1
         while True:
-            found = await self._call("search", self._client.query_points, vector, asked, filters)
-            ranked = sorted(map(_rounded, found), key=lambda result: (-result.score, result.extraction_id))
-            # While the last one asked for is equal to the one beyond it, the engine chose which of them we see.
-            if len(found) < asked or ranked[-1].score < ranked[last - 1].score or asked >= _MAX_TIED:
+            found = await self._call("search", self._client.query_points, vector, asked, wanted)
+            results = [result for point in found if (result := _result(point)) is not None]
+            ranked = sorted(results, key=lambda result: (-result.score, result.extraction_id))
+            # Of those that score as little as the last one found, the engine chose which ones it gave.
+            lowest = min((round(point.score, _SCORE_DIGITS) for point in found), default=0.0)
+            complete = len(ranked) >= last and ranked[last - 1].score > lowest
+            if len(found) < asked or complete or asked >= _MAX_TIED:
                 return ranked[offset:last]
             asked = min(4 * asked, _MAX_TIED)
 
-    async def delete(self, extraction_id: str) -> bool:
+    async def delete(self, extraction_id: UUID | str) -> bool:
         """Delete one point; True when it was there."""
         return await self.delete_batch([extraction_id]) == 1
 
-    async def delete_batch(self, extraction_ids: Sequence[str]) -> int:
+    async def delete_batch(self, extraction_ids: Collection[UUID | str]) -> int:
         """Delete points; returns how many were there. Ids without a point are ignored, any number will do.
 
         Raises:
             InvalidItem: an id isn't a UUID; nothing was deleted.
+            InvalidInput: it is a single id, and no list.
         """
         await self._lane.run(check_ids, extraction_ids)
         deleted = 0
-        for ids in slices(extraction_ids, _IDS_A_CALL):
+        for some in slices(extraction_ids, _IDS_A_CALL):
+            ids = list(map(str, some))
             # Apart, so that a deletion tried again doesn't count what its first try deleted as missing.
             present = await self._call("look up points", self._client.retrieve, ids)
             if present:
@@ -195,45 +230,64 @@ class QdrantRepository:
             deleted += len(present)
         return deleted
 
-    async def existing_ids(self, extraction_ids: Sequence[str]) -> set[str]:
+    async def existing_ids(self, extraction_ids: Collection[UUID | str]) -> set[ExtractionId]:
         """Which of these ids have a point. Any number will do.
 
         Raises:
             InvalidItem: an id isn't a UUID.
         """
         await self._lane.run(check_ids, extraction_ids)
-        existing: set[str] = set()
-        for ids in slices(extraction_ids, _IDS_A_CALL):
-            existing |= (await self._call("look up points", self._client.retrieve, ids)).keys()
+        existing: set[ExtractionId] = set()
+        for some in slices(extraction_ids, _IDS_A_CALL):
+            found = await self._call("look up points", self._client.retrieve, list(map(str, some)))
+            existing |= _by_extraction(found).keys()
         return existing
 
-    async def payloads(self, extraction_ids: Sequence[str]) -> dict[str, Payload]:
+    async def payloads(self, extraction_ids: Collection[UUID | str]) -> dict[ExtractionId, Payload]:
         """The payloads of those of these ids that have a point. Any number will do.
 
         Raises:
             InvalidItem: an id isn't a UUID.
         """
         await self._lane.run(check_ids, extraction_ids)
-        found: dict[str, Payload] = {}
-        for ids in slices(extraction_ids, _IDS_A_CALL):
-            with_payloads = partial(self._client.retrieve, payloads=True)
-            found |= await self._call("look up points", with_payloads, ids)
-        return found
+        payloads: dict[ExtractionId, Payload] = {}
+        with_payloads = partial(self._client.retrieve, payloads=True)
+        for some in slices(extraction_ids, _IDS_A_CALL):
+            found = await self._call("look up points", with_payloads, list(map(str, some)))
+            payloads |= _by_extraction(found)
+        return payloads
 
-    async def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
-        """Put each payload in the place of that of its point; an id without a point is ignored."""
+    async def set_payloads(self, payloads: Mapping[Id, Payload]) -> None:
+        """Put each payload in the place of that of its point; an id without a point is ignored.
+
+        Raises:
+            InvalidItem: an id isn't a UUID; nothing was sent.
+        """
         groups = await self._lane.run(grouped, payloads, _IDS_A_CALL)
         for some in slices(groups, _PAYLOADS_A_CALL):
             await self._call("set payloads", self._client.set_payloads, some)
 
-    async def iter_ids(self, page: int = 1000, filters: Filters | None = None) -> AsyncIterator[list[str]]:
+    async def iter_ids(
+        self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
+    ) -> AsyncIterator[list[ExtractionId]]:
         """The ids of all points, or of those that pass the filters, in ascending order, ``page`` at a time.
 
         Points stored or deleted meanwhile may or may not be among them; all others are, once.
+
+        Raises:
+            QdrantError: a point's ID is no extraction's; :meth:`iter_point_ids` gives those too.
         """
+        async for points in self.iter_point_ids(page, filters):
+            yield [self._extraction_of(point) for point in points]
+
+    async def iter_point_ids(
+        self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
+    ) -> AsyncIterator[list[str]]:
+        """As :meth:`iter_ids`, but the points' IDs as text, those of other programs' points too."""
         start: str | None = None
+        wanted = filters_of(filters)
         while True:
-            ids, start = await self._call("list points", self._client.scroll, start, page, filters)
+            ids, start = await self._call("list points", self._client.scroll, start, page, wanted)
             if ids:
                 yield ids
             if start is None:
@@ -254,6 +308,12 @@ class QdrantRepository:
     async def ping(self) -> None:
         """Raise unless Qdrant answers now."""
         await self._call("answer a ping", self._client.ping)
+
+    def _extraction_of(self, point: str) -> ExtractionId:
+        if (found := find_extraction_id(point)) is None:
+            reason = f"it holds the point {point}, whose ID is no extraction's; other points need a collection of their own"
+            raise QdrantError("list the extractions", self.collection, reason)
+        return found
 
     async def _call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
         """Run one request on the lane, and again while its failures are transient and there is time."""
@@ -298,6 +358,21 @@ def _retry_after(error: Exception) -> float | None:
     return error.retry_after_s or 0.0 if isinstance(error, ClientFailure) and error.transient else None
 
 
-def _rounded(result: SearchResult) -> SearchResult:
-    """The engines' float32 arithmetic differs beyond these digits, and so would the order of equal vectors."""
-    return SearchResult(result.extraction_id, round(result.score, _SCORE_DIGITS), result.payload)
+def _result(point: ScoredPoint) -> SearchResult | None:
+    """The extraction that was found; None for a point of another program's.
+
+    The engines' float32 arithmetic differs beyond these digits, and so would the order of equal vectors.
+    """
+    extraction_id = find_extraction_id(point.id)
+    if extraction_id is None:
+        return None
+    return SearchResult(extraction_id, round(point.score, _SCORE_DIGITS), point.payload)
+
+
+def _by_extraction(payloads: Mapping[str, Payload]) -> dict[ExtractionId, Payload]:
+    """By the ids that were asked for, all of which are extractions'."""
+    return {ExtractionId(UUID(point)): payload for point, payload in payloads.items()}
+
+
+def _is_within(number: object, least: int, most: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and least <= number <= most

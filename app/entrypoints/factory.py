@@ -1,0 +1,34 @@
+"""The container that the settings ask for: this package's own, or one of the user's making."""
+
+from importlib import import_module
+from typing import NoReturn
+
+from app.config import Settings
+from app.errors import ConfigurationError, Problem
+from containers import Container, create_container
+
+
+def container_of(settings: Settings) -> Container:
+    """What ``container.factory`` makes of the settings; :func:`containers.create_container` where it is null.
+
+    Raises:
+        ConfigurationError: there is no such function, or it gives no container with all parts.
+    """
+    factory = settings.container.factory
+    if factory is None:
+        return create_container(settings)
+    module, _, name = factory.partition(":")
+    try:
+        create = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        _refuse(factory, f"{error}; its module must be installed, or be on PYTHONPATH", error)
+    container: Container = create(settings)
+    missing = Container.providers.keys() - getattr(container, "providers", {}).keys()
+    if missing:
+        _refuse(factory, f"it returned {container!r:.60}, which has no provider {min(missing)!r}")
+    return container
+
+
+def _refuse(factory: str, reason: str, cause: Exception | None = None) -> NoReturn:
+    allowed = f"must name a function that takes the settings and returns a Container: {reason}"
+    raise ConfigurationError([Problem("container.factory", factory, allowed)]) from cause

@@ -1,0 +1,139 @@
+"""The public contract of vector clients, kept by each of the package's own and by those of the documentation."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient
+from sqlalchemy import Engine
+from support.parts import fill, make_item, settings_for
+from support.qdrant_modes import MODES, Clients, stub_servers
+
+from app.domain.search import Query
+from app.services.storage.qdrant.opening import adapted
+from app.services.storage.qdrant.ports import VectorClient
+from app.testing import VectorClientContract
+from containers import create_container, running
+
+example: Any = import_module("examples.extending.vector_client")  # mypy knows the file as a script
+
+
+class TestOwnClients(VectorClientContract):
+    @pytest.fixture(params=MODES)
+    def client(self, request: pytest.FixtureRequest) -> Iterator[VectorClient]:
+        with stub_servers() as stubs, Clients(stubs) as clients:
+            yield clients(request.param)
+
+
+class TestNumpy(VectorClientContract):
+    @pytest.fixture
+    def client(self) -> Any:
+        return example.NumpyClient()
+
+
+class TestPgvector(VectorClientContract):
+    @pytest.fixture
+    def client(self, postgres_engine: Engine) -> Iterator[VectorClient]:
+        client = example.PgvectorClient(postgres_engine)
+        yield client
+        example.PgvectorClient(postgres_engine).delete_collection()
+
+
+class TestBorrowed(VectorClientContract):
+    """A plain QdrantClient, which stays open for its owner."""
+
+    @pytest.fixture
+    def client(self) -> Iterator[Any]:
+        theirs = QdrantClient(":memory:")
+        yield adapted(theirs, "theirs")
+        theirs.get_collections()
+        theirs.close()
+
+
+# --- in the container ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("qdrant_limit", [None, 3])
+async def test_numpy_serves_every_part(tmp_path: Path, qdrant_limit: int | None) -> None:
+    settings = settings_for(tmp_path, "embedded", executor={"qdrant_limit": qdrant_limit})
+    with running(example.container_with_numpy(settings)) as container:
+        await fill(container, [make_item(number) for number in range(30)])
+        hits = await container.search().search(Query("river", project="papers", limit=3))
+        assert len(hits) == 3
+        [state] = [state async for state in container.reconciliation().run(repair=False)][-1:]
+        assert (state.missing, state.ghosts) == (0, 0)
+        # The lane's limit is the client's, and not that of the engine that qdrant.mode names.
+        assert container.qdrant_lane().limit == (qdrant_limit or 5)
+
+
+async def test_pgvector_lies_beside_the_extractions(tmp_path: Path, postgres_url: str) -> None:
+    settings = settings_for(tmp_path, database={"url": postgres_url})
+    with running(example.container_with_pgvector(settings)) as container:
+        await fill(container, [make_item(number) for number in range(30)])
+        hits = await container.search().search(Query("river", project="papers", limit=3))
+        assert len(hits) == 3
+        client: Any = container.qdrant_client()
+        assert client._engine is container.engine()
+        await container.extractions().delete_batch("papers", [hits[0].extraction.id])
+        while await container.worker().run_one():
+            pass
+        assert await container.qdrant_repository().count() == 29
+        await container.qdrant_repository().drop_collection()
+
+
+async def test_a_plain_qdrant_client_is_adapted(tmp_path: Path) -> None:
+    theirs = QdrantClient(":memory:")
+    settings = settings_for(tmp_path, "embedded", qdrant={"mode": "embedded", "collection": "theirs"})
+    with running(create_container(settings, qdrant_client=theirs)) as container:
+        await fill(container, [make_item(0)])
+        assert theirs.count("theirs").count == 1
+        assert container.qdrant_lane().limit == 1
+    assert theirs.count("theirs").count == 1
+    theirs.close()
+
+
+def test_the_configured_engines_keep_their_limit(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, "embedded", executor={"qdrant_limit": 4})
+    with running(create_container(settings)) as container:
+        assert container.qdrant_lane().limit == 1
+
+
+# --- replacements that can't work ------------------------------------------------------------------------
+
+
+class Partial:
+    max_calls = None
+
+    def ping(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "told"),
+    [
+        (
+            "qdrant_client",
+            lambda: example.NumpyClient,
+            "qdrant_client is the class NumpyClient; hand in an instance",
+        ),
+        ("qdrant_client", Partial, r"qdrant_client can't be .*Partial.*: it has no batch_size, close, count"),
+        ("qdrant_client", dict, r"qdrant_client can't be \{\}: it has no batch_size"),
+        ("embedder", dict, r"embedder can't be \{\}: it has no embed, identity, ping"),
+        ("embedder", lambda: example.NumpyClient, "embedder is the class NumpyClient"),
+        ("engine", lambda: "sqlite://", "engine can't be 'sqlite://': it has no dialect, dispose"),
+        (
+            "executor",
+            lambda: ThreadPoolExecutor(1),
+            "executor can't be .*ThreadPoolExecutor.*: it has no close, find_lane, lane",
+        ),
+        ("search", dict, r"search can't be \{\}, a dict"),
+        ("wakeup", lambda: None, "wakeup can't be None, a NoneType"),
+    ],
+)
+def test_a_replacement_of_the_wrong_kind_is_refused(
+    tmp_path: Path, name: str, make: Callable[[], Any], told: str
+) -> None:
+    with pytest.raises(TypeError, match=told):
+        create_container(settings_for(tmp_path), **{name: make()})
