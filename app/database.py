@@ -169,12 +169,21 @@ class Database:
         )
 
     async def ping(self) -> None:
-        """Ask the database for a 1.
+        """Ask the database whether it answers and takes writes; waits for no other writer.
 
         Raises:
             DatabaseUnavailable: it can't be reached.
+            DatabaseWritesRefused, DatabaseReadOnly: it can only be read.
         """
-        await self.read(lambda session: session.execute(text("SELECT 1")))
+        await self._lane.run(self._ping)
+
+    def _ping(self) -> None:
+        with translated_errors(self.engine), self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                sqlite.require_writes(self.engine.url)
+                connection.execute(text("SELECT 1"))
+            else:
+                postgres.require_writes(connection)
 
     def _read(self, work: Callable[[ReadSession], T]) -> T:
         with translated_errors(self.engine), ReadSession(self.engine) as session:

@@ -299,6 +299,32 @@ class DatabaseReadOnly(DatabaseError):
         )
 
 
+class DatabaseWritesRefused(DatabaseUnavailable):
+    """PostgreSQL can only be read: a standby answers, or transactions are read-only by default."""
+
+    retry_after_s = 2.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database takes no writes: the server at database.url is a standby, or default_transaction_read_only "
+            "is on. After a failover this passes when database.url leads to the primary. If it lasts, name the "
+            "primary in database.url, or turn default_transaction_read_only off."
+        )
+
+
+class DatabaseEncodingUnfit(DatabaseError):
+    """PostgreSQL's database has an encoding that can't hold every text."""
+
+    def __init__(self, database: str, encoding: str) -> None:
+        self.database = database
+        self.encoding = encoding
+        super().__init__(
+            f"the database {database} has the encoding {encoding}, which can't hold every text; it must be UTF8, and "
+            "can't be changed. Make another with `createdb -E UTF8 -T template0 NAME`, name it in database.url, and "
+            "run `agent-storage db upgrade`."
+        )
+
+
 class DatabaseDamaged(DatabaseError):
     """SQLite's file holds something that SQLite doesn't understand."""
 

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    UniqueConstraint,
     Uuid,
     text,
 )
@@ -136,18 +135,20 @@ class Project(Base):
     __tablename__ = "projects"
 
     id: Mapped[ProjectId] = mapped_column(UuidText, primary_key=True)
-    name: Mapped[str] = mapped_column(Text, unique=True)
+    # By code point on PostgreSQL too: lists go on after a name, whatever the database's locale makes of it.
+    name: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Source(Base):
-    """Where extractions were taken from: a URI, unique in its project, in an optional group."""
+    """Where extractions were taken from: a URI, unique in its project, in an optional group; both in NFC.
+
+    The id is made of the project and the URI, and so keeps the URI unique. No index holds URIs, because PostgreSQL's
+    take 2,704 bytes and a URI may have 8,000.
+    """
 
     __tablename__ = "sources"
-    __table_args__ = (
-        UniqueConstraint("project_id", "uri"),
-        Index(None, "project_id", "source_group"),
-    )
+    __table_args__ = (Index(None, "project_id", "source_group"),)
 
     id: Mapped[SourceId] = mapped_column(UuidText, primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))

@@ -68,6 +68,9 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.DatabaseReadOnly: Kind(
         503, "read-only", "Read-only", "This service's database can't be written to just now.", 30.0
     ),
+    errors.DatabaseWritesRefused: Kind(
+        503, "read-only", "Read-only", "This service's database takes no writes just now.", 2.0
+    ),
     errors.DatabaseTimeout: Kind(
         503, "database-timeout", "The database took too long", "The database took too long over it.", 2.0
     ),

@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.domain import filters
-from app.domain.items import MAX_LABEL_CHARS
+from app.domain.items import MAX_LABEL_CHARS, MOST_DECOMPOSED
+from app.domain.normal_form import composed
 from app.domain.outcomes import Deleted
 from app.domain.rows import ExtractionRow, ProjectSummary
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
@@ -16,7 +17,19 @@ from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
 MOST_FAULTS = 100
 """How many errors of one body are looked for."""
 
-Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$")]
+
+def _composed(text: object) -> object:
+    """In NFC, as its length is counted; a text too long in every form stays as it is."""
+    if isinstance(text, str) and len(text) <= MOST_DECOMPOSED * MAX_LABEL_CHARS:
+        return composed(text, "label")
+    return text
+
+
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$"),
+    BeforeValidator(_composed, json_schema_input_type=str),
+]
 Condition = Annotated[str, Field(max_length=10_000, pattern=r"^[^=]+=")]
 ProjectName = Annotated[
     str,

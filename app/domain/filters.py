@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.ids import is_extraction_id
+from app.domain.normal_form import composed
 from app.errors import InvalidInput
 
 Path = str | tuple[str, ...]
@@ -19,7 +20,7 @@ Where = Mapping[str, Scalar] | Mapping[tuple[str, ...], Scalar] | Mapping[Path, 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """All that is given must hold; what is empty restricts nothing.
+    """All that is given must hold; what is empty restricts nothing. Texts are put in NFC, as they are stored.
 
     ``extraction_ids`` None restricts nothing; the empty tuple matches nothing. The bounds of the confidence are
     inclusive, and an extraction without one passes neither. ``where`` maps a path in ``data`` to the value that must
@@ -35,7 +36,7 @@ class Filters:
     extraction_ids: tuple[UUID | str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could match nothing because it is of the wrong type.
+        """Refuse what could match nothing because it is of the wrong type, and bring texts into normal form.
 
         Raises:
             InvalidInput: which field, and what it takes.
@@ -44,10 +45,12 @@ class Filters:
             raise InvalidInput(f"project_id takes a UUID or a text, not {self.project_id!r:.60}")
         for name in ("source_groups", "extraction_types"):
             _require_texts(name, getattr(self, name))
+            object.__setattr__(self, name, tuple(composed(label, name) for label in getattr(self, name)))
         for name in ("min_confidence", "max_confidence"):
             _require_finite(name, getattr(self, name))
         if not isinstance(self.where, Mapping):
             raise InvalidInput(f"where takes a mapping of paths to values, not {self.where!r:.60}")
+        object.__setattr__(self, "where", _composed(self.where))
         if self.extraction_ids is not None:
             _require_list("extraction_ids", self.extraction_ids)
         for extraction_id in self.extraction_ids or ():
@@ -101,6 +104,18 @@ def _require_finite(name: str, bound: object) -> None:
         return
     if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
         raise InvalidInput(f"{name} takes a finite number, not {bound!r:.60}")
+
+
+def _composed(where: Where) -> dict[Path, Scalar]:
+    found: dict[Path, Scalar] = {}
+    for path, value in where.items():
+        keys = (
+            composed(path, "where") if isinstance(path, str) else tuple(composed(key, "where") for key in path)
+        )
+        if keys in found:
+            raise InvalidInput(f"where has the path {path!r} twice, in two Unicode forms; keep one of them")
+        found[keys] = composed(value, "where") if isinstance(value, str) else value
+    return found
 
 
 ANY = Filters()

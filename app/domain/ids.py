@@ -4,6 +4,7 @@ import re
 import uuid
 from typing import NewType
 
+from app.domain.normal_form import composed
 from app.errors import InvalidField
 
 ProjectId = NewType("ProjectId", uuid.UUID)
@@ -32,8 +33,8 @@ def project_id_of(name: str) -> ProjectId:
 
 
 def source_id_of(project_id: ProjectId, uri: str) -> SourceId:
-    """The id of a project's source: a UUIDv5, so the same source always gets the same."""
-    return SourceId(uuid.uuid5(project_id, uri))
+    """The id of a project's source: a UUIDv5 of the URI in NFC, so the same source always gets the same."""
+    return SourceId(uuid.uuid5(project_id, composed(uri, "source_uri")))
 
 
 def parse_extraction_id(text: str) -> ExtractionId:

@@ -19,7 +19,14 @@ _REQUIRED = ("source_uri", "extraction_type", "data")
 _KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
 
 MAX_URI_CHARS = 2_000
+"""Of a source's URI, counted in NFC."""
+
 MAX_LABEL_CHARS = 200
+"""Of a source's group and of an extraction's type, counted in NFC."""
+
+MOST_DECOMPOSED = 4
+"""How many characters of a decomposed text make one of its NFC, at most."""
+
 MAX_DATA_BYTES = 4 * 2**20
 _INT64 = 2**63
 _TOLD_CHARS = 100
@@ -38,7 +45,7 @@ _LIMITS = ItemLimits()
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An extraction as it is handed in, checked. ``canonical_data`` is what its id is made of."""
+    """An extraction, checked, with all its texts in NFC. ``canonical_data`` is what its id is made of."""
 
     source_uri: str
     source_group: str | None
@@ -81,6 +88,7 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
         raise InvalidField(
             "data", f"takes {len(canonical):,} bytes as JSON; at most {MAX_DATA_BYTES:,} are allowed"
         )
+    data = _composed_texts(data)
     try:
         text_of(data, text_fields)
     except InvalidInput as error:
@@ -101,9 +109,11 @@ def _label(value: object, field: str, limit: int) -> str:
         raise InvalidField(field, f"must be a string, not {_kind(value)}")
     if not value.strip():
         raise InvalidField(field, "must not be empty")
+    if len(value) <= MOST_DECOMPOSED * limit:  # a longer one is too long in every form
+        value = composed(_storable(value, field), field)
     if len(value) > limit:
         raise InvalidField(field, f"has {len(value):,} characters; at most {limit:,} are allowed")
-    return _storable(value, field)
+    return value
 
 
 def _confidence(value: object) -> float | None:
@@ -143,6 +153,15 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
     if isinstance(value, list):
         return [_canonical(member, field, depth + 1, limits) for member in value]
     raise InvalidField(field, f"{_kind(value)} is no JSON value")
+
+
+def _composed_texts(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """The value with its texts and keys in NFC, and its numbers spelt as they were."""
+    if isinstance(value, str):
+        return composed(value, "data")
+    if isinstance(value, Mapping):
+        return {composed(key, "data"): _composed_texts(member) for key, member in value.items()}
+    return [_composed_texts(member) for member in value] if isinstance(value, list) else value
 
 
 def _member(field: str, key: str) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from app.domain.normal_form import composed
 from app.errors import InvalidInput
 
 
@@ -18,7 +19,7 @@ def text_of(data: Mapping[str, Any], fields: Sequence[str]) -> str:
         InvalidInput: the text is blank; a blank field isn't passed over, because whoever filled it in meant it.
     """
     for field in fields:
-        text = data.get(field)
+        text = data.get(composed(field, "embedding.text_fields"))
         if isinstance(text, str):
             return _not_blank(text, f"the field {field!r} is blank, so there is no text to embed")
     return _not_blank(" ".join(_scalars(data)), "the data holds no text, number or boolean to embed")

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import cast
 
 from app.domain.filters import Filters, Scalar
+from app.domain.normal_form import composed
 from app.errors import InvalidField, InvalidInput
 from app.intake.exact_json import decode
 
 
 def parse_condition(text: str) -> tuple[str, Scalar]:
-    """The path, and the JSON scalar that must stand there; what isn't JSON is a string.
+    """The path, and the JSON scalar that must stand there; what isn't JSON is a string. Texts are in NFC.
 
     Raises:
         InvalidField: there is no path, or the value is an array or an object.
@@ -18,6 +19,7 @@ def parse_condition(text: str) -> tuple[str, Scalar]:
     path, separator, value = text.partition("=")
     if not separator or not path:
         raise InvalidField("where", f"wants PATH=VALUE, not {text[:100]!r}")
+    path, value = composed(path, "where"), composed(value, "where")
     try:
         decoded = decode(value.encode(errors="surrogatepass"))
     except InvalidInput:

@@ -12,12 +12,15 @@ from app.domain.ids import ExtractionId, JobId, ProjectId, project_id_of
 from app.domain.items import Item, extraction_id_of
 from app.domain.jobs import JobType
 from app.domain.outcomes import Accepted
+from app.errors import InvalidField
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.source import SourceRepository
 from app.services.wakeup import Wakeup
+
+MAX_KEY_CHARS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,10 @@ class RequestPart:
 
     key: str
     part: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.key) <= MAX_KEY_CHARS:  # of PostgreSQL, an index takes 2,704 bytes
+            raise InvalidField("Idempotency-Key", f"is 1 to {MAX_KEY_CHARS} characters, not {len(self.key):,}")
 
 
 class IngestionService:

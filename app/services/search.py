@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from app.database import Database, ReadSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, project_id_of
+from app.domain.normal_form import composed
 from app.domain.rows import ExtractionRows
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits
 from app.errors import IndexChanged, IndexRebuilding, InvalidInput, QdrantError
@@ -60,7 +61,7 @@ class SearchService:
         _check(query)
         project_id = None if query.project is None else project_id_of(query.project)
         filters = replace(query.filters, project_id=project_id)
-        vector = (await self._embedder.embed([query.text]))[0]
+        vector = (await self._embedder.embed([composed(query.text, "query")]))[0]
         try:
             found = await self._nearest(vector, query.limit, filters)
         except QdrantError:  # it may be gone, or of another size

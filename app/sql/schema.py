@@ -4,6 +4,8 @@ Alembic is imported only when something has to be migrated. To change the schema
 revision to ``app/sql/migrations/versions``, and name it in ``HEAD``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,13 @@ from sqlalchemy import Connection, Engine, inspect, text
 from app.errors import SchemaMismatch
 from app.sql.errors import translated_errors
 from app.sql.postgres import NO_TIME_LIMITS
-from app.sql.transactions import begin_write
+from app.sql.sqlite import foreign_keys_off
+from app.sql.transactions import WRITING
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision; what this version works with."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -49,11 +52,19 @@ def upgrade(engine: Engine) -> None:
     """
     if current_revision(engine) == HEAD:
         return
-    with translated_errors(engine), begin_write(engine) as connection:
+    with translated_errors(engine), _migrating(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(NO_TIME_LIMITS)  # first, since others may be migrating
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         _migrate(connection)
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    with engine.execution_options(**WRITING).connect() as connection:
+        remaking = foreign_keys_off(connection) if engine.dialect.name == "sqlite" else nullcontext()
+        with remaking, connection.begin():
+            yield connection
 
 
 def _revision(connection: Connection) -> str | None:

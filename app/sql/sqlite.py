@@ -1,17 +1,18 @@
 """What is particular to SQLite: how its connections are prepared, and how its transactions begin."""
 
+import os
 import sqlite3
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 
-from app.errors import DatabaseError
+from app.errors import DatabaseError, DatabaseReadOnly
 from app.private_files import make_private_file, make_private_folder
-from app.sql.transactions import ACCESS
+from app.sql.transactions import ACCESS, is_reading
 
 LOCK_TIMEOUT_S = 30.0
 """How long SQLite waits for another process's write transaction."""
@@ -65,6 +66,30 @@ def set_up(engine: Engine) -> None:
     """Have every connection of ``engine`` be durable, and every transaction begin as its options say."""
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
+    if not is_in_memory(engine.url):
+        event.listen(engine, "handle_error", _drop_read_only)
+
+
+def require_writes(url: URL) -> None:
+    """Make sure that this process may write to the file and its folder. A writer's lock isn't waited for.
+
+    Raises:
+        DatabaseReadOnly: it may not.
+    """
+    if is_in_memory(url) or not url.database or url.database.startswith("file:"):
+        return
+    file = Path(url.database)
+    effective = os.access in os.supports_effective_ids
+    may_write = (os.access(path, os.W_OK, effective_ids=effective) for path in (file, file.parent))
+    if file.exists() and not all(may_write):
+        raise DatabaseReadOnly(url.database, "SQLITE_READONLY")
+
+
+def _drop_read_only(context: ExceptionContext) -> None:
+    """A connection that was opened while the file couldn't be written to stays read-only when it can."""
+    code = getattr(context.original_exception, "sqlite_errorname", None) or ""
+    if code.startswith("SQLITE_READONLY") and not is_reading(context.connection):
+        context.is_disconnect = True
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -76,3 +101,18 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     for statement in _BEGIN[connection.get_execution_options().get(ACCESS)]:
         connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """Let tables be made again, for which SQLite drops them: with foreign keys on, that deletes what refers to them.
+
+    Enter it before the transaction, inside which SQLite passes over the pragma.
+    """
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()

@@ -7,16 +7,21 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 ACCESS = "agent_storage_access"
-"""The option that tells SQLite's connections how to begin: ``read``, ``write`` or, unset, SQLite's own way."""
+"""The option that says what a transaction is for: ``read``, ``write`` or, unset, the driver's own way."""
 
 READING: Mapping[str, Mapping[str, Any]] = {
     "sqlite": {ACCESS: "read"},
-    "postgresql": {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
+    "postgresql": {ACCESS: "read", "postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
 }
 """By dialect: a transaction that can't write, over one consistent view."""
 
 WRITING: Mapping[str, Any] = {ACCESS: "write"}
 """A transaction that takes SQLite's write lock at its first statement."""
+
+
+def is_reading(connection: Connection | None) -> bool:
+    """Whether the connection is for transactions that only read."""
+    return connection is not None and connection.get_execution_options().get(ACCESS) == "read"
 
 
 def begin_write(engine: Engine) -> AbstractContextManager[Connection]:

@@ -11,14 +11,14 @@ from sqlalchemy import Engine
 from app.errors import AgentStorageError
 from app.executor import Lane
 from app.retry import RetryPolicy
-from app.sql.postgres import POSTGRES_OPTIONS
+from app.sql.postgres import FIXED_OPTIONS, POSTGRES_OPTIONS
 
 if TYPE_CHECKING:
     import psycopg  # slow to import, and not needed for SQLite
 
 logger = logging.getLogger(__name__)
 
-_RECONNECTING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=30.0)
+_RECONNECTING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=5.0)
 
 
 class Listener:
@@ -70,7 +70,9 @@ class Listener:
         import psycopg  # noqa: PLC0415 - slow to import, and not needed for SQLite
 
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        connection = psycopg.connect(*arguments, **{**POSTGRES_OPTIONS, **options, "autocommit": True})
+        connection = psycopg.connect(
+            *arguments, **{**POSTGRES_OPTIONS, **options, **FIXED_OPTIONS, "autocommit": True}
+        )
         opened.append(connection)
         try:
             connection.execute(f'LISTEN "{self._channel}"')

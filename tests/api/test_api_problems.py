@@ -22,6 +22,8 @@ TELLING = (SECRET, "SELECT", "/srv/data", "http://", "postgresql", "Traceback")
 UNDOING: dict[type[AgentStorageError], AgentStorageError] = {
     errors.DatabaseError: errors.DatabaseError(f"the database refused SELECT {SECRET}"),
     errors.DatabaseUnavailable: errors.DatabaseUnavailable(f"postgresql://me:{SECRET}@db is gone"),
+    errors.DatabaseWritesRefused: errors.DatabaseWritesRefused(),
+    errors.DatabaseEncodingUnfit: errors.DatabaseEncodingUnfit(SECRET, "postgresql"),
     errors.DatabaseTimeout: errors.DatabaseTimeout(f"{SECRET} ran", 60.0, "postgresql"),
     errors.QdrantError: errors.QdrantError("search", "extractions", f"http://{SECRET}@qdrant said no"),
     errors.QdrantUnavailable: errors.QdrantUnavailable("search", "extractions", f"http://{SECRET}@qdrant"),

@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.orm import Session
 from support.backends import CONNECTIONS
 from support.plans import plan
 from support.rows import make_project, new_extraction, statements, store_extractions, writing
 
+from app.database import WriteSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, project_id_of, source_id_of
 from app.errors import NotFound, ProjectExists
+from app.models import Source
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.project import ProjectRepository
@@ -289,3 +291,28 @@ def test_queries_use_their_index(
     assert any(name in found for name in names), found
     assert "TEMP B-TREE" not in found
     assert "Seq Scan on extractions" not in found
+
+
+def test_projects_are_listed_by_their_index_and_by_code_point(engine: Engine) -> None:
+    names = ["a", "B", "a-b", "a.b", "A", "ab", "0", "b"]
+    with writing(engine) as session:
+        for name in [*names, *(f"p{number}" for number in range(500))]:
+            make_project(session, name)
+    with WriteSession(engine) as session:
+        listed = [project.name for project in ProjectRepository(session).list(limit=len(names))]
+    assert listed == sorted(names)
+    found = plan(engine, lambda session: ProjectRepository(session).list(after="p2", limit=10))
+    assert any(index in found for index in ("uq_projects_name", "sqlite_autoindex_projects_2")), found
+
+
+def test_no_index_holds_a_uri(engine: Engine) -> None:
+    """PostgreSQL's take 2,704 bytes; the id, which is made of it, keeps it unique."""
+    held = [index["column_names"] for index in inspect(engine).get_indexes("sources")]
+    assert held == [["project_id", "source_group"]]
+    assert inspect(engine).get_unique_constraints("sources") == []
+    with writing(engine) as session:
+        project = make_project(session)
+        uris = [(f"doc:{number}", None) for number in range(500)]
+        SourceRepository(session).create_batch(project, uris)
+    counted = select(func.count()).where(Source.project_id == project)
+    assert "ix_sources_project_id_source_group" in plan(engine, lambda session: session.execute(counted))

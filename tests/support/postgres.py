@@ -42,9 +42,13 @@ class PostgresServer:
 
     def create(self, *, migrated: bool = True) -> tuple[str, str]:
         """A new database, by name and URL."""
+        return self.create_with(f'TEMPLATE "{self._template if migrated else "template0"}"')
+
+    def create_with(self, options: str) -> tuple[str, str]:
+        """A new database with these options of ``CREATE DATABASE``, by name and URL."""
         self._copies += 1
         name = f"{self._prefix}_{self._copies}"
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{self._template if migrated else "template0"}"')
+        self._execute(f'CREATE DATABASE "{name}" {options}')
         return name, self._database_url(name)
 
     def drop(self, name: str) -> None:

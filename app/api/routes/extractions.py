@@ -37,7 +37,12 @@ _ITEM = {
     "required": ["source_uri", "extraction_type", "data"],
     "additionalProperties": False,
     "properties": {
-        "source_uri": {"type": "string", "minLength": 1, "maxLength": MAX_URI_CHARS},
+        "source_uri": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_URI_CHARS,
+            "description": "Texts are put in Unicode's composed form (NFC), and counted in it.",
+        },
         "source_group": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "extraction_type": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
