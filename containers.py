@@ -244,6 +244,8 @@ class Container(containers.DeclarativeContainer):
         measured_embedder,
         text_fields=embedding_settings.text_fields,
         batch_size=worker_settings.batch_size,
+        max_chars=embedding_settings.max_chars,
+        instruments=instruments,
     )
     ownership = providers.ThreadSafeSingleton(IndexOwnership, database, qdrant_repository)
     reindexing = providers.ThreadSafeSingleton(

@@ -485,20 +485,38 @@ class DataDirectoryLocked(QdrantError):
 
 
 class EmbeddingError(AgentStorageError):
-    """The embedder can't embed what it was given; trying again won't help."""
+    """The embedder can't embed what it was given; trying again won't help.
+
+    ``reason`` is the message without the ``advice``, which holds only if no text can be embedded.
+    """
+
+    def __init__(self, reason: str, *, advice: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}; {advice}" if advice else reason)
 
 
 class EmbeddingRejected(EmbeddingError):
-    """The embedder refused these very texts; one of them alone may be to blame, and the others fine."""
+    """The embedder refused these very texts; one of them alone may be to blame, and the others fine.
+
+    ``fits`` is set if a text is too long: the share of it that the model takes, as far as that is known.
+    """
+
+    def __init__(self, reason: str, *, fits: float | None = None) -> None:
+        self.fits = fits
+        super().__init__(reason)
 
 
 class EmbeddingUnavailable(EmbeddingError):
-    """The embedding endpoint didn't answer usefully until the deadline."""
+    """The embedding endpoint didn't answer usefully until the deadline.
+
+    ``busy`` says that it limits how much is asked of it, which is no fault of a text.
+    """
 
     retryable: ClassVar[bool] = True
 
-    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, retry_after_s: float | None = None, busy: bool = False) -> None:
         self.retry_after_s = retry_after_s
+        self.busy = busy
         super().__init__(reason)
 
 

@@ -205,6 +205,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "embedding.api_key": (" k ", SecretStr("k")),
     "embedding.dimension": ("256", 256),
     "embedding.batch_size": ("64", 64),
+    "embedding.max_chars": ("8000", 8000),
     "embedding.timeout": ("5", 5.0),
     "embedding.retry_timeout": ("6", 6.0),
     "embedding.text_fields": ("title, body", ("title", "body")),

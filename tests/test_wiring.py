@@ -140,6 +140,7 @@ CASES = [
     used("embedding.base_url", "http://own/v2", lambda c: openai(c)._url, "http://own/v2/embeddings", **OPENAI),
     used("embedding.api_key", "k-3-y", lambda c: openai(c)._connections.key(), **OPENAI),
     used("embedding.batch_size", 31, lambda c: openai(c)._settings.batch_size, **OPENAI),
+    used("embedding.max_chars", 8000, lambda c: c.indexing()._max_chars),
     used("embedding.timeout", 37.5, lambda c: openai(c)._settings.timeout, **OPENAI),
     used("embedding.retry_timeout", 43.5, lambda c: openai(c)._retry.total_s, **OPENAI),
     used("embedding.text_fields", ("own",), lambda c: c.indexing()._text_fields),

@@ -45,10 +45,11 @@ def verify(
 
 
 def _verdict(found: "Differences") -> str:
+    cut = f" {found.cut:,} were cut, because they are longer than the model takes." if found.cut else ""
     aside = f" {found.set_aside:,} are set aside, because they can't be embedded." if found.set_aside else ""
     if found.remaining:
-        return f"The stores differ; `agent-storage verify --repair` mends it.{aside}"
-    return f"The stores agree.{aside}"
+        return f"The stores differ; `agent-storage verify --repair` mends it.{cut}{aside}"
+    return f"The stores agree.{cut}{aside}"
 
 
 async def _verify(parts: CommandParts, *, repair: bool) -> "Differences":
@@ -70,7 +71,8 @@ def reindex(ctx: typer.Context, as_json: Json = False) -> None:
         print_json(asdict(done))
     else:
         aside = f"; {done.set_aside:,} set aside, because they can't be embedded" if done.set_aside else ""
-        typer.echo(f"Reindexed {counted(done.indexed, 'extraction')}{aside}.")
+        cut = f"; {done.cut:,} cut, because they are longer than the model takes" if done.cut else ""
+        typer.echo(f"Reindexed {counted(done.indexed, 'extraction')}{cut}{aside}.")
 
 
 async def _reindex(parts: CommandParts) -> "Indexed":

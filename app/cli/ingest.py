@@ -40,6 +40,7 @@ class Report:
     refused: int = 0
     indexed: int = 0
     set_aside: int = 0
+    cut: int = 0
     seconds: float = 0.0
     rejects_file: str | None = None
     first_reject: "Reject | None" = field(default=None, repr=False)
@@ -178,6 +179,7 @@ class _Ingest:
                 result = ended.result or {}
                 self.report.indexed += result.get("indexed", 0)
                 self.report.set_aside += result.get("set_aside", 0)
+                self.report.cut += result.get("cut", 0)
                 bars.show(self.report)
                 if more:
                     break
@@ -239,6 +241,8 @@ def _print(report: Report, *, as_json: bool, remote: bool) -> None:
         typer.echo("Stored nothing.")
     if report.indexed:
         typer.echo(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
+    if report.cut:
+        typer.echo(f"Cut {report.cut:,} of them before embedding: they are longer than the model takes.")
     if report.set_aside:
         typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
@@ -268,6 +272,7 @@ def _as_dict(report: Report) -> dict[str, Any]:
         "already_stored": report.known,
         "indexed": report.indexed,
         "set_aside": report.set_aside,
+        "cut": report.cut,
         "waiting": report.waiting,
         "refused": report.refused,
         "first_refused": None if first is None else {"line": first.line, "reason": first.reason},

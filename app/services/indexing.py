@@ -1,8 +1,7 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -12,18 +11,21 @@ from app.domain.jobs import JobType
 from app.domain.text import text_of
 from app.errors import (
     EmbedderMismatch,
+    EmbeddingError,
     EmbeddingRejected,
+    EmbeddingUnavailable,
     IndexMissing,
     IndexRebuilding,
     InvalidInput,
     InvalidVector,
 )
 from app.models import IndexState
-from app.services.embedding.embedder import Embedder
+from app.services.embedding.embedder import HARMLESS_TEXT, Embedder
 from app.services.extractions import queue_vectors_deletion
 from app.services.index_use import IndexOwnership, note_identity, require_usable, stored_identity
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
+from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -31,22 +33,29 @@ from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, WaitingRow, iter_waiting, labels_of
 from app.services.storage.repositories.job import JobRepository
 
+_CUTS = 8
+"""How often a text is cut because the endpoint says it is too long. Halved so often, 1/256 of it is left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """How many extractions got their vector, and how many were set aside because they can't have one."""
+    """How many extractions got their vector, and how many were set aside because they can't have one.
+
+    Of those that got it, ``cut`` have a vector of the beginning of their text alone: it is longer than the model takes.
+    """
 
     indexed: int = 0
     set_aside: int = 0
+    cut: int = 0
 
     def __add__(self, other: "Indexed") -> "Indexed":
-        return Indexed(self.indexed + other.indexed, self.set_aside + other.set_aside)
+        return Indexed(self.indexed + other.indexed, self.set_aside + other.set_aside, self.cut + other.cut)
 
 
 class IndexingService:
     """Embeds extractions, puts their vectors into Qdrant and marks their rows, ``batch_size`` at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
         self,
         database: Database,
         qdrant: QdrantRepository,
@@ -54,6 +63,8 @@ class IndexingService:
         *,
         text_fields: Sequence[str],
         batch_size: int,
+        max_chars: int | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self._database = database
         self._qdrant = qdrant
@@ -61,6 +72,8 @@ class IndexingService:
         self._embedder = embedder
         self._text_fields = tuple(text_fields)
         self._batch_size = batch_size
+        self._max_chars = max_chars
+        self._instruments = instruments or NullInstruments()
 
     async def prepare(self, *, mend: bool = False) -> None:
         """Make sure that the index can be used with the configured embedder, creating the collection if need be.
@@ -147,8 +160,8 @@ class IndexingService:
             counts += vectors.counts()
         if job.attempt > 1:  # some of it was an earlier attempt's
             marks = await self._database.read(lambda session: ExtractionRepository(session).count_marks(ids))
-            counts = Indexed(*marks)
-        return Done({"indexed": counts.indexed, "set_aside": counts.set_aside})
+            counts = Indexed(*marks, counts.cut)
+        return Done(asdict(counts))
 
     async def delete_vectors(self, job: RunningJob) -> Done:
         """The handler of ``delete_vectors``: deletes the vectors of rows that are gone.
@@ -280,6 +293,7 @@ class IndexingService:
         outcome = _Outcome(rebuilding=rebuilding)
         texts = await self._database.read(lambda session: self._texts(session, ids, outcome, anew=anew))
         await self._embed_into(outcome, texts)
+        self._instruments.cut_texts(outcome.counts().cut)
         return outcome
 
     def _texts(
@@ -293,27 +307,51 @@ class IndexingService:
         for row in iter_waiting(session, ids, anew=anew):
             outcome.payloads[row.id] = payload = payload_of(row, outcome.generation)
             try:
-                texts.append(_Text(row.id, text_of(row.data, self._text_fields), payload))
+                whole = text_of(row.data, self._text_fields)
+                texts.append(_Text(row.id, payload, whole).shortened(self._max_chars))
             except InvalidInput as error:  # it was accepted under other text fields
                 outcome.set_aside[row.id] = str(error)
         return texts
 
     async def _embed_into(self, outcome: "_Outcome", texts: Sequence["_Text"]) -> None:
-        """Embed and upsert; where the embedder refuses a batch, halve it until the one to blame stands alone."""
+        """Embed and upsert; where a batch fails and a harmless text passes, halve it until the one to blame is alone."""
         if not texts:
             return
         try:
             vectors = await self._embedder.embed([each.text for each in texts])
-        except EmbeddingRejected as error:
+        except EmbeddingError as error:
+            await self._require_fault_of_texts(error)
             if len(texts) == 1:
-                outcome.set_aside[texts[0].id] = str(error)
+                await self._embed_blamed(outcome, texts[0], error)
                 return
             middle = len(texts) // 2
             await self._embed_into(outcome, texts[:middle])
             await self._embed_into(outcome, texts[middle:])
             return
         points = [EmbeddingItem(each.id, row, each.payload) for each, row in zip(texts, vectors, strict=True)]
+        outcome.cut.update(each.id for each in texts if each.is_cut)
         await self._upsert_into(outcome, points)
+
+    async def _require_fault_of_texts(self, error: EmbeddingError) -> None:
+        """Return if a failure is the texts', because others pass; if a harmless one fails too, its error is raised.
+
+        An endpoint that limits how much is asked of it may let that one pass, and still faults no text.
+        """
+        if isinstance(error, EmbeddingUnavailable) and error.busy:
+            raise error
+        if not isinstance(error, EmbeddingRejected):  # which the embedder has made sure of
+            await self._embedder.embed([HARMLESS_TEXT])
+
+    async def _embed_blamed(self, outcome: "_Outcome", text: "_Text", error: EmbeddingError) -> None:
+        """Set a text aside that can't be embedded; unless it is worth another try, or less of it may be taken."""
+        if error.retryable and not text.tried:
+            # The endpoint may have been down just until the harmless text. A text that fails between two that pass
+            # is to blame.
+            await self._embed_into(outcome, [replace(text, tried=True)])
+        elif isinstance(error, EmbeddingRejected) and error.fits is not None and text.may_be_cut:
+            await self._embed_into(outcome, [text.cut(error.fits)])
+        else:
+            outcome.set_aside[text.id] = error.reason
 
     async def _upsert_into(self, outcome: "_Outcome", points: list[EmbeddingItem]) -> None:
         """Upsert; a vector that can't be stored is set aside, and the others go on."""
@@ -327,12 +365,31 @@ class IndexingService:
                 return
 
 
-class _Text(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Text:
     """What is embedded for an extraction, and what Qdrant keeps beside the vector to filter by."""
 
     id: str
-    text: str
     payload: Payload
+    text: str
+    is_cut: bool = False
+    cuts: int = 0
+    tried: bool = False
+
+    @property
+    def may_be_cut(self) -> bool:
+        return self.cuts < _CUTS and len(self.text) > 1
+
+    def shortened(self, max_chars: int | None) -> "_Text":
+        """The text, cut where it is longer than that; what would be blank then stays whole, and is refused."""
+        beginning = self.text[:max_chars].rstrip()
+        if max_chars is None or len(self.text) <= max_chars or not beginning:
+            return self
+        return replace(self, text=beginning, is_cut=True)
+
+    def cut(self, share: float) -> "_Text":
+        """That share of the text, as the endpoint asked."""
+        return replace(self.shortened(max(1, int(len(self.text) * share))), cuts=self.cuts + 1)
 
 
 class _Outcome:
@@ -347,9 +404,10 @@ class _Outcome:
         self.payloads: dict[str, Payload] = {}
         self.indexed: list[str] = []
         self.set_aside: dict[str, str] = {}
+        self.cut: set[str] = set()
 
     def counts(self) -> Indexed:
-        return Indexed(len(self.indexed), len(self.set_aside))
+        return Indexed(len(self.indexed), len(self.set_aside), len(self.cut.intersection(self.indexed)))
 
 
 async def existing_ids(database: Database, ids: Sequence[ExtractionId]) -> set[ExtractionId]:

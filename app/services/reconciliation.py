@@ -23,7 +23,7 @@ class Differences:
 
     ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
     indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs. Rows that were set aside because they can't be embedded are counted apart and
-    are no difference. The ``mended_`` counts say how many of each a repair has dealt with.
+    are no difference; ``cut`` are those of which a repair has embedded the beginning alone. The ``mended_`` counts say how many of each a repair has dealt with.
     """
 
     extractions: int = 0
@@ -33,6 +33,7 @@ class Differences:
     missing: int = 0
     stale: int = 0
     set_aside: int = 0
+    cut: int = 0
     mended_orphans: int = 0
     mended_ghosts: int = 0
     mended_missing: int = 0
@@ -197,6 +198,7 @@ class ReconciliationService:
                 mended_missing=state.mended_missing + missing,
                 mended_orphans=state.mended_orphans + orphans,
                 set_aside=state.set_aside + indexed.set_aside,
+                cut=state.cut + indexed.cut,
             )
             yield state
 

@@ -201,6 +201,7 @@ class EmbeddingSettings(Section):
         default=None, ge=1, validate_default=True, description="a whole number, 1 or more, or null"
     )
     batch_size: int = _count(256)
+    max_chars: int | None = Field(default=None, ge=1, description="a whole number, 1 or more, or null")
     timeout: float = _seconds(30.0)
     retry_timeout: float = _seconds(60.0)
     text_fields: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(

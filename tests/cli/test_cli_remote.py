@@ -164,8 +164,21 @@ def test_the_way_of_a_new_user(cli: Cli, service: Service) -> None:
     assert (newest["type"], newest["status"], newest["result"]) == (
         "embed",
         "completed",
-        {"indexed": 100, "set_aside": 0},
+        {"indexed": 100, "set_aside": 0, "cut": 0},
     )
+
+
+@pytest.fixture
+def cutting_service(home: Path) -> Iterator[Service]:
+    with serve_process(home, {"EMBEDDING_MAX_CHARS": "12"}) as service:
+        yield service
+
+
+def test_an_ingest_tells_how_many_the_service_cut(cli: Cli, cutting_service: Service) -> None:
+    there = ("--api", cutting_service.url)
+    assert cli.json("ingest", "-", *there, stdin=lines(3))["cut"] == 3
+    [job, *_] = cli.json("jobs", "list", *there)
+    assert job["result"] == {"indexed": 3, "set_aside": 0, "cut": 3}
 
 
 def test_bad_lines_are_refused_by_number_and_skipped_at_will(cli: Cli, service: Service) -> None:

@@ -66,7 +66,7 @@ def test_every_command_that_prints_data_prints_json(cli: Cli) -> None:
     assert cli.json("metrics")["extractions"] == {"fact": 20}
     assert cli.json("projects", "list")[0]["extractions"] == 20
     assert all(part["ok"] for part in cli.json("doctor"))
-    assert cli.json("reindex") == {"indexed": 20, "set_aside": 0}
+    assert cli.json("reindex") == {"indexed": 20, "set_aside": 0, "cut": 0}
     assert cli.json("optimize") == {"optimized_vectors": 20}
     assert cli.json("db", "upgrade")["revision"]
     assert cli.json("config", "check")["ok"]
@@ -74,6 +74,17 @@ def test_every_command_that_prints_data_prints_json(cli: Cli) -> None:
         "project": "default",
         "deleted_extractions": 20,
     }
+
+
+def test_what_is_cut_before_embedding_is_counted(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, EMBEDDING_MAX_CHARS="13")
+    stored = line(1) + line(20) + line(300)
+    assert "Cut 2 of them before embedding" in cli("ingest", "-", stdin=stored).stdout.decode()
+    assert "; 2 cut, because" in cli("reindex").stdout.decode()
+    assert cli.json("reindex") == {"indexed": 3, "set_aside": 0, "cut": 2}
+    assert cli.json("ingest", "-", stdin=line(4000))["cut"] == 1
+    [newest, *_] = cli.json("jobs", "list")
+    assert newest["result"] == {"indexed": 1, "set_aside": 0, "cut": 1}
 
 
 def test_search_filters(cli: Cli) -> None:

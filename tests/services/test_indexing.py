@@ -99,7 +99,11 @@ async def test_a_job_marks_each_row_with_its_own_id(container: Container, engine
         row.id for row in rows(engine)
     }
     [job] = jobs(engine)
-    assert (job.status, job.attempt, job.result) == ("completed", 1, {"indexed": COUNT, "set_aside": 0})
+    assert (job.status, job.attempt, job.result) == (
+        "completed",
+        1,
+        {"indexed": COUNT, "set_aside": 0, "cut": 0},
+    )
     assert job.started_at is not None
     assert job.completed_at is not None
     assert job.started_at <= job.completed_at
@@ -120,7 +124,7 @@ async def test_poison_is_set_aside_and_its_batch_goes_through(
     assert all(row.set_aside_reason == "one of these texts is too long" for row in aside)
     assert all(row.embedding_id is None for row in aside)
     assert sum(row.embedding_id is not None for row in rows(engine)) == COUNT - 2
-    assert jobs(engine)[0].result == {"indexed": COUNT - 2, "set_aside": 2}
+    assert jobs(engine)[0].result == {"indexed": COUNT - 2, "set_aside": 2, "cut": 0}
 
 
 async def test_a_passing_failure_puts_the_job_back(
@@ -213,7 +217,7 @@ async def test_the_result_counts_what_earlier_attempts_did(container: Container,
     with writing(engine) as session:
         LeaseRepository(session).expire_all()
     assert await index_all(container) == COUNT
-    assert jobs(engine)[0].result == {"indexed": COUNT, "set_aside": 0}
+    assert jobs(engine)[0].result == {"indexed": COUNT, "set_aside": 0, "cut": 0}
 
 
 async def test_a_row_that_returns_between_an_upsert_and_its_mark_keeps_its_vector(
@@ -316,7 +320,7 @@ async def test_a_job_longer_than_its_lease_is_run_once(
         embedder.gate.set()
         ended = await attempt
     assert ended is not None
-    assert ended.result == {"indexed": 1, "set_aside": 0}
+    assert ended.result == {"indexed": 1, "set_aside": 0, "cut": 0}
     assert jobs(engine)[0].attempt == 1
 
 

@@ -7,6 +7,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+HARMLESS_TEXT = "ping"
+"""Every embedder takes it: if it fails, the failure isn't a text's."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedderIdentity:

@@ -15,7 +15,7 @@ from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read
 from app.retry import GaveUp, RetryPolicy, retrying
 from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.connections import Connections
-from app.services.embedding.embedder import EmbedderIdentity
+from app.services.embedding.embedder import HARMLESS_TEXT, EmbedderIdentity
 from app.services.embedding.openai_answer import (
     RefusedError,
     TransientEndpointError,
@@ -25,7 +25,10 @@ from app.services.embedding.openai_answer import (
 from app.settings.sections import EmbeddingSettings
 
 _REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a request
-_HARMLESS = TextBatch(0, ["ping"])
+_HARMLESS = TextBatch(0, [HARMLESS_TEXT])
+_PATIENCE = 3
+"""Tries that fail in a passing way before the texts themselves are suspected."""
+_SHORTEST_TRY_S = 0.001  # what is left of the time may be nothing, which a client takes for no limit
 _ANY_ANSWER_BYTES = 8 * 2**20
 _NUMBER_BYTES = 64  # of a vector's, with what stands around it: some 24 where nothing is indented
 
@@ -68,23 +71,56 @@ class OpenAIEmbedder:
             return await self._request(batch, self._retry)
         except RefusedError as refused:
             # A model's name is refused with the same status as a text; a harmless text tells which it was.
+            await self._require_harmless_passes()
+            raise EmbeddingRejected(f"{batch}: {refused}", fits=refused.fits) from refused
+        except EmbeddingRejected:
+            await self._require_harmless_passes()
+            raise
+
+    async def _require_harmless_passes(self) -> None:
+        try:
             await self._request(_HARMLESS, self._retry)
-            raise EmbeddingRejected(f"{batch}: {refused}") from refused
+        except EmbeddingRejected as error:
+            raise EmbeddingError(f"the model makes no usable vector of a harmless text: {error}") from error
 
     async def _request(self, batch: TextBatch, retry: RetryPolicy) -> NDArray[np.float32]:
+        tries = 0
+
         async def attempt(left_s: float) -> NDArray[np.float32]:
+            nonlocal tries
+            tries += 1
+            if tries <= _PATIENCE or batch is _HARMLESS:
+                return await self._try(batch, left_s)
             until = time.monotonic() + left_s
-            timeout_s = min(left_s, self._settings.timeout)
-            try:
-                return await self._lane.run(self._post, batch, timeout_s, until, timeout_s=left_s)
-            except DeadlineExceeded as error:
-                raise TransientEndpointError("the embedding endpoint didn't answer in the time left") from error
+            await self._try(_HARMLESS, left_s)
+            return await self._try_beside_harmless(batch, until - time.monotonic())
 
         try:
             return await retrying(retry, attempt, retry_after=_retry_after)
         except GaveUp as gave_up:
-            reason = f"{gave_up}: {gave_up.__cause__}"
-            raise EmbeddingUnavailable(reason, retry_after_s=gave_up.retry_after_s) from gave_up.__cause__
+            last = gave_up.__cause__
+            busy = isinstance(last, TransientEndpointError) and last.busy
+            raise EmbeddingUnavailable(
+                f"{gave_up}: {last}", retry_after_s=gave_up.retry_after_s, busy=busy
+            ) from last
+
+    async def _try_beside_harmless(self, batch: TextBatch, left_s: float) -> NDArray[np.float32]:
+        """A try right after a harmless text passed: if it fails, waiting longer won't help."""
+        try:
+            return await self._try(batch, left_s)
+        except TransientEndpointError as error:
+            if error.busy:
+                raise
+            raise EmbeddingUnavailable(f"a harmless text passes, and {batch} fails: {error}") from error
+
+    async def _try(self, batch: TextBatch, left_s: float) -> NDArray[np.float32]:
+        left_s = max(left_s, _SHORTEST_TRY_S)
+        until = time.monotonic() + left_s
+        timeout_s = min(left_s, self._settings.timeout)
+        try:
+            return await self._lane.run(self._post, batch, timeout_s, until, timeout_s=left_s)
+        except DeadlineExceeded as error:
+            raise TransientEndpointError("the embedding endpoint didn't answer in the time left") from error
 
     def _post(self, batch: TextBatch, timeout_s: float, until: float) -> NDArray[np.float32]:
         import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
@@ -109,8 +145,10 @@ class OpenAIEmbedder:
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise EmbeddingError(f"the embedding endpoint can't be asked ({_named(error)})") from error
-        check_status(response, content, [*batch.texts, self._connections.key(), *self._secrets])
-        return normalised(read_vectors(content, len(batch.texts), self.identity.dimension), batch.first)
+        unquotable = [*batch.texts, self._connections.key(), *self._secrets]
+        check_status(response, content, unquotable)
+        vectors = read_vectors(content, len(batch.texts), self.identity.dimension, unquotable)
+        return normalised(vectors, batch.first)
 
 
 def _secrets_in(url: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Reading what a ``/v1/embeddings`` endpoint answered, and judging whether asking again can help."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,41 @@ _TOO_MANY_REQUESTS = 429
 _REASON_CHARACTERS = 300
 _QUOTE_CHARACTERS = 12  # a reason that repeats this much of a text quotes it
 _SHORTEST_QUOTE = 4  # shorter texts are found in any sentence
+_TOO_LARGE = re.compile(r"\b(request|input|prompt|text)s?\b[^.]{0,60}?\btoo (large|long|big)\b", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    _TOO_LARGE.pattern + r"|context (length|size|window)|max\w* (input|sequence) length|too many tokens"
+    r"|less than \d+ tokens|\d+ tokens, max|\b(input|prompt|text|sequence)s?\b[^.]{0,60}?\b(exceeds?|longer than)\b",
+    re.IGNORECASE,
+)
+_LIMIT = re.compile(
+    r"(?:maximum|max|limit|less than|at most|up to|supports|batch size)\D{0,60}?(\d+)", re.IGNORECASE
+)
+_NOT_NUMBERS = "the embedding endpoint answered vectors that hold something else than numbers"
+_UNKNOWN_SHARE = 0.5  # of a text that is too long by an unknown measure
+_MARGIN = 0.95  # tokens aren't spread evenly over a text
 
 
 class TransientEndpointError(Exception):
-    """A try that failed for a reason that may pass, after ``least_s`` at the earliest."""
+    """A try that failed for a reason that may pass, after ``least_s`` at the earliest.
 
-    def __init__(self, reason: str, least_s: float = 0.0) -> None:
+    ``busy`` says that the endpoint limits how much is asked of it.
+    """
+
+    def __init__(self, reason: str, least_s: float = 0.0, *, busy: bool = False) -> None:
         self.least_s = least_s
+        self.busy = busy
         super().__init__(reason)
 
 
 class RefusedError(EmbeddingError):
-    """The endpoint refused a request for what was in it: the texts, or the model's name."""
+    """The endpoint refused a request for what was in it: the texts, or the model's name.
+
+    ``fits`` is set if it says that a text is too long: the share of it that it takes.
+    """
+
+    def __init__(self, reason: str, fits: float | None = None) -> None:
+        self.fits = fits
+        super().__init__(reason)
 
 
 def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequence[str]) -> None:
@@ -39,32 +63,49 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
     The error's message repeats nothing of ``unquotable``.
 
     Raises:
+        RefusedError: what was in the request was refused; with any status, if the reason is a text's length.
         TransientEndpointError: 429 and 5xx.
-        RefusedError: what was in the request was refused.
         EmbeddingError: any other status, redirects among them.
     """
     if response.is_success:
         return
     status = response.status_code
-    answer = f"the embedding endpoint answered {status}: {_reason(content, unquotable)}"
-    if status == _TOO_MANY_REQUESTS or response.is_server_error:
-        raise TransientEndpointError(answer, parse_retry_after(response.headers.get("Retry-After")))
+    reason = _reason(content)
+    answer = f"the embedding endpoint answered {status}: {_unquoting(reason, unquotable)}"
+    # A rate limit is told in words like those of a length that exceeds its limit.
+    if (_TOO_LARGE if status == _TOO_MANY_REQUESTS else _TOO_LONG).search(reason):
+        raise RefusedError(answer, _share_that_fits(reason))
     if status in _MAYBE_THE_TEXTS:
         raise RefusedError(answer)
+    if status == _TOO_MANY_REQUESTS or response.is_server_error:
+        least_s = parse_retry_after(response.headers.get("Retry-After"))
+        raise TransientEndpointError(answer, least_s, busy=status == _TOO_MANY_REQUESTS)
     if response.is_redirect:
         place = redirect_target(response.headers.get("Location", ""))
         shown = "elsewhere" if any(_quotes(place, text) for text in unquotable) else place
         raise EmbeddingError(
-            f"{answer}; it leads to {shown}, and redirects are not followed, because they could lead the key away: "
-            "set embedding.base_url to where you want it sent"
+            f"{answer}; it leads to {shown}, and redirects are not followed, because they could lead the key away",
+            advice="set embedding.base_url to where you want it sent",
         )
     raise EmbeddingError(answer)
 
 
-def read_vectors(content: bytes, count: int, dimension: int) -> NDArray[np.float64]:
+def _share_that_fits(reason: str) -> float:
+    """The share to keep of a text that this says is too long for the model.
+
+    Endpoints tell the limit and the length in tokens, in words of their own; half is tried where they don't.
+    """
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", reason)
+    limit = int(found[1]) if (found := _LIMIT.search(plain)) else 0
+    longer = [number for number in map(int, re.findall(r"\b\d+\b", plain)) if number > limit]
+    return _MARGIN * limit / min(longer) if limit and longer else _UNKNOWN_SHARE
+
+
+def read_vectors(content: bytes, count: int, dimension: int, unquotable: Sequence[str]) -> NDArray[np.float64]:
     """One row a text, in the order of the texts whatever the order of the answer; not normalised.
 
     Raises:
+        RefusedError: it says that a text is too long, though with a status of success.
         EmbeddingError: the answer isn't ``count`` vectors of ``dimension`` numbers, one for each text.
     """
     try:
@@ -72,7 +113,7 @@ def read_vectors(content: bytes, count: int, dimension: int) -> NDArray[np.float
         rows: dict[int, list[float]] = {item["index"]: item["embedding"] for item in items}
         dimensions = {len(row) for row in rows.values()}
     except (ValueError, TypeError, KeyError) as error:
-        raise EmbeddingError("the embedding endpoint answered something else than embeddings") from error
+        raise _no_embeddings(content, unquotable) from error
     if len(items) != count:
         raise EmbeddingError(f"the embedding endpoint answered {len(items)} vectors for {count} texts")
     if rows.keys() != set(range(count)):
@@ -80,25 +121,40 @@ def read_vectors(content: bytes, count: int, dimension: int) -> NDArray[np.float
     if dimensions != {dimension}:
         raise EmbeddingError(
             f"the model makes vectors of {max(dimensions - {dimension})} dimensions and embedding.dimension "
-            f"is {dimension}; set it to what the model makes"
+            f"is {dimension}",
+            advice="set it to what the model makes",
         )
     try:
-        return np.array([rows[index] for index in range(count)], np.float64)
-    except (ValueError, TypeError) as error:
-        raise EmbeddingError(
-            "the embedding endpoint answered vectors that hold something else than numbers"
-        ) from error
+        vectors = np.array([rows[index] for index in range(count)], np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise EmbeddingError(_NOT_NUMBERS) from error
+    if vectors.shape != (count, dimension):  # lists of lists
+        raise EmbeddingError(_NOT_NUMBERS)
+    return vectors
 
 
-def _reason(content: bytes, unquotable: Sequence[str]) -> str:
+def _no_embeddings(content: bytes, unquotable: Sequence[str]) -> EmbeddingError:
+    """Some endpoints and gateways tell an error with a status of success."""
+    reason = _reason(content)
+    answer = f"the embedding endpoint answered something else than embeddings: {_unquoting(reason, unquotable)}"
+    return (
+        RefusedError(answer, _share_that_fits(reason)) if _TOO_LONG.search(reason) else EmbeddingError(answer)
+    )
+
+
+def _reason(content: bytes) -> str:
+    """The endpoint's own words, in one short line that every database keeps."""
     try:
         reason = _message_in(orjson.loads(content))
     except ValueError:
         reason = content.decode(errors="replace")
-    reason = " ".join(reason.split())[:_REASON_CHARACTERS]
-    if any(_quotes(reason, text) for text in unquotable):
-        return "(its reason repeats what was sent and is left out)"
-    return reason or "(no reason given)"
+    printable = "".join(character if character.isprintable() else " " for character in reason)
+    return " ".join(printable.split())[:_REASON_CHARACTERS] or "(no reason given)"
+
+
+def _unquoting(reason: str, unquotable: Sequence[str]) -> str:
+    quotes = any(_quotes(reason, text) for text in unquotable)
+    return "(its reason repeats what was sent and is left out)" if quotes else reason
 
 
 def _message_in(answer: object) -> str:

@@ -15,6 +15,9 @@ class Instruments(Protocol):
     def embedding(self, texts: int, seconds: float, *, failed: bool) -> None:
         """Texts were embedded, or refused."""
 
+    def cut_texts(self, count: int) -> None:
+        """So many texts were cut, because they are longer than the model takes, and the beginning embedded."""
+
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """An HTTP request was answered; ``route`` is its template, never its path."""
 
@@ -29,6 +32,9 @@ class NullInstruments:
         """See :class:`Instruments`."""
 
     def embedding(self, texts: int, seconds: float, *, failed: bool) -> None:
+        """See :class:`Instruments`."""
+
+    def cut_texts(self, count: int) -> None:
         """See :class:`Instruments`."""
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -71,6 +71,10 @@ class PrometheusInstruments:
         self._embedding_errors.inc(failed)
         self._embedded_texts.inc(0 if failed else texts)
 
+    def cut_texts(self, count: int) -> None:
+        """See :class:`Instruments`."""
+        self._cut_texts.inc(count)
+
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """See :class:`Instruments`; a method that no route has is told as ``OTHER``, since anybody can make one up."""
         known = method if method in _METHODS else "OTHER"
@@ -103,6 +107,11 @@ class PrometheusInstruments:
         )
         self._embedded_texts = Counter(
             "agent_storage_embedded_texts", "Texts that were embedded.", registry=registry
+        )
+        self._cut_texts = Counter(
+            "agent_storage_cut_texts",
+            "Texts that are longer than the model takes, of which the beginning was embedded.",
+            registry=registry,
         )
 
 
