@@ -21,7 +21,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast check format bench docs lock clean
+.PHONY: help run test test-fast coverage check format bench docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
@@ -44,6 +44,9 @@ test: $(DEV) ## run the tests (PostgreSQL included, nothing to install)
 
 test-fast: $(DEV) ## the tests but those marked slow; a minute
 	$(PYTEST) -m "not slow" $(ARGS)
+
+coverage: $(DEV) ## run the tests and print what they don't reach; fails below the floor in pyproject.toml
+	$(PYTEST) --cov $(ARGS)
 
 check: $(DEV) ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check
@@ -71,7 +74,7 @@ lock: ## resolve the dependencies anew (needs uv; UPGRADE=--upgrade takes newer 
 	$(LOCK) --group docs --constraints requirements-dev.lock --output-file requirements-docs.lock
 
 clean: ## remove the environment and what the tools made; your data/ stays
-	rm -rf $(VENV) build dist site docs/reference .doctrees *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site docs/reference .doctrees *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find app bench docs examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUNTIME): requirements.lock pyproject.toml

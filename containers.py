@@ -19,7 +19,6 @@ from app.config import Settings, load_settings, settings_from
 from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
-from app.seams import checked_replacement
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
@@ -37,6 +36,7 @@ from app.services.metrics.prometheus import MetricsExporter, PrometheusInstrumen
 from app.services.projects import ProjectService
 from app.services.reconciliation import ReconciliationService
 from app.services.reindexing import ReindexingService
+from app.services.replacements import checked_replacement
 from app.services.search import SearchService
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import VectorClient

@@ -1,4 +1,4 @@
-"""The contract of the seams, as tests: subclass one in your own suite, and pytest runs it on your implementation."""
+"""The contract of what may be replaced, as tests: subclass one in your own suite, and pytest runs it on your implementation."""
 
 import uuid
 from collections.abc import Sequence

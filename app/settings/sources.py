@@ -116,7 +116,9 @@ def _variables_layer(settings: type[BaseSettings], variables: Mapping[str, str |
         for section, values in source().items()
         for key, value in values.items()
     }
-    prefixes = (*(f"{section}_" for section in section_types(settings)), "db_")
+    # What runs containers sets CONTAINER_NAME, CONTAINER_ID and the like, so only what is nearly the setting counts.
+    sections = section_types(settings).keys() - {"container"}
+    prefixes = (*(f"{section}_" for section in sections), "db_", "container_fa")
     known = [*names, *ALIASES]
     unknown = [name for name in variables if name.startswith(prefixes) and name not in known]
     return Layer(given, warnings=tuple(_unknown_variable(name, known, place) for name in unknown))

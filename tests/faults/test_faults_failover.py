@@ -17,6 +17,7 @@ from support.postgres import open_test_engine
 from support.postgres_process import PostgresProcess, running_process, running_standby
 from support.processes import errors_in, serve_process, worker_process
 from support.proxy import Proxy, Streams, to_unix
+from support.rows import empty
 from support.service_client import ServiceClient, client_of, raw_item
 from support.waiting import until, wait_for
 
@@ -73,6 +74,10 @@ def has_schema(server: PostgresProcess) -> bool:
 
 @pytest.fixture
 def address(servers: tuple[PostgresProcess, PostgresProcess]) -> Address:
+    """Of the primary, which holds nothing of the tests before."""
+    engine = open_test_engine(servers[0].url)
+    empty(engine)
+    engine.dispose()
     return Address(servers[0])
 
 

@@ -146,7 +146,19 @@ def test_a_key_written_twice_is_refused(folder: Path) -> None:
     assert keys_of(list(caught.value.problems)) == ["api", "api.port"]
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+def test_what_runs_containers_may_set_variables_of_that_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("CONTAINER", "CONTAINER_NAME", "CONTAINER_ID", "CONTAINER_HOST", "CONTAINER_FACTROY"):
+        monkeypatch.setenv(name, "podman")
+    with caplog.at_level(logging.WARNING):
+        assert load_settings().container.factory is None
+    assert caplog.messages == [
+        "CONTAINER_FACTROY (environment) is no setting and is ignored; the nearest is CONTAINER_FACTORY"
+    ]
+
+
+@pytest.mark.parametrize("section", sorted(SECTIONS.keys() - {"container"}))
 @pytest.mark.parametrize("place", ["environment", ".env"])
 def test_an_unknown_variable_is_a_warning(
     section: str, place: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
