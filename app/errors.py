@@ -543,6 +543,16 @@ class IndexMissing(AgentStorageError):
         )
 
 
+class GenerationMismatch(AgentStorageError):
+    """The vectors are of another rebuild than the last one in SQL: SQL or Qdrant is of an older backup."""
+
+    def __init__(self, collection: str, generation: int) -> None:
+        super().__init__(
+            f"the vectors in the collection {collection!r} aren't of generation {generation}, which SQL says the index is "
+            "of: SQL or Qdrant was restored from a backup of before a reindex. Run `agent-storage verify --repair`."
+        )
+
+
 class IndexRebuilding(AgentStorageError):
     """The index is being rebuilt, or a rebuild was cut short."""
 

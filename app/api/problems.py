@@ -84,6 +84,7 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.EmbeddingRejected: Kind(422, "embedding-rejected", "The text can't be embedded"),
     errors.EmbedderMismatch: _INDEX,
     errors.IndexMissing: _INDEX,
+    errors.GenerationMismatch: _INDEX,
     errors.CollectionMissing: _INDEX,
     errors.ForeignCollection: _INDEX,
     errors.IndexRebuilding: Kind(

@@ -16,9 +16,9 @@ from app.domain.items import Item, parse_item
 from app.errors import InvalidInput
 from app.intake.exact_json import decode
 
-MAX_LINE_BYTES = 12 * 2**20
-"""Of one extraction: its data has 4 MiB at most, which escapes such as `\\u00fc` write three times as long. A parser holds
-Python's lock for up to 40 ms over that."""
+MAX_LINE_BYTES = 8 * 2**20
+"""Of one extraction, whose data has 4 MiB at most in the shortest spelling. A parser holds Python's lock until it is done,
+which is 30 ms for the worst text of that length."""
 
 MAX_BATCH_BYTES = 16 * 2**20
 _PIECE_BYTES = 2**20

@@ -113,11 +113,11 @@ class IndexingService:
             raise IndexMissing
 
     async def index(
-        self, ids: Sequence[ExtractionId], unit: UnitOfWork, *, rebuilding: bool = False
+        self, ids: Sequence[ExtractionId], unit: UnitOfWork, *, rebuilding: int | None = None
     ) -> Indexed:
         """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over.
 
-        ``rebuilding`` is for the rebuild itself: all others have to wait for it.
+        ``rebuilding`` is for the rebuild itself, and the generation that it makes: all others have to wait for it.
 
         Raises:
             IndexRebuilding, EmbedderMismatch: these vectors aren't wanted now, or not any more.
@@ -132,7 +132,7 @@ class IndexingService:
         return vectors.counts()
 
     async def index_orphans(
-        self, unit: UnitOfWork, project_id: ProjectId | None = None, *, rebuilding: bool = False
+        self, unit: UnitOfWork, project_id: ProjectId | None = None, *, rebuilding: int | None = None
     ) -> AsyncIterator[Indexed]:
         """Give every orphan, of a project or of all, its vector: in the order of ids, a batch at a time."""
         after: ExtractionId | None = None
@@ -251,8 +251,10 @@ class IndexingService:
         )
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
-        """Whether another embedder may take over, because the one before has made nothing."""
-        if marked or stored_identity(state) == self._embedder.identity or not await self._qdrant.is_empty():
+        """Whether another embedder may take over, because the one before has made nothing and is making nothing."""
+        if marked or state.rebuilding or stored_identity(state) == self._embedder.identity:
+            return False
+        if not await self._qdrant.is_empty():
             return False
         await self._qdrant.drop_collection()
         return True
@@ -260,7 +262,7 @@ class IndexingService:
     async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
         await unit.save(
             lambda session: self._mark(session, vectors),
-            compensation=lambda session: _delete_ghosts(session, ids),
+            compensation=lambda session: _make_good(session, vectors, ids),
         )
 
     def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
@@ -280,15 +282,15 @@ class IndexingService:
 
     def _require_same(self, state: IndexState | None, outcome: "_Outcome") -> None:
         """The index is still the one that the vectors were made for."""
-        if not outcome.rebuilding:
+        if outcome.rebuilding is None:
             require_usable(state, self._embedder.identity)
         elif state is not None and stored_identity(state) != self._embedder.identity:
             raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
         if state is not None and state.generation != outcome.generation:
-            raise IndexRebuilding  # it began and ended while these were embedded
+            raise IndexRebuilding  # another rebuild has begun since, and may have ended
 
     async def _make_vectors(
-        self, ids: Sequence[ExtractionId], *, anew: bool = False, rebuilding: bool = False
+        self, ids: Sequence[ExtractionId], *, anew: bool = False, rebuilding: int | None = None
     ) -> "_Outcome":
         outcome = _Outcome(rebuilding=rebuilding)
         texts = await self._database.read(lambda session: self._texts(session, ids, outcome, anew=anew))
@@ -301,7 +303,8 @@ class IndexingService:
     ) -> list["_Text"]:
         """Runs on the database's thread, because a thousand rows would hold up the event loop."""
         state = IndexStateRepository(session).get()
-        outcome.generation = 0 if state is None else state.generation
+        current = 0 if state is None else state.generation
+        outcome.generation = current if outcome.rebuilding is None else outcome.rebuilding
         self._require_same(state, outcome)
         texts = []
         for row in iter_waiting(session, ids, anew=anew):
@@ -398,7 +401,7 @@ class _Outcome:
     ``payloads`` is what the points were to hold, ``generation`` the index that they were made for.
     """
 
-    def __init__(self, *, rebuilding: bool) -> None:
+    def __init__(self, *, rebuilding: int | None) -> None:
         self.rebuilding = rebuilding
         self.generation = 0
         self.payloads: dict[str, Payload] = {}
@@ -421,6 +424,14 @@ def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence
         str(id_) for id_ in ExtractionRepository(session).existing_ids(ids)
     }:
         queue_vectors_deletion(session, gone)
+
+
+def _make_good(session: WriteSession, vectors: _Outcome, ids: Sequence[ExtractionId]) -> None:
+    """Of what a lost lease has left in the index: ghosts go, and vectors made for an older one are made again."""
+    _delete_ghosts(session, ids)
+    state = IndexStateRepository(session).get_for_marking()
+    if state is not None and state.generation != vectors.generation:
+        _embed_again(session, vectors.indexed)
 
 
 def embed_returned(

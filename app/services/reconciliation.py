@@ -7,6 +7,7 @@ from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, ProjectId, project_id_of
 from app.errors import IndexRebuilding
+from app.models import IndexState
 from app.services.index_use import IndexOwnership
 from app.services.indexing import IndexingService, embed_returned, existing_ids, payload_of
 from app.services.jobs.running import Done, RunningJob
@@ -14,7 +15,7 @@ from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository, Mark
 from app.services.storage.repositories.index_state import IndexStateRepository
-from app.services.storage.repositories.indexable import labels_of
+from app.services.storage.repositories.indexable import LabelsRow, labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class ReconciliationService:
         Raises:
             InvalidField: that is no project name.
             ForeignCollection: the collection is another store's.
-            IndexRebuilding: there is nothing to compare with while the index is being rebuilt.
+            IndexRebuilding: there is nothing to compare with while the index is being rebuilt, or it was meanwhile.
         """
         await self._ownership.require("be compared with SQL")
         generation = await self._database.read(_generation)
@@ -122,7 +123,7 @@ class ReconciliationService:
             marked = [mark.id for mark in page if mark.embedding_id is not None]
             missing, stale = await self._compare_payloads(marked, generation)
             if missing and unit is not None:
-                await self._clear_marks(missing, unit)
+                await self._clear_marks(missing, generation, unit)
             if stale and unit is not None:
                 await self._indexing.sync_payloads(stale, unit)
             set_aside = sum(mark.set_aside for mark in page)
@@ -142,7 +143,12 @@ class ReconciliationService:
     ) -> tuple[list[ExtractionId], list[ExtractionId]]:
         """Those that have no vector of this generation, and those whose vector's payload isn't what SQL says."""
         held = await self._qdrant.payloads(marked)
-        rows = await self._database.read(lambda session: labels_of(session, marked))
+
+        def read(session: ReadSession) -> list[LabelsRow]:
+            _require_generation(IndexStateRepository(session).get(), generation)
+            return labels_of(session, marked)
+
+        rows = await self._database.read(read)
         wanted = {row.id: payload_of(row, generation) for row in rows}
         missing, stale = [], []
         for id_ in marked:
@@ -173,8 +179,14 @@ class ReconciliationService:
             )
             yield state
 
-    async def _clear_marks(self, missing: list[ExtractionId], unit: UnitOfWork) -> None:
-        await unit.save(lambda session: ExtractionRepository(session).clear_embedding_ids_batch(missing))
+    async def _clear_marks(self, missing: list[ExtractionId], generation: int, unit: UnitOfWork) -> None:
+        """Of no other generation: a rebuild passes each row once, and would leave it without a mark."""
+
+        def clear(session: WriteSession) -> None:
+            _require_generation(IndexStateRepository(session).get_for_marking(), generation)
+            ExtractionRepository(session).clear_embedding_ids_batch(missing)
+
+        await unit.save(clear)
 
     async def _delete(self, ghosts: list[ExtractionId], unit: UnitOfWork) -> None:
         """Of a row that has come meanwhile, the vector that is deleted may be the new one."""
@@ -214,6 +226,11 @@ class ReconciliationService:
                 after, self._batch_size, project_id=project_id
             )
         )
+
+
+def _require_generation(state: IndexState | None, generation: int) -> None:
+    if state is not None and (state.rebuilding or state.generation != generation):
+        raise IndexRebuilding
 
 
 def _generation(session: ReadSession) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from app.database import Database, WriteSession
+from app.errors import IndexRebuilding
 from app.services.embedding.embedder import Embedder
 from app.services.index_use import IndexOwnership, note_identity, stored_identity
 from app.services.indexing import Indexed, IndexingService
@@ -35,43 +36,59 @@ class ReindexingService:
 
         Raises:
             ForeignCollection: the collection is another store's.
+            IndexRebuilding: another reindex has begun since, and this one ends.
         """
         await self._ownership.require("be rebuilt")
-        if not await self._resumable():
-            await self._database.write(self._begin)
-            await self._qdrant.drop_collection()
+        generation = await self._find_resumable()
+        if generation is None:
+            generation = await self._start_over()
         await self._qdrant.init_collection(await self._ownership.store_id())
         unit = UnfencedUnitOfWork(self._database)
-        async for indexed in self._indexing.index_orphans(unit, rebuilding=True):
+        async for indexed in self._indexing.index_orphans(unit, rebuilding=generation):
             yield indexed
-        await self._database.write(self._end)
+        await self._database.write(lambda session: self._end(session, generation))
 
     async def total(self) -> int:
         """How many extractions the next call of :meth:`run` has to embed."""
-        if await self._resumable():
+        if await self._find_resumable() is not None:
             return await self._database.read(lambda session: ExtractionRepository(session).count_orphaned())
         return await self._database.read(lambda session: ExtractionRepository(session).count())
 
-    async def _resumable(self) -> bool:
-        """Whether a reindex with this embedder was cut short after its collection was made anew.
+    async def _find_resumable(self) -> int | None:
+        """The generation of a reindex with this embedder that was cut short after it had made its collection.
 
         Marks are cleared before the old collection is dropped and set only in the new one, so a mark and a
         collection prove that the new one stands.
         """
         state = await self._database.read(lambda session: IndexStateRepository(session).get())
         if state is None or not state.rebuilding or stored_identity(state) != self._embedder.identity:
-            return False
+            return None
         marked = await self._database.read(lambda session: ExtractionRepository(session).any_marked())
-        return marked and await self._qdrant.find_collection() is not None
+        return state.generation if marked and await self._qdrant.find_collection() is not None else None
 
-    def _begin(self, session: WriteSession) -> None:
+    async def _start_over(self) -> int:
+        """Begin a generation and drop the collection before it; returns the generation.
+
+        If another reindex has begun before the drop was done, the drop may have hit its collection: this one then
+        begins once more, which ends the other.
+        """
+        while True:
+            generation = await self._database.write(self._begin)
+            await self._qdrant.drop_collection()
+            state = await self._database.read(lambda session: IndexStateRepository(session).get())
+            if state is not None and state.generation == generation:
+                return generation
+
+    def _begin(self, session: WriteSession) -> int:
         """In one transaction, beside which no other marks rows: none is marked for the collection that is dropped."""
         state = IndexStateRepository(session).get_for_rebuilding()
         generation = 1 if state is None else state.generation + 1
         ExtractionRepository(session).clear_all_embedding_ids()
         note_identity(session, self._embedder.identity, rebuilding=True, generation=generation)
+        return generation
 
-    def _end(self, session: WriteSession) -> None:
+    def _end(self, session: WriteSession, generation: int) -> None:
         state = IndexStateRepository(session).get_for_rebuilding()
-        generation = 0 if state is None else state.generation
+        if state is None or state.generation != generation:
+            raise IndexRebuilding
         note_identity(session, self._embedder.identity, generation=generation)

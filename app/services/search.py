@@ -1,6 +1,6 @@
 """Find extractions by meaning and by filter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from app.domain.ids import ExtractionId, project_id_of
 from app.domain.normal_form import composed
 from app.domain.rows import ExtractionRows
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits
-from app.errors import IndexChanged, IndexRebuilding, InvalidInput, QdrantError
+from app.errors import GenerationMismatch, IndexChanged, IndexRebuilding, InvalidInput, QdrantError
 from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -56,6 +56,7 @@ class SearchService:
             InvalidInput: the query is blank or too long, or the limit is out of range.
             NotFound: there is no such project.
             IndexRebuilding, CollectionMissing: the index can't be searched now.
+            GenerationMismatch: one of the two stores was restored from before a reindex.
             IndexChanged: another embedder made the vectors; they would be compared with what they aren't made for.
         """
         _check(query)
@@ -120,6 +121,7 @@ class SearchService:
         if not points:
             return []
         scores = {point.extraction_id: point.score for point in points}
+        generations = {point.extraction_id: point.payload.get("generation", 0) for point in points}
         ids = list(scores)
 
         def read(session: ReadSession) -> ExtractionRows:
@@ -129,12 +131,25 @@ class SearchService:
             # In the statement that reads the rows, so that the check costs no query of its own.
             seen, rows = rows_of_hits(session, kept)
             self._check(seen)
-            return rows
+            return rows if seen is None else self._of_generation(seen.generation, rows, generations)
 
         rows = {row.id: row for row in await self._database.read(read)}
         if filters.project_id is not None:
             rows = {id_: row for id_, row in rows.items() if row.project_id == filters.project_id}
         return [SearchHit(score, rows[id_]) for id_, score in scores.items() if id_ in rows]
+
+    def _of_generation(
+        self, current: int, rows: ExtractionRows, generations: Mapping[ExtractionId, object]
+    ) -> ExtractionRows:
+        """Those rows whose vectors the last rebuild, or what came after it, has made.
+
+        A vector that came late is passed over; its row is unmarked, and embedded again. Where all are of another
+        generation and a row is marked, a store is of an older backup.
+        """
+        kept = [row for row in rows if generations[row.id] == current]
+        if not kept and any(row.embedding_id is not None for row in rows):
+            raise GenerationMismatch(self._qdrant.collection, current)
+        return kept
 
     def _check(self, seen: IndexSeen | None) -> None:
         """The vectors that were searched are those of this process's embedder, and all of them are there."""
@@ -150,7 +165,13 @@ class SearchService:
         state = IndexStateRepository(session).get()
         if state is not None:
             self._check(
-                IndexSeen(state.embedder_name, state.embedder_version, state.dimension, state.rebuilding)
+                IndexSeen(
+                    state.embedder_name,
+                    state.embedder_version,
+                    state.dimension,
+                    state.rebuilding,
+                    state.generation,
+                )
             )
 
     async def _require_current_and_project(self, project: str | None) -> None:

@@ -51,7 +51,7 @@ async def test_an_extraction_that_is_longer_than_a_line_may_be_is_refused_by_its
     body = orjson.dumps({"extractions": [raw_item(1), {**raw_item(2), **texts}]})
     answer = await api.client.post(PATH, content=body, headers={"content-type": "application/json"})
     told = problem_of(answer, 422, "invalid-input")
-    assert (told["index"], told["detail"]) == (1, "item 1: it is longer than 12 MiB")
+    assert (told["index"], told["detail"]) == (1, "item 1: it is longer than 8 MiB")
 
 
 @pytest.mark.parametrize("size", [97, 2**16])

@@ -33,6 +33,7 @@ UNDOING: dict[type[AgentStorageError], AgentStorageError] = {
     errors.EmbeddingUnavailable: errors.EmbeddingUnavailable(f"http://{SECRET}@embedder is gone"),
     errors.EmbedderMismatch: errors.EmbedderMismatch(f"{SECRET}/v1", "/srv/data"),
     errors.IndexMissing: errors.IndexMissing(),
+    errors.GenerationMismatch: errors.GenerationMismatch("extractions", 1),
     errors.IndexRebuilding: errors.IndexRebuilding(),
     errors.IndexChanged: errors.IndexChanged(f"{SECRET}/v1", "/srv/data"),
     errors.CollectionMissing: errors.CollectionMissing("search", "extractions", SECRET),

@@ -95,7 +95,7 @@ def test_ten_megabytes_that_unpack_to_ten_gigabytes(tmp_path: Path) -> None:
     command = [*COMMAND, "ingest", str(path)]
     done, peak = run_measured(command, tmp_path, environment(QDRANT_MODE="memory"))
     assert done.returncode == 1
-    assert b"line 1: the line is longer than 12 MiB" in done.stdout
+    assert b"line 1: the line is longer than 8 MiB" in done.stdout
     print(peak, "MiB")  # noqa: T201 - for who measures
     assert 50 < peak < 250
 
@@ -107,7 +107,7 @@ def test_a_line_that_unpacks_too_long_is_refused_and_the_next_is_read(
     packed = unpacking_to(b"x" * 16 * MIB, 6, b"\n" + LINE)
     batches = read(io.BufferedReader(cast(Any, io.BytesIO(packed))), skip_invalid=skip_invalid)
     [reject] = [reject for batch in batches for reject in batch.rejects]
-    assert (reject.line, reject.reason) == (1, "the line is longer than 12 MiB")
+    assert (reject.line, reject.reason) == (1, "the line is longer than 8 MiB")
     assert [item.source_uri for batch in batches for item in batch.items] == ["a"]
     assert peak() < 4 * MAX_LINE_BYTES
 
@@ -121,7 +121,7 @@ def test_however_much_blank_is_not_the_end() -> None:
 def test_what_follows_too_much_blank_in_a_line_is_not_lost_silently() -> None:
     content = io.BufferedReader(cast(Any, io.BytesIO(b" " * (MAX_LINE_BYTES + 1) + LINE)))
     [batch] = read(content, skip_invalid=True)
-    assert [reject.reason for reject in batch.rejects] == ["the line is longer than 12 MiB"]
+    assert [reject.reason for reject in batch.rejects] == ["the line is longer than 8 MiB"]
 
 
 # --- requests --------------------------------------------------------------------------------------------

@@ -23,15 +23,17 @@ from app.domain.filters import Filters
 from app.domain.items import Item, parse_item
 from app.domain.jobs import JobType
 from app.domain.search import Query
-from app.errors import CollectionMissing, ForeignCollection, IndexChanged, IndexRebuilding
+from app.errors import CollectionMissing, ForeignCollection, GenerationMismatch, IndexChanged, IndexRebuilding
 from app.executor import Lane
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.embedder import EmbedderIdentity
+from app.services.index_use import note_identity
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.reconciliation import Differences
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import ClientFailure, VectorClient
 from app.services.storage.repositories.index_state import IndexStateRepository
+from app.services.storage.repositories.lease import LeaseRepository
 from app.settings.sections import QdrantSettings
 from containers import Container
 
@@ -108,6 +110,11 @@ def confident(confidence: float | None, group: str | None = "group-0") -> Item:
 
 async def compared(container: Container, *, repair: bool = False) -> Differences:
     return [found async for found in container.reconciliation().run(repair=repair)][-1]
+
+
+async def rebuilt(container: Container) -> int:
+    """A whole reindex; returns how many extractions got their vector."""
+    return sum([batch.indexed async for batch in container.reindexing().run()])
 
 
 async def found_by(container: Container, text: str, **filters: Any) -> list[tuple[float, Any]]:
@@ -248,6 +255,75 @@ class TestRebuilding:
         assert await compared(other) == Differences(extractions=22, points=22)
         assert len(await found_by(other, "mountain")) == 5
 
+    async def test_a_reindex_that_drops_late_leaves_no_row_of_another_without_its_vector(
+        self, open_process: Callable[..., Container], client: VectorClient
+    ) -> None:
+        """Two are started at once, and one waits before its drop until the other is through."""
+        late = FaultyClient(client)
+        first, second = open_process(), open_process(qdrant_client=late)
+        await fill(first, [make_item(n) for n in range(20)])
+        late.hold(When(2, done=False))
+        dropping = asyncio.create_task(rebuilt(second))
+        await until(lambda: late.is_held)
+        assert await rebuilt(first) == 20
+        late.go_on()
+        assert await dropping == 20
+        assert await compared(first) == Differences(extractions=20, points=20)
+
+    async def test_a_reindex_that_another_has_overtaken_ends_neither_well_nor_the_others(
+        self, open_process: Callable[..., Container], lane: Lane
+    ) -> None:
+        """The other is of another embedder; the first has embedded all and stands before its end."""
+        gated = GatedEmbedder(lane)
+        first, second = open_process(), open_process(embedder=gated)
+        await fill(first, [make_item(n) for n in range(5)])
+        overtaken = first.reindexing().run()
+        await anext(overtaken)
+        gated.identity = EmbedderIdentity("gated", "1", DIMENSION)
+        gated.gate.clear()
+        other = asyncio.create_task(rebuilt(second))
+        await gated.asked.wait()
+        with pytest.raises(IndexRebuilding):
+            await anext(overtaken)
+        with pytest.raises(IndexRebuilding):
+            await found_by(first, "mountain")
+        gated.gate.set()
+        assert await other == 5
+        assert await compared(second) == Differences(extractions=5, points=5)
+
+    async def test_a_start_with_another_embedder_ends_no_rebuild(
+        self, open_process: Callable[..., Container], lane: Lane
+    ) -> None:
+        """At the rebuild's first batch nothing is marked, and the collection is empty."""
+        gated = GatedEmbedder(lane)
+        old, new = open_process(), open_process(embedder=gated)
+        await fill(old, [make_item(n) for n in range(20)])
+        gated.identity = EmbedderIdentity("gated", "1", DIMENSION)
+        gated.gate.clear()
+        rebuild = asyncio.create_task(rebuilt(new))
+        await gated.asked.wait()
+        with pytest.raises(IndexRebuilding):
+            await old.indexing().prepare()
+        gated.gate.set()
+        assert await rebuild == 20
+        assert await compared(new) == Differences(extractions=20, points=20)
+
+    @pytest.mark.parametrize("repair", [False, True])
+    async def test_a_verify_that_spans_a_rebuild_finds_nothing_and_clears_no_mark(
+        self, open_process: Callable[..., Container], client: VectorClient, *, repair: bool
+    ) -> None:
+        slow = FaultyClient(client)
+        first, second = open_process(), open_process(qdrant_client=slow)
+        await fill(first, [make_item(n) for n in range(20)])
+        slow.hold(When(2, done=True))
+        comparison = asyncio.create_task(compared(second, repair=repair))
+        await until(lambda: slow.is_held)
+        assert await rebuilt(first) == 20
+        slow.go_on()
+        with pytest.raises(IndexRebuilding):
+            await comparison
+        assert await compared(first) == Differences(extractions=20, points=20)
+
     async def test_readiness_and_searches_over_http_say_so(self, tmp_path: Path, engine: Engine) -> None:
         async with serving(tmp_path, engine=engine) as api:
             await api.accepted([raw_item(n) for n in range(120)])
@@ -331,6 +407,45 @@ class TestTwoEmbedders:
             await attempt
         await index_all(new)
         assert await found_by(new, make_item(7).data["fact_text"]) == [(1.0, 7)]
+
+    async def test_one_that_comes_after_its_lease_is_lost_is_replaced_too(
+        self, open_process: Callable[..., Container], engine: Engine, client: VectorClient, lane: Lane
+    ) -> None:
+        late = FaultyClient(client)
+        old, new = open_process(qdrant_client=late), open_process(embedder=ReversedEmbedder(lane))
+        await fill(old, [make_item(7)])
+        await old.ingestion().accept("papers", [make_item(n) for n in range(3)])
+        late.hold(When(1, done=False))
+        attempt = asyncio.create_task(old.worker().run_one())
+        await until(lambda: late.is_held)
+        assert await rebuilt(new) == 4
+        with writing(engine) as session:
+            LeaseRepository(session).expire_all()
+        await index_all(new)
+        late.go_on()
+        with suppress(Exception):
+            await attempt
+        # What the late vectors would rank is passed over, and their rows are embedded again.
+        late_only = await new.search().search(Query(make_item(2).data["fact_text"], "papers", 1))
+        assert [hit.extraction.data["n"] for hit in late_only] == [7]
+        assert await found_by(new, make_item(7).data["fact_text"]) == [(1.0, 7)]
+        await index_all(new)
+        assert await compared(new) == Differences(extractions=4, points=4)
+        assert (await found_by(new, make_item(2).data["fact_text"]))[0] == (1.0, 2)
+
+    async def test_a_database_of_before_a_reindex_takes_no_vector_of_its_successor_for_its_own(
+        self, open_process: Callable[..., Container], engine: Engine, lane: Lane
+    ) -> None:
+        """As after the restore of an older backup: the index it tells of isn't the one that is there."""
+        old, new = open_process(), open_process(embedder=ReversedEmbedder(lane))
+        await fill(old, [make_item(n) for n in range(20)])
+        await rebuilt(new)
+        with writing(engine) as session:
+            note_identity(session, old.embedder().identity)
+        with pytest.raises(GenerationMismatch, match="verify --repair"):
+            await found_by(old, make_item(7).data["fact_text"])
+        assert (await compared(old, repair=True)).remaining == 0
+        assert (await found_by(old, make_item(7).data["fact_text"]))[0] == (1.0, 7)
 
 
 # --- two stores ------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ class IndexSeen(NamedTuple):
     embedder_version: str
     dimension: int
     rebuilding: bool
+    generation: int
 
 
 def rows_of_hits(session: Session, ids: Ids) -> tuple[IndexSeen | None, ExtractionRows]:
