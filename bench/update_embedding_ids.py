@@ -65,7 +65,7 @@ def fill(engine: Engine, count: int) -> list[ExtractionId]:
     """Twice ``count`` extractions; ``count`` of them, at random."""
     with WriteSession(engine) as session, session.begin():
         project = ProjectRepository(session).get_or_create("bench").id
-        source = SourceRepository(session).create_batch(project, [("bench:", None)])["bench:"]
+        source = SourceRepository(session).create_batch(project, [("bench:", None)])[0]["bench:"]
         rows = [
             NewExtraction(ExtractionId(uuid.uuid4()), project, source, "fact", {"fact_text": f"fact {number}"})
             for number in range(2 * count)

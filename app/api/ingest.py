@@ -163,6 +163,7 @@ class _Report:
 
     new: int = 0
     known: int = 0
+    changed: int = 0
     jobs: list[JobId] = field(default_factory=list)
     _file: IO[bytes] = field(default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - `close` does
 
@@ -174,14 +175,14 @@ class _Report:
         fresh = set(accepted.new)
         items = []
         for id_ in accepted.ids:
-            items.append({"id": id_, "new": id_ in fresh})
+            items.append({"id": id_, "new": id_ in fresh, "changed": id_ in accepted.changed})
             fresh.discard(id_)
         separator = b"," if items and self.new + self.known else b""
         self._file.write(separator + orjson.dumps(items)[1:-1])
         self.new += len(accepted.new)
         self.known += len(accepted.ids) - len(accepted.new)
-        if accepted.job_id is not None:
-            self.jobs.append(accepted.job_id)
+        self.changed += len(accepted.changed)
+        self.jobs += accepted.job_ids
 
     def finish(self, last: Accepted | None) -> tuple[int, bytes | None]:
         """Add the last batch, write the rest, and go back to the beginning.
@@ -191,7 +192,13 @@ class _Report:
         if last is not None:
             self.add(last)
         job_id = self.jobs[-1] if self.jobs else None
-        rest = {"new": self.new, "known": self.known, "jobs": self.jobs, "job_id": job_id}
+        rest = {
+            "new": self.new,
+            "known": self.known,
+            "changed": self.changed,
+            "jobs": self.jobs,
+            "job_id": job_id,
+        }
         self._file.write(b"]," + orjson.dumps(rest)[1:])
         size = self._file.tell()
         self._file.seek(0)

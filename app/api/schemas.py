@@ -200,18 +200,23 @@ class Hits(BaseModel):
 
 
 class Stored(BaseModel):
-    """An item that was handed in."""
+    """An item that was handed in. ``changed``: it was stored with another confidence, or its source in another group."""
 
     id: UUID
     new: bool
+    changed: bool
 
 
 class Accepted(BaseModel):
-    """What became of the items, in their order. ``job_id`` is the last of ``jobs``, null if nothing was new."""
+    """What became of the items, in their order. ``changed`` counts the extractions among the ``known`` that changed.
+
+    ``job_id`` is the last of ``jobs``, null if nothing was new and nothing changed.
+    """
 
     items: list[Stored]
     new: int
     known: int
+    changed: int
     jobs: list[UUID]
     job_id: UUID | None
 

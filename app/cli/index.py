@@ -11,8 +11,8 @@ from app.cli.context import CommandParts, Json, context_of, run
 from app.cli.output import counted, fail, print_json, print_table, progress
 
 if TYPE_CHECKING:
-    from app.services.indexing import Indexed
     from app.services.reconciliation import Differences
+    from app.services.vectors import Indexed
 
 DIFFER = 4
 
@@ -81,7 +81,7 @@ async def _reindex(parts: CommandParts) -> "Indexed":
 
 
 async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
-    from app.services.indexing import Indexed
+    from app.services.vectors import Indexed
 
     done = Indexed()
     with progress() as display:

@@ -37,6 +37,7 @@ class Report:
     project: str
     stored: int = 0
     known: int = 0
+    changed: int = 0
     refused: int = 0
     indexed: int = 0
     set_aside: int = 0
@@ -73,7 +74,7 @@ def ingest(
     """Store, embed and index extractions, each once.
 
     A line is a JSON object with `source_uri`, `extraction_type`, `data` (an object), and optionally
-    `source_group` and `confidence` (0 to 1).
+    `source_group` and `confidence` (0 to 1), which are updated where the extraction is stored already.
     """
     if rejects is not None and os.path.lexists(rejects):
         usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
@@ -161,12 +162,13 @@ class _Ingest:
         if not batch.items:
             return
         accepted = await _to_the_end(parts.ingestion().accept(self.report.project, batch.items), self._count)
-        if accepted.job_id is not None:
+        for _ in accepted.job_ids:
             await jobs.put(_ANOTHER)
 
     def _count(self, accepted: "Accepted") -> None:
         self.report.stored += len(accepted.new)
         self.report.known += len(accepted.ids) - len(accepted.new)
+        self.report.changed += len(accepted.changed)
 
     async def _index(self, worker: "JobRunner", jobs: _Jobs, bars: "_Bars") -> None:
         """Run one job for each that was stored, and at the end all that are left, older ones included."""
@@ -235,8 +237,7 @@ def _print(report: Report, *, as_json: bool, remote: bool) -> None:
         )
         typer.echo(f"Stored {counted(report.stored, 'new extraction')} in project {report.project}{rate}.")
     if report.known:
-        everything = "" if report.stored else "Nothing new: "
-        typer.echo(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
+        _print_known(report, total)
     if not total:
         typer.echo("Stored nothing.")
     if report.indexed:
@@ -250,6 +251,13 @@ def _print(report: Report, *, as_json: bool, remote: bool) -> None:
         typer.echo(f"Not indexed yet: {report.waiting:,}. {how}")
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
+
+
+def _print_known(report: Report, total: int) -> None:
+    everything = "" if report.stored else "Nothing new: "
+    typer.echo(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
+    if report.changed:
+        typer.echo(f"Changed the confidence or group of {report.changed:,} of them.")
 
 
 def _print_refusal(report: Report, first: "Reject") -> None:
@@ -270,6 +278,7 @@ def _as_dict(report: Report) -> dict[str, Any]:
         "project": report.project,
         "stored": report.stored,
         "already_stored": report.known,
+        "changed": report.changed,
         "indexed": report.indexed,
         "set_aside": report.set_aside,
         "cut": report.cut,

@@ -1,7 +1,7 @@
 """Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
@@ -11,45 +11,24 @@ from app.domain.jobs import JobType
 from app.domain.text import text_of
 from app.errors import (
     EmbedderMismatch,
-    EmbeddingError,
-    EmbeddingRejected,
-    EmbeddingUnavailable,
     IndexMissing,
     IndexRebuilding,
     InvalidInput,
-    InvalidVector,
 )
 from app.models import IndexState
-from app.services.embedding.embedder import HARMLESS_TEXT, Embedder
+from app.services.embedding.embedder import Embedder
 from app.services.extractions import queue_vectors_deletion
 from app.services.index_use import IndexOwnership, note_identity, require_usable, stored_identity
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.qdrant.ports import Payload
-from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, WaitingRow, iter_waiting, labels_of
 from app.services.storage.repositories.job import JobRepository
-
-_CUTS = 8
-"""How often a text is cut because the endpoint says it is too long. Halved so often, 1/256 of it is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """How many extractions got their vector, and how many were set aside because they can't have one.
-
-    Of those that got it, ``cut`` have a vector of the beginning of their text alone: it is longer than the model takes.
-    """
-
-    indexed: int = 0
-    set_aside: int = 0
-    cut: int = 0
-
-    def __add__(self, other: "Indexed") -> "Indexed":
-        return Indexed(self.indexed + other.indexed, self.set_aside + other.set_aside, self.cut + other.cut)
+from app.services.vectors import Indexed, MadeVectors, TextToEmbed, VectorMaker
 
 
 class IndexingService:
@@ -70,6 +49,7 @@ class IndexingService:
         self._qdrant = qdrant
         self._ownership = IndexOwnership(database, qdrant)
         self._embedder = embedder
+        self._vectors = VectorMaker(qdrant, embedder)
         self._text_fields = tuple(text_fields)
         self._batch_size = batch_size
         self._max_chars = max_chars
@@ -259,13 +239,13 @@ class IndexingService:
         await self._qdrant.drop_collection()
         return True
 
-    async def _save(self, vectors: "_Outcome", ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
+    async def _save(self, vectors: MadeVectors, ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
         await unit.save(
             lambda session: self._mark(session, vectors),
             compensation=lambda session: _make_good(session, vectors, ids),
         )
 
-    def _mark(self, session: WriteSession, outcome: "_Outcome") -> None:
+    def _mark(self, session: WriteSession, outcome: MadeVectors) -> None:
         """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
 
         If a rebuild has begun meanwhile, nothing is marked: the collection may be another one.
@@ -280,7 +260,7 @@ class IndexingService:
         now = {row.id: payload_of(row, outcome.generation) for row in labels_of(session, outcome.indexed)}
         _update_changed(session, outcome.payloads, now)
 
-    def _require_same(self, state: IndexState | None, outcome: "_Outcome") -> None:
+    def _require_same(self, state: IndexState | None, outcome: MadeVectors) -> None:
         """The index is still the one that the vectors were made for."""
         if outcome.rebuilding is None:
             require_usable(state, self._embedder.identity)
@@ -291,16 +271,16 @@ class IndexingService:
 
     async def _make_vectors(
         self, ids: Sequence[ExtractionId], *, anew: bool = False, rebuilding: int | None = None
-    ) -> "_Outcome":
-        outcome = _Outcome(rebuilding=rebuilding)
+    ) -> MadeVectors:
+        outcome = MadeVectors(rebuilding=rebuilding)
         texts = await self._database.read(lambda session: self._texts(session, ids, outcome, anew=anew))
-        await self._embed_into(outcome, texts)
+        await self._vectors.make(outcome, texts)
         self._instruments.cut_texts(outcome.counts().cut)
         return outcome
 
     def _texts(
-        self, session: ReadSession, ids: Sequence[ExtractionId], outcome: "_Outcome", *, anew: bool
-    ) -> list["_Text"]:
+        self, session: ReadSession, ids: Sequence[ExtractionId], outcome: MadeVectors, *, anew: bool
+    ) -> list[TextToEmbed]:
         """Runs on the database's thread, because a thousand rows would hold up the event loop."""
         state = IndexStateRepository(session).get()
         current = 0 if state is None else state.generation
@@ -311,106 +291,10 @@ class IndexingService:
             outcome.payloads[row.id] = payload = payload_of(row, outcome.generation)
             try:
                 whole = text_of(row.data, self._text_fields)
-                texts.append(_Text(row.id, payload, whole).shortened(self._max_chars))
+                texts.append(TextToEmbed(row.id, payload, whole).shortened(self._max_chars))
             except InvalidInput as error:  # it was accepted under other text fields
                 outcome.set_aside[row.id] = str(error)
         return texts
-
-    async def _embed_into(self, outcome: "_Outcome", texts: Sequence["_Text"]) -> None:
-        """Embed and upsert; where a batch fails and a harmless text passes, halve it until the one to blame is alone."""
-        if not texts:
-            return
-        try:
-            vectors = await self._embedder.embed([each.text for each in texts])
-        except EmbeddingError as error:
-            await self._require_fault_of_texts(error)
-            if len(texts) == 1:
-                await self._embed_blamed(outcome, texts[0], error)
-                return
-            middle = len(texts) // 2
-            await self._embed_into(outcome, texts[:middle])
-            await self._embed_into(outcome, texts[middle:])
-            return
-        points = [EmbeddingItem(each.id, row, each.payload) for each, row in zip(texts, vectors, strict=True)]
-        outcome.cut.update(each.id for each in texts if each.is_cut)
-        await self._upsert_into(outcome, points)
-
-    async def _require_fault_of_texts(self, error: EmbeddingError) -> None:
-        """Return if a failure is the texts', because others pass; if a harmless one fails too, its error is raised.
-
-        An endpoint that limits how much is asked of it may let that one pass, and still faults no text.
-        """
-        if isinstance(error, EmbeddingUnavailable) and error.busy:
-            raise error
-        if not isinstance(error, EmbeddingRejected):  # which the embedder has made sure of
-            await self._embedder.embed([HARMLESS_TEXT])
-
-    async def _embed_blamed(self, outcome: "_Outcome", text: "_Text", error: EmbeddingError) -> None:
-        """Set a text aside that can't be embedded; unless it is worth another try, or less of it may be taken."""
-        if error.retryable and not text.tried:
-            # The endpoint may have been down just until the harmless text. A text that fails between two that pass
-            # is to blame.
-            await self._embed_into(outcome, [replace(text, tried=True)])
-        elif isinstance(error, EmbeddingRejected) and error.fits is not None and text.may_be_cut:
-            await self._embed_into(outcome, [text.cut(error.fits)])
-        else:
-            outcome.set_aside[text.id] = error.reason
-
-    async def _upsert_into(self, outcome: "_Outcome", points: list[EmbeddingItem]) -> None:
-        """Upsert; a vector that can't be stored is set aside, and the others go on."""
-        while points:
-            try:
-                outcome.indexed += await self._qdrant.upsert_batch(points)
-            except InvalidVector as error:
-                poison = points.pop(error.index)
-                outcome.set_aside[str(poison.extraction_id)] = f"its vector {error.reason}"
-            else:
-                return
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """What is embedded for an extraction, and what Qdrant keeps beside the vector to filter by."""
-
-    id: str
-    payload: Payload
-    text: str
-    is_cut: bool = False
-    cuts: int = 0
-    tried: bool = False
-
-    @property
-    def may_be_cut(self) -> bool:
-        return self.cuts < _CUTS and len(self.text) > 1
-
-    def shortened(self, max_chars: int | None) -> "_Text":
-        """The text, cut where it is longer than that; what would be blank then stays whole, and is refused."""
-        beginning = self.text[:max_chars].rstrip()
-        if max_chars is None or len(self.text) <= max_chars or not beginning:
-            return self
-        return replace(self, text=beginning, is_cut=True)
-
-    def cut(self, share: float) -> "_Text":
-        """That share of the text, as the endpoint asked."""
-        return replace(self.shortened(max(1, int(len(self.text) * share))), cuts=self.cuts + 1)
-
-
-class _Outcome:
-    """The ids whose vectors Qdrant has acknowledged, and those that can't have one, with the reason.
-
-    ``payloads`` is what the points were to hold, ``generation`` the index that they were made for.
-    """
-
-    def __init__(self, *, rebuilding: int | None) -> None:
-        self.rebuilding = rebuilding
-        self.generation = 0
-        self.payloads: dict[str, Payload] = {}
-        self.indexed: list[str] = []
-        self.set_aside: dict[str, str] = {}
-        self.cut: set[str] = set()
-
-    def counts(self) -> Indexed:
-        return Indexed(len(self.indexed), len(self.set_aside), len(self.cut.intersection(self.indexed)))
 
 
 async def existing_ids(database: Database, ids: Sequence[ExtractionId]) -> set[ExtractionId]:
@@ -426,7 +310,7 @@ def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence
         queue_vectors_deletion(session, gone)
 
 
-def _make_good(session: WriteSession, vectors: _Outcome, ids: Sequence[ExtractionId]) -> None:
+def _make_good(session: WriteSession, vectors: MadeVectors, ids: Sequence[ExtractionId]) -> None:
     """Of what a lost lease has left in the index: ghosts go, and vectors made for an older one are made again."""
     _delete_ghosts(session, ids)
     state = IndexStateRepository(session).get_for_marking()

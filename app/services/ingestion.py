@@ -1,19 +1,21 @@
 """Accept extractions: store them and the job that will index them, in one transaction."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from uuid import UUID
 
 import orjson
 
 from app.database import Database, WriteSession
-from app.domain.ids import ExtractionId, JobId, ProjectId, project_id_of
+from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId, project_id_of
 from app.domain.items import Item, extraction_id_of
 from app.domain.jobs import JobType
 from app.domain.outcomes import Accepted
 from app.errors import InvalidField
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
+from app.services.storage.repositories.id_lists import texts
 from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.project import ProjectRepository
@@ -21,6 +23,7 @@ from app.services.storage.repositories.source import SourceRepository
 from app.services.wakeup import Wakeup
 
 MAX_KEY_CHARS = 255
+_A_JOB = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class IngestionService:
         When this returns, every item is on disk, and so is the job for the new ones. Handing in the same items
         again stores nothing; as the same part of a ``request`` they get the same answer as before.
 
+        An item that is stored already may bring another confidence, or another group for its source: these are
+        updated, and the job for the index's payloads is on disk too. What an item leaves out stays as it is stored;
+        of items that contradict each other the last one counts.
+
         Raises:
             InvalidField: that is no project name.
             IdempotencyConflict: the request's key was used with other items.
@@ -60,7 +67,7 @@ class IngestionService:
             return _store_once(session, project, project_id, items, request)
 
         accepted = await self._database.write(work)
-        if accepted.job_id is not None:
+        if accepted.job_ids:
             self._wakeup.set()
         return accepted
 
@@ -74,13 +81,21 @@ def _store_once(
     known = keys.find(request.key, request.part, fingerprint)
     if known is not None:
         job_id = known["job_id"]
-        new = {ids[place] for place in known["new"]}
-        return Accepted(ids, new, None if job_id is None else JobId(UUID(job_id)))
+        # Answers that were kept by earlier versions say nothing of changes: there were none.
+        return Accepted(
+            ids,
+            {ids[place] for place in known["new"]},
+            None if job_id is None else JobId(UUID(job_id)),
+            {ids[place] for place in known.get("changed", ())},
+            [JobId(UUID(id_)) for id_ in known.get("payload_job_ids", ())],
+        )
     accepted = _store(session, project, project_id, items)
     places = {id_: place for place, id_ in enumerate(ids)}
     answer = {
         "job_id": None if accepted.job_id is None else str(accepted.job_id),
         "new": sorted(places[id_] for id_ in accepted.new),
+        "changed": sorted(places[id_] for id_ in accepted.changed),
+        "payload_job_ids": [str(id_) for id_ in accepted.payload_job_ids],
     }
     keys.add(request.key, request.part, fingerprint, answer)
     return accepted
@@ -94,11 +109,15 @@ def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
 
 def _store(session: WriteSession, project: str, project_id: ProjectId, items: Sequence[Item]) -> Accepted:
     ProjectRepository(session).get_or_create(project)
-    sources = SourceRepository(session).create_batch(
+    sources, regrouped = SourceRepository(session).create_batch(
         project_id, [(item.source_uri, item.source_group) for item in items]
     )
     ids = [extraction_id_of(project_id, item) for item in items]
-    new = ExtractionRepository(session).create_batch(
+    confidences = {
+        id_: item.confidence for id_, item in zip(ids, items, strict=True) if item.confidence is not None
+    }
+    extractions = ExtractionRepository(session)
+    new = extractions.create_batch(
         [
             NewExtraction(
                 id=id_,
@@ -106,13 +125,41 @@ def _store(session: WriteSession, project: str, project_id: ProjectId, items: Se
                 source_id=sources[item.source_uri],
                 extraction_type=item.extraction_type,
                 data=item.data,
-                confidence=item.confidence,
+                confidence=confidences.get(id_),
             )
             for id_, item in zip(ids, items, strict=True)
         ]
     )
+    changed = extractions.update_confidences(
+        {id_: confidence for id_, confidence in confidences.items() if id_ not in new}
+    )
+    payload_job_ids = _queue_payloads(session, project_id, changed, regrouped)
+    changed |= {
+        id_
+        for id_, item in zip(ids, items, strict=True)
+        if id_ not in new and sources[item.source_uri] in regrouped
+    }
     if not new:
-        return Accepted(ids, new, None)
+        return Accepted(ids, new, None, changed, payload_job_ids)
     waiting = [str(id_) for id_ in dict.fromkeys(ids) if id_ in new]
     job_id = JobRepository(session).create(JobType.EMBED, {"extraction_ids": waiting}, project_id=project_id)
-    return Accepted(ids, new, job_id)
+    return Accepted(ids, new, job_id, changed, payload_job_ids)
+
+
+def _queue_payloads(
+    session: WriteSession,
+    project_id: ProjectId,
+    changed: Collection[ExtractionId],
+    regrouped: Collection[SourceId],
+) -> list[JobId]:
+    """Queue the payloads of these extractions, and of all extractions of these sources.
+
+    Rows without a vector are among them, because one may be on its way with the payload that was.
+    """
+    jobs = JobRepository(session)
+    pages = ExtractionRepository(session).iter_ids_of_sources(regrouped, size=_A_JOB)
+    return [
+        jobs.create(JobType.UPDATE_PAYLOAD, {"extraction_ids": texts(page)}, project_id=project_id)
+        for page in chain([list(changed)], pages)
+        if page
+    ]

@@ -6,11 +6,12 @@ from app.database import Database, WriteSession
 from app.errors import IndexRebuilding
 from app.services.embedding.embedder import Embedder
 from app.services.index_use import IndexOwnership, note_identity, stored_identity
-from app.services.indexing import Indexed, IndexingService
+from app.services.indexing import IndexingService
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
+from app.services.vectors import Indexed
 
 
 class ReindexingService:

@@ -92,7 +92,15 @@ class TestHandingIn:
         assert stored(engine) == 121
 
         nothing = await api.accepted(items[:3], lines=lines)
-        assert (nothing["jobs"], nothing["job_id"]) == ([], None)
+        assert (nothing["changed"], nothing["jobs"], nothing["job_id"]) == (0, [], None)
+
+    @pytest.mark.parametrize("lines", [False, True])
+    async def test_each_item_says_whether_it_was_changed(self, api: Api, lines: bool) -> None:
+        await api.accepted([raw_item(n) | {"confidence": 0.5} for n in range(3)])
+        again = [raw_item(0) | {"confidence": 0.6}, raw_item(1) | {"confidence": 0.5}, raw_item(3)]
+        answer = await api.accepted(again, lines=lines)
+        assert [each["changed"] for each in answer["items"]] == [True, False, False]
+        assert (answer["new"], answer["known"], answer["changed"], len(answer["jobs"])) == (1, 2, 1, 2)
 
     @pytest.mark.slow
     async def test_what_was_handed_in_is_shown_and_found_once_indexed(self, api: Api) -> None:

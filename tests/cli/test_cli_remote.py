@@ -181,6 +181,17 @@ def test_an_ingest_tells_how_many_the_service_cut(cli: Cli, cutting_service: Ser
     assert job["result"] == {"indexed": 3, "set_aside": 0, "cut": 3}
 
 
+def test_changed_lines_are_counted_and_found_by_what_they_say_now(cli: Cli, service: Service) -> None:
+    there = ("--project", "changes")
+    for at in ((), ("--api", service.url)):
+        cli("ingest", "-", *there, *at, stdin=lines(3))
+        changed = line(0, source_group=f"group {at}") + line(1)
+        report = cli.json("ingest", "-", *there, *at, stdin=changed)
+        assert (report["stored"], report["already_stored"], report["changed"]) == (0, 2, 1)
+        said = cli("ingest", "-", *there, *at, stdin=line(0, confidence=len(at) / 4 + 0.1)).stdout.decode()
+        assert "Changed the confidence or group of 1 of them." in said
+
+
 def test_bad_lines_are_refused_by_number_and_skipped_at_will(cli: Cli, service: Service) -> None:
     content = lines(3) + b"{bad\n" + line(4) + line(5, data={}) + line(6)
     done = cli("ingest", "-", "--api", service.url, stdin=content, code=1)

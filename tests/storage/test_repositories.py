@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
@@ -98,25 +98,51 @@ class TestSources:
         with writing(engine) as session:
             here, there = make_project(session, "a"), make_project(session, "b")
             sources = SourceRepository(session)
-            ids = sources.create_batch(here, [("file:a", None), ("file:b", "g")])
+            ids, _ = sources.create_batch(here, [("file:a", None), ("file:b", "g")])
             assert ids == {uri: source_id_of(here, uri) for uri in ("file:a", "file:b")}
-            assert sources.create_batch(here, [("file:b", "g")]) == {"file:b": ids["file:b"]}
-            assert sources.create_batch(there, [("file:b", "g")])["file:b"] != ids["file:b"]
+            assert sources.create_batch(here, [("file:b", "g")]) == ({"file:b": ids["file:b"]}, set())
+            assert sources.create_batch(there, [("file:b", "g")])[0]["file:b"] != ids["file:b"]
 
-    def test_a_source_keeps_its_first_group(self, engine: Engine) -> None:
+    def test_a_source_takes_the_last_group_that_was_given(self, engine: Engine) -> None:
         with writing(engine) as session:
             project = make_project(session)
-            new = [new_extraction(session, project, group=group) for group in ("first", "second")]
+            sources = SourceRepository(session)
+            ids, regrouped = sources.create_batch(
+                project, [("file:x", None), ("file:x", "one"), ("file:y", "two")]
+            )
+            assert regrouped == set(), "these are new"
             repository = ExtractionRepository(session)
-            repository.create_batch(new)
-            assert {row.source_group for row in repository.get_by_source(new[0].source_id)} == {"first"}
-            SourceRepository(session).create_batch(project, [("file:x", "one"), ("file:x", "two")])
-            repository.create(new_extraction(session, project, uri="file:x"))
-            assert repository.get_by_source(source_id_of(project, "file:x"))[0].source_group == "one"
+            repository.create(new_extraction(session, project, uri="file:x", group="three"))
+            assert repository.get_by_source(ids["file:x"])[0].source_group == "three"
+            given = [("file:x", "four"), ("file:y", "two"), ("file:x", "five"), ("file:x", None)]
+            assert sources.create_batch(project, given) == (ids, {ids["file:x"]})
+            assert repository.get_by_source(ids["file:x"])[0].source_group == "five"
+
+    @pytest.mark.needs(CONNECTIONS)
+    def test_a_regrouping_waits_for_what_is_being_added(self, engine: Engine) -> None:
+        """Or the payload of an extraction that was added meanwhile would keep the group that was."""
+        with writing(engine) as session:
+            project = make_project(session)
+            SourceRepository(session).create_batch(project, [("file:x", "old")])
+
+        def regroup() -> list[ExtractionId]:
+            with writing(engine) as session:
+                _, regrouped = SourceRepository(session).create_batch(project, [("file:x", "new")])
+                pages = ExtractionRepository(session).iter_ids_of_sources(regrouped, size=10)
+                return [id_ for page in pages for id_ in page]
+
+        with ThreadPoolExecutor(1) as pool:
+            with writing(engine) as session:
+                added = new_extraction(session, project, uri="file:x", group="old")
+                ExtractionRepository(session).create(added)
+                regrouping = pool.submit(regroup)
+                wait([regrouping], timeout=0.5)
+                assert not regrouping.done()
+            assert regrouping.result() == [added.id]
 
     def test_no_sources_are_no_work(self, engine: Engine) -> None:
         with writing(engine) as session:
-            assert SourceRepository(session).create_batch(make_project(session), []) == {}
+            assert SourceRepository(session).create_batch(make_project(session), []) == ({}, set())
 
 
 class TestExtractions:

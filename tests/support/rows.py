@@ -55,7 +55,7 @@ def make_project(session: Session, name: str = "papers") -> ProjectId:
 def new_extraction(session: Session, project: ProjectId, **changes: Any) -> NewExtraction:
     """An extraction of a random id, not stored yet; ``uri`` and ``group`` say which source it has."""
     uri, group = changes.pop("uri", "file:a"), changes.pop("group", None)
-    source = SourceRepository(session).create_batch(project, [(uri, group)])[uri]
+    source = SourceRepository(session).create_batch(project, [(uri, group)])[0][uri]
     values: dict[str, Any] = {
         "id": ExtractionId(uuid.uuid4()),
         "project_id": project,

@@ -56,7 +56,13 @@ class RemoteIngestion:
                 raise
         half = len(items) // 2
         first, second = await self.accept(project, items[:half]), await self.accept(project, items[half:])
-        return Accepted(first.ids + second.ids, first.new | second.new, second.job_id or first.job_id)
+        return Accepted(
+            first.ids + second.ids,
+            first.new | second.new,
+            second.job_id or first.job_id,
+            first.changed | second.changed,
+            first.payload_job_ids + second.payload_job_ids,
+        )
 
     async def _accept(self, path: str, items: Sequence[Item]) -> Accepted:
         # With the key, a try after one whose answer was lost gets that answer.
@@ -246,8 +252,10 @@ def _handed_in(item: Item) -> dict[str, Any]:
 def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
     ids = [ExtractionId(uuid.UUID(each["id"])) for each in answer["items"]]
     new = {id_ for id_, each in zip(ids, answer["items"], strict=True) if each["new"]}
+    changed = {id_ for id_, each in zip(ids, answer["items"], strict=True) if each["changed"]}
     jobs = [JobId(uuid.UUID(each)) for each in answer["jobs"]]
-    return Accepted(ids, new, jobs[-1] if jobs else None), jobs
+    job_id = jobs[-1] if new else None
+    return Accepted(ids, new, job_id, changed, jobs[:-1] if new else jobs), jobs
 
 
 def _project_page(answer: Mapping[str, Any]) -> tuple[list[str], str | None]:

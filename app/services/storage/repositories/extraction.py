@@ -1,6 +1,6 @@
 """Extractions: what the pipeline found, and whether it is in the index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -139,6 +139,33 @@ class ExtractionRepository:
         """
         query = select(_TABLE.c.id).select_from(_joining_what(filters))
         return self._ids(query.where(self._passes(filters), _beyond(after)), limit)
+
+    def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Iterator[Sequence[ExtractionId]]:
+        """The ids of these sources' extractions, ``size`` at a time; streamed, because a source may have millions."""
+        if not sources:
+            return
+        query = select(_TABLE.c.id).where(among(_TABLE.c.source_id, sources, self._dialect))
+        yield from self._session.scalars(query.execution_options(yield_per=size)).partitions()
+
+    def update_confidences(self, confidences: Mapping[ExtractionId, float]) -> set[ExtractionId]:
+        """Give stored extractions these confidences; return the ids of those that had another."""
+        if not confidences:
+            return set()
+        stored = self._session.execute(
+            select(_TABLE.c.id, _TABLE.c.confidence).where(among(_TABLE.c.id, confidences, self._dialect))
+        )
+        # In the order of ids, so that two transactions that change the same rows don't deadlock.
+        changed = sorted(id_ for id_, confidence in stored.all() if confidence != confidences[id_])
+        if changed:
+            statement = (
+                update(_TABLE)
+                .where(_TABLE.c.id == bindparam("extraction"))
+                .values(confidence=bindparam("confidence_now"))
+            )
+            self._session.execute(
+                statement, [{"extraction": id_, "confidence_now": confidences[id_]} for id_ in changed]
+            )
+        return set(changed)
 
     def delete_batch(self, ids: Ids, *, project_id: ProjectId | None = None) -> set[ExtractionId]:
         """Delete extractions, in a project or in any; one statement. Returns the ids of those that were there.
