@@ -191,7 +191,11 @@ class AdmissionMiddleware:
 
 
 class WorkMiddleware:
-    """Counts the requests at work, once their key was found: others could take places without one."""
+    """Counts the requests at work, once their key was found: others could take places without one.
+
+    A request that waits for its client, for the rest of its body, takes no place meanwhile: whoever sends slowly would
+    keep all others out.
+    """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self._app = app
@@ -199,12 +203,22 @@ class WorkMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        counted = scope["type"] == "http" and self._admission.counts(scope["path"])
-        self._admission.at_work += counted
-        try:
+        if scope["type"] != "http" or not self._admission.counts(scope["path"]):
             await self._app(scope, receive, send)
+            return
+
+        async def receive_uncounted() -> Message:
+            self._admission.at_work -= 1
+            try:
+                return await receive()
+            finally:
+                self._admission.at_work += 1
+
+        self._admission.at_work += 1
+        try:
+            await self._app(scope, receive_uncounted, send)
         finally:
-            self._admission.at_work -= counted
+            self._admission.at_work -= 1
 
 
 class BodyMiddleware:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.api import Api, ndjson, problem_of, raw_item, serving
+from support.api import LOOPBACK, Api, ndjson, problem_of, raw_item, serving
 from support.parts import settings_for
 from support.waiting import until
 
@@ -196,6 +198,16 @@ class TestCrowds:
             assert {answer.status_code for answer in await asyncio.gather(*admitted)} == {200}
             await asyncio.gather(*held)
             assert await api.get("/v1/projects")
+
+    async def test_bodies_that_are_half_sent_take_no_place(self, tmp_path: Path) -> None:
+        async with serving(tmp_path, sections={"executor": {"max_workers": 4}}) as api:
+            with ExitStack() as stack:
+                for _ in range(40):
+                    client = stack.enter_context(socket.create_connection((LOOPBACK, api.client.base_url.port)))
+                    client.sendall(head("content-length: 1000") + b"{")
+                await asyncio.sleep(0.5)
+                for _ in range(40):
+                    await api.get("/v1/projects")
 
     async def test_callers_without_a_key_take_no_place(self, tmp_path: Path) -> None:
         sections = {"executor": {"max_workers": 4}, "api": {"api_keys": ["a-key-of-16-characters"]}}
