@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from app.domain import filters
 from app.domain.items import MAX_LABEL_CHARS, MOST_DECOMPOSED
@@ -86,16 +86,21 @@ class Filters(Body):
     min_confidence: Confidence | None = None
     max_confidence: Confidence | None = None
     where: DataValues = Field(default={}, description="The value that must stand at a dotted path in `data`.")
+    _for_service: filters.Filters = PrivateAttr()
 
-    def for_service(self) -> filters.Filters:
-        """As the services want them."""
-        return filters.Filters(
+    def model_post_init(self, _context: object) -> None:
+        """Compose texts while the body is checked, off the event loop: 2 MiB of combining characters take 0.8 s."""
+        self._for_service = filters.Filters(
             source_groups=tuple(self.source_groups),
             extraction_types=tuple(self.extraction_types),
             min_confidence=self.min_confidence,
             max_confidence=self.max_confidence,
             where=self.where,
         )
+
+    def for_service(self) -> filters.Filters:
+        """As the services want them."""
+        return self._for_service
 
 
 class SearchQuery(Filters):

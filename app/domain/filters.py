@@ -106,8 +106,14 @@ def _require_finite(name: str, bound: object) -> None:
         raise InvalidInput(f"{name} takes a finite number, not {bound!r:.60}")
 
 
-def _composed(where: Where) -> dict[Path, Scalar]:
-    found: dict[Path, Scalar] = {}
+class _ComposedWhere(dict[Path, Scalar]):
+    """Is in NFC. Every copy of the filters would look again, on the event loop: 70 ms for 2 MiB."""
+
+
+def _composed(where: Where) -> _ComposedWhere:
+    if isinstance(where, _ComposedWhere):
+        return where
+    found = _ComposedWhere()
     for path, value in where.items():
         keys = (
             composed(path, "where") if isinstance(path, str) else tuple(composed(key, "where") for key in path)

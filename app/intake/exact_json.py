@@ -68,7 +68,13 @@ def _holds_more_values(raw: bytes, most: int) -> bool:
 
 def _decode_exactly(raw: bytes) -> object:
     try:
-        return json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_members)
+        return json.loads(
+            raw.decode(),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_members,
+            parse_float=_float,
+            parse_int=_int,
+        )
     except json.JSONDecodeError as error:
         raise InvalidInput(f"not JSON: {error.msg} at column {error.colno}") from None
     except UnicodeDecodeError as error:
@@ -77,6 +83,16 @@ def _decode_exactly(raw: bytes) -> object:
         raise InvalidInput("nested too deep to be read") from None
     except ValueError:
         raise InvalidInput("not JSON: a number has too many digits") from None
+
+
+def _float(digits: str) -> float:
+    """A function of Python, where other threads get their turn: 40,000 numbers of 300 digits took 0.5 s."""
+    return float(digits)
+
+
+def _int(digits: str) -> int:
+    """Likewise."""
+    return int(digits)
 
 
 def _members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.turns import turns_beside
 
 from app.errors import InvalidInput
 from app.intake.exact_json import decode
@@ -154,3 +155,12 @@ def test_an_empty_file_has_no_batch() -> None:
 @given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text())
 def test_decoding_is_exact(value: object) -> None:
     assert decode(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("number", "count"),
+    [(b"2.225073858507201136" + b"0574097967091319" * 16 + b"e-308", 40_000), (b"7" * 4_200, 2_800)],
+)
+def test_long_numbers_let_other_threads_run(number: bytes, count: int) -> None:
+    text = b"[" + b",".join([number] * count) + b"]"
+    assert turns_beside(lambda: decode(text)) > 5

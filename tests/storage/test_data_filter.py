@@ -14,6 +14,7 @@ from support.rows import make_project, statements, store_data, writing
 
 from app.domain.filters import Filters, Path, Scalar, Where
 from app.errors import InvalidInput
+from app.services.storage.repositories.data_filter import MAX_KEYS, MAX_KEYS_TOGETHER
 from app.services.storage.repositories.extraction import ExtractionRepository
 
 pytestmark = pytest.mark.contract
@@ -218,11 +219,44 @@ def test_paths_and_values_are_never_part_of_the_statement(engine: Engine, attack
         {"a": [1]},
         {"a": {}},
         {"a": b"x"},
+        {"." * MAX_KEYS: 1},
+        {('"',) * (MAX_KEYS + 1): 1},
+        {"." * 500_000: 1},
+        {(f"{number}",) * 50: 1 for number in range(MAX_KEYS_TOGETHER // 50 + 1)},
     ],
+    ids=lambda where: f"{where!r:.20}",
 )
 def test_what_no_data_can_hold_is_refused(engine: Engine, where: Mapping[Path, Any]) -> None:
     with writing(engine) as session, pytest.raises(InvalidInput, match="data filter"):
         ExtractionRepository(session).list_ids(Filters(where=where), limit=1)
+
+
+def test_as_many_keys_as_there_may_be(engine: Engine) -> None:
+    data: dict[str, Any] = {"": 1}
+    for _ in range(MAX_KEYS - 1):
+        data = {'"': data}
+    keys = ('"',) * (MAX_KEYS - 1)
+    with writing(engine) as session:
+        [stored] = store_data(session, [data])
+        repository = ExtractionRepository(session)
+        assert repository.list_ids(Filters(where={(*keys, ""): 1}), limit=2) == [stored]
+        paths = {(*keys[:48], f"{number}", ""): 1 for number in range(MAX_KEYS_TOGETHER // 50)}
+        assert repository.list_ids(Filters(where=paths), limit=2) == []
+
+
+def test_statements_of_large_filters_are_not_kept(engine: Engine) -> None:
+    """Each is another one, and would take several megabytes for as long as the process runs."""
+    with writing(engine) as session:
+        repository = ExtractionRepository(session)
+        repository.list_ids(Filters(where={"a": 1}), limit=1)
+        kept = len(engine._compiled_cache or ())
+        assert kept
+        for count in range(10, 20):
+            repository.list_ids(Filters(where={f"{number}": number for number in range(count)}), limit=1)
+        repository.list_ids(Filters(where={"a": "x" * 2_000, "b": None}), limit=1)
+        assert len(engine._compiled_cache or ()) == kept
+        repository.list_ids(Filters(where={"a": 1, "b": 2}), limit=1)
+        assert len(engine._compiled_cache or ()) == kept + 1
 
 
 def test_the_ids_that_match_go_by_project_and_page(engine: Engine) -> None:

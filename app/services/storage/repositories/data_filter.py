@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Text, and_, bindparam, case, cast, func, select, true
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import JSON
 
@@ -18,17 +19,43 @@ from app.domain.filters import Path, Scalar, Where
 from app.errors import InvalidInput
 from app.models import Extraction
 
+MAX_KEYS = 64
+"""How many keys a path may have. SQLite joins no more tables than that, and refuses the statement."""
+
+MAX_KEYS_TOGETHER = 1_000
+"""How many all paths of one filter may have: each becomes a part of the statement."""
+
+_KEPT_KEYS = 8
+_KEPT_CHARS = 1_000
+
 _DATA = Extraction.__table__.c.data
+
+
+class _Unkept(Grouping[bool]):
+    """A condition whose statement isn't kept compiled.
+
+    SQLAlchemy keeps 500 statements, each with the values it first had. Of filters with thousands of keys, 24 took 2 GB.
+    """
+
+    inherit_cache = False
 
 
 def matches(where: Where, dialect: str) -> ColumnElement[bool]:
     """An extraction's data has every value of ``where`` at its path; an empty ``where`` matches all.
 
     Raises:
-        InvalidInput: a path has no key or isn't text, or a value isn't a finite scalar of at most 64 bits.
+        InvalidInput: a path has no key, too many, or isn't text; or a value isn't a finite scalar of at most 64 bits.
     """
     build = _on_postgres if dialect == "postgresql" else _on_sqlite
-    return and_(true(), *(build(_keys(path), value) for path, value in where.items()))
+    wanted = [(_keys(path), value) for path, value in where.items()]
+    keys = [key for path, _ in wanted for key in path]
+    if len(keys) > MAX_KEYS_TOGETHER:
+        raise InvalidInput(
+            f"the paths of a data filter have at most {MAX_KEYS_TOGETHER:,} keys, not {len(keys):,}"
+        )
+    found = and_(true(), *(build(path, value) for path, value in wanted))
+    chars = sum(map(len, keys)) + sum(len(value) for _, value in wanted if isinstance(value, str))
+    return found if len(keys) <= _KEPT_KEYS and chars <= _KEPT_CHARS else _Unkept(found)
 
 
 def _on_postgres(keys: tuple[str, ...], value: Scalar) -> ColumnElement[bool]:
@@ -78,9 +105,11 @@ def _sqlite_form(value: Scalar) -> tuple[tuple[str, ...], Any]:
 
 
 def _keys(path: Path) -> tuple[str, ...]:
-    keys = tuple(path.split(".")) if isinstance(path, str) else path
+    keys = tuple(path.split(".", MAX_KEYS)) if isinstance(path, str) else path
     if not keys or any("\0" in key for key in keys):
-        raise InvalidInput(f"a data filter's path is one or more keys without NUL, not {path!r}")
+        raise InvalidInput(f"a data filter's path is one or more keys without NUL, not {path!r:.60}")
+    if len(keys) > MAX_KEYS:
+        raise InvalidInput(f"a data filter's path has at most {MAX_KEYS} keys: {path!r:.60}")
     for key in keys:
         _dump(key)  # refuses what isn't valid Unicode
     return keys

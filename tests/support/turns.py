@@ -1,0 +1,29 @@
+"""Whether long work lets others run: other threads, and the other tasks of an event loop."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+
+def turns_beside(work: Callable[[], object]) -> int:
+    """How often this thread gets Python's lock while another does ``work``: about every 5 ms where nothing holds it."""
+    turns = 0
+    working = threading.Thread(target=work)
+    working.start()
+    while working.is_alive():
+        turns += 1
+        time.sleep(0.001)
+    return turns
+
+
+async def longest_hold(work: Awaitable[object]) -> float:
+    """For which part of the time that ``work`` takes the event loop was held at most; 1.0 is all of it."""
+    working = asyncio.ensure_future(work)
+    started = last = time.monotonic()
+    longest = 0.0
+    while not working.done():
+        await asyncio.sleep(0.001)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    await working
+    return longest / (last - started)
