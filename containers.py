@@ -19,6 +19,7 @@ from app.config import Settings, load_settings, settings_from
 from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
+from app.services.backup.service import BackupService
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
@@ -237,6 +238,7 @@ class Container(containers.DeclarativeContainer):
     extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup)
     projects = providers.ThreadSafeSingleton(ProjectService, database, wakeup)
     jobs = providers.ThreadSafeSingleton(JobService, database, wakeup)
+    backups = providers.ThreadSafeSingleton(BackupService, database, files_lane)
     indexing = providers.ThreadSafeSingleton(
         IndexingService,
         database,

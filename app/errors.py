@@ -330,10 +330,11 @@ class DatabaseDamaged(DatabaseError):
 
     def __init__(self, file: str, code: str) -> None:
         self.file = file
+        self.code = code
         super().__init__(
-            f"the database {file} is damaged, or is no SQLite file ({code}). Stop what uses it, move it and its -wal "
-            "and -shm files away, put a backup in its place, and run `agent-storage verify --repair`. Without a "
-            "backup, SQLite's own `.recover` saves what can still be read."
+            f"the database {file} is damaged, or is no SQLite file ({code}). Stop what uses it, and put a backup in its "
+            "place: `agent-storage restore DIR --overwrite`, which keeps the damaged file beside it, and then "
+            "`agent-storage verify --repair`. Without a backup, SQLite's own `.recover` saves what can still be read."
         )
 
 
@@ -399,6 +400,106 @@ class JobCancelled(AgentStorageError):
     def __init__(self, job_id: object) -> None:
         self.job_id = job_id
         super().__init__(f"job {job_id} was cancelled")
+
+
+# --- backups ---------------------------------------------------------------------------------------------
+
+
+class BackupError(AgentStorageError):
+    """A backup can't be made, or not be restored; the store is as it was."""
+
+
+class NothingToBackUp(BackupError):
+    """The database isn't there, or holds no tables of ours."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        super().__init__(
+            f"there is nothing to back up: the database {database} is missing or was never used. Set database.url, or "
+            "run this in the folder of the store."
+        )
+
+
+class BackupUnsupported(BackupError):
+    """The database has no file that could be copied or replaced."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        self.database = database
+        super().__init__(f"the database {database} can't be backed up or restored: {reason}")
+
+
+class BackupFailed(BackupError):
+    """A copy of the database couldn't be read or written to its end; what was written of it is gone."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        self.file = file
+        self.reason = reason
+        super().__init__(f"copying to {file} failed, and nothing was kept of it: {reason}")
+
+
+class BackupRunning(BackupError):
+    """Another process is writing a backup to that folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        super().__init__(f"another backup is being written to {folder}. Wait for it, or name another folder.")
+
+
+class BackupMissing(BackupError):
+    """There is no whole backup where one is looked for; ``found`` says what is there instead."""
+
+    def __init__(self, path: str, found: str) -> None:
+        self.path = path
+        super().__init__(
+            f"no whole backup in {path}: {found}. `agent-storage backup {path}` makes one there; to restore from "
+            "elsewhere, name another folder or the file itself."
+        )
+
+
+class BackupUnusable(BackupError):
+    """A file isn't a whole backup: it was cut or changed, or isn't this program's."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        self.file = file
+        self.reason = reason
+        super().__init__(f"{file} can't be restored: {reason}. Nothing was changed; name another backup.")
+
+
+class BackupTooNew(BackupError):
+    """A backup was made by a newer version of this program."""
+
+    def __init__(self, file: str, made_by: str, found: str, expected: str) -> None:
+        self.file = file
+        self.made_by = made_by
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            f"{file} was made by agent-storage {made_by} with {found}, and this version knows {expected} at most. "
+            "Nothing was changed; upgrade agent-storage, and restore it then."
+        )
+
+
+class StoreInUse(BackupError):
+    """Another process has the database open."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        super().__init__(
+            f"another process has the database {database} open. Stop the service, the workers and the commands that use "
+            "it, and restore again; nothing was changed."
+        )
+
+
+class StoreHasData(Conflict):
+    """A restore would replace what is stored; ``holds`` says what that is."""
+
+    def __init__(self, database: str, holds: str) -> None:
+        self.database = database
+        self.holds = holds
+        super().__init__(
+            f"the database {database} {holds}. Nothing was changed; --overwrite replaces it by the backup, or set "
+            "database.url to a store that is empty."
+        )
 
 
 # --- Qdrant ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.cli.ports import JobRunner, ServiceParts
     from app.config import Settings
     from app.executor import BoundedExecutor, Lane
+    from app.services.backup.service import BackupService
     from app.services.health import Health
     from app.services.index_use import IndexOwnership
     from app.services.indexing import IndexingService
@@ -55,6 +56,10 @@ class CommandParts(Protocol):
 
     Declared as methods, so that mypy compares each one's type with the container's provider; a test compares the names.
     """
+
+    def backups(self) -> "BackupService":
+        """Backs the database up, and restores it."""
+        ...
 
     def engine(self) -> "Engine":
         """The connections to the database."""
@@ -121,11 +126,11 @@ class OpenParts(Protocol):
     """Opens the container for one command.
 
     ``index=False`` leaves Qdrant closed, for commands that need SQL alone and so can run beside a process that
-    holds the embedded engine's directory. ``migrate`` is that of ``running``.
+    holds the embedded engine's directory. ``migrate`` and ``check`` are those of ``running``.
     """
 
     def __call__(
-        self, settings: "Settings", *, index: bool = True, migrate: bool | None = None
+        self, settings: "Settings", *, index: bool = True, migrate: bool | None = None, check: bool = True
     ) -> AbstractContextManager[CommandParts]:
         """The open parts, closed at the end."""
         ...
@@ -179,13 +184,14 @@ def run(
     *,
     index: bool = True,
     migrate: bool | None = None,
+    check: bool = True,
 ) -> T:
     """Open the container, run the command on an event loop, close everything, and return its result.
 
     An error of ours ends the process with exit code 1 and its message; Ctrl-C with 130.
     """
     context = context_of(ctx)
-    return _run(context.open_parts(context.settings(), index=index, migrate=migrate), command)
+    return _run(context.open_parts(context.settings(), index=index, migrate=migrate, check=check), command)
 
 
 def run_at(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import config, db, diagnosis, index, ingest, jobs, metrics, projects, search, service
+from app.cli import backup, config, db, diagnosis, index, ingest, jobs, metrics, projects, search, service
 from app.cli.context import context_of
 
 app = typer.Typer(
@@ -53,6 +53,8 @@ app.command("metrics")(metrics.metrics)
 app.command("adopt")(index.adopt)
 app.command("optimize")(index.optimize)
 app.command("reindex")(index.reindex)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(diagnosis.doctor)
 app.command("graph")(diagnosis.graph)
 app.add_typer(jobs.app, name="jobs")

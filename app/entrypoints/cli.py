@@ -23,7 +23,7 @@ _Code = int | str | None
 
 @contextmanager
 def open_parts(
-    settings: "Settings", *, index: bool = True, migrate: bool | None = None
+    settings: "Settings", *, index: bool = True, migrate: bool | None = None, check: bool = True
 ) -> Iterator["CommandParts"]:
     """See :class:`app.cli.context.OpenParts`. Imports the container only now, so that --help stays quick."""
     import gc
@@ -37,7 +37,7 @@ def open_parts(
         container.override_providers(qdrant_client=None)
     # Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted.
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
-    with running(container, migrate=migrate):
+    with running(container, migrate=migrate, check=check):
         # What was imported stays until the end; a collector that walks through it would stop every thread.
         gc.freeze()
         yield container

@@ -40,6 +40,13 @@ def is_in_memory(url: URL) -> bool:
     return ":memory:" in name or "mode=memory" in name or url.query.get("mode") == "memory"
 
 
+def file_of(url: URL) -> Path | None:
+    """The database's file; None for one in memory, and for what SQLite itself reads as a URI."""
+    if is_in_memory(url) or not url.database or url.database.startswith("file:"):
+        return None
+    return Path(url.database)
+
+
 def make_file(url: URL) -> None:
     """Make the database's file, empty, and its folder; SQLite gives its other files the same mode.
 
@@ -48,9 +55,10 @@ def make_file(url: URL) -> None:
     Raises:
         DatabaseError: the folder can't be made.
     """
-    if is_in_memory(url) or not url.database or url.database.startswith("file:"):
+    file = file_of(url)
+    if file is None:
         return
-    folder = Path(url.database).parent
+    folder = file.parent
     try:
         make_private_folder(folder)
     except OSError as error:
@@ -59,7 +67,7 @@ def make_file(url: URL) -> None:
             "written to."
         ) from error
     with suppress(OSError):
-        make_private_file(Path(url.database))
+        make_private_file(file)
 
 
 def set_up(engine: Engine) -> None:
@@ -76,13 +84,13 @@ def require_writes(url: URL) -> None:
     Raises:
         DatabaseReadOnly: it may not.
     """
-    if is_in_memory(url) or not url.database or url.database.startswith("file:"):
+    file = file_of(url)
+    if file is None:
         return
-    file = Path(url.database)
     effective = os.access in os.supports_effective_ids
     may_write = (os.access(path, os.W_OK, effective_ids=effective) for path in (file, file.parent))
     if file.exists() and not all(may_write):
-        raise DatabaseReadOnly(url.database, "SQLITE_READONLY")
+        raise DatabaseReadOnly(str(file), "SQLITE_READONLY")
 
 
 def _drop_read_only(context: ExceptionContext) -> None:

