@@ -20,6 +20,7 @@ from app.database import Database, open_engine
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
 from app.services.backup.service import BackupService
+from app.services.changes import ChangeService
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
@@ -38,7 +39,9 @@ from app.services.projects import ProjectService
 from app.services.reconciliation import ReconciliationService
 from app.services.reindexing import ReindexingService
 from app.services.replacements import checked_replacement
+from app.services.runs import RunService
 from app.services.search import SearchService
+from app.services.sources import SourceService
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
@@ -123,6 +126,10 @@ def _duration_dialect(engine: Engine) -> DurationDialect:
     return duration_dialect_for(engine.dialect.name)
 
 
+def _seconds_of_days(days: float) -> float:
+    return days * 86_400
+
+
 def _is_exclusive(qdrant: QdrantSettings, database: DatabaseSettings) -> bool:
     """Whether no other process can be running index jobs on these stores."""
     return qdrant.mode == "embedded" and database.url.startswith("sqlite")
@@ -171,6 +178,7 @@ class Container(containers.DeclarativeContainer):
     executor_settings = settings.provided.executor
     embedding_settings = settings.provided.embedding
     worker_settings = settings.provided.worker
+    retention_settings = settings.provided.retention
     lane_limits = providers.ThreadSafeSingleton(
         lane_limits_of, executor_settings, database_settings, qdrant_settings
     )
@@ -234,9 +242,12 @@ class Container(containers.DeclarativeContainer):
 
     wakeup = providers.ThreadSafeSingleton(Wakeup)
 
-    ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup)
-    extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup)
+    ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup, instruments)
+    extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup, instruments)
     projects = providers.ThreadSafeSingleton(ProjectService, database, wakeup)
+    sources = providers.ThreadSafeSingleton(SourceService, database, wakeup, instruments)
+    runs = providers.ThreadSafeSingleton(RunService, database, wakeup, instruments)
+    changes = providers.ThreadSafeSingleton(ChangeService, database)
     jobs = providers.ThreadSafeSingleton(JobService, database, wakeup)
     backups = providers.ThreadSafeSingleton(BackupService, database, files_lane)
     indexing = providers.ThreadSafeSingleton(
@@ -288,6 +299,7 @@ class Container(containers.DeclarativeContainer):
         wakeup,
         instruments,
         worker_settings,
+        keep_history_s=providers.Callable(_seconds_of_days, retention_settings.history),
         exclusive=providers.Callable(_is_exclusive, qdrant_settings, database_settings),
         listening=database_settings.prepared_statements,
     )

@@ -7,7 +7,8 @@ libraries are translated where they enter. HTTP status and exit code are tables 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import datetime
+from typing import ClassVar, Self
 
 
 class AgentStorageError(Exception):
@@ -104,6 +105,21 @@ class InvalidItem(InvalidInput):
         super().__init__(f"item {index}: {reason}")
 
 
+class InvalidLine(InvalidInput):
+    """One line of a replace can't be accepted. Lines count from 1; ``field`` is the offending field's name, or None."""
+
+    def __init__(self, line: int, reason: str, field: str | None = None) -> None:
+        self.line = line
+        self.reason = reason
+        self.field = field
+        super().__init__(f"line {line:,}: {reason}")
+
+    @classmethod
+    def of(cls, line: int, error: InvalidInput) -> Self:
+        """What is wrong with a line."""
+        return cls(line, str(error), error.field if isinstance(error, InvalidField) else None)
+
+
 class InvalidVector(InvalidInput):
     """A vector has the wrong dimension, isn't finite in float32, or is zero. ``index`` counts from 0."""
 
@@ -111,6 +127,19 @@ class InvalidVector(InvalidInput):
         self.index = index
         self.reason = reason
         super().__init__(f"vector {index}: {reason}")
+
+
+class SourceRepeated(InvalidInput):
+    """A source comes twice in one replace. The lines count from 1."""
+
+    def __init__(self, source_uri: str, first_line: int, line: int) -> None:
+        self.source_uri = source_uri
+        self.first_line = first_line
+        self.line = line
+        super().__init__(
+            f"line {line:,}: source {source_uri[:200]!r} was at line {first_line:,} already; all lines of a source stand "
+            "together"
+        )
 
 
 class NotFound(AgentStorageError):
@@ -141,6 +170,46 @@ class JobStateConflict(Conflict):
         self.job_id = job_id
         self.status = status
         super().__init__(f"job {job_id} is {status}, and so can't be {wanted}")
+
+
+class RunEnded(Conflict):
+    """Nothing more can be handed in under a run that has ended."""
+
+    def __init__(self, run_id: object) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} has ended; begin another")
+
+
+class StaleReplace(Conflict):
+    """What was handed in was observed before what the source was last replaced with."""
+
+    def __init__(self, source_uri: str, observed_at: datetime, newest: datetime) -> None:
+        self.source_uri = source_uri
+        self.observed_at = observed_at
+        self.newest = newest
+        super().__init__(
+            f"source {source_uri[:200]!r} was last replaced with what was observed at {newest.isoformat()}, and this was "
+            f"observed before, at {observed_at.isoformat()}; an older observation never replaces a newer one"
+        )
+
+
+class MassDeleteRefused(Conflict):
+    """A replace would remove most facts of a source or a project."""
+
+    def __init__(self, what: str, removed: int, of: int) -> None:
+        self.removed = removed
+        self.of = of
+        super().__init__(
+            f"this would remove {removed:,} of the {of:,} facts of {what}; if that is meant, allow it with "
+            "allow_mass_delete (--allow-mass-delete)"
+        )
+
+
+class HistoryPruned(Conflict):
+    """What was asked lies behind what the ledger still holds."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} lies behind what the ledger still holds (retention.history)")
 
 
 class IdempotencyConflict(Conflict):

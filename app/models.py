@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 from app.domain.jobs import JobStatus
 
 _parse_uuid = lru_cache(maxsize=1_000)(uuid.UUID)  # a page of rows repeats its project's id
@@ -105,6 +105,9 @@ ORPHANED = "embedding_id IS NULL AND set_aside_reason IS NULL"
 OPEN_JOB = "status IN ('queued', 'running', 'cancelling')"
 """A job that may have to be claimed or swept. A query finds the partial index by this very text."""
 
+REMOVING = "removed > 0"
+"""An entry of the ledger that has removed rows. A query finds the partial index by this very text."""
+
 FINISHED_JOB = "completed_at IS NOT NULL"
 """A job that will not run again unless somebody retries it. A query finds the partial index by this very text."""
 
@@ -130,7 +133,12 @@ class Base(DeclarativeBase):
 
 
 class Project(Base):
-    """A named group of sources and their extractions."""
+    """A named group of sources and their extractions.
+
+    ``last_change`` is the number of its newest entry in the ledger. A transaction that writes there raises it first,
+    and so holds the row until it commits: entries become visible in the order of their numbers, without a gap.
+    ``pruned_through`` is the newest number that was deleted from the ledger.
+    """
 
     __tablename__ = "projects"
 
@@ -138,13 +146,15 @@ class Project(Base):
     # By code point on PostgreSQL too: lists go on after a name, whatever the database's locale makes of it.
     name: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    last_change: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    pruned_through: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class Source(Base):
     """Where extractions were taken from: a URI, unique in its project, in an optional group; both in NFC.
 
     The id is made of the project and the URI, and so keeps the URI unique. No index holds URIs, because PostgreSQL's
-    take 2,704 bytes and a URI may have 8,000.
+    take 2,704 bytes and a URI may have 8,000. ``observed_at`` is when what it was last replaced with was observed.
     """
 
     __tablename__ = "sources"
@@ -155,13 +165,15 @@ class Source(Base):
     uri: Mapped[str] = mapped_column(Text)
     source_group: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    observed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Extraction(Base):
-    """A fact with JSON data, which stands last, because SQLite reads a row up to the column it needs.
+    """A fact with JSON data, which stands late, because SQLite reads a row up to the column it needs.
 
     ``embedding_id`` is NULL until Qdrant has acknowledged the vector, and then ``str(id)``.
-    ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all others.
+    ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all others. The runs are the
+    first and the last that asserted it; ``metadata`` is what may change of it besides its confidence.
     """
 
     __tablename__ = "extractions"
@@ -181,6 +193,60 @@ class Extraction(Base):
     set_aside_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     data: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
+    first_run_id: Mapped[RunId | None] = mapped_column(UuidText)
+    last_run_id: Mapped[RunId | None] = mapped_column(UuidText)
+    # SQLAlchemy keeps the attribute's usual name for itself.
+    own_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata", JsonDocument)
+
+
+class Run(Base):
+    """One go of a pipeline over its sources: what was handed in under its name, and what that changed.
+
+    ``first_change`` is the number of its first entry in the ledger. A run that undoes another names it in ``undoes``.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (Index(None, "project_id", "begun_at", "id"),)
+
+    id: Mapped[RunId] = mapped_column(UuidText, primary_key=True, default=uuid.uuid4)
+    project_id: Mapped[ProjectId] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    begun_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    undoes: Mapped[RunId | None] = mapped_column(UuidText)
+    first_change: Mapped[int | None] = mapped_column(BigInteger)
+    added: Mapped[int] = mapped_column(BigInteger, default=0)
+    changed: Mapped[int] = mapped_column(BigInteger, default=0)
+    unchanged: Mapped[int] = mapped_column(BigInteger, default=0)
+    removed: Mapped[int] = mapped_column(BigInteger, default=0)
+    run_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata", JsonDocument)
+
+
+class LedgerEntry(Base):
+    """What one transaction changed of one source; only appended to, and pruned from its beginning.
+
+    ``number`` counts a project's entries; see :class:`Project`. ``changes`` holds the ids that were added, what the
+    changed ones were, and the removed rows whole: see :mod:`app.services.storage.repositories.ledger`. No foreign
+    keys: an entry outlives what it tells of, and checking them would take as long as inserting it.
+    """
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        Index(None, "source_id", "number"),
+        _partial_index("ix_ledger_run_id", "run_id", "number", where="run_id IS NOT NULL"),
+        _partial_index("ix_ledger_removing", "project_id", "number", where=REMOVING),
+        {"sqlite_with_rowid": False},
+    )
+
+    project_id: Mapped[ProjectId] = mapped_column(UuidText, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    source_id: Mapped[SourceId] = mapped_column(UuidText)
+    run_id: Mapped[RunId | None] = mapped_column(UuidText)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    added: Mapped[int] = mapped_column(Integer)
+    changed: Mapped[int] = mapped_column(Integer)
+    removed: Mapped[int] = mapped_column(Integer)
+    changes: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
 
 
 class Job(Base):

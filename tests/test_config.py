@@ -221,6 +221,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "worker.time_limit": ("60", 60.0),
     "worker.time_limits": ('{"verify": 7200, "embed": 0.5}', {"verify": 7200.0, "embed": 0.5}),
     "worker.keep_finished": ("0", 0.0),
+    "retention.history": ("0.5", 0.5),
     "worker.host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens without a port
     "worker.port": ("9100", 9100),
     "api.host": ("::1", "::1"),

@@ -155,6 +155,7 @@ CASES = [
     used("worker.time_limits", {"embed": 67.5}, lambda c: time_limit_of("embed", c.worker()._settings), 67.5),
     used("worker.shutdown_timeout", 71.5, worker("shutdown_timeout")),
     used("worker.keep_finished", 73.5, worker("keep_finished")),
+    used("retention.history", 2.5, lambda c: c.worker()._keep_history_s, 216_000.0),
     used("api.host", "localhost", lambda c: options(c).host),
     used("api.api_keys", ("a-key-of-24-characters-or-so",), lambda c: options(c).api_keys),
     used("api.max_body_bytes", 79_000, lambda c: options(c).max_body_bytes),

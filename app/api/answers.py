@@ -1,9 +1,11 @@
 """Answers as orjson writes them, cursors, and requests read as exactly as the command line reads lines."""
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import orjson
 from fastapi import Request, Response
@@ -21,6 +23,9 @@ from app.executor import Lane
 from app.intake.exact_json import decode
 from app.intake.json_lines import BOM
 
+_AT_ONCE_BYTES = 2 * 2**20
+"""So much JSON is written before other tasks of the event loop get a turn."""
+
 _ON_THE_LOOP_BYTES = 16 * 2**10
 """A body of so many is parsed and checked in less time than another thread takes to begin."""
 
@@ -28,6 +33,19 @@ _ON_THE_LOOP_BYTES = 16 * 2**10
 def answer_json(content: object, status: int = 200) -> Response:
     """JSON that is known to fit its schema, and so is checked by nobody."""
     return Response(as_json(content), status, media_type="application/json")
+
+
+async def answer_items(items: Iterable[object], rest: Mapping[str, object]) -> Response:
+    """JSON with ``items`` and the members of ``rest``; other tasks get a turn between large items."""
+    pieces, written = list[bytes](), 0
+    for item in items:
+        pieces.append(as_json(item))
+        written += len(pieces[-1])
+        if written > _AT_ONCE_BYTES:
+            written = 0
+            await asyncio.sleep(0)
+    body = b'{"items":[' + b",".join(pieces) + b"]," + as_json(rest)[1:]
+    return Response(body, media_type="application/json")
 
 
 def as_json(content: object) -> bytes:
@@ -53,6 +71,19 @@ def read_cursor(cursor: str, parts: int) -> list[str]:
     if not isinstance(place, list) or len(place) != parts or not all(isinstance(each, str) for each in place):
         raise no_cursor()
     return place
+
+
+def read_id(cursor: str) -> UUID:
+    """The id after which a page begins.
+
+    Raises:
+        InvalidField: the cursor isn't one of ours.
+    """
+    [text] = read_cursor(cursor, 1)
+    try:
+        return UUID(text)
+    except ValueError:
+        raise no_cursor() from None
 
 
 def no_cursor() -> InvalidField:

@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from app.api.change_streams import ChangeStreams
+from app.api.event_streams import StreamPlaces
 from app.api.job_streams import JobStreams
 from app.api.middleware import (
     Admission,
@@ -28,7 +30,7 @@ from app.api.problems import (
     answer_validation,
     documented,
 )
-from app.api.routes import extractions, jobs, projects, search, status
+from app.api.routes import changes, extractions, jobs, projects, runs, search, sources, status
 from app.errors import AgentStorageError
 
 _KEYS = [
@@ -61,9 +63,9 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         redoc_url=None,
     )
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
-    for router in (projects.router, extractions.router, search.router, jobs.router):
+    for part in (projects, sources, extractions, runs, changes, search, jobs):
         app.include_router(
-            router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 415, 422, 500, 503)
+            part.router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 414, 415, 422, 500, 503)
         )
     app.include_router(status.metrics_router, dependencies=_KEYS, responses=documented(401, 403, 500, 503))
     return _completed(app, parts, options)
@@ -81,7 +83,9 @@ def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.state.parts = parts
     app.state.options = options
     app.state.stopping = asyncio.Event()
-    app.state.streams = JobStreams(parts, app.state.stopping)
+    places = StreamPlaces()
+    app.state.streams = JobStreams(parts, app.state.stopping, places)
+    app.state.change_streams = ChangeStreams(parts, app.state.stopping, places)
     app.add_exception_handler(AgentStorageError, answer_ours)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, answer_validation)

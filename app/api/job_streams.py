@@ -1,23 +1,15 @@
 """Following jobs by streams of events: one look at the database for all of them."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from app.api.event_streams import SIGN_OF_LIFE_S, StreamPlaces
 from app.api.parts import ApiParts
-from app.api.problems import Refused
 from app.domain.jobs import JobRow, has_ended
 from app.errors import AgentStorageError
 
-MAX_STREAMS = 100
-"""How many streams there may be at once."""
-
-MAX_STREAMS_A_CALLER = 20
-"""How many of them one caller may hold."""
-
 _LOOK_S = 0.5
-_SIGN_OF_LIFE_S = 15.0
 
 
 class Following:
@@ -55,7 +47,7 @@ class Following:
     async def _has_news(self) -> bool:
         """Wait for them; False when it is time for a sign of life."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_SIGN_OF_LIFE_S):
+            async with asyncio.timeout(SIGN_OF_LIFE_S):
                 return await self._news.wait()
         return False
 
@@ -74,20 +66,20 @@ class Following:
 
 
 class JobStreams:
-    """All streams of an application, on its event loop. While there are any, one task looks at their jobs."""
+    """All streams that follow a job, on the event loop. While there are any, one task looks at their jobs."""
 
-    def __init__(self, parts: ApiParts, stopping: asyncio.Event) -> None:
+    def __init__(self, parts: ApiParts, stopping: asyncio.Event, places: StreamPlaces) -> None:
         """All streams end when ``stopping`` is set."""
         self._parts = parts
         self._stopping = stopping
+        self._places = places
         self._followings: set[Following] = set()
-        self._held = Counter[str]()
         self._looking: asyncio.Task[None] | None = None
 
     @property
     def open_streams(self) -> int:
-        """How many there are."""
-        return len(self._followings)
+        """How many streams of events there are, of whatever kind."""
+        return self._places.taken
 
     def open(self, row: JobRow, caller: str) -> Following:
         """Follow a job, until :meth:`close`.
@@ -95,13 +87,9 @@ class JobStreams:
         Raises:
             Refused: there are too many streams, or too many of this caller.
         """
-        if self.open_streams >= MAX_STREAMS:
-            raise _too_many(f"{MAX_STREAMS} streams of events are open already")
-        if self._held[caller] >= MAX_STREAMS_A_CALLER:
-            raise _too_many(f"you hold {MAX_STREAMS_A_CALLER} streams of events already; close one")
+        self._places.take(caller)
         following = Following(row, caller)
         self._followings.add(following)
-        self._held[caller] += 1
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         return following
@@ -109,8 +97,7 @@ class JobStreams:
     def close(self, following: Following) -> None:
         """Follow it no more."""
         self._followings.discard(following)
-        self._held[following.caller] -= 1
-        self._held += Counter()  # drops those who hold none
+        self._places.release(following.caller)
 
     async def _look(self) -> None:
         while self._followings:
@@ -138,7 +125,3 @@ class JobStreams:
     def _end_all(self, fault: Exception | None) -> None:
         for following in self._followings:
             following.end(fault)
-
-
-def _too_many(reason: str) -> Refused:
-    return Refused(503, "saturated", reason, headers={"retry-after": "5"})

@@ -52,6 +52,8 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}
 _OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
 _UNCOUNTED = _OPEN_TO_ALL | {"/metrics"}
 _EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
+_FEED = re.compile(r"/v1/projects/[^/]+/changes")
+_EVENT_STREAM = "text/event-stream"
 
 
 class RequestMiddleware:
@@ -155,14 +157,16 @@ class Admission:
         self.most = most
         self.at_work = 0
 
-    def is_full_for(self, path: str) -> bool:
-        """Whether a request for that path is to be refused."""
-        return self.at_work >= self.most and self.counts(path)
+    def is_full_for(self, scope: Scope) -> bool:
+        """Whether that request is to be refused."""
+        return self.at_work >= self.most and self.counts(scope)
 
     @staticmethod
-    def counts(path: str) -> bool:
-        """Whether a request for that path takes a place."""
-        return path not in _UNCOUNTED and _EVENTS.fullmatch(path) is None
+    def counts(scope: Scope) -> bool:
+        """Whether that request takes a place."""
+        path = scope["path"]
+        is_stream = _EVENTS.fullmatch(path) or (_FEED.fullmatch(path) and wants_events(Headers(scope=scope)))
+        return path not in _UNCOUNTED and not is_stream
 
 
 class AdmissionMiddleware:
@@ -181,7 +185,7 @@ class AdmissionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not self._admission.is_full_for(scope["path"]):
+        if scope["type"] != "http" or not self._admission.is_full_for(scope):
             await self._app(scope, receive, send)
             return
         most = self._admission.most
@@ -203,7 +207,7 @@ class WorkMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not self._admission.counts(scope["path"]):
+        if scope["type"] != "http" or not self._admission.counts(scope):
             await self._app(scope, receive, send)
             return
 
@@ -287,6 +291,12 @@ def _check_head(headers: Headers, guard: JsonGuard | None) -> None:
 def media_type(headers: Headers) -> str:
     """The body's media type without parameters, in lower case; empty if the client named none."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def wants_events(headers: Headers) -> bool:
+    """Whether the client asks for a stream of events where there is a page too."""
+    ranges = ",".join(headers.getlist("accept")).split(",")
+    return any(each.partition(";")[0].strip().lower() == _EVENT_STREAM for each in ranges)
 
 
 def _guarded(receive: Receive, guard: JsonGuard | None, patience_s: float) -> Receive:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from app.domain.items import ItemLimits
 from app.executor import Lane
+from app.services.changes import ChangeService
 from app.services.extractions import ExtractionService
 from app.services.health import Health
 from app.services.ingestion import IngestionService
@@ -14,7 +15,9 @@ from app.services.jobs.service import JobService
 from app.services.metrics.instruments import Instruments
 from app.services.metrics.prometheus import MetricsExporter
 from app.services.projects import ProjectService
+from app.services.runs import RunService
 from app.services.search import SearchService
+from app.services.sources import SourceService
 
 
 class ApiParts(Protocol):
@@ -22,6 +25,10 @@ class ApiParts(Protocol):
 
     Declared as methods, so that mypy compares each one's type with the container's provider; a test compares the names.
     """
+
+    def changes(self) -> ChangeService:
+        """Reads what has changed."""
+        ...
 
     def extractions(self) -> ExtractionService:
         """Looks extractions up, and deletes them."""
@@ -55,8 +62,16 @@ class ApiParts(Protocol):
         """Projects as a whole."""
         ...
 
+    def runs(self) -> RunService:
+        """Begins, ends and undoes runs."""
+        ...
+
     def search(self) -> SearchService:
         """Finds extractions."""
+        ...
+
+    def sources(self) -> SourceService:
+        """A project's sources."""
         ...
 
 

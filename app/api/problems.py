@@ -58,6 +58,10 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.NotFound: Kind(404, "not-found", "Not found"),
     errors.Conflict: Kind(409, "conflict", "Conflict"),
     errors.IdempotencyConflict: Kind(422, "idempotency-key-reused", "Idempotency-Key used for another request"),
+    errors.RunEnded: Kind(409, "run-ended", "The run has ended"),
+    errors.StaleReplace: Kind(409, "stale-replace", "Observed before what is stored"),
+    errors.MassDeleteRefused: Kind(409, "mass-delete", "Would remove most extractions"),
+    errors.HistoryPruned: Kind(410, "history-pruned", "The history doesn't go back so far"),
     errors.Saturated: Kind(503, "saturated", "Too busy", retry_after_s=1.0),
     errors.DeadlineExceeded: Kind(503, "deadline-exceeded", "Took too long", retry_after_s=1.0),
     errors.ShuttingDown: Kind(503, "shutting-down", "Shutting down", retry_after_s=5.0),
@@ -175,7 +179,9 @@ async def answer_ours(_: Request, error: Exception) -> Response:
             round(min(max(1.0, error.retry_after_s or kind.retry_after_s), _MOST_RETRY_AFTER_S))
         )
     extensions = {
-        name: value for name in ("field", "index") if (value := getattr(error, name, None)) is not None
+        name: value
+        for name in ("field", "index", "line", "first_line")
+        if (value := getattr(error, name, None)) is not None
     }
     detail = kind.detail or str(error)
     return problem(kind.status, kind.slug, kind.title, detail, headers=headers, extensions=extensions)
@@ -194,11 +200,14 @@ async def answer_http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of a path; the framework names those of the first of its routes alone."""
+    """The methods of a path; the framework names those of the first of its routes alone.
+
+    Where several templates fit, the one with the fewest parameters is meant.
+    """
     paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
-    path = request.scope["path"]
-    templates = [path] if path in paths else [template for template in paths if _fits(template, path)]
-    return ", ".join(sorted(method.upper() for template in templates for method in paths[template]))
+    fitting = [template for template in paths if _fits(template, request.scope["path"])]
+    meant = min(fitting, key=lambda template: len(_PARAMETER.findall(template)), default=None)
+    return "" if meant is None else ", ".join(sorted(method.upper() for method in paths[meant]))
 
 
 def _fits(template: str, path: str) -> bool:
@@ -233,7 +242,9 @@ _TITLE_BY_STATUS = {
     404: "There is no such thing",
     408: "The body didn't come in time",
     409: "It contradicts what is there",
+    410: "The history doesn't go back so far any more",
     413: "The body is too large",
+    414: "The URL is too long",
     415: "The body is of another media type, or encoded",
     422: "The request can't be accepted; nothing was changed unless the answer says so",
     500: "Something went wrong here",
@@ -263,6 +274,9 @@ PROBLEM_SCHEMA = {
         "request_id": {"type": ["string", "null"]},
         "field": {"type": "string", "description": "The dotted name of the offending field."},
         "index": {"type": "integer", "description": "The offending item, counted from 0."},
+        "line": {"type": "integer", "description": "The offending line of a replace, counted from 1."},
+        "first_line": {"type": "integer", "description": "Where the source stood before."},
+        "replaced_sources": {"type": "integer", "description": "How many sources before it are replaced."},
         "stored": {"type": "integer", "description": "How many items before it are stored."},
     },
 }

@@ -8,14 +8,18 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from app.domain import filters
-from app.domain.items import MAX_LABEL_CHARS, MOST_DECOMPOSED
+from app.domain.changes import Change, ChangeKind
+from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS, MOST_DECOMPOSED
 from app.domain.normal_form import composed
-from app.domain.outcomes import Deleted
-from app.domain.rows import ExtractionRow, ProjectSummary
+from app.domain.outcomes import Deleted, Undone
+from app.domain.rows import ExtractionRow, ProjectSummary, RunRow, SourceRow
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
 
 MOST_FAULTS = 100
 """How many errors of one body are looked for."""
+
+MOST_LEFT_ALONE = 1_000
+"""How much of what an undo left alone is listed."""
 
 
 def _composed(text: object) -> object:
@@ -40,6 +44,13 @@ ProjectName = Annotated[
 ]
 PageLimit = Annotated[int, Field(ge=1, le=1_000, description="How many at most.")]
 Labels = Annotated[list[Label], Field(max_length=100)]
+SourceUris = Annotated[
+    list[
+        Annotated[str, Field(min_length=1, max_length=MOST_DECOMPOSED * MAX_URI_CHARS, pattern=r"^[^\x00]*$")]
+    ],
+    Field(max_length=100),
+]
+UriPrefix = Annotated[str, Field(min_length=1, max_length=MAX_URI_CHARS, pattern=r"^[^\x00]*$")]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -85,6 +96,7 @@ class Filters(Body):
     extraction_types: Labels = []
     min_confidence: Confidence | None = None
     max_confidence: Confidence | None = None
+    source_uris: SourceUris = []
     where: DataValues = Field(default={}, description="The value that must stand at a dotted path in `data`.")
     _for_service: filters.Filters = PrivateAttr()
 
@@ -95,6 +107,7 @@ class Filters(Body):
             extraction_types=tuple(self.extraction_types),
             min_confidence=self.min_confidence,
             max_confidence=self.max_confidence,
+            source_uris=tuple(self.source_uris),
             where=self.where,
         )
 
@@ -164,8 +177,9 @@ class Projects(BaseModel):
 
 
 class Source(BaseModel):
-    """DataValues an extraction was taken from."""
+    """What an extraction was taken from."""
 
+    id: UUID
     uri: str
     group: str | None
 
@@ -178,7 +192,10 @@ class Extraction(BaseModel):
     source: Source
     extraction_type: str
     confidence: float | None
+    metadata: dict[str, Any] | None = Field(description="What may change of it besides its confidence.")
     data: dict[str, Any]
+    first_run_id: UUID | None = Field(description="The run that asserted it first.")
+    last_run_id: UUID | None = Field(description="The run that asserted it last.")
     indexed: bool = Field(description="Whether it can be found by search.")
     set_aside_reason: str | None = Field(description="Why it can't be embedded; null for all others.")
     created_at: datetime
@@ -224,6 +241,33 @@ class Accepted(BaseModel):
     changed: int
     jobs: list[UUID]
     job_id: UUID | None
+    run_id: UUID | None
+
+
+class ReplacedSource(BaseModel):
+    """What replacing a source has changed. ``gone``: it has no facts now."""
+
+    id: UUID
+    uri: str
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    gone: bool
+
+
+class Replaced(BaseModel):
+    """What a replace has changed, source by source and in total; ``job_id`` is the last of the ``jobs``."""
+
+    sources: list[ReplacedSource]
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    jobs: list[UUID]
+    job_id: UUID | None
+    run_id: UUID | None
+    dry_run: bool
 
 
 class DeletedAnswer(BaseModel):
@@ -310,11 +354,184 @@ def extraction_of(row: ExtractionRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "project_id": row.project_id,
-        "source": {"uri": row.source_uri, "group": row.source_group},
+        "source": {"id": row.source_id, "uri": row.source_uri, "group": row.source_group},
         "extraction_type": row.extraction_type,
         "confidence": row.confidence,
+        "metadata": row.metadata,
         "data": row.data,
+        "first_run_id": row.first_run_id,
+        "last_run_id": row.last_run_id,
         "indexed": row.embedding_id is not None,
         "set_aside_reason": row.set_aside_reason,
         "created_at": row.created_at,
+    }
+
+
+# --- sources, runs and changes ---------------------------------------------------------------------------
+
+
+class SourceShown(Source):
+    """A source of a project, and how many extractions it has. ``gone``: it has none."""
+
+    created_at: datetime
+    observed_at: datetime | None = Field(
+        description="When what it was last replaced with was observed; null if it was never replaced."
+    )
+    extractions: int
+    gone: bool
+
+    @classmethod
+    def of(cls, row: SourceRow) -> Self:
+        """From the service's."""
+        members = row._asdict()
+        del members["project_id"]
+        return cls(**members, gone=not row.extractions)
+
+
+class Sources(BaseModel):
+    """A page of sources, by id."""
+
+    items: list[SourceShown]
+    next_cursor: str | None
+
+
+class PrunedSources(BaseModel):
+    """How many sources were deleted."""
+
+    pruned: int
+
+
+class NewRun(Body):
+    """A run to begin."""
+
+    name: Label = Field(description="What the run is called. Runs of one name are told apart by their ids.")
+    metadata: dict[str, Any] | None = Field(
+        default=None, description=f"Whatever describes it; at most {MAX_METADATA_BYTES:,} bytes of JSON."
+    )
+
+
+class Run(BaseModel):
+    """A run, and how many extractions were added, changed, left unchanged and removed under it."""
+
+    id: UUID
+    name: str
+    metadata: dict[str, Any] | None
+    begun_at: datetime
+    ended_at: datetime | None
+    undoes: UUID | None = Field(description="The run that this one undid.")
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+
+    @classmethod
+    def of(cls, row: RunRow) -> Self:
+        """From the service's."""
+        members = row._asdict()
+        del members["project_id"]
+        return cls(**members)
+
+
+class Runs(BaseModel):
+    """A page of runs, the newest first."""
+
+    items: list[Run]
+    next_cursor: str | None
+
+
+class LeftAsItIs(BaseModel):
+    """What an undo left as it is: an extraction, or the source's group (null)."""
+
+    source_id: UUID
+    extraction_id: UUID | None
+
+
+class LeftAlone(BaseModel):
+    """What was changed again after the run. ``items`` are the first 1,000 of ``count``."""
+
+    count: int
+    items: list[LeftAsItIs]
+
+
+class UndoneAnswer(BaseModel):
+    """What undoing a run has changed: ``added`` came back, ``removed`` went again. ``undone_by`` can be undone too."""
+
+    run: UUID
+    undone_by: UUID
+    added: int
+    changed: int
+    removed: int
+    left_alone: LeftAlone
+    jobs: list[UUID]
+
+    @classmethod
+    def of(cls, undone: Undone) -> Self:
+        """From the service's."""
+        left = undone.left_alone
+        return cls(
+            run=undone.run_id,
+            undone_by=undone.undo_run_id,
+            added=undone.counts.added,
+            changed=undone.counts.changed,
+            removed=undone.counts.removed,
+            left_alone=LeftAlone(
+                count=len(left),
+                items=[
+                    LeftAsItIs(source_id=each.source_id, extraction_id=each.extraction_id)
+                    for each in left[:MOST_LEFT_ALONE]
+                ],
+            ),
+            jobs=list(undone.job_ids),
+        )
+
+
+class ChangeShown(BaseModel):
+    """One change of an extraction, or of a source (``extraction_id`` is null)."""
+
+    number: int = Field(description="The changes of one source in one transaction share theirs.")
+    kind: ChangeKind
+    at: datetime
+    run_id: UUID | None
+    source_id: UUID
+    extraction_id: UUID | None
+    before: dict[str, Any] | None = Field(
+        description="What it was: the confidence and metadata of a changed extraction, a removed one whole, "
+        "the group of a source in another group, or a deleted source."
+    )
+    extraction: Extraction | None = Field(
+        description="The extraction as it is now; null where it is gone, and in a history."
+    )
+
+
+class HistoryAnswer(BaseModel):
+    """Changes, the newest first. ``whole``: this page ends with the oldest, and nothing before it is missing."""
+
+    items: list[ChangeShown]
+    next_cursor: str | None
+    whole: bool
+
+
+class FeedAnswer(BaseModel):
+    """Changes in the order in which they were committed. ``cursor`` is where to go on, also if ``more`` is false.
+
+    ``whole``: none before them is missing; false where a feed begins that was pruned.
+    """
+
+    items: list[ChangeShown]
+    cursor: str
+    more: bool
+    whole: bool
+
+
+def change_of(change: Change) -> dict[str, Any]:
+    """The JSON of a change, as plain as :func:`extraction_of`."""
+    return {
+        "number": change.number,
+        "kind": change.kind,
+        "at": change.at,
+        "run_id": change.run_id,
+        "source_id": change.source_id,
+        "extraction_id": change.extraction_id,
+        "before": change.before,
+        "extraction": None if change.extraction is None else extraction_of(change.extraction),
     }

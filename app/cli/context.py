@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.config import Settings
     from app.executor import BoundedExecutor, Lane
     from app.services.backup.service import BackupService
+    from app.services.changes import ChangeService
     from app.services.health import Health
     from app.services.index_use import IndexOwnership
     from app.services.indexing import IndexingService
@@ -30,7 +31,9 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.services.projects import ProjectService
     from app.services.reconciliation import ReconciliationService
     from app.services.reindexing import ReindexingService
+    from app.services.runs import RunService
     from app.services.search import SearchService
+    from app.services.sources import SourceService
     from app.services.storage.qdrant.repository import QdrantRepository
 
 T = TypeVar("T")
@@ -48,6 +51,13 @@ Api = Annotated[
 ]
 
 
+InProject = Annotated[str, typer.Option("--project", "-p", help="The project.")]
+"""Of the commands about one project, which is ``default`` unless they say so, as in ``ingest``."""
+
+DEFAULT_PROJECT = "default"
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -59,6 +69,10 @@ class CommandParts(Protocol):
 
     def backups(self) -> "BackupService":
         """Backs the database up, and restores it."""
+        ...
+
+    def changes(self) -> "ChangeService":
+        """What changed."""
         ...
 
     def engine(self) -> "Engine":
@@ -113,8 +127,16 @@ class CommandParts(Protocol):
         """Rebuilds the index."""
         ...
 
+    def runs(self) -> "RunService":
+        """The runs of pipelines."""
+        ...
+
     def search(self) -> "SearchService":
         """Finds extractions."""
+        ...
+
+    def sources(self) -> "SourceService":
+        """What extractions were taken from."""
         ...
 
     def worker(self) -> "JobRunner":

@@ -14,13 +14,18 @@ import typer
 from app.cli.context import Api, Json, context_of, run_at, usage_error
 from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.rejects import RejectsFile
+from app.cli.replacing import FileReplacement, replace_file
+from app.cli.request_run import OfRun, of_run
+from app.domain.sources import ReplaceScope
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from app.cli.ports import JobRunner, ServiceParts
+    from app.domain.ids import RunId
     from app.domain.outcomes import Accepted
+    from app.domain.sources import ReplaceOptions
     from app.intake.json_lines import LineBatch, LineReader, Reject
 
 SOME_REFUSED = 3
@@ -42,6 +47,7 @@ class Report:
     indexed: int = 0
     set_aside: int = 0
     cut: int = 0
+    run_id: "RunId | None" = None
     seconds: float = 0.0
     rejects_file: str | None = None
     first_reject: "Reject | None" = field(default=None, repr=False)
@@ -68,19 +74,63 @@ def ingest(
             "Default: FILE.rejects.jsonl, made new each time."
         ),
     ] = None,
+    replace: Annotated[
+        ReplaceScope | None,
+        typer.Option(
+            help="The file says all that its sources hold now: what it doesn't name of them is removed. "
+            "With `project`, sources that it doesn't name are emptied."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --replace: say what would change, and change nothing.")
+    ] = False,
+    allow_mass_delete: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mass-delete",
+            help="With --replace: allow it to remove most facts of a source or the project.",
+        ),
+    ] = False,
+    observed_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --replace: when it was observed, such as 2026-01-31T08:30:00Z. What was observed before what is "
+            "stored is refused. Default: now.",
+        ),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Do it as a run of that name, which can be undone.")
+    ] = None,
+    run_meta: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="What else to keep of the run. Repeatable.")
+    ] = [],  # noqa: B006 - Typer copies it
     api: Api = None,
     as_json: Json = False,
 ) -> None:
     """Store, embed and index extractions, each once.
 
     A line is a JSON object with `source_uri`, `extraction_type`, `data` (an object), and optionally
-    `source_group` and `confidence` (0 to 1), which are updated where the extraction is stored already.
+    `source_group`, `confidence` (0 to 1) and `metadata` (an object), which are updated where the extraction is stored
+    already.
+
+    With `--replace`, the lines of a source stand together, and are all that it holds now;
+    `{"source_uri": "…", "gone": true}` empties a source.
     """
+    hands_in = of_run(run, run_meta)
+    options = _options(replace, observed_at, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
+    if options is not None:
+        if skip_invalid:
+            usage_error(
+                "--skip-invalid would remove what the skipped lines say; correct the file, or don't --replace"
+            )
+        replace_file(ctx, api, FileReplacement(project, file, options, hands_in), as_json=as_json)
+        return
     if rejects is not None and os.path.lexists(rejects):
         usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
     usual = Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
     rejects_file = RejectsFile(rejects or usual, replaces=rejects is None) if skip_invalid else None
-    job = _Ingest(Report(project), file, rejects_file)
+    job = _Ingest(Report(project), file, rejects_file, hands_in)
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
     try:
@@ -91,14 +141,33 @@ def ingest(
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
 
 
+def _options(
+    scope: ReplaceScope | None, observed_at: str | None, *, dry_run: bool, allow_mass_delete: bool
+) -> "ReplaceOptions | None":
+    """How to replace; None for a plain ingest."""
+    from app.domain.sources import ReplaceOptions, parse_observed_at
+
+    if scope is None:
+        given = {"--observed-at": observed_at, "--dry-run": dry_run, "--allow-mass-delete": allow_mass_delete}
+        if alone := [name for name, value in given.items() if value]:
+            usage_error(f"{alone[0]} goes with --replace source or --replace project")
+        return None
+    try:
+        moment = None if observed_at is None else parse_observed_at(observed_at)
+    except InvalidInput as error:
+        usage_error(str(error))
+    return ReplaceOptions(scope, moment, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
+
+
 class _Ingest:
     """One run of the command: a reader and a storer, and beside them the indexers."""
 
-    def __init__(self, report: Report, file: str, rejects: RejectsFile | None) -> None:
+    def __init__(self, report: Report, file: str, rejects: RejectsFile | None, hands_in: OfRun) -> None:
         """With a file for ``rejects`` it goes on after a bad line."""
         self.report = report
         self._file = file
         self._rejects = rejects
+        self._of_run = hands_in
         self._unreadable: InvalidInput | None = None
 
     async def run(self, parts: "ServiceParts", text_fields: tuple[str, ...], batch_size: int) -> None:
@@ -121,6 +190,7 @@ class _Ingest:
                 raise _first(errors) from None
             finally:
                 self.report.seconds = time.monotonic() - started
+                await self._of_run.end(parts, self.report.project)
 
     async def _store_and_index(
         self, parts: "ServiceParts", worker: "JobRunner", reader: "LineReader", batch_size: int, bars: "_Bars"
@@ -161,7 +231,9 @@ class _Ingest:
                 self.report.rejects_file = str(self._rejects.path)
         if not batch.items:
             return
-        accepted = await _to_the_end(parts.ingestion().accept(self.report.project, batch.items), self._count)
+        run_id = self.report.run_id = await self._of_run.begin(parts, self.report.project)
+        storing = parts.ingestion().accept(self.report.project, batch.items, run_id=run_id)
+        accepted = await _to_the_end(storing, self._count)
         for _ in accepted.job_ids:
             await jobs.put(_ANOTHER)
 
@@ -257,7 +329,7 @@ def _print_known(report: Report, total: int) -> None:
     everything = "" if report.stored else "Nothing new: "
     typer.echo(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
     if report.changed:
-        typer.echo(f"Changed the confidence or group of {report.changed:,} of them.")
+        typer.echo(f"Changed the confidence, metadata or group of {report.changed:,} of them.")
 
 
 def _print_refusal(report: Report, first: "Reject") -> None:
@@ -279,6 +351,7 @@ def _as_dict(report: Report) -> dict[str, Any]:
         "stored": report.stored,
         "already_stored": report.known,
         "changed": report.changed,
+        "run_id": report.run_id,
         "indexed": report.indexed,
         "set_aside": report.set_aside,
         "cut": report.cut,

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from app.cli import backup, config, db, diagnosis, index, ingest, jobs, metrics, projects, search, service
+from app.cli import (
+    backup,
+    config,
+    db,
+    diagnosis,
+    history,
+    index,
+    ingest,
+    jobs,
+    metrics,
+    projects,
+    runs,
+    search,
+    service,
+    sources,
+)
 from app.cli.context import context_of
 
 app = typer.Typer(
@@ -48,6 +63,7 @@ app.command("serve")(service.serve)
 app.command("worker")(service.worker)
 app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
+app.command("history")(history.history)
 app.command("verify")(index.verify)
 app.command("metrics")(metrics.metrics)
 app.command("adopt")(index.adopt)
@@ -59,5 +75,7 @@ app.command("doctor")(diagnosis.doctor)
 app.command("graph")(diagnosis.graph)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(projects.app, name="projects")
+app.add_typer(sources.app, name="sources")
+app.add_typer(runs.app, name="runs")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

@@ -1,7 +1,7 @@
 """What commands print: results to standard output, everything else to standard error."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 _FRAME = 4  # a cell's border and blanks, and some left for the wide column
+_ROOMY = 80
+"""From that width on a whole column may take half of it."""
 
 
 def fail(error: object) -> NoReturn:
@@ -34,17 +36,31 @@ def print_json(value: object) -> None:
     typer.echo(orjson.dumps(value, default=str, option=options).decode())
 
 
+def print_json_lines(values: Iterable[object]) -> None:
+    """One JSON document a line on standard output."""
+    import orjson
+
+    for value in values:
+        typer.echo(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+
+
 def counted(count: int, noun: str) -> str:
     """A count with its noun, such as ``1 extraction`` and ``2,000 extractions``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, wide: str = "text"
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    wide: str = "text",
+    whole: Collection[str] = (),
 ) -> None:
     """A table for people; numbers stand to the right, words that don't fit are cut with an ellipsis.
 
-    A column named ``wide`` gets the width that the others leave, which then keep to one line and to their share.
+    A column named ``wide`` gets the width that the others leave, which then keep to one line and to their share. What is
+    in a column of ``whole`` is never cut: it goes on in the next line. A cell that is a tuple has a line for each member.
     """
     from rich.table import Table
     from rich.text import Text
@@ -56,6 +72,10 @@ def print_table(
     for name, cells in zip(columns, zip(*lines, strict=True) if lines else [()] * len(columns), strict=True):
         if name == wide:
             table.add_column(name, ratio=1, overflow="fold")
+        elif name in whole:
+            table.add_column(
+                name, overflow="fold", max_width=screen.width // (2 if screen.width >= _ROOMY else 3)
+            )
         else:
             justify: Literal["left", "right"] = "right" if _numeric(cells) else "left"
             table.add_column(
@@ -98,6 +118,8 @@ def printable(text: str) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return "\n".join(map(_cell, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

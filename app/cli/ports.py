@@ -1,13 +1,16 @@
 """What commands use of a service that may be this process's own or one that runs elsewhere."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from app.domain.ids import JobId
+from app.domain.changes import History
+from app.domain.ids import ExtractionId, JobId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobTypeNames
-from app.domain.outcomes import Accepted
+from app.domain.outcomes import Accepted, Deleted, Replaced, Undone
+from app.domain.rows import RunRow, RunRows, SourceRow, SourceRows
 from app.domain.search import Query, SearchHits
+from app.domain.sources import ReplaceOptions, SourceFilters
 from app.executor import Lane
 
 
@@ -43,8 +46,30 @@ class Index(Protocol):
 class Ingestion(Protocol):
     """See :class:`app.services.ingestion.IngestionService`."""
 
-    async def accept(self, project: str, items: Sequence[Item]) -> Accepted:
+    async def accept(self, project: str, items: Sequence[Item], *, run_id: RunId | None = None) -> Accepted:
         """Store the items, each once."""
+        ...
+
+
+class Lines(Protocol):
+    """See :class:`app.intake.json_lines.LineReader`."""
+
+    def next_lines(self, size: int) -> list[tuple[int, bytes]]:
+        """The next lines with their numbers; empty at the end."""
+        ...
+
+
+class SourceReplacement(Protocol):
+    """Makes sources hold what lines say; near, by :class:`app.cli.replacing.NearReplacement`."""
+
+    async def replace(
+        self,
+        project: str,
+        lines: Lines,
+        options: ReplaceOptions,
+        replaced: Callable[[Replaced], Awaitable[None]],
+    ) -> None:
+        """Replace the sources of all lines, and tell ``replaced`` what was, part by part."""
         ...
 
 
@@ -92,8 +117,72 @@ class Jobs(Protocol):
         ...
 
 
+class Sources(Protocol):
+    """See :class:`app.services.sources.SourceService`."""
+
+    async def list(self, project: str, filters: SourceFilters, *, limit: int = 100) -> SourceRows:
+        """The first of a project's sources that pass the filters."""
+        ...
+
+    async def get(self, project: str, source_id: SourceId) -> SourceRow:
+        """One source."""
+        ...
+
+    async def delete(self, project: str, source_id: SourceId) -> Deleted:
+        """Delete a source with its extractions; jobs delete their vectors."""
+        ...
+
+    async def prune(self, project: str) -> int:
+        """Delete the sources that have no extractions; returns how many."""
+        ...
+
+
+class Runs(Protocol):
+    """See :class:`app.services.runs.RunService`."""
+
+    async def get(self, project: str, run: str) -> RunRow:
+        """One run, by its id or its name."""
+        ...
+
+    async def begin(self, project: str, name: str, metadata: Mapping[str, Any] | None = None) -> RunRow:
+        """Begin a run of a project, which is created if need be."""
+        ...
+
+    async def end(self, project: str, run_id: RunId) -> RunRow:
+        """Note that nothing more comes under a run."""
+        ...
+
+    async def list(self, project: str, *, limit: int = 100) -> RunRows:
+        """A project's newest runs."""
+        ...
+
+    async def undo(self, project: str, run: str) -> Undone:
+        """Put everything back to what it was before a run."""
+        ...
+
+
+class Changes(Protocol):
+    """See :class:`app.services.changes.ChangeService`."""
+
+    async def of_extraction(self, extraction_id: ExtractionId, *, limit: int = 100) -> History:
+        """At least the newest changes of an extraction."""
+        ...
+
+    async def of_source(self, project: str, source_id: SourceId, *, limit: int = 100) -> History:
+        """At least the newest changes of a source and its extractions."""
+        ...
+
+    async def of_run(self, project: str, run_id: RunId, *, limit: int = 100) -> History:
+        """At least the newest changes under a run."""
+        ...
+
+
 class ServiceParts(Protocol):
     """The providers that work near and far; each call gives the one instance."""
+
+    def changes(self) -> Changes:
+        """What changed."""
+        ...
 
     def files_lane(self) -> Lane:
         """For reading and writing files."""
@@ -111,8 +200,16 @@ class ServiceParts(Protocol):
         """All jobs."""
         ...
 
+    def runs(self) -> Runs:
+        """The runs of pipelines."""
+        ...
+
     def search(self) -> Search:
         """Finds extractions."""
+        ...
+
+    def sources(self) -> Sources:
+        """What extractions were taken from."""
         ...
 
     def worker(self) -> JobRunner:

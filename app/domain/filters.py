@@ -24,7 +24,7 @@ class Filters:
 
     ``extraction_ids`` None restricts nothing; the empty tuple matches nothing. The bounds of the confidence are
     inclusive, and an extraction without one passes neither. ``where`` maps a path in ``data`` to the value that must
-    stand there; SQL alone can answer it.
+    stand there. SQL alone can answer it, and ``source_uris``.
     """
 
     project_id: UUID | str | None = None
@@ -34,6 +34,12 @@ class Filters:
     max_confidence: float | None = None
     where: Where = field(default_factory=dict)
     extraction_ids: tuple[UUID | str, ...] | None = None
+    source_uris: tuple[str, ...] = ()
+
+    @property
+    def for_sql(self) -> bool:
+        """Whether SQL alone can answer some of it."""
+        return bool(self.where or self.source_uris)
 
     def __post_init__(self) -> None:
         """Refuse what could match nothing because it is of the wrong type, and bring texts into normal form.
@@ -43,7 +49,7 @@ class Filters:
         """
         if not isinstance(self.project_id, UUID | str | None):
             raise InvalidInput(f"project_id takes a UUID or a text, not {self.project_id!r:.60}")
-        for name in ("source_groups", "extraction_types"):
+        for name in ("source_groups", "extraction_types", "source_uris"):
             _require_texts(name, getattr(self, name))
             object.__setattr__(self, name, tuple(composed(label, name) for label in getattr(self, name)))
         for name in ("min_confidence", "max_confidence"):
@@ -59,7 +65,7 @@ class Filters:
 
 
 _NAMES = tuple(each.name for each in fields(Filters))
-_LISTS = ("source_groups", "extraction_types", "extraction_ids")
+_LISTS = ("source_groups", "extraction_types", "source_uris", "extraction_ids")
 
 
 def filters_of(given: Filters | Mapping[str, object] | None) -> Filters | None:

@@ -11,6 +11,7 @@ ProjectId = NewType("ProjectId", uuid.UUID)
 SourceId = NewType("SourceId", uuid.UUID)
 ExtractionId = NewType("ExtractionId", uuid.UUID)
 JobId = NewType("JobId", uuid.UUID)
+RunId = NewType("RunId", uuid.UUID)
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:agent-storage")
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -16,7 +16,8 @@ from app.domain.text import text_of
 from app.errors import InvalidField, InvalidInput
 
 _REQUIRED = ("source_uri", "extraction_type", "data")
-_KNOWN = frozenset({*_REQUIRED, "source_group", "confidence"})
+_KNOWN = frozenset({*_REQUIRED, "source_group", "confidence", "metadata"})
+_OF_A_REPLACE = frozenset({"gone", "observed_at"})
 
 MAX_URI_CHARS = 2_000
 """Of a source's URI, counted in NFC."""
@@ -28,6 +29,10 @@ MOST_DECOMPOSED = 4
 """How many characters of a decomposed text make one of its NFC, at most."""
 
 MAX_DATA_BYTES = 4 * 2**20
+
+MAX_METADATA_BYTES = 64 * 2**10
+"""Of an extraction's metadata as JSON, and of a run's."""
+
 _INT64 = 2**63
 _TOLD_CHARS = 100
 
@@ -45,7 +50,10 @@ _LIMITS = ItemLimits()
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An extraction, checked, with all its texts in NFC. ``canonical_data`` is what its id is made of."""
+    """An extraction, checked, with all its texts in NFC. ``canonical_data`` is what its id is made of.
+
+    Of the rest, the source's group, ``confidence`` and ``metadata`` may change; they aren't part of the id.
+    """
 
     source_uri: str
     source_group: str | None
@@ -53,6 +61,7 @@ class Item:
     confidence: float | None
     data: dict[str, Any]
     canonical_data: bytes
+    metadata: dict[str, Any] | None = None
 
 
 def extraction_id_of(project: ProjectId, item: Item) -> ExtractionId:
@@ -79,7 +88,7 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
         raise InvalidField(missing[0], "missing")
     unknown = raw.keys() - _KNOWN
     if unknown:
-        raise InvalidField(min(unknown), f"unknown; the fields are {', '.join(sorted(_KNOWN))}")
+        raise _unknown(min(unknown))
     data = raw["data"]
     if not isinstance(data, dict):
         raise InvalidField("data", f"must be a JSON object, not {_kind(data)}")
@@ -95,16 +104,47 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
         raise InvalidField("data", str(error)) from error
     group = raw.get("source_group")
     return Item(
-        source_uri=_label(raw["source_uri"], "source_uri", MAX_URI_CHARS),
-        source_group=None if group is None else _label(group, "source_group", MAX_LABEL_CHARS),
-        extraction_type=_label(raw["extraction_type"], "extraction_type", MAX_LABEL_CHARS),
+        source_uri=parse_label(raw["source_uri"], "source_uri", MAX_URI_CHARS),
+        source_group=None if group is None else parse_label(group, "source_group"),
+        extraction_type=parse_label(raw["extraction_type"], "extraction_type"),
         confidence=_confidence(raw.get("confidence")),
         data=data,
         canonical_data=canonical,
+        metadata=parse_metadata(raw.get("metadata"), limits),
     )
 
 
-def _label(value: object, field: str, limit: int) -> str:
+def parse_metadata(value: object, limits: ItemLimits = _LIMITS) -> dict[str, Any] | None:
+    """Metadata of an extraction or a run, checked, with its texts in NFC; None where there is none.
+
+    Raises:
+        InvalidField: it isn't an object, passes a limit, or holds what can't be stored.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidField("metadata", f"must be a JSON object, not {_kind(value)}")
+    size = len(orjson.dumps(_canonical(value, "metadata", 1, limits)))
+    if size > MAX_METADATA_BYTES:
+        raise InvalidField(
+            "metadata", f"takes {size:,} bytes as JSON; at most {MAX_METADATA_BYTES:,} are allowed"
+        )
+    metadata: dict[str, Any] = _composed_texts(value)
+    return metadata
+
+
+def _unknown(field: str) -> InvalidField:
+    if field in _OF_A_REPLACE:
+        return InvalidField(field, "belongs to a replace; hand in with replace=source or replace=project")
+    return InvalidField(field, f"unknown; the fields are {', '.join(sorted(_KNOWN))}")
+
+
+def parse_label(value: object, field: str, limit: int = MAX_LABEL_CHARS) -> str:
+    """A short text in NFC, such as a type, a group or a source's URI.
+
+    Raises:
+        InvalidField: it isn't a text, is blank, too long, or can't be stored.
+    """
     if not isinstance(value, str):
         raise InvalidField(field, f"must be a string, not {_kind(value)}")
     if not value.strip():
@@ -139,7 +179,9 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
     if isinstance(value, int | float):
         return _canonical_number(value, field)
     if depth > limits.max_depth:
-        raise InvalidField("data", f"is nested more than {limits.max_depth} levels deep")
+        raise InvalidField(
+            field.split(".", maxsplit=1)[0], f"is nested more than {limits.max_depth} levels deep"
+        )
     if isinstance(value, Mapping):
         members = {
             composed(_storable(key, field), field): _canonical(member, _member(field, key), depth + 1, limits)

@@ -3,7 +3,7 @@
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from app.domain.ids import ExtractionId, JobId
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,87 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of facts; those whose source is in another group count as changed."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.added + other.added,
+            self.changed + other.changed,
+            self.unchanged + other.unchanged,
+            self.removed + other.removed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedSource:
+    """What replacing one source has changed. ``gone``: it has no facts now."""
+
+    source_id: SourceId
+    source_uri: str
+    counts: Counts
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a replace has changed, source by source in the order handed in, and the jobs that follow from it."""
+
+    sources: list[ReplacedSource] = field(default_factory=list)
+    job_ids: list[JobId] = field(default_factory=list)
+
+    @property
+    def counts(self) -> Counts:
+        """Of all sources together."""
+        return sum((source.counts for source in self.sources), Counts())
+
+    def __add__(self, other: "Replaced") -> "Replaced":
+        return Replaced(self.sources + other.sources, self.job_ids + other.job_ids)
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """How many extractions went, and the jobs that delete their vectors."""
 
     extractions: int
     job_ids: list[JobId]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """What an undoing left as it is, because it was touched later: an extraction, or (None) the source's group."""
+
+    source_id: SourceId
+    extraction_id: ExtractionId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What undoing a run has changed: ``added`` came back, ``removed`` went again.
+
+    ``more_left_alone`` counts what was left alone besides those in ``left_alone``; a service names the first ones only.
+    """
+
+    project_id: ProjectId
+    run_id: RunId
+    undo_run_id: RunId
+    counts: Counts = field(default_factory=Counts)
+    left_alone: list[LeftAlone] = field(default_factory=list)
+    job_ids: list[JobId] = field(default_factory=list)
+    more_left_alone: int = 0
+
+    def __add__(self, other: "Undone") -> "Undone":
+        return Undone(
+            self.project_id,
+            self.run_id,
+            self.undo_run_id,
+            self.counts + other.counts,
+            self.left_alone + other.left_alone,
+            self.job_ids + other.job_ids,
+            self.more_left_alone + other.more_left_alone,
+        )

@@ -3,14 +3,15 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from app.domain.ids import ExtractionId, ProjectId
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
 
 
 class ExtractionRow(NamedTuple):
-    """An extraction with what is known of its source."""
+    """An extraction with what is known of its source. The runs are the first and the last that asserted it."""
 
     id: ExtractionId
     project_id: ProjectId
+    source_id: SourceId
     source_uri: str
     source_group: str | None
     extraction_type: str
@@ -19,6 +20,50 @@ class ExtractionRow(NamedTuple):
     embedding_id: str | None
     set_aside_reason: str | None
     created_at: datetime
+    first_run_id: RunId | None = None
+    last_run_id: RunId | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class SourceRow(NamedTuple):
+    """A source and how many extractions it has. ``observed_at`` is when what it was last replaced with was observed."""
+
+    id: SourceId
+    project_id: ProjectId
+    uri: str
+    group: str | None
+    created_at: datetime
+    observed_at: datetime | None
+    extractions: int
+
+
+class RunRow(NamedTuple):
+    """A run, and what was changed under its name. ``undoes`` is the run that it undid."""
+
+    id: RunId
+    project_id: ProjectId
+    name: str
+    metadata: dict[str, Any] | None
+    begun_at: datetime
+    ended_at: datetime | None
+    undoes: RunId | None
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+
+
+class LedgerRow(NamedTuple):
+    """An entry of the ledger: what one transaction changed of one source."""
+
+    number: int
+    source_id: SourceId
+    run_id: RunId | None
+    at: datetime
+    added: int
+    changed: int
+    removed: int
+    changes: dict[str, Any]
 
 
 class ProjectSummary(NamedTuple):
@@ -35,3 +80,6 @@ class ProjectSummary(NamedTuple):
 # Named here, because in a class that has a method ``list`` the word means that.
 ExtractionRows = list[ExtractionRow]
 ProjectSummaries = list[ProjectSummary]
+SourceRows = list[SourceRow]
+RunRows = list[RunRow]
+LedgerRows = list[LedgerRow]

@@ -26,6 +26,17 @@ BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 
 
+def decoded_line(line: bytes) -> object:
+    """The JSON of a line.
+
+    Raises:
+        InvalidInput: it is too long, or no JSON.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise InvalidInput(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB")
+    return decode(line)
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A line that wasn't accepted. ``line`` counts from 1; ``raw`` is the line as read, cut at 1,000 bytes."""
@@ -90,6 +101,27 @@ class LineReader:
             self.position_bytes = self._raw.tell()
         return batch if batch.items or batch.rejects else None
 
+    def next_lines(self, size: int) -> list[tuple[int, bytes]]:
+        """The next lines as they are, with their numbers, at most ``size`` and 16 MB of them; empty at the end.
+
+        Blank ones are among them, a byte order mark isn't. Of one that is too long only the beginning comes.
+
+        Raises:
+            InvalidInput: the stream is broken, once all before the fault was returned.
+        """
+        lines: list[tuple[int, bytes]] = []
+        taken_bytes = 0
+        try:
+            while len(lines) < size and taken_bytes < MAX_BATCH_BYTES and (raw := self._next_line()):
+                lines.append((self.lines, raw))
+                taken_bytes += len(raw)
+        except _BrokenStream:
+            if not lines:
+                raise
+        if self.size_bytes is not None:
+            self.position_bytes = self._raw.tell()
+        return lines
+
     def _fill(self, batch: LineBatch, size: int) -> None:
         taken_bytes = 0
         while len(batch.items) + len(batch.rejects) < size and taken_bytes < MAX_BATCH_BYTES:
@@ -122,9 +154,7 @@ class LineReader:
         return raw.removeprefix(BOM) or b"\n" if self.lines == 1 else raw
 
     def _parse(self, raw: bytes) -> Item:
-        if len(raw) > MAX_LINE_BYTES:
-            raise InvalidInput(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB")
-        return parse_item(decode(raw), self._text_fields)
+        return parse_item(decoded_line(raw), self._text_fields)
 
 
 def _stream_fault(error: Exception) -> str:

@@ -1,28 +1,43 @@
 """Look extractions up, and delete them with their vectors."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, JobId, ProjectId
+from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId
 from app.domain.jobs import JobType
-from app.domain.outcomes import Deleted
+from app.domain.outcomes import Counts, Deleted
 from app.domain.rows import ExtractionRow, ExtractionRows
+from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.facts import FactRepository, RemovedFact
 from app.services.storage.repositories.job import JobRepository
+from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
 _A_JOB = 1_000
 
+MAX_PAGE_BYTES = 8 * 2**20
+"""The most JSON data on a page of several extractions; one larger extraction is a page of its own."""
+
+
+class ExtractionPage(NamedTuple):
+    """Extractions by id, and whether the list ends with them."""
+
+    rows: ExtractionRows
+    ends: bool
+
 
 class ExtractionService:
     """Extractions one by one, and a project's by filter."""
 
-    def __init__(self, database: Database, wakeup: Wakeup) -> None:
+    def __init__(self, database: Database, wakeup: Wakeup, instruments: Instruments | None = None) -> None:
         self._database = database
         self._wakeup = wakeup
+        self._instruments = instruments or NullInstruments()
 
     async def get(self, extraction_id: ExtractionId) -> ExtractionRow:
         """One extraction.
@@ -45,6 +60,25 @@ class ExtractionService:
         def work(session: ReadSession) -> ExtractionRows:
             in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
             return ExtractionRepository(session).list(in_project, after=after, limit=limit)
+
+        return await self._database.read(work)
+
+    async def list_page(
+        self, project: str, filters: Filters, *, after: ExtractionId | None = None, limit: int = 100
+    ) -> ExtractionPage:
+        """As :meth:`list`, but a page ends early where its data would exceed :data:`MAX_PAGE_BYTES`.
+
+        Raises:
+            NotFound: there is no such project.
+            InvalidInput: a data filter can't be used.
+        """
+
+        def work(session: ReadSession) -> ExtractionPage:
+            in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
+            rows, left_out = ExtractionRepository(session).list_within(
+                MAX_PAGE_BYTES, in_project, after=after, limit=limit
+            )
+            return ExtractionPage(rows, ends=not left_out and len(rows) < limit)
 
         return await self._database.read(work)
 
@@ -85,29 +119,42 @@ class ExtractionService:
             project_id = ProjectRepository(session).get(project).id
             in_project = replace(filters, project_id=project_id)
             extractions = ExtractionRepository(session)
-            count, jobs, after = 0, list[JobId](), None
+            ids, after = list[ExtractionId](), None
             while page := extractions.list_ids(in_project, after=after, limit=_A_JOB):
-                deleted = delete_rows(session, project_id, page)
-                count, jobs, after = count + deleted.extractions, jobs + deleted.job_ids, page[-1]
-            return Deleted(count, jobs)
+                after = page[-1]
+                ids += page
+            return delete_rows(session, project_id, ids)
 
         return await self._deleting(work)
 
     async def _deleting(self, work: Callable[[WriteSession], Deleted]) -> Deleted:
         deleted = await self._database.write(work)
+        self._instruments.facts(Counts(removed=deleted.extractions))
         self._wakeup.set()
         return deleted
 
 
 def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:
     """Delete a project's rows and queue the deletion of their vectors, in the caller's transaction."""
-    count, job_ids = 0, list[JobId]()
-    for start in range(0, len(ids), _A_JOB):
-        gone = ExtractionRepository(session).delete_batch(ids[start : start + _A_JOB], project_id=project_id)
-        if gone:
-            count += len(gone)
-            job_ids.append(queue_vectors_deletion(session, gone, project_id))
-    return Deleted(count, job_ids)
+    facts = FactRepository(session)
+    facts.lock(
+        ids
+    )  # all of them first: from the first entry in the ledger on, others wait for this transaction
+    gone = list[ExtractionId]()
+    for removed in facts.iter_taken_out(ids, project_id=project_id):
+        gone += [fact.id for fact in removed]
+        LedgerRepository(session).append(project_id, removed_by_source(removed))
+    starts = range(0, len(gone), _A_JOB)
+    jobs = [queue_vectors_deletion(session, gone[start : start + _A_JOB], project_id) for start in starts]
+    return Deleted(len(gone), jobs)
+
+
+def removed_by_source(removed: Iterable[RemovedFact]) -> list[SourceChanges]:
+    """What removing these changes of each source."""
+    found: dict[SourceId, SourceChanges] = {}
+    for fact in removed:
+        found.setdefault(fact.source_id, SourceChanges(fact.source_id)).removed.append(fact)
+    return list(found.values())
 
 
 def queue_vectors_deletion(

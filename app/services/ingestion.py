@@ -1,29 +1,27 @@
-"""Accept extractions: store them and the job that will index them, in one transaction."""
+"""Accept extractions: store them and the job that will index them, in one transaction; or replace all of a source."""
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 import orjson
 
 from app.database import Database, WriteSession
-from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId, project_id_of
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, project_id_of, source_id_of
 from app.domain.items import Item, extraction_id_of
-from app.domain.jobs import JobType
-from app.domain.outcomes import Accepted
-from app.errors import InvalidField
-from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
-from app.services.storage.repositories.id_lists import texts
+from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
+from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts
+from app.errors import InvalidField, SourceRepeated
+from app.services.metrics.instruments import Instruments, NullInstruments
+from app.services.replacing import MassDeleteGuard, replace_rest, replace_sources
 from app.services.storage.repositories.idempotency import IdempotencyRepository
-from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.project import ProjectRepository
-from app.services.storage.repositories.source import SourceRepository
+from app.services.storing import store
 from app.services.wakeup import Wakeup
 
 MAX_KEY_CHARS = 255
-_A_JOB = 1_000
+_OPTIONS = ReplaceOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +39,180 @@ class RequestPart:
 class IngestionService:
     """Stores extractions once each, durably, together with the job that makes them searchable."""
 
-    def __init__(self, database: Database, wakeup: Wakeup) -> None:
+    def __init__(self, database: Database, wakeup: Wakeup, instruments: Instruments | None = None) -> None:
         self._database = database
         self._wakeup = wakeup
+        self._instruments = instruments or NullInstruments()
 
-    async def accept(self, project: str, items: Sequence[Item], request: RequestPart | None = None) -> Accepted:
+    async def accept(
+        self,
+        project: str,
+        items: Sequence[Item],
+        request: RequestPart | None = None,
+        *,
+        run_id: RunId | None = None,
+    ) -> Accepted:
         """Store the items under a project, which is created if need be.
 
         When this returns, every item is on disk, and so is the job for the new ones. Handing in the same items
         again stores nothing; as the same part of a ``request`` they get the same answer as before.
 
-        An item that is stored already may bring another confidence, or another group for its source: these are
-        updated, and the job for the index's payloads is on disk too. What an item leaves out stays as it is stored;
-        of items that contradict each other the last one counts.
+        An item that is stored already may bring another confidence, other metadata, or another group for its source:
+        these are updated, and the job for the index's payloads is on disk too. What an item leaves out stays as it is
+        stored; of items that contradict each other the last one counts. All of it is the run's, if one is given.
 
         Raises:
             InvalidField: that is no project name.
             IdempotencyConflict: the request's key was used with other items.
+            NotFound, RunEnded: the run can't be used.
         """
         project_id = project_id_of(project)
 
         def work(session: WriteSession) -> Accepted:
             if request is None:
-                return _store(session, project, project_id, items)
-            return _store_once(session, project, project_id, items, request)
+                return store(session, project, project_id, items, run_id)
+            return _store_once(session, project, project_id, items, request, run_id)
 
         accepted = await self._database.write(work)
+        self._instruments.facts(Counts(len(accepted.new), len(accepted.changed)))
         if accepted.job_ids:
             self._wakeup.set()
         return accepted
 
+    async def replace(
+        self,
+        project: str,
+        sources: Sequence[SourceFacts],
+        options: ReplaceOptions = _OPTIONS,
+        *,
+        key: str | None = None,
+    ) -> Replaced:
+        """Make the facts of each source exactly those given, all in one transaction.
 
-def _store_once(
-    session: WriteSession, project: str, project_id: ProjectId, items: Sequence[Item], request: RequestPart
+        What is new is stored with its job, what isn't given any more is deleted with the job for its vectors, and
+        confidence, metadata and group become as given, without embedding anything again. With the scope ``project``,
+        sources that aren't given are emptied.
+
+        Raises:
+            InvalidField: that is no project name.
+            InvalidInput: a source is given twice.
+            StaleReplace: a source was last replaced with what was observed later.
+            MassDeleteRefused: most facts of a source or the project would go, and that isn't allowed.
+            IdempotencyConflict: the key was used for something else.
+            NotFound, RunEnded: the run can't be used.
+        """
+        stream = self.replacing(project, options, key=key)
+        return await stream.take(sources, finishing=True)
+
+    def replacing(self, project: str, options: ReplaceOptions, *, key: str | None = None) -> "ReplaceStream":
+        """A replace of more sources than fit into memory.
+
+        Raises:
+            InvalidField: that is no project name, or no key.
+        """
+        return ReplaceStream(self._database, self._wakeup, self._instruments, project, options, key)
+
+
+class ReplaceStream:
+    """One replace, some sources at a time, each call in a transaction of its own."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the service's parts, and the replace
+        self,
+        database: Database,
+        wakeup: Wakeup,
+        instruments: Instruments,
+        project: str,
+        options: ReplaceOptions,
+        key: str | None,
+    ) -> None:
+        self._database = database
+        self._wakeup = wakeup
+        self._instruments = instruments
+        self._options = options
+        self._key = None if key is None else RequestPart(key).key
+        self._parts = 0
+        self._named: dict[SourceId, int] = {}
+        self._project_id = project_id_of(project)
+        self._guard = MassDeleteGuard(project, self._project_id, options.allow_mass_delete)
+
+    async def take(self, sources: Sequence[SourceFacts], *, finishing: bool = False) -> Replaced:
+        """Make the facts of these sources exactly those given; raises what :meth:`IngestionService.replace` raises.
+
+        ``finishing`` does in the same transaction what :meth:`finish` does.
+        """
+        self._note_named(sources)
+
+        def work(session: WriteSession) -> Replaced:
+            replaced = replace_sources(session, self._project_id, sources, self._options, self._guard)
+            if finishing and self._options.scope == ReplaceScope.PROJECT:
+                self._guard.note(sources, replaced)
+                replaced += self._empty_rest(session)
+            return replaced
+
+        replaced = await self._write(work, _fingerprint_of_sources(self._project_id, sources, self._options))
+        if not finishing:
+            self._guard.note(sources, replaced, written=not self._options.dry_run)
+        return replaced
+
+    async def finish(self) -> Replaced:
+        """When all that there is was taken: with the scope ``project``, empty the sources that weren't named."""
+        if self._options.scope == ReplaceScope.SOURCE:
+            return Replaced()
+        named = hashlib.sha256(b"".join(sorted(id_.bytes for id_ in self._named))).hexdigest()
+        return await self._write(self._empty_rest, f"rest {named}")
+
+    def _empty_rest(self, session: WriteSession) -> Replaced:
+        return replace_rest(session, self._project_id, self._named, self._options, self._guard)
+
+    def _note_named(self, sources: Sequence[SourceFacts]) -> None:
+        for facts in sources:
+            id_ = source_id_of(self._project_id, facts.source_uri)
+            if id_ in self._named:
+                raise SourceRepeated(facts.source_uri, self._named[id_], facts.line)
+            self._named[id_] = facts.line
+
+    async def _write(self, work: Callable[[WriteSession], Replaced], fingerprint: str) -> Replaced:
+        """Run ``work`` in a transaction, or give the answer that this part of the request got before."""
+        part = self._parts
+        self._parts += 1
+
+        def written(session: WriteSession) -> Replaced:
+            keys = IdempotencyRepository(session)
+            if self._key is not None and not self._options.dry_run:
+                known = keys.find(self._key, part, fingerprint)
+                if known is not None:
+                    return _replaced_of(known)
+            replaced = work(session)
+            if self._options.dry_run:
+                raise _NotWritten(replaced)
+            if self._key is not None:
+                keys.add(self._key, part, fingerprint, _as_json(replaced))
+            return replaced
+
+        try:
+            replaced = await self._database.write(written)
+        except _NotWritten as dry:
+            return Replaced(dry.replaced.sources)
+        self._instruments.facts(replaced.counts)
+        if replaced.job_ids:
+            self._wakeup.set()
+        return replaced
+
+
+class _NotWritten(Exception):  # noqa: N818 - it is no error
+    """Takes a transaction back whose outcome was wanted alone."""
+
+    def __init__(self, replaced: Replaced) -> None:
+        self.replaced = replaced
+
+
+def _store_once(  # noqa: PLR0913, PLR0917 - what `accept` was called with
+    session: WriteSession,
+    project: str,
+    project_id: ProjectId,
+    items: Sequence[Item],
+    request: RequestPart,
+    run_id: RunId | None,
 ) -> Accepted:
     ids = [extraction_id_of(project_id, item) for item in items]
     fingerprint = _fingerprint(ids, items)
@@ -89,7 +228,7 @@ def _store_once(
             {ids[place] for place in known.get("changed", ())},
             [JobId(UUID(id_)) for id_ in known.get("payload_job_ids", ())],
         )
-    accepted = _store(session, project, project_id, items)
+    accepted = store(session, project, project_id, items, run_id)
     places = {id_: place for place, id_ in enumerate(ids)}
     answer = {
         "job_id": None if accepted.job_id is None else str(accepted.job_id),
@@ -102,64 +241,43 @@ def _store_once(
 
 
 def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
-    """Ids are made of all that is stored but these two."""
-    rest = [(item.source_group, item.confidence) for item in items]
+    """Ids are made of all that is stored but what may change."""
+    rest = [
+        (item.source_group, item.confidence, *(() if item.metadata is None else (item.metadata,)))
+        for item in items
+    ]
     return hashlib.sha256(orjson.dumps([ids, rest])).hexdigest()
 
 
-def _store(session: WriteSession, project: str, project_id: ProjectId, items: Sequence[Item]) -> Accepted:
-    ProjectRepository(session).get_or_create(project)
-    sources, regrouped = SourceRepository(session).create_batch(
-        project_id, [(item.source_uri, item.source_group) for item in items]
-    )
-    ids = [extraction_id_of(project_id, item) for item in items]
-    confidences = {
-        id_: item.confidence for id_, item in zip(ids, items, strict=True) if item.confidence is not None
-    }
-    extractions = ExtractionRepository(session)
-    new = extractions.create_batch(
-        [
-            NewExtraction(
-                id=id_,
-                project_id=project_id,
-                source_id=sources[item.source_uri],
-                extraction_type=item.extraction_type,
-                data=item.data,
-                confidence=confidences.get(id_),
-            )
-            for id_, item in zip(ids, items, strict=True)
-        ]
-    )
-    changed = extractions.update_confidences(
-        {id_: confidence for id_, confidence in confidences.items() if id_ not in new}
-    )
-    payload_job_ids = _queue_payloads(session, project_id, changed, regrouped)
-    changed |= {
-        id_
-        for id_, item in zip(ids, items, strict=True)
-        if id_ not in new and sources[item.source_uri] in regrouped
-    }
-    if not new:
-        return Accepted(ids, new, None, changed, payload_job_ids)
-    waiting = [str(id_) for id_ in dict.fromkeys(ids) if id_ in new]
-    job_id = JobRepository(session).create(JobType.EMBED, {"extraction_ids": waiting}, project_id=project_id)
-    return Accepted(ids, new, job_id, changed, payload_job_ids)
-
-
-def _queue_payloads(
-    session: WriteSession,
-    project_id: ProjectId,
-    changed: Collection[ExtractionId],
-    regrouped: Collection[SourceId],
-) -> list[JobId]:
-    """Queue the payloads of these extractions, and of all extractions of these sources.
-
-    Rows without a vector are among them, because one may be on its way with the payload that was.
-    """
-    jobs = JobRepository(session)
-    pages = ExtractionRepository(session).iter_ids_of_sources(regrouped, size=_A_JOB)
-    return [
-        jobs.create(JobType.UPDATE_PAYLOAD, {"extraction_ids": texts(page)}, project_id=project_id)
-        for page in chain([list(changed)], pages)
-        if page
+def _fingerprint_of_sources(
+    project_id: ProjectId, sources: Sequence[SourceFacts], options: ReplaceOptions
+) -> str:
+    """All that tells one replace from another."""
+    facts = [
+        (
+            each.source_uri,
+            each.gone,
+            each.observed_at,
+            _fingerprint([extraction_id_of(project_id, item) for item in each.items], each.items),
+        )
+        for each in sources
     ]
+    return hashlib.sha256(orjson.dumps([facts, options.scope, options.observed_at, options.run_id])).hexdigest()
+
+
+def _as_json(replaced: Replaced) -> dict[str, Any]:
+    sources = [
+        [str(each.source_id), each.source_uri, *asdict(each.counts).values(), each.gone]
+        for each in replaced.sources
+    ]
+    return {"replaced": sources, "job_ids": [str(id_) for id_ in replaced.job_ids]}
+
+
+def _replaced_of(known: Mapping[str, Any]) -> Replaced:
+    return Replaced(
+        [
+            ReplacedSource(SourceId(UUID(id_)), uri, Counts(*counts), gone)
+            for id_, uri, *counts, gone in known["replaced"]
+        ],
+        [JobId(UUID(id_)) for id_ in known["job_ids"]],
+    )

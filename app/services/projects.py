@@ -5,6 +5,7 @@ from app.domain.outcomes import Deleted
 from app.domain.rows import ProjectSummaries, ProjectSummary
 from app.services.extractions import queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.ledger import LedgerRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
@@ -65,5 +66,6 @@ def _delete(session: WriteSession, name: str) -> Deleted:
     while page := extractions.page_after(after, _PAGE, project_id=project.id):
         jobs.append(queue_vectors_deletion(session, [mark.id for mark in page], project.id))
         count, after = count + len(page), page[-1].id
+    LedgerRepository(session).delete_all(project.id)
     projects.delete(name)
     return Deleted(count, jobs)

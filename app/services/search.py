@@ -73,17 +73,17 @@ class SearchService:
         return found
 
     async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> SearchHits:
-        """SQL alone decides what a filter on ``data`` means; Qdrant ranks.
+        """SQL alone decides what a filter on ``data`` or on sources means; Qdrant ranks.
 
         If few rows satisfy it, Qdrant ranks just those. If many do, the best of all points will often hold
         enough of them; if they don't, all that satisfy it are ranked, a page at a time.
         """
-        if not filters.where:
+        if not filters.for_sql:
             return await self._ranked(vector, limit, filters)
         ids = await self._matching(filters, after=None)
         if len(ids) < self._ids_a_page:
             return await self._among(vector, limit, filters, ids)
-        points = await self._qdrant.search(vector, self._glance, replace(filters, where={}))
+        points = await self._qdrant.search(vector, self._glance, _for_qdrant(filters))
         found = await self._hydrate(points, filters)
         if len(found) >= limit:
             return found[:limit]
@@ -96,7 +96,7 @@ class SearchService:
 
     async def _ranked(self, vector: Vector, limit: int, filters: Filters) -> SearchHits:
         """The best matches of ``filters``; reads on where ghosts took the place of rows."""
-        of_points = replace(filters, where={})
+        of_points = _for_qdrant(filters)
         asked = limit
         while True:
             points = await self._qdrant.search(vector, asked, of_points)
@@ -111,9 +111,9 @@ class SearchService:
         return await self._ranked(vector, limit, replace(filters, extraction_ids=tuple(ids)))
 
     async def _matching(self, filters: Filters, *, after: ExtractionId | None) -> list[ExtractionId]:
-        of_data = Filters(project_id=filters.project_id, where=filters.where)
+        of_rows = _for_sql(filters)
         return await self._database.read(
-            lambda session: ExtractionRepository(session).list_ids(of_data, after=after, limit=self._ids_a_page)
+            lambda session: ExtractionRepository(session).list_ids(of_rows, after=after, limit=self._ids_a_page)
         )
 
     async def _hydrate(self, points: Sequence[SearchResult], filters: Filters) -> SearchHits:
@@ -126,8 +126,8 @@ class SearchService:
 
         def read(session: ReadSession) -> ExtractionRows:
             kept = ids
-            if filters.where:
-                kept = list(ExtractionRepository(session).keep_matching(ids, filters.where))
+            if filters.for_sql:
+                kept = list(ExtractionRepository(session).keep_passing(ids, _for_sql(filters)))
             # In the statement that reads the rows, so that the check costs no query of its own.
             seen, rows = rows_of_hits(session, kept)
             self._check(seen)
@@ -183,6 +183,16 @@ class SearchService:
                 ProjectRepository(session).get(project)
 
         await self._database.read(read)
+
+
+def _for_sql(filters: Filters) -> Filters:
+    """What SQL alone can answer of them."""
+    return Filters(project_id=filters.project_id, where=filters.where, source_uris=filters.source_uris)
+
+
+def _for_qdrant(filters: Filters) -> Filters:
+    """What Qdrant can answer of them."""
+    return replace(filters, where={}, source_uris=())
 
 
 def _check(query: Query) -> None:

@@ -262,6 +262,18 @@ class ApiSettings(Section):
     max_json_depth: int = _count(64)
 
 
+class RetentionSettings(Section):
+    """How long what is no longer needed is kept."""
+
+    history: float = Field(
+        default=30.0,
+        ge=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description="a number of days, 0 or more and at most 36500 (a hundred years)",
+    )
+
+
 class ContainerSettings(Section):
     """Who puts the parts together."""
 

@@ -13,6 +13,7 @@ from app.settings.sections import (
     ExecutorSettings,
     LoggingSettings,
     QdrantSettings,
+    RetentionSettings,
     WorkerSettings,
 )
 
@@ -36,6 +37,7 @@ class UncheckedSettings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     worker: WorkerSettings = WorkerSettings()
     api: ApiSettings = ApiSettings()
+    retention: RetentionSettings = RetentionSettings()
     container: ContainerSettings = ContainerSettings()
     logging: LoggingSettings = LoggingSettings()
 

@@ -1,17 +1,23 @@
-"""Looking after the jobs table: following the clock, ending what nobody will claim again, deleting what ended long ago."""
+"""Looking after the jobs table and the ledger: following the clock, ending what nobody will claim again, pruning what is old."""
 
 import asyncio
 import logging
+from functools import partial
 
 from app.database import Database, WriteSession
+from app.domain.ids import ProjectId
 from app.errors import AgentStorageError
 from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storage.repositories.job import PRUNED_AT_ONCE, JobRepository
 from app.services.storage.repositories.lease import LeaseRepository
+from app.services.storage.repositories.ledger import PRUNED_AT_ONCE as LEDGER_AT_ONCE
+from app.services.storage.repositories.ledger import LedgerRepository
+from app.services.storage.repositories.project import ProjectRepository
 
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 15.0
+_LEDGER_EVERY_S = 600.0
 
 
 async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
@@ -26,6 +32,27 @@ async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
         except Exception:
             logger.exception("can't look after the jobs, and will try again")
         await asyncio.sleep(_EVERY_S)
+
+
+async def look_after_ledger(database: Database, keep_history_s: float) -> None:
+    """Prune every project's ledger now and then, until cancelled; any number of workers may."""
+    while True:
+        try:
+            projects = await database.read(lambda session: ProjectRepository(session).ids())
+            for project_id in projects:
+                prune = partial(_prune_ledger, project_id=project_id, keep_history_s=keep_history_s)
+                while await database.write(prune):
+                    pass
+        except AgentStorageError as error:
+            logger.warning("can't prune the ledger, and will try again: %s", error)
+        except Exception:
+            logger.exception("can't prune the ledger, and will try again")
+        await asyncio.sleep(_LEDGER_EVERY_S)
+
+
+def _prune_ledger(session: WriteSession, *, project_id: ProjectId, keep_history_s: float) -> bool:
+    """Whether there may be more; in slices."""
+    return LedgerRepository(session).prune(project_id, older_than_s=keep_history_s) == LEDGER_AT_ONCE
 
 
 def _put_in_order(session: WriteSession) -> None:

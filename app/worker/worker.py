@@ -19,7 +19,7 @@ from app.settings.sections import WorkerSettings
 from app.worker.attempts import Attempts
 from app.worker.heartbeat import beside, keep_leases
 from app.worker.listener import Listener
-from app.worker.maintenance import look_after_jobs
+from app.worker.maintenance import look_after_jobs, look_after_ledger
 from app.worker.outcomes import Completed, Outcome, settlement_of
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Worker:
         *,
         exclusive: bool,
         listening: bool = True,
+        keep_history_s: float = 30 * 86_400.0,
     ) -> None:
         self._database = database
         self._lane = lane
@@ -57,6 +58,7 @@ class Worker:
         self._wakeup = wakeup
         self._settings = settings
         self._exclusive = exclusive
+        self._keep_history_s = keep_history_s
         self._listening = listening and database.dialect == "postgresql"
         self._attempts = Attempts(database, handlers, settings, instruments)
         self._running: dict[asyncio.Task[Outcome], RunningJob] = {}
@@ -97,6 +99,7 @@ class Worker:
             besides = [
                 keep_leases(self._database, self._running.values, lease_s),
                 look_after_jobs(self._database, keep_s),
+                look_after_ledger(self._database, self._keep_history_s),
             ]
             if self._listening:
                 listener = Listener(self._database.engine, self._lane, CHANNEL, self._news.set)

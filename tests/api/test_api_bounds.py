@@ -11,7 +11,7 @@ from support.api import LOOPBACK, Api, checked, problem_of, raw_item, serving
 from support.turns import longest_hold
 from support.waiting import until
 
-from app.api.job_streams import MAX_STREAMS, MAX_STREAMS_A_CALLER
+from app.api.event_streams import MAX_STREAMS, MAX_STREAMS_A_CALLER
 from app.api.json_guard import JsonGuard
 from app.api.middleware import NDJSON
 from app.intake.json_lines import MAX_LINE_BYTES

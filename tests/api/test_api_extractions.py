@@ -107,7 +107,7 @@ class TestHandingIn:
         [item] = (await api.accepted([raw_item(7)]))["items"]
         shown = await api.get(f"/v1/extractions/{item['id']}")
         assert not shown["indexed"]
-        assert shown["source"] == {"uri": "doc:3", "group": "group-0"}
+        assert (shown["source"]["uri"], shown["source"]["group"]) == ("doc:3", "group-0")
         assert (shown["extraction_type"], shown["confidence"]) == ("claim", 0.7)
         assert shown["data"] == raw_item(7)["data"]
         await api.work()
@@ -262,6 +262,15 @@ class TestReading:
             assert found == sorted(found)
             assert len(set(found)) == 40
 
+    async def test_a_page_of_large_extractions_ends_early(self, api: Api) -> None:
+        for n in range(4):
+            await api.accepted([{**raw_item(n), "data": {"n": n, "texts": ["x" * 1_000_000] * 3}}])
+        first = await api.get(PATH, limit=10)
+        second = await api.get(PATH, limit=10, cursor=first["next_cursor"])
+        assert [len(page["items"]) for page in (first, second)] == [2, 2]
+        assert second["next_cursor"] is None
+        assert {each["data"]["n"] for each in first["items"] + second["items"]} == set(range(4))
+
     async def test_what_comes_between_two_pages_disturbs_neither(self, api: Api) -> None:
         await api.accepted([raw_item(n) for n in range(20)])
         first = await api.get(PATH, limit=10)
@@ -338,7 +347,8 @@ class TestSearch:
             and 0.1 <= item["confidence"] <= 0.9
         }
         [hit] = (await api.post("/v1/projects/papers/search", {"query": "river", "where": {"n": 12}}))["items"]
-        assert hit["extraction"]["source"] == {"uri": "doc:6", "group": "group-0"}
+        source = hit["extraction"]["source"]
+        assert (source["uri"], source["group"]) == ("doc:6", "group-0")
 
     async def test_a_query_that_is_none_is_refused(self, api: Api) -> None:
         await api.accepted([raw_item(1)])

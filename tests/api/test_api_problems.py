@@ -111,17 +111,21 @@ class TestErrorsOfOurs:
             "disk-full",
             "embedder-unavailable",
             "embedding-rejected",
+            "history-pruned",
             "idempotency-key-reused",
             "index-changed",
             "index-not-usable",
             "index-rebuilding",
             "internal",
             "invalid-input",
+            "mass-delete",
             "not-found",
             "qdrant-unavailable",
             "read-only",
+            "run-ended",
             "saturated",
             "shutting-down",
+            "stale-replace",
         }
 
     async def test_none_of_the_servers_side_tells_too_much(self, api: Api, faulty: Faulty) -> None:

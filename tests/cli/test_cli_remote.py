@@ -189,7 +189,7 @@ def test_changed_lines_are_counted_and_found_by_what_they_say_now(cli: Cli, serv
         report = cli.json("ingest", "-", *there, *at, stdin=changed)
         assert (report["stored"], report["already_stored"], report["changed"]) == (0, 2, 1)
         said = cli("ingest", "-", *there, *at, stdin=line(0, confidence=len(at) / 4 + 0.1)).stdout.decode()
-        assert "Changed the confidence or group of 1 of them." in said
+        assert "Changed the confidence, metadata or group of 1 of them." in said
 
 
 def test_bad_lines_are_refused_by_number_and_skipped_at_will(cli: Cli, service: Service) -> None:

@@ -176,7 +176,7 @@ def test_deleting_by_a_filter_deletes_what_comparing_finds(target: Target) -> No
     for number, item in enumerate(items):
         attack, key = item["source_uri"], ("source_groups", "extraction_types", "where")[number % 3]
         filters = {key: {attack: attack} if key == "where" else [attack]}
-        with target.unharmed("extractions", "jobs"):
+        with target.unharmed("extractions", "jobs", "projects", "ledger"):
             answer = target.client.post(f"{project}/delete", json={"filters": filters})
         left -= 1
         assert answer.json()["deleted"] == 1, (answer.text, attack)
@@ -231,6 +231,8 @@ FITTING = {
     "name": "papers",
     "extraction_id": "00000000-0000-5000-8000-000000000000",
     "job_id": "00000000-0000-4000-8000-000000000000",
+    "source_id": "00000000-0000-5000-8000-000000000000",
+    "run": "none",
     "type": "embed",
 }
 HEADERS = (
@@ -272,6 +274,14 @@ def test_no_parameter_is_left_out() -> None:
         ("query", "cursor"),
         ("query", "status"),
         ("query", "project"),
+        ("path", "source_id"),
+        ("path", "run"),
+        ("query", "source_uri"),
+        ("query", "uri_prefix"),
+        ("query", "after"),
+        ("query", "replace"),
+        ("query", "run"),
+        ("query", "observed_at"),
     }
 
 

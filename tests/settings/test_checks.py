@@ -37,7 +37,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 WHOLE = [key for key in KEYS if "whole number" in str(description(key))]
 SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(key))]
-OTHER = ["api.api_keys", "embedding.text_fields", "worker.time_limits", "worker.keep_finished"]
+OTHER = [
+    "api.api_keys",
+    "embedding.text_fields",
+    "worker.time_limits",
+    "worker.keep_finished",
+    "retention.history",
+]
 SWITCHES = [key for key in KEYS if description(key) == "true or false"]
 TEXT = [key for key in KEYS if key not in {*WHOLE, *SECONDS, *SWITCHES, *OTHER}]
 WRONG: list[tuple[str, object]] = [
@@ -68,7 +74,7 @@ WRONG: list[tuple[str, object]] = [
         ],
     ),
     *itertools.product(
-        ["worker.keep_finished"],
+        ["worker.keep_finished", "retention.history"],
         [True, "abc", -1, float("nan"), float("inf"), 10 * 366 * 86_400, "nan", [], {}, None],
     ),
     *itertools.product(["worker.time_limits"], [True, 5, "abc", "", "[1]", "5", "null", "[" * 5000, [], None]),

@@ -111,7 +111,7 @@ async def assert_keeps_every_text(api: Api) -> None:
     for each in TEXTS:
         for filters in ({"group": each}, {"type": each}, {"where": f"{each}={each}"}):
             [found] = (await api.get(PATH, **filters))["items"]
-            assert found["source"] == {"uri": each, "group": each}
+            assert (found["source"]["uri"], found["source"]["group"]) == (each, each)
         query = {"query": each, "where": {each: each}, "source_groups": [each]}
         [hit] = (await api.post("/v1/projects/papers/search", query))["items"]
         assert hit["extraction"]["data"] == {"fact_text": each, each: each}

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.orm import Session
@@ -98,24 +99,25 @@ class TestSources:
         with writing(engine) as session:
             here, there = make_project(session, "a"), make_project(session, "b")
             sources = SourceRepository(session)
-            ids, _ = sources.create_batch(here, [("file:a", None), ("file:b", "g")])
+            ids, *_ = sources.create_batch(here, [("file:a", None), ("file:b", "g")])
             assert ids == {uri: source_id_of(here, uri) for uri in ("file:a", "file:b")}
-            assert sources.create_batch(here, [("file:b", "g")]) == ({"file:b": ids["file:b"]}, set())
+            again = sources.create_batch(here, [("file:b", "g")])
+            assert again == ({"file:b": ids["file:b"]}, set(), {})
             assert sources.create_batch(there, [("file:b", "g")])[0]["file:b"] != ids["file:b"]
 
     def test_a_source_takes_the_last_group_that_was_given(self, engine: Engine) -> None:
         with writing(engine) as session:
             project = make_project(session)
             sources = SourceRepository(session)
-            ids, regrouped = sources.create_batch(
+            ids, new, regrouped = sources.create_batch(
                 project, [("file:x", None), ("file:x", "one"), ("file:y", "two")]
             )
-            assert regrouped == set(), "these are new"
+            assert (new, regrouped) == (set(ids.values()), {}), "these are new"
             repository = ExtractionRepository(session)
             repository.create(new_extraction(session, project, uri="file:x", group="three"))
             assert repository.get_by_source(ids["file:x"])[0].source_group == "three"
             given = [("file:x", "four"), ("file:y", "two"), ("file:x", "five"), ("file:x", None)]
-            assert sources.create_batch(project, given) == (ids, {ids["file:x"]})
+            assert sources.create_batch(project, given) == (ids, set(), {ids["file:x"]: ("three", "five")})
             assert repository.get_by_source(ids["file:x"])[0].source_group == "five"
 
     @pytest.mark.needs(CONNECTIONS)
@@ -127,7 +129,7 @@ class TestSources:
 
         def regroup() -> list[ExtractionId]:
             with writing(engine) as session:
-                _, regrouped = SourceRepository(session).create_batch(project, [("file:x", "new")])
+                regrouped = SourceRepository(session).create_batch(project, [("file:x", "new")]).regrouped
                 pages = ExtractionRepository(session).iter_ids_of_sources(regrouped, size=10)
                 return [id_ for page in pages for id_ in page]
 
@@ -142,7 +144,7 @@ class TestSources:
 
     def test_no_sources_are_no_work(self, engine: Engine) -> None:
         with writing(engine) as session:
-            assert SourceRepository(session).create_batch(make_project(session), []) == ({}, set())
+            assert SourceRepository(session).create_batch(make_project(session), []) == ({}, set(), {})
 
 
 class TestExtractions:
@@ -169,6 +171,23 @@ class TestExtractions:
             assert [row.id for row in first + rest] == ids
             assert repository.list(mine, after=rest[-1].id, limit=4) == []
             assert len(repository.list(limit=20)) == repository.count() == 10
+
+    @pytest.mark.parametrize("most_bytes", [1, 40, 10_000])
+    def test_a_page_within_bytes_is_never_empty_and_skips_nothing(
+        self, engine: Engine, most_bytes: int
+    ) -> None:
+        with writing(engine) as session:
+            ids = store_extractions(session, 40)
+            repository, found, pages, cut = ExtractionRepository(session), list[ExtractionId](), 0, True
+            while cut:
+                after = found[-1] if found else None
+                rows, cut = repository.list_within(most_bytes, after=after, limit=100)
+                assert rows
+                assert len(rows) == 1 or sum(len(orjson.dumps(row.data)) for row in rows) <= most_bytes
+                found += [row.id for row in rows]
+                pages += 1
+            assert found == ids
+            assert (pages == 1) is (most_bytes == 10_000)
 
     @pytest.mark.parametrize(
         ("filters", "expected"),

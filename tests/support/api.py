@@ -1,7 +1,7 @@
 """The API over real sockets: the application of a fresh container, on the test's own event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from support.parts import WORDS, settings_for
 from support.waiting import PATIENCE_S
 
 LOOPBACK = "127.0.0.1"
+_OF_A_REPLACE = ("replace", "run", "observed_at", "dry_run", "allow_mass_delete")
 
 
 def raw_item(number: int, **changes: Any) -> dict[str, Any]:
@@ -67,7 +68,13 @@ class Api:
         return checked(await self.client.delete(path), status)
 
     async def hand_in(
-        self, items: Sequence[object], *, project: str = "papers", lines: bool = False, **headers: str
+        self,
+        items: Sequence[object],
+        *,
+        project: str = "papers",
+        lines: bool = False,
+        params: Mapping[str, Any] | None = None,
+        **headers: str,
     ) -> httpx2.Response:
         """Hand extractions in, as JSON or as NDJSON; ``idempotency_key="x"`` is a header."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -75,7 +82,14 @@ class Api:
             (NDJSON, ndjson(items)) if lines else ("application/json", orjson.dumps({"extractions": items}))
         )
         path = f"/v1/projects/{project}/extractions"
-        return await self.client.post(path, content=body, headers={"content-type": kind, **sent})
+        given = {"content-type": kind, **sent}
+        return await self.client.post(path, content=body, params=params, headers=given)
+
+    async def replaced(self, items: Sequence[object], *, status: int = 202, **options: Any) -> Any:
+        """Hand in as :meth:`hand_in` what the sources hold now; the parameters are those of a replace."""
+        parameters = {name: options.pop(name) for name in _OF_A_REPLACE if name in options}
+        response = await self.hand_in(items, params={"replace": "source", **parameters}, **options)
+        return checked(response, status)
 
     async def accepted(self, items: Sequence[object], **options: Any) -> Any:
         """As :meth:`hand_in`, which must succeed."""

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, get_type_hints
 
 from app import errors
@@ -9,6 +10,8 @@ from app import errors
 _SAMPLES: dict[str, Any] = {
     "problems": [errors.Problem("database.url", "x", "must be a URL")],
     "supported": ["sqlite"],
+    "observed_at": datetime(2026, 1, 1, tzinfo=UTC),
+    "newest": datetime(2026, 1, 2, tzinfo=UTC),
     "limit_s": 2.0,
     "retry_after_s": 2.0,
 }

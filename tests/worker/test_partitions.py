@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 from support.rows import store_extractions, writing
 
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.project import ProjectRepository
 
 PARTITIONS = 4
@@ -46,7 +47,8 @@ def test_extractions_by_hash_of_their_id(postgres_engine: Engine) -> None:
         assert extractions.update_embedding_ids_batch(ids[:30]) == 30
         [first, *rest] = extractions.page_after(None, 20), extractions.page_after(sorted(ids)[19], 50)
         assert [mark.id for page in (first, *rest) for mark in page] == sorted(ids)
-        assert extractions.delete_batch(ids[:5]) == set(ids[:5])
+        removed = FactRepository(session).iter_taken_out(ids[:5])
+        assert {fact.id for page in removed for fact in page} == set(ids[:5])
         assert session.scalar(text("SELECT count(DISTINCT tableoid) FROM extractions")) == PARTITIONS
         assert ProjectRepository(session).delete("papers")
         assert extractions.count() == 0

@@ -5,11 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from app.api.answers import ExactRoute, answer_json, no_cursor, read_cursor, write_cursor
+from app.api.answers import ExactRoute, answer_items, answer_json, read_id, write_cursor
 from app.api.ingest import Intake, checked_key
 from app.api.middleware import NDJSON
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
+from app.api.replace import Replacement
+from app.api.request_runs import RequestRun
 from app.api.schemas import (
     Accepted,
     Condition,
@@ -18,14 +20,19 @@ from app.api.schemas import (
     Deletion,
     Extraction,
     Extractions,
+    Label,
     Labels,
     PageLimit,
     ProjectName,
+    Replaced,
+    SourceUris,
     extraction_of,
 )
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
-from app.domain.items import MAX_LABEL_CHARS, MAX_URI_CHARS
+from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS
+from app.domain.sources import ReplaceOptions, ReplaceScope, parse_observed_at
+from app.errors import InvalidField
 from app.intake.conditions import with_conditions
 
 router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
@@ -46,6 +53,10 @@ _ITEM = {
         "source_group": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "extraction_type": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "metadata": {
+            "type": ["object", "null"],
+            "description": f"What may change, and isn't part of the id; at most {MAX_METADATA_BYTES:,} bytes of JSON.",
+        },
         "data": {"type": "object", "description": "Any JSON with a text to embed in it."},
     },
 }
@@ -70,15 +81,37 @@ _BODY = {
 @router.post(
     "/projects/{name}/extractions",
     status_code=202,
-    response_model=Accepted,
-    responses=documented(413),
+    response_model=Accepted | Replaced,
+    responses=documented(404, 409, 413),
     openapi_extra=_BODY,
 )
-async def hand_in(
+async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
     request: Request,
     parts: PartsOf,
     options: OptionsOf,
     name: ProjectName,
+    replace: Annotated[
+        ReplaceScope | None,
+        Query(
+            description="What is handed in is all that each source holds now; `project`: and there are no other sources."
+        ),
+    ] = None,
+    run: Annotated[
+        Label | None,
+        Query(
+            description="The id of a run that was begun before, or the name of a new one that this request is."
+        ),
+    ] = None,
+    observed_at: Annotated[
+        str | None,
+        Query(max_length=100, description="Of a replace: when it was observed, with a zone. Default: now."),
+    ] = None,
+    dry_run: Annotated[
+        bool, Query(description="Of a replace: say what would change, and change nothing.")
+    ] = False,
+    allow_mass_delete: Annotated[
+        bool, Query(description="Of a replace: allow it to remove most facts of a source or of the project.")
+    ] = False,
     idempotency_key: Annotated[
         str | None, Header(description="The same request under the same key gets the same answer, for a day.")
     ] = None,
@@ -87,8 +120,25 @@ async def hand_in(
 
     A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when a line is bad,
     those before it are stored, and the problem says how many. Sending the same again stores nothing twice.
+
+    With `replace`, the lines of a source stand together, and are all that it holds now: new facts are stored, those that
+    aren't named any more are removed, confidence, metadata and group become as given.
+    `{"source_uri": "…", "gone": true}` empties a source. Of NDJSON, a source is replaced once its last line is known to be
+    there.
     """
-    return await Intake(parts, options, name, checked_key(idempotency_key, options.api_keys)).take(request)
+    key = checked_key(idempotency_key, options.api_keys)
+    of_run = RequestRun(parts, name, run, key)
+    if replace is None:
+        given = {"observed_at": observed_at, "dry_run": dry_run, "allow_mass_delete": allow_mass_delete}
+        for parameter, value in given.items():
+            if value:
+                raise InvalidField(
+                    parameter, "belongs to a replace; give replace=source or replace=project too"
+                )
+        return await Intake(parts, options, name, key, of_run).take(request)
+    moment = None if observed_at is None else parse_observed_at(observed_at)
+    replacing = ReplaceOptions(replace, moment, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
+    return await Replacement(parts, options, name, key, of_run, replacing).take(request)
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))
@@ -97,6 +147,7 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
     name: ProjectName,
     type_: Annotated[Labels, Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
     group: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
+    source_uri: Annotated[SourceUris, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
     min_confidence: Confidence | None = None,
     max_confidence: Confidence | None = None,
     where: Annotated[
@@ -109,17 +160,23 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Response:
-    """A project's extractions that pass the filters, by id, page by page."""
+    """A project's extractions that pass the filters, by id, page by page.
+
+    A page of large extractions ends early, at 8 MiB of data: go on until `next_cursor` is null.
+    """
     filters = Filters(
         source_groups=tuple(group),
         extraction_types=tuple(type_),
+        source_uris=tuple(source_uri),
         min_confidence=min_confidence,
         max_confidence=max_confidence,
     )
-    after = None if cursor is None else _place(cursor)
-    rows = await parts.extractions().list(name, with_conditions(filters, where), after=after, limit=limit)
-    following = write_cursor(str(rows[-1].id)) if len(rows) == limit else None
-    return answer_json({"items": [extraction_of(row) for row in rows], "next_cursor": following})
+    after = None if cursor is None else ExtractionId(read_id(cursor))
+    rows, ends = await parts.extractions().list_page(
+        name, with_conditions(filters, where), after=after, limit=limit
+    )
+    following = None if ends else write_cursor(str(rows[-1].id))
+    return await answer_items(map(extraction_of, rows), {"next_cursor": following})
 
 
 @router.post("/projects/{name}/extractions/delete", status_code=202, responses=documented(404))
@@ -143,11 +200,3 @@ async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Respo
 async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> DeletedAnswer:
     """Delete one extraction; the job deletes its vector."""
     return DeletedAnswer.of(await parts.extractions().delete(ExtractionId(extraction_id)))
-
-
-def _place(cursor: str) -> ExtractionId:
-    [text] = read_cursor(cursor, 1)
-    try:
-        return ExtractionId(UUID(text))
-    except ValueError:
-        raise no_cursor() from None

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from app.api.answers import ExactRoute, as_json, no_cursor, read_cursor, write_cursor
+from app.api.event_streams import SIGN_OF_LIFE, EventStream
 from app.api.job_streams import Following, JobStreams
-from app.api.middleware import ENDLESS, caller_of
+from app.api.middleware import caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.schemas import (
@@ -90,7 +90,8 @@ async def follow_job(
     """Follow a job by server-sent events until it has ended. There may be 20 streams a caller, and 100 in all."""
     row = await parts.jobs().get(JobId(job_id))
     streams: JobStreams = request.app.state.streams
-    return _EventStream(streams, streams.open(row, caller_of(request, options.api_keys)))
+    following = streams.open(row, caller_of(request, options.api_keys))
+    return EventStream(_events(following), lambda: streams.close(following))
 
 
 @router.post("/jobs/prune")
@@ -128,24 +129,7 @@ async def resume_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="ty
 async def _events(following: Following) -> AsyncIterator[bytes]:
     """An event whenever the job has changed, and a comment now and then, so that nobody takes the silence for an end."""
     async for row in following.changes():
-        yield b": still there\n\n" if row is None else _event(row)
-
-
-class _EventStream(StreamingResponse):
-    """Events, followed no more once nobody takes them."""
-
-    def __init__(self, streams: JobStreams, following: Following) -> None:
-        self._streams = streams
-        self._following = following
-        super().__init__(_events(following), media_type="text/event-stream")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See :class:`StreamingResponse`."""
-        scope.setdefault("state", {})[ENDLESS] = True
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.close(self._following)
+        yield SIGN_OF_LIFE if row is None else _event(row)
 
 
 def _event(row: JobRow) -> bytes:

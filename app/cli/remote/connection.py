@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,10 @@ from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read
 from app.retry import GaveUp, RetryPolicy, retrying
 
 _TRY_S = 30.0
+_STREAM_S = 24 * 3_600.0
+_STREAM_ANSWER_S = 600.0
+"""How long the service may be silent over a stream of lines: its last transaction may be a large one."""
+
 _ANSWER_BYTES = 512 * 2**20
 
 
@@ -38,10 +42,12 @@ class Patience:
 class _Request:
     method: str
     url: str
-    content: bytes | None = None
+    content: bytes | Iterator[bytes] | None = None
     params: Mapping[str, Any] | None = None
     headers: Mapping[str, str] | None = None
     repeatable: bool = True
+    tries_s: float | None = None
+    answer_s: float = _TRY_S
 
     def __str__(self) -> str:
         return f"{self.method} {self.url}"
@@ -91,12 +97,17 @@ class Connection:
         """The decoded answer to a GET; errors as of :meth:`post`."""
         return await self._ask(_Request("GET", self._url + path, params=params))
 
+    async def delete(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """The decoded answer to a DELETE, which isn't sent again when the answer was lost; errors as of :meth:`post`."""
+        return await self._ask(_Request("DELETE", self._url + path, repeatable=False))
+
     async def post(
         self,
         path: str,
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
         repeatable: bool = True,
     ) -> Any:  # noqa: ANN401 - JSON
         """The decoded answer to a POST. What isn't ``repeatable`` isn't sent again when the answer was lost.
@@ -111,8 +122,28 @@ class Connection:
             "POST",
             self._url + path,
             content=content,
+            params=params,
             headers={**json, **(headers or {})},
             repeatable=repeatable,
+        )
+        return await self._ask(request)
+
+    async def post_lines(self, path: str, lines: Iterator[bytes], params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """The decoded answer to a POST of as many lines of JSON as there are, read off a thread's iterator.
+
+        It takes as long as the service does, and isn't sent again: what was read once can't be. Raises what
+        :meth:`post` raises.
+        """
+        headers = {"Content-Type": "application/x-ndjson"}
+        request = _Request(
+            "POST",
+            self._url + path,
+            content=lines,
+            params=params,
+            headers=headers,
+            repeatable=False,
+            tries_s=_STREAM_S,
+            answer_s=_STREAM_ANSWER_S,
         )
         return await self._ask(request)
 
@@ -123,7 +154,7 @@ class Connection:
             except DeadlineExceeded:
                 raise LostError(ServiceUnavailable(str(request), "no answer came in time")) from None
 
-        policy = RetryPolicy(self._patience.all_tries_s, first_delay_s=0.2)
+        policy = RetryPolicy(request.tries_s or self._patience.all_tries_s, first_delay_s=0.2)
         try:
             return await retrying(policy, attempt, retry_after=self._judge(request))
         except TransientServiceError as error:
@@ -141,6 +172,8 @@ class Connection:
                 isinstance(error, LostError) and not request.repeatable
             ):
                 return None
+            if isinstance(request.content, Iterator) and not isinstance(error, AbsentError):
+                return None  # some of it may have been read, and can't be again
             if not isinstance(error, AbsentError):
                 absent_since = None
                 return error.least_s
@@ -161,7 +194,7 @@ class Connection:
                 content=request.content,
                 params=request.params,
                 headers=request.headers,
-                timeout=min(left_s, _TRY_S),
+                timeout=min(left_s, request.answer_s),
             ) as response:
                 content = read_within(response.iter_bytes(), most_bytes=most_bytes, until=until)
         except AnswerTooLongError as error:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from app.cli.remote.answers import KEY_VARIABLE
 from app.cli.remote.connection import Connection, Patience, check_url, open_http_client
+from app.cli.remote.following import RemoteChanges, RemoteRuns, RemoteSources
 from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
 from app.domain.ids import JobId
 from app.executor import BoundedExecutor, Lane
@@ -29,6 +30,10 @@ class RemoteParts:
         self._jobs = RemoteJobs(service)
         self._silent_job_s = silent_job_s
 
+    def changes(self) -> RemoteChanges:
+        """What changed there."""
+        return RemoteChanges(self._service)
+
     def files_lane(self) -> Lane:
         """A thread of this process for files."""
         return self._files
@@ -45,12 +50,20 @@ class RemoteParts:
         """The service's jobs."""
         return self._jobs
 
+    def runs(self) -> RemoteRuns:
+        """The runs there; the jobs of an undoing are waited for."""
+        return RemoteRuns(self._service, self._queued)
+
     def search(self) -> RemoteSearch:
         """Searches there."""
         return RemoteSearch(self._service)
 
+    def sources(self) -> RemoteSources:
+        """The sources there; the jobs of a deletion are waited for."""
+        return RemoteSources(self._service, self._queued)
+
     def worker(self) -> RemoteRunner:
-        """Waits for the jobs of what was handed in."""
+        """Waits for the jobs of what was asked for."""
         return RemoteRunner(self._jobs, self._queued, self._silent_job_s)
 
 

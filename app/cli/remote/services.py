@@ -3,28 +3,29 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import nlargest
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
+from app.cli.ports import Lines
 from app.cli.remote.connection import Connection
-from app.domain.ids import ExtractionId, JobId, ProjectId, project_id_of
+from app.cli.remote.reading import extraction_of, moment_of
+from app.cli.remote.reading import read_as as _read
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, project_id_of
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames, has_ended
-from app.domain.outcomes import Accepted
-from app.domain.rows import ExtractionRow
+from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
 from app.domain.search import Query, SearchHit, SearchHits
+from app.domain.sources import ReplaceOptions
 from app.errors import JobCancelled, JobFailed, JobStalled, ServiceError
-
-T = TypeVar("T")
 
 _NOT_FOUND = 404
 _TOO_LARGE = 413
 _PROJECTS_A_PAGE = 1_000
+_LINES_AT_ONCE = 1_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
-_NOT_OURS = "the answer isn't what this version of agent-storage knows; are both of one version?"
 
 
 class RemoteIndex:
@@ -45,17 +46,18 @@ class RemoteIngestion:
         self._service = service
         self._queued = queued
 
-    async def accept(self, project: str, items: Sequence[Item]) -> Accepted:
+    async def accept(self, project: str, items: Sequence[Item], *, run_id: RunId | None = None) -> Accepted:
         """As :meth:`IngestionService.accept`; a request that is too large for the service is sent in halves."""
         project_id_of(project)
         path = f"/v1/projects/{quote(project, safe='')}/extractions"
         try:
-            return await self._accept(path, items)
+            return await self._accept(path, items, run_id)
         except ServiceError as error:
             if error.status != _TOO_LARGE or len(items) == 1:
                 raise
         half = len(items) // 2
-        first, second = await self.accept(project, items[:half]), await self.accept(project, items[half:])
+        first = await self.accept(project, items[:half], run_id=run_id)
+        second = await self.accept(project, items[half:], run_id=run_id)
         return Accepted(
             first.ids + second.ids,
             first.new | second.new,
@@ -64,12 +66,35 @@ class RemoteIngestion:
             first.payload_job_ids + second.payload_job_ids,
         )
 
-    async def _accept(self, path: str, items: Sequence[Item]) -> Accepted:
+    async def replace(
+        self,
+        project: str,
+        lines: Lines,
+        options: ReplaceOptions,
+        replaced: Callable[[Replaced], Awaitable[None]],
+    ) -> None:
+        """As :meth:`ReplaceStream.take` of all lines, in one request; the service finds the sources in them."""
+        project_id_of(project)
+        path = f"/v1/projects/{quote(project, safe='')}/extractions"
+        params = {
+            "replace": options.scope.value,
+            "run": None if options.run_id is None else str(options.run_id),
+            "observed_at": None if options.observed_at is None else options.observed_at.isoformat(),
+            "dry_run": options.dry_run,
+            "allow_mass_delete": options.allow_mass_delete,
+        }
+        given = {name: value for name, value in params.items() if value is not None}
+        answer = _read(path, _replaced, await self._service.post_lines(path, _bodies(lines), given))
+        self._queued.extend(answer.job_ids)
+        await replaced(answer)
+
+    async def _accept(self, path: str, items: Sequence[Item], run_id: RunId | None) -> Accepted:
         # With the key, a try after one whose answer was lost gets that answer.
         answer = await self._service.post(
             path,
             {"extractions": [_handed_in(item) for item in items]},
             headers={"Idempotency-Key": str(uuid.uuid4())},
+            params={} if run_id is None else {"run": str(run_id)},
         )
         accepted, jobs = _read(path, _accepted, answer)
         self._queued.extend(jobs)
@@ -127,6 +152,7 @@ class RemoteSearch:
             "extraction_types": query.filters.extraction_types,
             "min_confidence": query.filters.min_confidence,
             "max_confidence": query.filters.max_confidence,
+            "source_uris": query.filters.source_uris,
             "where": query.filters.where,
         }
         answer = await self._service.post(path, body)
@@ -231,14 +257,6 @@ class RemoteRunner:
         return row
 
 
-def _read(path: str, read: Callable[[Any], T], answer: object) -> T:
-    """What an answer says; a service of another version may say it in other words."""
-    try:
-        return read(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ServiceError(path, f"{_NOT_OURS} ({type(error).__name__}: {error})") from error
-
-
 def _handed_in(item: Item) -> dict[str, Any]:
     return {
         "source_uri": item.source_uri,
@@ -246,7 +264,26 @@ def _handed_in(item: Item) -> dict[str, Any]:
         "extraction_type": item.extraction_type,
         "confidence": item.confidence,
         "data": item.data,
+        "metadata": item.metadata,
     }
+
+
+def _bodies(lines: Lines) -> Iterator[bytes]:
+    while some := lines.next_lines(_LINES_AT_ONCE):
+        yield b"".join(line if line.endswith(b"\n") else line + b"\n" for _, line in some)
+
+
+def _replaced(answer: Mapping[str, Any]) -> Replaced:
+    sources = [
+        ReplacedSource(
+            SourceId(uuid.UUID(each["id"])),
+            str(each["uri"]),
+            Counts(each["added"], each["changed"], each["unchanged"], each["removed"]),
+            bool(each["gone"]),
+        )
+        for each in answer["sources"]
+    ]
+    return Replaced(sources, [JobId(uuid.UUID(each)) for each in answer["jobs"]])
 
 
 def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
@@ -263,21 +300,7 @@ def _project_page(answer: Mapping[str, Any]) -> tuple[list[str], str | None]:
 
 
 def _hit(hit: Mapping[str, Any]) -> SearchHit:
-    row = hit["extraction"]
-    id_ = ExtractionId(uuid.UUID(row["id"]))
-    extraction = ExtractionRow(
-        id=id_,
-        project_id=ProjectId(uuid.UUID(row["project_id"])),
-        source_uri=row["source"]["uri"],
-        source_group=row["source"]["group"],
-        extraction_type=row["extraction_type"],
-        data=row["data"],
-        confidence=row["confidence"],
-        embedding_id=str(id_) if row["indexed"] else None,
-        set_aside_reason=row["set_aside_reason"],
-        created_at=datetime.fromisoformat(row["created_at"]),
-    )
-    return SearchHit(hit["score"], extraction)
+    return SearchHit(hit["score"], extraction_of(hit["extraction"]))
 
 
 def _job(job: Mapping[str, Any]) -> JobRow:
@@ -295,12 +318,8 @@ def _job(job: Mapping[str, Any]) -> JobRow:
         total=job["progress"]["total"],
         run_at=datetime.fromisoformat(job["run_at"]),
         created_at=datetime.fromisoformat(job["created_at"]),
-        started_at=_moment(job["started_at"]),
-        completed_at=_moment(job["completed_at"]),
+        started_at=moment_of(job["started_at"]),
+        completed_at=moment_of(job["completed_at"]),
         result=job["result"],
         error=job["error"],
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

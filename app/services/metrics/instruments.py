@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from app.domain.outcomes import Counts
+
 
 class Instruments(Protocol):
     """Takes measurements; thread-safe, and never raises. Times are in seconds."""
@@ -17,6 +19,9 @@ class Instruments(Protocol):
 
     def cut_texts(self, count: int) -> None:
         """So many texts were cut, because they are longer than the model takes, and the beginning embedded."""
+
+    def facts(self, counts: Counts) -> None:
+        """So many facts were added, changed and removed."""
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """An HTTP request was answered; ``route`` is its template, never its path."""
@@ -35,6 +40,9 @@ class NullInstruments:
         """See :class:`Instruments`."""
 
     def cut_texts(self, count: int) -> None:
+        """See :class:`Instruments`."""
+
+    def facts(self, counts: Counts) -> None:
         """See :class:`Instruments`."""
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:

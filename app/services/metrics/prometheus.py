@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from app.domain.outcomes import Counts
 from app.errors import AgentStorageError
 from app.executor import Lane
 from app.services.metrics.collector import MetricsCollector
@@ -53,6 +54,7 @@ class PrometheusInstruments:
             buckets=_HTTP_BUCKETS,
             registry=registry,
         )
+        self._register_facts(registry)
         self._register_qdrant(registry)
         self._register_embedding(registry)
 
@@ -75,10 +77,23 @@ class PrometheusInstruments:
         """See :class:`Instruments`."""
         self._cut_texts.inc(count)
 
+    def facts(self, counts: Counts) -> None:
+        """See :class:`Instruments`."""
+        for change in ("added", "changed", "removed"):
+            self._facts.labels(change).inc(getattr(counts, change))
+
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """See :class:`Instruments`; a method that no route has is told as ``OTHER``, since anybody can make one up."""
         known = method if method in _METHODS else "OTHER"
         self._http.labels(known, route, str(status)).observe(seconds)
+
+    def _register_facts(self, registry: CollectorRegistry) -> None:
+        self._facts = Counter(
+            "agent_storage_facts",
+            "Facts that were added, changed and removed by this process.",
+            ("change",),
+            registry=registry,
+        )
 
     def _register_qdrant(self, registry: CollectorRegistry) -> None:
         self._qdrant = Histogram(

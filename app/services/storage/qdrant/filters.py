@@ -47,8 +47,10 @@ def server_filter(filters: Filters | None) -> "models.Filter | None":
 
 def _keywords(filters: Filters) -> dict[str, list[str]]:
     """The payload fields that must hold one of some values."""
-    if filters.where:
-        raise InvalidInput("Qdrant holds no data to compare with; a filter on `data` is for SQL")
+    if filters.for_sql:
+        raise InvalidInput(
+            "Qdrant holds neither data nor sources; a filter on `data` or `source_uris` is for SQL"
+        )
     fields = {
         "project_id": [] if filters.project_id is None else [str(filters.project_id)],
         "source_group": list(filters.source_groups),

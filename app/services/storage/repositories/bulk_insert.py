@@ -1,6 +1,6 @@
 """Inserting many rows, and telling which of them were new."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -9,9 +9,10 @@ import orjson
 from sqlalchemy import Dialect, Table, Text, bindparam, cast, column, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import JSON, NullType, TypeEngine
 
-from app.models import UuidText, utc_now
+from app.models import UtcDateTime, UuidText, utc_now
 from app.services.storage.repositories.id_lists import among, texts
 
 _DOCUMENT_BYTES = 4 * 2**20
@@ -19,61 +20,81 @@ _DOCUMENT_BYTES = 4 * 2**20
 for as long: 63 ms for 27 MiB."""
 
 
-def insert_new(session: Session, table: Table, columns: Mapping[str, Sequence[Any]]) -> set[UUID]:
-    """Insert the rows whose id the table doesn't hold yet, created now; return their ids.
+Columns = Mapping[str, Sequence[Any]]
+"""The values of each column, one a row."""
 
-    ``columns`` maps each column to its values, one a row. Rows go in by order of id: neighbours share pages,
-    and two transactions that insert the same rows don't deadlock.
+
+def insert_new(
+    session: Session, table: Table, columns: Columns, *, held: Collection[UUID] | None = None
+) -> set[UUID]:
+    """Insert the rows whose id the table doesn't hold yet, created now unless they say when; return their ids.
+
+    ``held`` are those ids that it holds, where the caller has looked. Rows go in by order of id: neighbours share
+    pages, and two transactions that insert the same rows don't deadlock.
     """
-    if not columns["id"]:
-        return set()
     ids = dict(zip(texts(columns["id"]), columns["id"], strict=True))
-    insert = _insert_postgres if session.get_bind().dialect.name == "postgresql" else _insert_sqlite
-    return {ids[text] for text in insert(session, table, columns)}
+    if session.get_bind().dialect.name == "postgresql":
+        return {ids[text] for text in _insert_new_postgres(session, table, columns)} if ids else set()
+    # The write lock is held, so no row can come between looking and inserting.
+    known = set(texts(held)) if held is not None else _held(session, table, ids)
+    if new := ids.keys() - known:
+        created = {"created_at": [utc_now()] * len(columns["id"])}
+        _insert_sqlite(session, table, {**created, **columns}, skip_known=True)
+    return {ids[text] for text in new}
 
 
-def _insert_sqlite(session: Session, table: Table, columns: Mapping[str, Sequence[Any]]) -> Iterable[str]:
+def insert_all(session: Session, table: Table, columns: Columns) -> None:
+    """Insert rows whose keys the table doesn't hold, in their order."""
+    if session.get_bind().dialect.name == "postgresql":
+        for record in _records(table, columns, zip(*columns.values(), strict=True)):
+            session.execute(postgresql.insert(table).from_select(list(columns), select(*record.c)))
+    else:
+        _insert_sqlite(session, table, columns)
+
+
+def _held(session: Session, table: Table, ids: Collection[str]) -> set[str]:
+    found = select(cast(table.c.id, Text).label("id")).where(among(table.c.id, ids, "sqlite")).subquery()
+    return set(orjson.loads(session.scalar(select(func.json_group_array(found.c.id))) or "[]"))
+
+
+def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_known: bool = False) -> None:
     """A statement for each document of rows.
 
     Row by row, the driver would give up Python's lock and wait for it again at each one: up to 5 ms a row while
-    other threads compute. The write lock is held, so no row can come between looking and inserting.
+    other threads compute.
     """
     dialect = session.connection().dialect
-    held = (
-        select(cast(table.c.id, Text).label("id")).where(among(table.c.id, columns["id"], "sqlite")).subquery()
-    )
-    old = set(orjson.loads(session.scalar(select(func.json_group_array(held.c.id))) or "[]"))
     values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}
-    values["created_at"] = [f"{utc_now():%Y-%m-%d %H:%M:%S.%f}"] * len(columns["id"])
-    rows = sorted(zip(*values.values(), strict=True), key=itemgetter(list(values).index("id")))
+    rows: Iterable[Any] = zip(*values.values(), strict=True)
+    if skip_known:
+        rows = sorted(rows, key=itemgetter(list(values).index("id")))
     for document in _documents(rows):
         row = func.json_each(bindparam(None, document, NullType())).table_valued("value").c.value
         fields = [func.json_extract(row, f"$[{place}]") for place in range(len(values))]
         statement = sqlite.insert(table).from_select(list(values), select(*fields).where(true()))
-        session.execute(statement.on_conflict_do_nothing(index_elements=[table.c.id]))
-    return set(values["id"]) - old
+        session.execute(statement.on_conflict_do_nothing(index_elements=["id"]) if skip_known else statement)
 
 
-def _insert_postgres(session: Session, table: Table, columns: Mapping[str, Sequence[Any]]) -> Iterable[str]:
-    """A statement for each document of rows."""
-    values = {**columns, "id": texts(columns["id"])}
-    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    created = bindparam(None, utc_now(), table.c.created_at.type)
+def _insert_new_postgres(session: Session, table: Table, columns: Columns) -> Iterable[str]:
+    values = {"created_at": [utc_now()] * len(columns["id"]), **columns, "id": texts(columns["id"])}
+    rows = sorted(zip(*values.values(), strict=True), key=itemgetter(list(values).index("id")))
     new: list[str] = []
-    for document in _documents(sorted(rows, key=itemgetter("id"))):
-        record = (
+    for record in _records(table, values, rows):
+        statement = (
+            postgresql.insert(table).from_select(list(values), select(*record.c)).on_conflict_do_nothing()
+        )
+        new += session.scalars(statement.returning(cast(table.c.id, Text)))
+    return new
+
+
+def _records(table: Table, columns: Columns, rows: Iterable[Sequence[Any]]) -> Iterator[TableValuedAlias]:
+    """The rows for PostgreSQL: one to select from for each document of them."""
+    for document in _documents(dict(zip(columns, row, strict=True)) for row in rows):
+        yield (
             func.json_to_recordset(cast(bindparam(None, document, Text), JSON))
             .table_valued(*(column(name, table.c[name].type) for name in columns))
             .render_derived(name="new", with_types=True)
         )
-        statement = (
-            postgresql.insert(table)
-            .from_select([*columns, "created_at"], select(*record.c, created))
-            .on_conflict_do_nothing()
-            .returning(cast(table.c.id, Text))
-        )
-        new += session.scalars(statement)
-    return new
 
 
 def _documents(rows: Iterable[Any]) -> Iterator[str]:
@@ -98,4 +119,9 @@ def _bound(type_: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> l
     if isinstance(type_, UuidText):
         return texts(values)
     process = type_.dialect_impl(dialect).bind_processor(dialect)
-    return list(values) if process is None else list(map(process, values))
+    if process is None:
+        return list(values)
+    if isinstance(type_, UtcDateTime):  # mostly one time for all rows
+        spelled = {moment: process(moment) for moment in set(values)}
+        return [spelled[moment] for moment in values]
+    return list(map(process, values))

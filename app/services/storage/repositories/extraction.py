@@ -1,11 +1,14 @@
 """Extractions: what the pipeline found, and whether it is in the index."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     FromClause,
@@ -15,7 +18,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
-    delete,
     func,
     select,
     text,
@@ -26,7 +28,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
 from app.domain.filters import ANY, Filters, Where
-from app.domain.ids import ExtractionId, ProjectId, SourceId
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, source_id_of
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import NotFound
 from app.models import ORPHANED, Extraction, Source
@@ -39,6 +41,9 @@ _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
 _OF_SOURCE = _TABLE.c.source_id == _SOURCES.c.id
 
+_STREAMED = {"stream_results": True, "max_row_buffer": 16}
+"""A row may have 4 MiB of data: the driver fetches at most 16 rows ahead."""
+
 
 class NewExtraction(NamedTuple):
     """An extraction to store. ``data`` is what orjson can write: no NaN, and integers of 64 bits."""
@@ -49,6 +54,13 @@ class NewExtraction(NamedTuple):
     extraction_type: str
     data: Mapping[str, Any]
     confidence: float | None = None
+    metadata: Mapping[str, Any] | None = None
+    first_run_id: RunId | None = None
+    last_run_id: RunId | None = None
+    created_at: datetime | None = None
+
+
+_MAY_BE_ABSENT = ("confidence", "metadata", "first_run_id", "last_run_id", "created_at")
 
 
 class Mark(NamedTuple):
@@ -78,12 +90,20 @@ class ExtractionRepository:
         """Store an extraction; False if it was there already."""
         return bool(self.create_batch([extraction]))
 
-    def create_batch(self, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
-        """Store the extractions that aren't there yet; return the ids of those that were new."""
+    def create_batch(
+        self, extractions: Sequence[NewExtraction], *, held: Collection[ExtractionId] | None = None
+    ) -> set[ExtractionId]:
+        """Store the extractions that aren't there yet; return the ids of those that were new.
+
+        ``created_at`` None is now, for all or for none. ``held`` are those that are there, if the caller has looked.
+        """
         if not extractions:
             return set()
         columns = dict(zip(NewExtraction._fields, zip(*extractions, strict=True), strict=True))
-        return {ExtractionId(new) for new in insert_new(self._session, _TABLE, columns)}
+        for name in _MAY_BE_ABSENT:
+            if not any(value is not None for value in columns[name]):
+                del columns[name]
+        return {ExtractionId(new) for new in insert_new(self._session, _TABLE, columns, held=held)}
 
     def get(self, extraction_id: ExtractionId) -> ExtractionRow:
         """One extraction.
@@ -115,8 +135,26 @@ class ExtractionRepository:
         Raises:
             InvalidInput: a data filter can't be used.
         """
-        query = joined_rows().where(self._passes(filters), _beyond(after))
-        return self._stored(query.order_by(_TABLE.c.id).limit(limit))
+        return self._stored(self._page(filters, after, limit))
+
+    def list_within(
+        self, most_bytes: int, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int
+    ) -> tuple[ExtractionRows, bool]:
+        """As :meth:`list`, but stops before the rows' data exceeds ``most_bytes`` of JSON; and whether it did.
+
+        The first row is returned whatever its size.
+
+        Raises:
+            InvalidInput: a data filter can't be used.
+        """
+        rows, taken = list[ExtractionRow](), 0
+        with self._session.execute(self._page(filters, after, limit).execution_options(**_STREAMED)) as found:
+            for row in found:
+                rows.append(ExtractionRow(*row))
+                taken += len(orjson.dumps(rows[-1].data))
+                if taken > most_bytes and len(rows) > 1:
+                    return rows[:-1], True
+        return rows, False
 
     def count(self, filters: Filters = ANY) -> int:
         """How many extractions pass the filters."""
@@ -140,47 +178,20 @@ class ExtractionRepository:
         query = select(_TABLE.c.id).select_from(_joining_what(filters))
         return self._ids(query.where(self._passes(filters), _beyond(after)), limit)
 
-    def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Iterator[Sequence[ExtractionId]]:
+    def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Generator[Sequence[ExtractionId], None, None]:
         """The ids of these sources' extractions, ``size`` at a time; streamed, because a source may have millions."""
         if not sources:
             return
         query = select(_TABLE.c.id).where(among(_TABLE.c.source_id, sources, self._dialect))
-        yield from self._session.scalars(query.execution_options(yield_per=size)).partitions()
+        with closing(self._session.scalars(query.execution_options(yield_per=size))) as found:
+            yield from found.partitions()
 
-    def update_confidences(self, confidences: Mapping[ExtractionId, float]) -> set[ExtractionId]:
-        """Give stored extractions these confidences; return the ids of those that had another."""
-        if not confidences:
-            return set()
-        stored = self._session.execute(
-            select(_TABLE.c.id, _TABLE.c.confidence).where(among(_TABLE.c.id, confidences, self._dialect))
+    def keep_passing(self, ids: Ids, filters: Filters) -> set[ExtractionId]:
+        """Those of ``ids`` that pass the filters."""
+        query = select(_TABLE.c.id).select_from(_joining_what(filters))
+        return set(
+            self._session.scalars(query.where(among(_TABLE.c.id, ids, self._dialect), self._passes(filters)))
         )
-        # In the order of ids, so that two transactions that change the same rows don't deadlock.
-        changed = sorted(id_ for id_, confidence in stored.all() if confidence != confidences[id_])
-        if changed:
-            statement = (
-                update(_TABLE)
-                .where(_TABLE.c.id == bindparam("extraction"))
-                .values(confidence=bindparam("confidence_now"))
-            )
-            self._session.execute(
-                statement, [{"extraction": id_, "confidence_now": confidences[id_]} for id_ in changed]
-            )
-        return set(changed)
-
-    def delete_batch(self, ids: Ids, *, project_id: ProjectId | None = None) -> set[ExtractionId]:
-        """Delete extractions, in a project or in any; one statement. Returns the ids of those that were there.
-
-        Their vectors stay: the caller queues their deletion in the same transaction.
-        """
-        if not ids:
-            return set()
-        chosen = among(_TABLE.c.id, ids, self._dialect)
-        statement = delete(_TABLE).where(chosen, _in_project(project_id)).returning(_TABLE.c.id)
-        return set(self._session.scalars(statement))
-
-    def keep_matching(self, ids: Ids, where: Where) -> set[ExtractionId]:
-        """Those of ``ids`` whose data has these values."""
-        return self._ids_where(ids, matches(where, self._dialect))
 
     def existing_ids(self, ids: Ids) -> set[ExtractionId]:
         """Those of ``ids`` that have a row."""
@@ -257,11 +268,17 @@ class ExtractionRepository:
     def _stored(self, query: Select[Any]) -> ExtractionRows:
         return [ExtractionRow(*row) for row in self._session.execute(query).all()]
 
+    def _page(self, filters: Filters, after: ExtractionId | None, limit: int) -> Select[Any]:
+        query = joined_rows().where(self._passes(filters), _beyond(after))
+        return query.order_by(_TABLE.c.id).limit(limit)
+
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
 
     def _passes(self, filters: Filters) -> ColumnElement[bool]:
         conditions = [_in_project(filters.project_id)]
+        if filters.source_uris:
+            conditions.append(self._of_sources(filters))
         if filters.source_groups:
             conditions.append(_SOURCES.c.source_group.in_(filters.source_groups))
         if filters.extraction_types:
@@ -273,6 +290,14 @@ class ExtractionRepository:
         if filters.extraction_ids is not None:
             conditions.append(among(_TABLE.c.id, filters.extraction_ids, self._dialect))
         return and_(*conditions, matches(filters.where, self._dialect))
+
+    def _of_sources(self, filters: Filters) -> ColumnElement[bool]:
+        """In a project, ids of sources follow from their URIs; in all together, the URIs are compared."""
+        if filters.project_id is None:
+            return _SOURCES.c.uri.in_(filters.source_uris)
+        project_id = ProjectId(UUID(str(filters.project_id)))
+        ids = [source_id_of(project_id, uri) for uri in filters.source_uris]
+        return among(_TABLE.c.source_id, ids, self._dialect)
 
     def _ids_where(self, ids: Ids, condition: ColumnElement[bool]) -> set[ExtractionId]:
         query = select(_TABLE.c.id).where(among(_TABLE.c.id, ids, self._dialect), condition)
@@ -303,7 +328,8 @@ def _by_ids(dialect: str) -> Select[Any]:
 
 def _joining_what(filters: Filters) -> FromClause:
     """The tables that the filters are about: counting joins nothing that it need not."""
-    return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups else _TABLE
+    by_uri = filters.source_uris and filters.project_id is None
+    return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups or by_uri else _TABLE
 
 
 def _in_project(project_id: UUID | str | None) -> ColumnElement[bool]:

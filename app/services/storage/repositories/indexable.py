@@ -74,7 +74,7 @@ def labels_of(session: Session, ids: Ids) -> list[LabelsRow]:
         rows = session.execute(_labels_on_postgres(), {"ids": bound(ids, "postgresql")})
         return [LabelsRow(*row) for row in rows]
     document = session.scalar(_labels_on_sqlite(), {"ids": bound(ids, "sqlite")}) or "[]"
-    return [LabelsRow._make((*row[:4], _number(row[4]))) for row in orjson.loads(document)]
+    return [LabelsRow._make((*row[:4], number_of(row[4]))) for row in orjson.loads(document)]
 
 
 def _find_on_postgres(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
@@ -84,11 +84,12 @@ def _find_on_postgres(session: Session, ids: Ids, *, anew: bool) -> tuple[list[W
 
 def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
     document = session.scalar(_on_sqlite(anew), {"ids": bound(ids, "sqlite")}) or "[]"
-    rows = [WaitingRow._make((*row[:4], _number(row[4]), row[5])) for row in orjson.loads(document)]
+    rows = [WaitingRow._make((*row[:4], number_of(row[4]), row[5])) for row in orjson.loads(document)]
     return rows, len(document)
 
 
-def _number(digits: str | None) -> float | None:
+def number_of(digits: str | None) -> float | None:
+    """What :func:`digits_of_confidence` spells."""
     return None if digits is None else float(digits)
 
 
@@ -99,7 +100,7 @@ def _labels_on_postgres() -> Select[Any]:
 
 @cache
 def _labels_on_sqlite() -> Select[Any]:
-    return _among_ids("sqlite", func.json_group_array(func.json_array(*_LABELS, _digits())))
+    return _among_ids("sqlite", func.json_group_array(func.json_array(*_LABELS, digits_of_confidence())))
 
 
 @cache
@@ -109,7 +110,7 @@ def _on_postgres(anew: bool) -> Select[Any]:
 
 @cache
 def _on_sqlite(anew: bool) -> Select[Any]:
-    row = func.json_array(*_LABELS, _digits(), func.json(cast(_TABLE.c.data, String)))
+    row = func.json_array(*_LABELS, digits_of_confidence(), func.json(cast(_TABLE.c.data, String)))
     return _of("sqlite", anew, func.json_group_array(row))
 
 
@@ -123,6 +124,9 @@ def _among_ids(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
     return select(*columns).select_from(sources).where(wanted)
 
 
-def _digits() -> ColumnElement[Any]:
-    """In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float."""
+def digits_of_confidence() -> ColumnElement[Any]:
+    """The confidence as text, for JSON that SQLite makes; :func:`number_of` reads it.
+
+    In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float.
+    """
     return case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))

@@ -60,6 +60,10 @@ class ProjectRepository:
             project = self.get(name)
         return project
 
+    def ids(self) -> "list[ProjectId]":
+        """The ids of all projects."""
+        return [*self._session.scalars(select(Project.id))]
+
     def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
         """The projects by name, with their counts: the ``limit`` next after the name ``after``; None is all."""
         chosen = true() if after is None else Project.name > after

@@ -1,20 +1,43 @@
 """Sources: where extractions were taken from."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, true, update
 from sqlalchemy.orm import Session
 
 from app.domain.ids import ProjectId, SourceId, source_id_of
 from app.domain.normal_form import composed
-from app.models import Source
+from app.domain.rows import SourceRow, SourceRows
+from app.domain.sources import SourceFilters
+from app.errors import NotFound
+from app.models import Extraction, Source
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.id_lists import among
+from app.services.storage.repositories.id_lists import Ids, among
 
 _TABLE = Source.__table__
+_EXTRACTIONS = Extraction.__table__
 
 SourceIds = dict[str, SourceId]
+SourceUris = list[tuple[SourceId, str]]
+
+
+class StoredSources(NamedTuple):
+    """Sources that are there now: their ids by URI, those that were new, and the groups of those that had another."""
+
+    ids: SourceIds
+    new: set[SourceId]
+    regrouped: dict[SourceId, tuple[str | None, str | None]]
+
+
+class HeldSource(NamedTuple):
+    """A source that nobody else changes or adds to until the transaction ends."""
+
+    id: SourceId
+    is_new: bool
+    group: str | None
+    observed_at: datetime | None
 
 
 class SourceRepository:
@@ -22,11 +45,10 @@ class SourceRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._dialect = session.get_bind().dialect.name
 
-    def create_batch(
-        self, project_id: ProjectId, sources: Iterable[tuple[str, str | None]]
-    ) -> tuple[SourceIds, set[SourceId]]:
-        """Store the sources, given as (URI, group); return every URI's id, and the sources whose group changed.
+    def create_batch(self, project_id: ProjectId, sources: Iterable[tuple[str, str | None]]) -> StoredSources:
+        """Store the sources, given as (URI, group).
 
         The last group given for a source is its group; a source given without one keeps the one it has. The id
         tells sources apart, and no index holds a URI: PostgreSQL's take 2,704 bytes.
@@ -42,38 +64,142 @@ class SourceRepository:
                     continue
             if group is not None and group != groups[id_][1]:
                 groups[id_] = (groups[id_][0], _composed(group))
-        columns: dict[str, list[Any]] = {
-            "id": list(groups),
-            "project_id": [project_id] * len(groups),
-            "uri": [uri for uri, _ in groups.values()],
-            "source_group": [group for _, group in groups.values()],
-        }
-        new = insert_new(self._session, _TABLE, columns)
-        given = {id_: group for id_, (_, group) in groups.items() if id_ not in new and group is not None}
-        return ids, self._regroup(given)
+        new = self._insert(project_id, groups)
+        known = {id_: group for id_, (_, group) in groups.items() if id_ not in new}
+        return StoredSources(ids, new, self._share(known))
 
-    def _regroup(self, groups: Mapping[SourceId, str]) -> set[SourceId]:
-        """Give stored sources these groups; return those that had another."""
-        if not groups:
-            return set()
-        dialect = self._session.get_bind().dialect.name
-        stored = self._session.execute(
-            select(_TABLE.c.id, _TABLE.c.source_group).where(among(_TABLE.c.id, groups, dialect))
-        )
-        # In the order of ids, so that two transactions that change the same rows don't deadlock.
-        changed = sorted(id_ for id_, group in stored.all() if group != groups[id_])
-        if changed:
-            # Whoever is adding extractions to them ends first, so that the caller sees all that must follow.
-            chosen = select(_TABLE.c.id).where(among(_TABLE.c.id, changed, dialect))
-            self._session.execute(chosen.order_by(_TABLE.c.id).with_for_update()).all()
+    def hold_batch(self, project_id: ProjectId, uris: Collection[str]) -> dict[str, HeldSource]:
+        """Store these sources where they aren't there yet, and lock them all by order of id, by URI."""
+        ids = {uri: source_id_of(project_id, uri) for uri in uris}
+        new = self._insert(project_id, {id_: (composed(uri, "source_uri"), None) for uri, id_ in ids.items()})
+        chosen = among(_TABLE.c.id, ids.values(), self._dialect)
+        query = select(_TABLE.c.id, _TABLE.c.source_group, _TABLE.c.observed_at).where(chosen)
+        rows = self._session.execute(query.order_by(_TABLE.c.id).with_for_update()).all()
+        held = {row.id: HeldSource(row.id, row.id in new, row.source_group, row.observed_at) for row in rows}
+        return {uri: held[id_] for uri, id_ in ids.items()}
+
+    def regroup(self, groups: Mapping[SourceId, str | None]) -> None:
+        """Put sources into these groups."""
+        if groups:
             statement = (
                 update(_TABLE)
                 .where(_TABLE.c.id == bindparam("source"))
                 .values(source_group=bindparam("group_now"))
             )
-            self._session.execute(statement, [{"source": id_, "group_now": groups[id_]} for id_ in changed])
-        return set(changed)
+            self._session.execute(
+                statement, [{"source": id_, "group_now": group} for id_, group in sorted(groups.items())]
+            )
+
+    def set_observed_at(self, ids: Ids, moment: datetime | None) -> None:
+        """Note when what these sources were replaced with was observed; one statement."""
+        if ids:
+            chosen = among(_TABLE.c.id, ids, self._dialect)
+            self._session.execute(update(_TABLE).where(chosen).values(observed_at=moment))
+
+    def get(self, project_id: ProjectId, source_id: SourceId) -> SourceRow:
+        """One of a project's sources.
+
+        Raises:
+            NotFound: it has none of that id.
+        """
+        chosen = (_TABLE.c.id == source_id, _TABLE.c.project_id == project_id)
+        row = self._session.execute(_with_counts().where(*chosen)).one_or_none()
+        if row is None:
+            raise NotFound("source", source_id)
+        return SourceRow(*row)
+
+    def list(
+        self, project_id: ProjectId, filters: SourceFilters, *, after: SourceId | None = None, limit: int
+    ) -> SourceRows:
+        """A project's sources that pass the filters, by id: the ``limit`` next after ``after``."""
+        query = _with_counts().where(
+            _TABLE.c.project_id == project_id,
+            true() if filters.group is None else _TABLE.c.source_group == filters.group,
+            true() if filters.uri_prefix is None else _begins_with(filters.uri_prefix),
+            true() if filters.gone is None else (_no_facts() if filters.gone else ~_no_facts()),
+            true() if after is None else _TABLE.c.id > after,
+        )
+        return [SourceRow(*row) for row in self._session.execute(query.order_by(_TABLE.c.id).limit(limit))]
+
+    def with_facts(self, project_id: ProjectId, *, after: SourceId | None = None, limit: int) -> SourceUris:
+        """The ids and URIs of a project's sources that have extractions: the ``limit`` next after ``after``."""
+        query = select(_TABLE.c.id, _TABLE.c.uri).where(
+            _TABLE.c.project_id == project_id, ~_no_facts(), true() if after is None else _TABLE.c.id > after
+        )
+        return [(row.id, row.uri) for row in self._session.execute(query.order_by(_TABLE.c.id).limit(limit))]
+
+    def lock(self, ids: Ids) -> None:
+        """Lock these sources by order of id: others neither change nor add to them until the transaction ends."""
+        chosen = among(_TABLE.c.id, ids, self._dialect)
+        self._session.execute(select(_TABLE.c.id).where(chosen).order_by(_TABLE.c.id).with_for_update()).all()
+
+    def find(self, source_id: SourceId) -> SourceRow | None:
+        """A source, if there is one of that id."""
+        row = self._session.execute(_with_counts().where(_TABLE.c.id == source_id)).one_or_none()
+        return None if row is None else SourceRow(*row)
+
+    def restore(self, row: SourceRow) -> None:
+        """Store a source again that was deleted, as it was."""
+        values = {**row._asdict(), "source_group": row.group}
+        self._session.execute(_TABLE.insert().values({column.name: values[column.name] for column in _TABLE.c}))
+
+    def delete_empty(self, ids: Ids) -> set[SourceId]:
+        """Delete those of the sources that have no extractions; returns their ids."""
+        chosen = among(_TABLE.c.id, ids, self._dialect)
+        return set(self._session.scalars(_TABLE.delete().where(chosen, _no_facts()).returning(_TABLE.c.id)))
+
+    def _insert(
+        self, project_id: ProjectId, sources: Mapping[SourceId, tuple[str, str | None]]
+    ) -> set[SourceId]:
+        columns: dict[str, list[Any]] = {
+            "id": list(sources),
+            "project_id": [project_id] * len(sources),
+            "uri": [uri for uri, _ in sources.values()],
+            "source_group": [group for _, group in sources.values()],
+        }
+        return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)}
+
+    def _share(self, groups: Mapping[SourceId, str | None]) -> dict[SourceId, tuple[str | None, str | None]]:
+        """Lock stored sources by order of id, so that extractions can be added, and give them their groups.
+
+        Where a group changes, those who are adding to the sources end first: so the caller sees all that must follow.
+        Returns what the groups were and are, of those that had another.
+        """
+        given = {id_: group for id_, group in groups.items() if group is not None}
+        changes = bool(self._differing(given, select(_TABLE.c.id, _TABLE.c.source_group)))
+        if not changes and self._dialect == "sqlite":
+            return {}
+        query = select(_TABLE.c.id, _TABLE.c.source_group).order_by(_TABLE.c.id)
+        locked = query.with_for_update() if changes else query.with_for_update(read=True, key_share=True)
+        regrouped = self._differing(given, locked, among_ids=groups)
+        self.regroup({id_: now for id_, (_, now) in regrouped.items()})
+        return regrouped
+
+    def _differing(
+        self, groups: Mapping[SourceId, str], query: Select[Any], *, among_ids: Ids | None = None
+    ) -> dict[SourceId, tuple[str | None, str | None]]:
+        ids = groups if among_ids is None else among_ids
+        if not ids:
+            return {}
+        rows = self._session.execute(query.where(among(_TABLE.c.id, ids, self._dialect))).all()
+        return {id_: (was, groups[id_]) for id_, was in rows if id_ in groups and was != groups[id_]}
 
 
 def _composed(group: str | None) -> str | None:
     return None if group is None else composed(group, "source_group")
+
+
+def _begins_with(prefix: str) -> ColumnElement[bool]:
+    """Not by LIKE, which SQLite compares without regard to case."""
+    return func.substr(_TABLE.c.uri, 1, len(prefix)) == prefix
+
+
+def _no_facts() -> ColumnElement[bool]:
+    return ~exists().where(_EXTRACTIONS.c.source_id == _TABLE.c.id)
+
+
+def _with_counts() -> Select[Any]:
+    """The columns of a :class:`SourceRow`."""
+    facts = select(func.count()).where(_EXTRACTIONS.c.source_id == _TABLE.c.id).scalar_subquery()
+    own = {"group": _TABLE.c.source_group, "extractions": facts}
+    return select(*(own[name] if name in own else _TABLE.c[name] for name in SourceRow._fields))

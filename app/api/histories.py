@@ -1,0 +1,32 @@
+"""Histories as answers, and their cursors."""
+
+from fastapi import Response
+
+from app.api.answers import answer_items, no_cursor, read_cursor, write_cursor
+from app.api.schemas import change_of
+from app.domain.changes import History
+
+_MOST = 2**63
+
+
+async def answer_history(history: History) -> Response:
+    """A page of changes, the newest first."""
+    following = None if history.before is None else write_cursor(str(history.before))
+    rest = {"next_cursor": following, "whole": history.is_whole}
+    return await answer_items(map(change_of, history.changes), rest)
+
+
+def read_number(cursor: str) -> int:
+    """The number before which a page begins, as its cursor names it.
+
+    Raises:
+        InvalidField: the cursor isn't one of ours.
+    """
+    [text] = read_cursor(cursor, 1)
+    try:
+        number = int(text)
+    except ValueError:
+        raise no_cursor() from None
+    if not 0 < number < _MOST:
+        raise no_cursor()
+    return number

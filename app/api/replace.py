@@ -1,0 +1,152 @@
+"""Replacing the facts of sources: a JSON list as a whole, or NDJSON some whole sources at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from fastapi import Request, Response
+
+from app.api.item_bodies import ITEMS, items_of, line_batches
+from app.api.middleware import CLOSING, NDJSON, media_type
+from app.api.parts import ApiOptions, ApiParts
+from app.api.problems import Refused, kind_of
+from app.api.request_runs import RequestRun
+from app.api.spooled_answer import SpooledAnswer
+from app.domain.ids import JobId, RunId
+from app.domain.outcomes import Counts, Replaced
+from app.domain.sources import ReplaceOptions, SourceFacts
+from app.errors import Conflict, InvalidField, InvalidInput
+from app.intake.source_lines import SourceLines
+from app.services.ingestion import ReplaceStream
+
+
+class Replacement:
+    """One request that says what sources hold now."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the request
+        self,
+        parts: ApiParts,
+        options: ApiOptions,
+        project: str,
+        key: str | None,
+        run: RequestRun,
+        replacing: ReplaceOptions,
+    ) -> None:
+        self._parts = parts
+        self._options = options
+        self._project = project
+        self._key = key
+        self._run = run
+        self._replacing = replacing
+        self._lane = parts.files_lane()
+        self._report = _Report(replacing.dry_run)
+        self._sources = SourceLines(options.batch_size, options.text_fields, options.item_limits)
+        self._opened: ReplaceStream | None = None
+
+    async def take(self, request: Request) -> Response:
+        """Take the body in, whichever of the two it is.
+
+        Raises:
+            InvalidInput: what can't be accepted, by its line; nothing was changed.
+            Refused: it is neither, or a line of NDJSON can't be accepted; what was replaced before stays, as the
+                problem says.
+            StaleReplace, MassDeleteRefused: of a source, or of the project.
+        """
+        try:
+            return await self._take(request)
+        except BaseException:
+            self._report.answer.close()
+            await self._run.give_up()
+            raise
+
+    async def _take(self, request: Request) -> Response:
+        match media_type(request.headers):
+            case "application/json":
+                sources = await self._lane.run(self._parse_list, await request.body())
+                stream = await self._stream()
+                await self._add(await stream.take(sources, finishing=True))
+            case media if media == NDJSON:
+                await self._take_ndjson(request)
+            case _:
+                raise Refused(415, "media-type", f"the body must be application/json or {NDJSON}")
+        run_id = await self._run.end()
+        size, body = await self._lane.run(self._report.finish, run_id, exempt_from_max_waiting=True)
+        return self._report.answer.response(size, body, self._lane, 200 if self._replacing.dry_run else 202)
+
+    async def _take_ndjson(self, request: Request) -> None:
+        any_line = False
+        try:
+            async for lines in line_batches(request, self._options.batch_size):
+                any_line = True
+                await self._replace(await self._lane.run(self._sources.take_lines, lines))
+            if not any_line:
+                raise InvalidField(ITEMS, "there is none")
+            await self._replace(self._sources.end())
+            await self._add(await (await self._stream()).finish())
+        except (Conflict, InvalidInput) as error:
+            raise self._stopped_at(error) from None
+
+    async def _replace(self, batches: Sequence[Sequence[SourceFacts]]) -> None:
+        for sources in batches:
+            await self._add(await (await self._stream()).take(sources))
+
+    async def _add(self, replaced: Replaced) -> None:
+        await self._lane.run(self._report.add, replaced, exempt_from_max_waiting=True)
+
+    async def _stream(self) -> ReplaceStream:
+        """Opened when something is about to be written, because that begins the run."""
+        if self._opened is None:
+            run_id = None if self._replacing.dry_run else await self._run.begin()
+            options = replace(self._replacing, run_id=run_id)
+            self._opened = self._parts.ingestion().replacing(self._project, options, key=self._key)
+        return self._opened
+
+    def _parse_list(self, body: bytes) -> list[SourceFacts]:
+        """Whole sources; an item's line is its place in the list, counted from 1."""
+        for number, raw in enumerate(items_of(body, self._options.max_items), 1):
+            self._sources.take(number, raw)
+        return [facts for batch in self._sources.end() for facts in batch]
+
+    def _stopped_at(self, error: Conflict | InvalidInput) -> Exception:
+        """Nothing was written before the first transaction; after it, the problem says so."""
+        if not self._report.sources:
+            return error
+        kind = kind_of(error)
+        extensions = {"replaced_sources": self._report.sources, **_place_of(error)}
+        detail = f"{error}. The {self._report.sources:,} sources before that are replaced; no other was changed"
+        return Refused(kind.status, kind.slug, detail, headers=CLOSING, **extensions)
+
+
+@dataclass
+class _Report:
+    """What became of the sources so far. For one thread at a time."""
+
+    dry_run: bool
+    sources: int = 0
+    counts: Counts = field(default_factory=Counts)
+    jobs: list[JobId] = field(default_factory=list)
+    answer: SpooledAnswer = field(default_factory=lambda: SpooledAnswer("sources"))
+
+    def add(self, replaced: Replaced) -> None:
+        """Count what a transaction has replaced, and note its sources."""
+        self.answer.add(list(_described(replaced)))
+        self.sources += len(replaced.sources)
+        self.counts += replaced.counts
+        self.jobs += replaced.job_ids
+
+    def finish(self, run_id: RunId | None) -> tuple[int, bytes | None]:
+        """Write the rest; see :meth:`SpooledAnswer.finish`."""
+        job_id = self.jobs[-1] if self.jobs else None
+        rest = {"jobs": self.jobs, "job_id": job_id, "run_id": run_id, "dry_run": self.dry_run}
+        return self.answer.finish({**asdict(self.counts), **rest})
+
+
+def _described(replaced: Replaced) -> Iterator[dict[str, Any]]:
+    for source in replaced.sources:
+        counts = asdict(source.counts)
+        yield {"id": source.source_id, "uri": source.source_uri, **counts, "gone": source.gone}
+
+
+def _place_of(error: Conflict | InvalidInput) -> dict[str, Any]:
+    members = {name: getattr(error, name, None) for name in ("line", "field", "first_line")}
+    return {name: value for name, value in members.items() if value is not None}

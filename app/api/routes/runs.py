@@ -1,0 +1,84 @@
+"""``/v1/projects/{name}/runs``."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Response
+
+from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
+from app.api.histories import answer_history, read_number
+from app.api.parts import PartsOf
+from app.api.problems import documented
+from app.api.schemas import HistoryAnswer, Label, NewRun, PageLimit, ProjectName, Run, Runs, UndoneAnswer
+from app.domain.ids import RunId
+
+router = APIRouter(prefix="/v1/projects/{name}/runs", tags=["runs"], route_class=ExactRoute)
+
+_MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
+
+RunOf = Annotated[
+    Label, Path(description="The run's id, or its name: then the newest run of that name is meant.")
+]
+RunIdOf = Annotated[UUID, Path(description="The run's id.")]
+
+
+@router.post("", status_code=201)
+async def begin_run(parts: PartsOf, name: ProjectName, body: NewRun) -> Run:
+    """Begin a run, under which extractions can be handed in until it is ended. The project is made if need be."""
+    return Run.of(await parts.runs().begin(name, body.name, body.metadata))
+
+
+@router.get("", responses=documented(404))
+async def list_runs(
+    parts: PartsOf, name: ProjectName, limit: PageLimit = 100, cursor: str | None = None
+) -> Runs:
+    """A project's runs, the newest first, page by page."""
+    after = None if cursor is None else _place(cursor)
+    rows = await parts.runs().list(name, after=after, limit=limit)
+    last = rows[-1] if len(rows) == limit else None
+    following = None if last is None else write_cursor(last.begun_at.strftime(_MOMENT), str(last.id))
+    return Runs(items=[Run.of(row) for row in rows], next_cursor=following)
+
+
+@router.get("/{run}", responses=documented(404))
+async def get_run(parts: PartsOf, name: ProjectName, run: RunOf) -> Run:
+    """One run, and how much was changed under it."""
+    return Run.of(await parts.runs().get(name, run))
+
+
+@router.post("/{run}/end", responses=documented(404))
+async def end_run(parts: PartsOf, name: ProjectName, run: RunIdOf) -> Run:
+    """End a run: nothing more can be handed in under it. One that has ended stays as it is."""
+    return Run.of(await parts.runs().end(name, RunId(run)))
+
+
+@router.get("/{run}/changes", response_model=HistoryAnswer, responses=documented(404))
+async def get_run_changes(
+    parts: PartsOf, name: ProjectName, run: RunOf, limit: PageLimit = 100, cursor: str | None = None
+) -> Response:
+    """What a run changed, the newest first.
+
+    The changes of one source in one transaction stay together, so a page may hold more than `limit`.
+    """
+    before = None if cursor is None else read_number(cursor)
+    run_id = (await parts.runs().get(name, run)).id
+    return await answer_history(await parts.changes().of_run(name, run_id, before=before, limit=limit))
+
+
+@router.post("/{run}/undo", responses=documented(404, 410))
+async def undo_run(parts: PartsOf, name: ProjectName, run: RunOf) -> UndoneAnswer:
+    """Put back what a run changed; the jobs bring the index in line.
+
+    What was changed again since is left as it is, and listed. The undo is a run itself, and can be undone.
+    """
+    return UndoneAnswer.of(await parts.runs().undo(name, run))
+
+
+def _place(cursor: str) -> tuple[datetime, RunId]:
+    begun_at, run_id = read_cursor(cursor, 2)
+    try:
+        moment = datetime.strptime(begun_at, _MOMENT).astimezone(UTC)  # refuses one without an offset
+        return moment, RunId(UUID(run_id))
+    except (ValueError, OverflowError):
+        raise no_cursor() from None

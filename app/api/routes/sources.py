@@ -1,0 +1,91 @@
+"""``/v1/projects/{name}/sources``."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+
+from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
+from app.api.histories import answer_history, read_number
+from app.api.parts import PartsOf
+from app.api.problems import documented
+from app.api.schemas import (
+    DeletedAnswer,
+    HistoryAnswer,
+    Label,
+    PageLimit,
+    ProjectName,
+    PrunedSources,
+    Sources,
+    SourceShown,
+    UriPrefix,
+)
+from app.domain.ids import SourceId
+from app.domain.sources import SourceFilters
+
+router = APIRouter(prefix="/v1/projects/{name}/sources", tags=["sources"], route_class=ExactRoute)
+
+SourceIdOf = Annotated[UUID, Path(description="The source's id.")]
+
+
+@router.get("", responses=documented(404))
+async def list_sources(  # noqa: PLR0913, PLR0917 - each is a parameter
+    parts: PartsOf,
+    name: ProjectName,
+    group: Label | None = None,
+    uri_prefix: UriPrefix | None = None,
+    gone: Annotated[
+        bool | None, Query(description="True: only those without extractions; false: only those with some.")
+    ] = None,
+    limit: PageLimit = 100,
+    cursor: str | None = None,
+) -> Sources:
+    """A project's sources that pass the filters, by id, page by page."""
+    filters = SourceFilters(group, uri_prefix, gone)
+    after = None if cursor is None else _place(cursor)
+    rows = await parts.sources().list(name, filters, after=after, limit=limit)
+    following = write_cursor(str(rows[-1].id)) if len(rows) == limit else None
+    return Sources(items=[SourceShown.of(row) for row in rows], next_cursor=following)
+
+
+@router.post("/prune", responses=documented(404))
+async def prune_sources(parts: PartsOf, name: ProjectName) -> PrunedSources:
+    """Delete a project's sources that have no extractions. Their history stays."""
+    return PrunedSources(pruned=await parts.sources().prune(name))
+
+
+@router.get("/{source_id}", responses=documented(404))
+async def get_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf) -> SourceShown:
+    """One source."""
+    return SourceShown.of(await parts.sources().get(name, SourceId(source_id)))
+
+
+@router.delete("/{source_id}", status_code=202, responses=documented(404))
+async def delete_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf) -> DeletedAnswer:
+    """Delete a source with its extractions; the jobs delete their vectors. Its history stays."""
+    return DeletedAnswer.of(await parts.sources().delete(name, SourceId(source_id)))
+
+
+@router.get("/{source_id}/history", response_model=HistoryAnswer, responses=documented(404))
+async def get_source_history(
+    parts: PartsOf,
+    name: ProjectName,
+    source_id: SourceIdOf,
+    limit: PageLimit = 100,
+    cursor: str | None = None,
+) -> Response:
+    """What became of a source and its extractions, the newest first, also if it is gone.
+
+    The changes of one transaction stay together, so a page may hold more than `limit`.
+    """
+    before = None if cursor is None else read_number(cursor)
+    history = await parts.changes().of_source(name, SourceId(source_id), before=before, limit=limit)
+    return await answer_history(history)
+
+
+def _place(cursor: str) -> SourceId:
+    [text] = read_cursor(cursor, 1)
+    try:
+        return SourceId(UUID(text))
+    except ValueError:
+        raise no_cursor() from None

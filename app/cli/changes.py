@@ -1,0 +1,183 @@
+"""How changes are printed: those of a run, of a source, and of an extraction."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never
+
+from app.cli.naming import unless_missing
+from app.cli.output import note, print_json_lines, print_table
+from app.domain.changes import Change, ChangeKind, History
+from app.domain.ids import ExtractionId, RunId, SourceId
+from app.domain.text import text_of
+from app.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from app.cli.ports import ServiceParts
+
+_Texts = Mapping[ExtractionId, str]
+
+_NOT_WHOLE = (
+    "This doesn't go back to the beginning: what is older than retention.history is deleted, and what was stored "
+    "before changes were kept isn't known."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A history, with what its sources and runs are called."""
+
+    history: History
+    sources: Mapping[SourceId, str] | None = None
+    runs: Mapping[RunId, str] = field(default_factory=dict)
+
+    @classmethod
+    async def with_sources(cls, parts: "ServiceParts", project: str, history: History) -> "Told":
+        """With the URI of each source; of one that is gone, as far as the history tells it."""
+        uris = dict(_uris(history.changes))
+        for source_id in {change.source_id for change in history.changes} - uris.keys():
+            row = await unless_missing(partial(parts.sources().get, project, source_id))
+            if row is not None:
+                uris[source_id] = row.uri
+        return cls(history, uris)
+
+    @classmethod
+    async def with_runs(cls, parts: "ServiceParts", project: str, history: History) -> "Told":
+        """With the name of each run."""
+        names: dict[RunId, str] = {}
+        for run_id in {change.run_id for change in history.changes if change.run_id is not None}:
+            row = await unless_missing(partial(parts.runs().get, project, str(run_id)))
+            if row is not None:
+                names[run_id] = row.name
+        return cls(history, runs=names)
+
+
+def _uris(changes: Iterable[Change]) -> Iterable[tuple[SourceId, str]]:
+    for change in changes:
+        if change.extraction is not None:
+            yield change.source_id, change.extraction.source_uri
+        elif change.kind is ChangeKind.SOURCE_DELETED and change.before is not None:
+            yield change.source_id, str(change.before["uri"])
+
+
+def print_changes(told: Told, limit: int, fields: Sequence[str], *, as_json: bool) -> None:
+    """The ``limit`` first, and whether there are more, or there were."""
+    changes = told.history.changes[:limit]
+    if as_json:
+        print_json_lines(map(change_as_dict, changes))
+    elif not changes:
+        note("Nothing was changed.")
+    else:
+        texts = {id_: _text(data, fields) for id_, data in _data(told.history.changes)}
+        if told.sources is not None:
+            _print_with_sources(changes, told.sources, texts)
+        else:
+            _print_with_times(changes, told.runs, texts)
+    if told.history.before is not None or len(told.history.changes) > limit:
+        note(f"There are more than these {limit:,}; --limit shows more.")
+    elif not told.history.is_whole:
+        note(_NOT_WHOLE)
+
+
+def _print_with_sources(changes: Iterable[Change], sources: Mapping[SourceId, str], texts: _Texts) -> None:
+    print_table(
+        ("change", "type", "extraction", "source"),
+        [
+            (
+                change.kind,
+                _type(change),
+                _what(change, texts),
+                sources.get(change.source_id, str(change.source_id)),
+            )
+            for change in changes
+        ],
+        wide="extraction",
+        whole=("change", "source"),
+    )
+
+
+def _print_with_times(changes: Iterable[Change], runs: Mapping[RunId, str], texts: _Texts) -> None:
+    print_table(
+        ("at (UTC)", "change", "extraction", "run"),
+        [
+            (
+                f"{change.at:%Y-%m-%d %H:%M:%S}",
+                change.kind,
+                _what(change, texts),
+                "" if change.run_id is None else runs.get(change.run_id, str(change.run_id)),
+            )
+            for change in changes
+        ],
+        wide="extraction",
+        whole=("at (UTC)", "change", "run"),
+    )
+
+
+def _type(change: Change) -> str:
+    if change.extraction is not None:
+        return change.extraction.extraction_type
+    return str((change.before or {}).get("extraction_type", ""))
+
+
+def _data(changes: Iterable[Change]) -> Iterator[tuple[ExtractionId, Mapping[str, Any]]]:
+    """What extractions say, as they are now or were when they were removed."""
+    for change in changes:
+        if change.extraction is not None:
+            yield change.extraction.id, change.extraction.data
+        elif change.kind is ChangeKind.REMOVED and change.extraction_id and change.before:
+            yield change.extraction_id, change.before["data"]
+
+
+def _what(change: Change, texts: _Texts) -> str:
+    """The text of the extraction, and what was otherwise before."""
+    before = change.before or {}
+    match change.kind:
+        case ChangeKind.REGROUPED:
+            return f"the source was in {'no group' if before['group'] is None else 'group ' + before['group']}"
+        case ChangeKind.SOURCE_DELETED:
+            return f"the source {before['uri']}"
+        case ChangeKind.ADDED | ChangeKind.CHANGED | ChangeKind.REMOVED:
+            id_ = change.extraction_id
+            text = "" if id_ is None else texts.get(id_, str(id_))
+            return f"{text} ({_was(change, before)})" if change.kind is ChangeKind.CHANGED else text
+        case _:
+            assert_never(change.kind)
+
+
+def _was(change: Change, before: Mapping[str, Any]) -> str:
+    """What a changed extraction had before: its confidence, or its metadata where only that is otherwise now."""
+    now = change.extraction
+    told = []
+    if now is None or now.confidence != before["confidence"]:
+        told.append(f"confidence was {_or_none(before['confidence'])}")
+    if now is None or now.metadata != before["metadata"]:
+        told.append(f"metadata was {_or_none(before['metadata'])}")
+    return ", ".join(told) or "as it is now again"
+
+
+def _or_none(value: object) -> str:
+    import orjson
+
+    return "none" if value is None else orjson.dumps(value).decode()
+
+
+def _text(data: Mapping[str, Any], fields: Sequence[str]) -> str:
+    try:
+        return text_of(data, fields)
+    except InvalidInput:  # stored under other text fields than today's
+        return str(data)
+
+
+def change_as_dict(change: Change) -> dict[str, Any]:
+    """A change for JSON."""
+    row = change.extraction
+    return {
+        "number": change.number,
+        "kind": change.kind.value,
+        "at": change.at,
+        "run_id": change.run_id,
+        "source_id": change.source_id,
+        "extraction_id": change.extraction_id,
+        "before": change.before,
+        "extraction": None if row is None else row._asdict(),
+    }

@@ -1,0 +1,62 @@
+"""``agent-storage history``: what became of a source or an extraction."""
+
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, context_of, run_at
+from app.errors import NotFound
+
+if TYPE_CHECKING:
+    from app.cli.changes import Told
+    from app.cli.ports import ServiceParts
+    from app.domain.changes import History
+
+
+def history(
+    ctx: typer.Context,
+    subject: Annotated[
+        str, typer.Argument(metavar="URI_OR_ID", help="A source's URI or id, or an extraction's id.")
+    ],
+    project: InProject = DEFAULT_PROJECT,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many changes.")] = 100,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Show what became of a source and its extractions, or of one extraction, also if it is gone.
+
+    The newest change comes first; --json prints one object a line.
+    """
+    from app.cli.changes import print_changes
+
+    told = run_at(ctx, api, lambda parts: _told(parts, project, subject, limit, as_json=as_json), index=False)
+    print_changes(told, limit, context_of(ctx).settings().embedding.text_fields, as_json=as_json)
+
+
+async def _told(parts: "ServiceParts", project: str, subject: str, limit: int, *, as_json: bool) -> "Told":
+    from app.cli.changes import Told
+
+    found = await _history(parts, project, subject, limit)
+    return Told(found) if as_json else await Told.with_runs(parts, project, found)
+
+
+async def _history(parts: "ServiceParts", project: str, subject: str, limit: int) -> "History":
+    """That of an id is looked for among sources, then among extractions; a source's URI may be spelled like an id, too."""
+    from app.cli.naming import named, source_id_at, source_id_in, unless_missing
+    from app.domain.ids import ExtractionId
+
+    changes = parts.changes()
+    by_uri = source_id_at(project, subject)
+    by_id = source_id_in(subject)
+    if by_id is None:
+        return await named(by_uri, "source", subject, lambda: changes.of_source(project, by_uri, limit=limit))
+    extraction_id = ExtractionId(uuid.UUID(subject))
+    found = (
+        await unless_missing(lambda: changes.of_source(project, by_id, limit=limit))
+        or await unless_missing(lambda: changes.of_extraction(extraction_id, limit=limit))
+        or await unless_missing(lambda: changes.of_source(project, by_uri, limit=limit))
+    )
+    if found is None:
+        raise NotFound("source or extraction", subject)
+    return found

@@ -1,0 +1,57 @@
+"""What the answers of the HTTP API hold, as the rows that commands print."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.domain.rows import ExtractionRow
+from app.errors import ServiceError
+
+T = TypeVar("T")
+
+_NOT_OURS = "the answer isn't what this version of agent-storage knows; are both of one version?"
+
+
+def read_as(path: str, read: Callable[[Any], T], answer: object) -> T:
+    """What an answer says.
+
+    Raises:
+        ServiceError: it says something else, as a service of another version may.
+    """
+    try:
+        return read(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ServiceError(path, f"{_NOT_OURS} ({type(error).__name__}: {error})") from error
+
+
+def extraction_of(row: Mapping[str, Any]) -> ExtractionRow:
+    """An extraction with its source."""
+    id_ = ExtractionId(uuid.UUID(row["id"]))
+    return ExtractionRow(
+        id=id_,
+        project_id=ProjectId(uuid.UUID(row["project_id"])),
+        source_id=SourceId(uuid.UUID(row["source"]["id"])),
+        source_uri=row["source"]["uri"],
+        source_group=row["source"]["group"],
+        extraction_type=row["extraction_type"],
+        data=row["data"],
+        confidence=row["confidence"],
+        embedding_id=str(id_) if row["indexed"] else None,
+        set_aside_reason=row["set_aside_reason"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        first_run_id=run_id_of(row["first_run_id"]),
+        last_run_id=run_id_of(row["last_run_id"]),
+        metadata=row["metadata"],
+    )
+
+
+def run_id_of(text: str | None) -> RunId | None:
+    """A run's id, if there is one."""
+    return None if text is None else RunId(uuid.UUID(text))
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """A time, if there is one."""
+    return None if text is None else datetime.fromisoformat(text)

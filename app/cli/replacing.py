@@ -1,0 +1,203 @@
+"""``agent-storage ingest --replace``: a file says what its sources hold now."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from app.cli.context import context_of, run, run_at
+from app.cli.output import counted, note, print_json, progress
+from app.cli.request_run import OfRun
+from app.errors import AgentStorageError, Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from app.cli.context import CommandParts
+    from app.cli.ports import Lines, ServiceParts, SourceReplacement
+    from app.domain.outcomes import Replaced, ReplacedSource
+    from app.domain.sources import ReplaceOptions
+    from app.executor import Lane
+    from app.intake.json_lines import LineReader
+    from app.services.ingestion import IngestionService
+
+_TOTALS = ("added", "changed", "unchanged", "removed")
+
+
+@dataclass(slots=True)
+class _Report:
+    """What a replace has done so far."""
+
+    project: str
+    dry_run: bool
+    sources: "list[ReplacedSource]" = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
+    indexed: int = 0
+    set_aside: int = 0
+    run_id: str | None = None
+    seconds: float = 0.0
+
+    def add(self, replaced: "Replaced") -> None:
+        self.sources += replaced.sources
+        self.jobs += map(str, replaced.job_ids)
+
+    def total(self, name: str) -> int:
+        return sum(getattr(source.counts, name) for source in self.sources)
+
+
+class FileReplacement:
+    """One run of the command."""
+
+    def __init__(self, project: str, file: str, options: "ReplaceOptions", of_run: OfRun) -> None:
+        self.report = _Report(project, options.dry_run)
+        self._file = file
+        self._options = options
+        self._of_run = of_run
+
+    async def run(
+        self, parts: "ServiceParts", replacement: "SourceReplacement", text_fields: tuple[str, ...]
+    ) -> None:
+        """Replace all sources of the file, and bring the index in line."""
+        from app.domain.jobs import INDEX_JOBS
+        from app.intake.json_lines import open_lines
+
+        started = time.monotonic()
+        with open_lines(self._file, text_fields) as reader, progress() as display:
+            await parts.indexing().prepare()
+            worker = parts.worker()
+            await worker.recover()
+            read = display.add_task("read, bytes", total=reader.size_bytes)
+
+            async def replaced(part: "Replaced") -> None:
+                self.report.add(part)
+                display.update(read, completed=reader.position_bytes)
+
+            await self._replace(parts, replacement, reader, replaced)
+            display.update(read, completed=reader.position_bytes)
+            following = display.add_task("index jobs", total=len(self.report.jobs))
+            while self.report.jobs and (ended := await worker.run_one(INDEX_JOBS)) is not None:
+                self.report.indexed += (ended.result or {}).get("indexed", 0)
+                self.report.set_aside += (ended.result or {}).get("set_aside", 0)
+                display.advance(following)
+        self.report.seconds = time.monotonic() - started
+
+    async def _replace(
+        self,
+        parts: "ServiceParts",
+        replacement: "SourceReplacement",
+        reader: "LineReader",
+        replaced: "Callable[[Replaced], Awaitable[None]]",
+    ) -> None:
+        run_id = None if self._options.dry_run else await self._of_run.begin(parts, self.report.project)
+        self.report.run_id = None if run_id is None else str(run_id)
+        try:
+            await replacement.replace(
+                self.report.project, reader, replace(self._options, run_id=run_id), replaced
+            )
+        finally:
+            await self._of_run.end(parts, self.report.project)
+        if not self.report.sources:
+            raise InvalidInput(f"{reader.name} holds no extraction: it is empty")
+
+
+class NearReplacement:
+    """Replaces in this process, some whole sources at a time."""
+
+    def __init__(
+        self, ingestion: "IngestionService", files: "Lane", text_fields: tuple[str, ...], batch_size: int
+    ) -> None:
+        self._ingestion = ingestion
+        self._files = files
+        self._text_fields = text_fields
+        self._batch_size = batch_size
+
+    async def replace(
+        self,
+        project: str,
+        lines: "Lines",
+        options: "ReplaceOptions",
+        replaced: "Callable[[Replaced], Awaitable[None]]",
+    ) -> None:
+        """See :class:`app.cli.ports.SourceReplacement`."""
+        from app.intake.source_lines import SourceLines
+
+        stream = self._ingestion.replacing(project, options)
+        sources = SourceLines(self._batch_size, self._text_fields)
+        while some := await self._files.run(lines.next_lines, self._batch_size):
+            for batch in await self._files.run(sources.take_lines, some):
+                await replaced(await stream.take(batch))
+        for batch in sources.end():
+            await replaced(await stream.take(batch))
+        if sources.any:
+            await replaced(await stream.finish())
+
+
+def replace_file(ctx: typer.Context, api: str | None, job: FileReplacement, *, as_json: bool) -> None:
+    """Run it here or at a service, and say what became of it."""
+    settings = context_of(ctx).settings()
+    text_fields, batch_size = settings.embedding.text_fields, settings.worker.batch_size
+
+    async def near(parts: "CommandParts") -> None:
+        replacement = NearReplacement(parts.ingestion(), parts.files_lane(), text_fields, batch_size)
+        await _told(job, job.run(cast("ServiceParts", parts), replacement, text_fields))
+
+    async def far(parts: "ServiceParts") -> None:
+        # A service's ingestion takes the lines as they are.
+        await _told(job, job.run(parts, cast("SourceReplacement", parts.ingestion()), text_fields))
+
+    if api is None:
+        run(ctx, near)
+    else:
+        run_at(ctx, api, far)
+    _print(job.report, as_json=as_json, remote=api is not None)
+
+
+async def _told(job: FileReplacement, running: Awaitable[None]) -> None:
+    """An error after some was replaced says so."""
+    try:
+        await running
+    except AgentStorageError as error:
+        report = job.report
+        if report.sources and not report.dry_run:
+            before = "" if not isinstance(error, Conflict | InvalidInput) else "; no other was changed"
+            note(f"{counted(len(report.sources), 'source')} before the error are replaced{before}.")
+        raise
+
+
+def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
+    if as_json:
+        print_json(_as_dict(report))
+        return
+    totals = ", ".join(f"{report.total(name):,} {name}" for name in _TOTALS)
+    sources = counted(len(report.sources), "source")
+    if report.dry_run:
+        typer.echo(f"Would replace {sources} of project {report.project}: {totals}. Nothing was changed.")
+        return
+    typer.echo(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
+    if report.run_id is not None:
+        typer.echo(f"It is run {report.run_id}; `agent-storage runs undo` takes it back.")
+    if report.indexed:
+        typer.echo(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
+    if report.set_aside:
+        typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
+    if waiting := max(0, report.total("added") - report.indexed - report.set_aside):
+        how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
+        typer.echo(f"Not indexed yet: {waiting:,}. {how}")
+
+
+def _as_dict(report: _Report) -> dict[str, Any]:
+    sources = [
+        {"id": each.source_id, "uri": each.source_uri, **asdict(each.counts), "gone": each.gone}
+        for each in report.sources
+    ]
+    return {
+        "project": report.project,
+        "dry_run": report.dry_run,
+        "run_id": report.run_id,
+        **{name: report.total(name) for name in _TOTALS},
+        "sources": sources,
+        "jobs": report.jobs,
+        "indexed": report.indexed,
+        "set_aside": report.set_aside,
+        "seconds": round(report.seconds, 3),
+    }

@@ -1,0 +1,43 @@
+"""The run under which a command hands extractions in: ``--run`` and ``--run-meta``."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.cli.context import usage_error
+
+if TYPE_CHECKING:
+    from app.cli.ports import ServiceParts
+    from app.domain.ids import RunId
+
+
+class OfRun:
+    """Begun when something is about to be handed in, and ended by the command, whatever becomes of it."""
+
+    def __init__(self, name: str | None, metadata: dict[str, str] | None) -> None:
+        self._name = name
+        self._metadata = metadata
+        self._id: RunId | None = None
+
+    async def begin(self, parts: "ServiceParts", project: str) -> "RunId | None":
+        """The run's id, if there is a run; only the first call begins it."""
+        if self._id is None and self._name is not None:
+            self._id = (await parts.runs().begin(project, self._name, self._metadata)).id
+        return self._id
+
+    async def end(self, parts: "ServiceParts", project: str) -> None:
+        """No more comes."""
+        if self._id is not None:
+            await parts.runs().end(project, self._id)
+
+
+def of_run(name: str | None, members: Sequence[str]) -> OfRun:
+    """From the command's options; ends the command where they can't be used."""
+    if members and name is None:
+        usage_error("--run-meta goes with --run NAME")
+    metadata: dict[str, str] = {}
+    for member in members:
+        key, equals, value = member.partition("=")
+        if not (key and equals):
+            usage_error(f"--run-meta takes KEY=VALUE, not {member!r}")
+        metadata[key] = value
+    return OfRun(name, metadata or None)

@@ -1,0 +1,206 @@
+"""``agent-storage runs``: what each go of a pipeline changed, and how it is undone."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, context_of, run_at
+from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
+from app.errors import AgentStorageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.cli.changes import Told
+    from app.cli.ports import ServiceParts
+    from app.domain.outcomes import Undone
+    from app.domain.rows import RunRow, RunRows
+
+app = typer.Typer(help="List the runs of pipelines, show what one changed, or undo it.", no_args_is_help=True)
+
+_MOST_SHOWN = 20
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or its name: the newest of that name.")]
+
+
+@app.command("list")
+def list_runs(
+    ctx: typer.Context,
+    project: InProject = DEFAULT_PROJECT,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 20,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """List a project's runs, the newest first; --json prints one object a line."""
+    rows = run_at(ctx, api, lambda parts: parts.runs().list(project, limit=limit), index=False)
+    if as_json:
+        print_json_lines(_as_dict(row) for row in rows)
+    elif rows:
+        _print_rows(rows)
+    else:
+        note(f"No runs in project {project}. `agent-storage ingest FILE --run NAME` makes one.")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    run: Run,
+    project: InProject = DEFAULT_PROJECT,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Show one run: when it was, with which metadata, and how many extractions it changed."""
+    row = run_at(ctx, api, lambda parts: _get(parts, project, run), index=False)
+    if as_json:
+        print_json(_as_dict(row))
+        return
+    lines = (
+        ("name", row.name),
+        ("id", str(row.id)),
+        ("begun", _moment(row.begun_at)),
+        ("ended", _moment(row.ended_at) or "it goes on"),
+        ("undoes", "" if row.undoes is None else str(row.undoes)),
+        *((f"metadata {name}", _value(value)) for name, value in (row.metadata or {}).items()),
+        ("added", f"{row.added:,}"),
+        ("changed", f"{row.changed:,}"),
+        ("unchanged", f"{row.unchanged:,}"),
+        ("removed", f"{row.removed:,}"),
+    )
+    print_table(("", "run (times in UTC)"), lines, wide="run (times in UTC)")
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    run: Run,
+    project: InProject = DEFAULT_PROJECT,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many changes.")] = 100,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a run added, changed and removed, the newest first; --json prints one object a line."""
+    from app.cli.changes import print_changes
+
+    told = run_at(ctx, api, lambda parts: _diff(parts, project, run, limit, as_json=as_json), index=False)
+    print_changes(told, limit, context_of(ctx).settings().embedding.text_fields, as_json=as_json)
+
+
+@app.command()
+def undo(
+    ctx: typer.Context,
+    run: Run,
+    project: InProject = DEFAULT_PROJECT,
+    yes: Yes = False,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Put everything back to what it was before a run, but for what was touched later.
+
+    The undoing is a run of its own, and can be undone.
+    """
+    told = f"Undo what run {printable(run)!r} changed in project {project!r}?"
+    if not yes and not typer.confirm(told, err=True):
+        fail("nothing was undone")
+    undone = run_at(ctx, api, lambda parts: _undo(parts, project, run, remote=api is not None))
+    if as_json:
+        print_json(_undone_as_dict(undone))
+    else:
+        _print_undone(run, undone)
+
+
+async def _get(parts: "ServiceParts", project: str, run: str) -> "RunRow":
+    from app.domain.items import parse_label
+
+    return await parts.runs().get(project, parse_label(run, "run"))
+
+
+async def _diff(parts: "ServiceParts", project: str, run: str, limit: int, *, as_json: bool) -> "Told":
+    from app.cli.changes import Told
+
+    row = await _get(parts, project, run)
+    history = await parts.changes().of_run(project, row.id, limit=limit)
+    return Told(history) if as_json else await Told.with_sources(parts, project, history)
+
+
+async def _undo(parts: "ServiceParts", project: str, run: str, *, remote: bool) -> "Undone":
+    from app.domain.jobs import INDEX_JOBS
+
+    await parts.indexing().prepare()
+    worker = parts.worker()
+    await worker.recover()
+    row = await _get(parts, project, run)
+    undone = await parts.runs().undo(project, str(row.id))
+    try:
+        while await worker.run_one(INDEX_JOBS) is not None:
+            pass
+    except AgentStorageError as error:
+        way = "the service goes on with it" if remote else "`agent-storage verify --repair` does that"
+        note(f"The run is undone; the index doesn't follow yet, and {way}: {error}")
+        raise typer.Exit(1) from None
+    return undone
+
+
+def _print_rows(rows: "RunRows") -> None:
+    print_table(
+        ("run", "begun (UTC)", "added", "changed", "removed"),
+        [((row.name, str(row.id)), _moment(row.begun_at), row.added, row.changed, row.removed) for row in rows],
+        wide="run",
+        whole=("begun (UTC)",),
+    )
+
+
+def _print_undone(run: str, undone: "Undone") -> None:
+    counts = undone.counts
+    typer.echo(
+        f"Undid run {printable(run)}: {counted(counts.added, 'extraction')} came back, {counts.changed:,} changed back, "
+        f"{counts.removed:,} went."
+    )
+    left = undone.left_alone
+    count = len(left) + undone.more_left_alone
+    if left:
+        typer.echo(f"Left {count:,} alone, because they were changed after that run:")
+        print_table(
+            ("what", "id", "source's id"),
+            [
+                ("group", "", str(each.source_id))
+                if each.extraction_id is None
+                else ("extraction", str(each.extraction_id), str(each.source_id))
+                for each in left[:_MOST_SHOWN]
+            ],
+            whole=("id", "source's id"),
+        )
+    if count > _MOST_SHOWN:
+        typer.echo(
+            f"And {count - _MOST_SHOWN:,} more; --json shows {'the first ' if undone.more_left_alone else ''}{len(left):,}."
+        )
+    typer.echo(f"This is run {undone.undo_run_id}; `agent-storage runs undo` takes it back.")
+
+
+def _moment(moment: "datetime | None") -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _value(value: object) -> str:
+    import orjson
+
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _as_dict(row: "RunRow") -> dict[str, Any]:
+    return row._asdict()
+
+
+def _undone_as_dict(undone: "Undone") -> dict[str, Any]:
+    return {
+        "run": undone.run_id,
+        "undone_by": undone.undo_run_id,
+        "added": undone.counts.added,
+        "changed": undone.counts.changed,
+        "removed": undone.counts.removed,
+        "left_alone": {
+            "count": len(undone.left_alone) + undone.more_left_alone,
+            "items": [
+                {"source_id": each.source_id, "extraction_id": each.extraction_id} for each in undone.left_alone
+            ],
+        },
+    }

@@ -1,0 +1,182 @@
+"""``agent-storage sources``: what extractions were taken from."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, run_at, usage_error
+from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
+from app.errors import AgentStorageError, InvalidInput
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.cli.ports import ServiceParts
+    from app.domain.outcomes import Deleted
+    from app.domain.rows import SourceRow, SourceRows
+    from app.domain.sources import SourceFilters
+
+app = typer.Typer(help="List sources, show one, or delete it with its extractions.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(metavar="URI_OR_ID", help="The source's URI, or its id.")]
+
+
+@app.command("list")
+def list_sources(
+    ctx: typer.Context,
+    project: InProject = DEFAULT_PROJECT,
+    group: Annotated[str | None, typer.Option("--group", help="Only those of this group.")] = None,
+    uri_prefix: Annotated[
+        str | None, typer.Option("--uri-prefix", metavar="PREFIX", help="Only those whose URI begins so.")
+    ] = None,
+    gone: Annotated[
+        bool | None, typer.Option("--gone/--not-gone", help="Only those without, or with, extractions.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 100,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """List a project's sources; --json prints one object a line."""
+    filters = _filters(group, uri_prefix, gone=gone)
+    # One more than asked for tells whether there are more.
+    rows = run_at(ctx, api, lambda parts: parts.sources().list(project, filters, limit=limit + 1), index=False)
+    if as_json:
+        print_json_lines(_as_dict(row) for row in rows[:limit])
+    elif rows:
+        _print_rows(rows[:limit])
+    else:
+        note(f"No such sources in project {project}.")
+    if len(rows) > limit:
+        note(f"There are more than these {limit:,}; --limit shows more.")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    source: Source,
+    project: InProject = DEFAULT_PROJECT,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Show one source: its group, how many extractions it has, and when it was observed."""
+    row = run_at(ctx, api, lambda parts: _find(parts, project, source), index=False)
+    if as_json:
+        print_json(_as_dict(row))
+        return
+    lines = (
+        ("uri", row.uri),
+        ("id", str(row.id)),
+        ("group", row.group),
+        ("extractions", f"{row.extractions:,}"),
+        ("gone", not row.extractions),
+        ("first stored", _moment(row.created_at)),
+        ("observed", _moment(row.observed_at)),
+    )
+    print_table(("", "source (times in UTC)"), lines, wide="source (times in UTC)")
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    source: Source,
+    project: InProject = DEFAULT_PROJECT,
+    yes: Yes = False,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a source: its extractions and their vectors."""
+    told = f"Delete source {printable(source)!r} of project {project!r} and its extractions?"
+    if not yes and not typer.confirm(told, err=True):
+        fail("nothing was deleted")
+    row, deleted = run_at(ctx, api, lambda parts: _delete(parts, project, source, remote=api is not None))
+    if as_json:
+        print_json(
+            {"source_id": row.id, "source_uri": row.uri, "deleted_extractions": deleted.extractions},
+        )
+    else:
+        what = counted(deleted.extractions, "extraction")
+        typer.echo(f"Deleted source {printable(row.uri)}: {what}, and the vectors.")
+
+
+@app.command()
+def prune(
+    ctx: typer.Context,
+    project: InProject = DEFAULT_PROJECT,
+    yes: Yes = False,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Delete the sources that have no extractions. Their history stays."""
+    told = f"Delete the sources of project {project!r} that have no extractions?"
+    if not yes and not typer.confirm(told, err=True):
+        fail("nothing was deleted")
+    pruned = run_at(ctx, api, lambda parts: parts.sources().prune(project), index=False)
+    if as_json:
+        print_json({"project": project, "pruned": pruned})
+    else:
+        typer.echo(f"Deleted {counted(pruned, 'source')} without extractions.")
+
+
+async def _find(parts: "ServiceParts", project: str, source: str) -> "SourceRow":
+    from app.cli.naming import find_source
+
+    return await find_source(parts, project, source)
+
+
+async def _delete(
+    parts: "ServiceParts", project: str, source: str, *, remote: bool
+) -> "tuple[SourceRow, Deleted]":
+    from app.domain.jobs import JobType
+
+    await parts.indexing().prepare()
+    worker = parts.worker()
+    await worker.recover()
+    row = await _find(parts, project, source)
+    deleted = await parts.sources().delete(project, row.id)
+    try:
+        while await worker.run_one((JobType.DELETE_VECTORS,)) is not None:
+            pass
+    except AgentStorageError as error:
+        way = "the service goes on with it" if remote else "`agent-storage verify --repair` does that"
+        note(f"The source is deleted; its vectors aren't yet, and {way}: {error}")
+        raise typer.Exit(1) from None
+    return row, deleted
+
+
+def _filters(group: str | None, uri_prefix: str | None, *, gone: bool | None) -> "SourceFilters":
+    from app.domain.items import MAX_URI_CHARS, parse_label
+    from app.domain.sources import SourceFilters
+
+    try:
+        return SourceFilters(
+            None if group is None else parse_label(group, "group"),
+            None if uri_prefix is None else parse_label(uri_prefix, "uri-prefix", MAX_URI_CHARS),
+            gone,
+        )
+    except InvalidInput as error:
+        usage_error(f"--{error}")
+
+
+def _print_rows(rows: "SourceRows") -> None:
+    print_table(
+        ("source", "group", "extractions", "observed (UTC)"),
+        [(row.uri, row.group, row.extractions, _moment(row.observed_at)) for row in rows],
+        wide="source",
+    )
+
+
+def _moment(moment: "datetime | None") -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _as_dict(row: "SourceRow") -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        "uri": row.uri,
+        "group": row.group,
+        "created_at": row.created_at,
+        "observed_at": row.observed_at,
+        "extractions": row.extractions,
+        "gone": not row.extractions,
+    }

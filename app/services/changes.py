@@ -1,0 +1,250 @@
+"""What changed, read from the ledger: the history of a fact or a source, what a run did, and the feed of a project."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app.database import Database, ReadSession
+from app.domain.changes import Change, ChangeKind, FeedPage, FeedPlace, History
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.domain.rows import ExtractionRow, LedgerRow, LedgerRows
+from app.errors import HistoryPruned, InvalidField, NotFound
+from app.models import Project
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.ledger import LedgerRepository
+from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.run import RunRepository
+from app.services.storage.repositories.source import SourceRepository
+
+_ENTRIES = 200
+_ROWS = 100
+_PAGE_BYTES = 8 * 2**20
+
+
+class ChangeService:
+    """Reads the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_extraction(
+        self, extraction_id: ExtractionId, *, before: int | None = None, limit: int = 100
+    ) -> History:
+        """What became of an extraction, of one that is gone too: the ``limit`` newest changes before ``before``.
+
+        Raises:
+            NotFound: neither SQL nor the ledger knows it.
+        """
+
+        def work(session: ReadSession) -> History:
+            ledger = LedgerRepository(session)
+            stored = ExtractionRepository(session).get_batch([extraction_id])
+            source_id = stored[0].source_id if stored else ledger.find_source_of_removed(extraction_id)
+            if source_id is None:
+                raise NotFound("extraction", extraction_id)
+            return _history(
+                session, source_id, before, limit, lambda change: change.extraction_id == extraction_id
+            )
+
+        return await self._database.read(work)
+
+    async def of_source(
+        self, project: str, source_id: SourceId, *, before: int | None = None, limit: int = 100
+    ) -> History:
+        """What became of a source and its facts, also if it is gone: at least the ``limit`` newest changes before ``before``.
+
+        Changes of one transaction stay together.
+
+        Raises:
+            NotFound: there is no such project, or neither SQL nor the ledger knows such a source of it.
+        """
+
+        def work(session: ReadSession) -> History:
+            project_id = ProjectRepository(session).get(project).id
+            found = _history(session, source_id, before, limit, lambda _: True, project_id)
+            if not found.changes and before is None:
+                _require_source(session, project, source_id)
+            return found
+
+        return await self._database.read(work)
+
+    async def of_run(
+        self, project: str, run_id: RunId, *, before: int | None = None, limit: int = 100
+    ) -> History:
+        """What a run changed: at least the ``limit`` newest changes before ``before``.
+
+        Raises:
+            NotFound: there is no such project, or it has no such run.
+        """
+
+        def work(session: ReadSession) -> History:
+            stored = ProjectRepository(session).get(project)
+            RunRepository(session).get(stored.id, run_id)
+            ledger = LedgerRepository(session)
+            first = RunRepository(session).first_change(run_id)
+            pages = _pages(lambda before: ledger.of_run(run_id, before=before, limit=_ENTRIES), before)
+            changes, following = _newest(pages, limit, lambda _: True)
+            rows = _rows_of(session, changes)
+            changes = [replace(each, extraction=rows.get(each.extraction_id)) for each in changes]
+            return History(changes, following, is_whole=first is None or first > stored.pruned_through)
+
+        return await self._database.read(work)
+
+    async def newest(self, project: str) -> int:
+        """The number of a project's newest entry: nothing follows a feed that has read it to its end.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+        return await self._database.read(lambda session: ProjectRepository(session).get(project).last_change)
+
+    async def feed(self, project: str, *, after: FeedPlace | None = None, limit: int = 100) -> FeedPage:
+        """The changes of a project in the order in which they were committed: the ``limit`` next after a place.
+
+        Without a place, from the beginning. None is missing and none comes twice, however many write at once. A page of
+        large facts ends early.
+
+        Raises:
+            NotFound: there is no such project.
+            HistoryPruned: what follows that place isn't in the ledger any more, or the project isn't the same.
+        """
+
+        def work(session: ReadSession) -> FeedPage:
+            stored = ProjectRepository(session).get(project)
+            place = _checked_place(stored, after)
+            changes = list(islice(_from(LedgerRepository(session), stored.id, place), limit + 1))
+            page = _with_rows(session, changes[:limit])
+            last = len(page) == len(changes)
+            whole = after is not None or not stored.pruned_through
+            following = None if last else changes[len(page)]
+            return FeedPage(page, _place_after(place, page, following), is_last=last, is_whole=whole)
+
+        return await self._database.read(work)
+
+
+def _require_source(session: ReadSession, project: str, source_id: SourceId) -> None:
+    SourceRepository(session).get(ProjectRepository(session).get(project).id, source_id)
+
+
+def _history(  # noqa: PLR0913, PLR0917 - which page, and of what
+    session: ReadSession,
+    source_id: SourceId,
+    before: int | None,
+    limit: int,
+    wanted: Callable[[Change], bool],
+    project_id: ProjectId | None = None,
+) -> History:
+    ledger = LedgerRepository(session)
+
+    def read(before: int | None) -> LedgerRows:
+        return ledger.of_source(source_id, project_id=project_id, before=before, limit=_ENTRIES)
+
+    pages = _pages(read, before)
+    changes, following = _newest(pages, limit, wanted)
+    rows = _rows_of(session, changes)
+    changes = [replace(each, extraction=rows.get(each.extraction_id)) for each in changes]
+    oldest = changes[-1].kind if changes else None
+    return History(changes, following, is_whole=following is None and oldest == ChangeKind.ADDED)
+
+
+def _pages(read: Callable[[int | None], LedgerRows], before: int | None) -> Iterator[LedgerRow]:
+    while page := read(before):
+        yield from page
+        before = page[-1].number
+
+
+def _newest(
+    entries: Iterable[LedgerRow], limit: int, wanted: Callable[[Change], bool]
+) -> tuple[list[Change], int | None]:
+    """At least ``limit`` changes of whole entries, and before which entry the rest begins, if there is more."""
+    found: list[Change] = []
+    last = 0
+    for entry in entries:
+        if len(found) >= limit:
+            return found, last
+        found += [change for change in reversed(changes_of(entry)) if wanted(change)]
+        last = entry.number
+    return found, None
+
+
+def changes_of(entry: LedgerRow) -> list[Change]:
+    """The changes that an entry tells of, in order: what assertions alone say is none."""
+    told = entry.changes
+    found: list[tuple[ChangeKind, str | None, dict[str, Any] | None]] = []
+    if "group" in told:
+        found.append((ChangeKind.REGROUPED, None, {"group": told["group"][0]}))
+    found += [(ChangeKind.REMOVED, each["id"], each) for each in told.get("removed", ())]
+    found += [(ChangeKind.CHANGED, id_, was) for id_, was in told.get("changed", {}).items()]
+    found += [(ChangeKind.ADDED, id_, None) for id_ in told.get("added", ())]
+    if "deleted" in told:
+        found.append((ChangeKind.SOURCE_DELETED, None, told["deleted"]))
+    return [
+        Change(
+            entry.number,
+            kind,
+            entry.at,
+            entry.run_id,
+            entry.source_id,
+            None if id_ is None else ExtractionId(UUID(id_)),
+            before,
+        )
+        for kind, id_, before in found
+    ]
+
+
+def _checked_place(project: Project, after: FeedPlace | None) -> FeedPlace:
+    epoch = int(project.created_at.timestamp() * 1_000_000)
+    if after is None:
+        return FeedPlace(epoch, project.pruned_through + 1, 0)
+    if after.epoch != epoch:
+        raise InvalidField("after", "is of another project, or of one that was deleted; begin again without it")
+    if after.number <= project.pruned_through:
+        raise HistoryPruned("what follows that place in the feed")
+    return after
+
+
+def _from(ledger: LedgerRepository, project_id: ProjectId, place: FeedPlace) -> Iterator[Change]:
+    number, skipped = place.number - 1, place.taken
+    while entries := ledger.after(project_id, number, limit=_ENTRIES):
+        for entry in entries:
+            changes = changes_of(entry)
+            yield from changes[skipped if entry.number == place.number else 0 :]
+        number = entries[-1].number
+
+
+def _place_after(place: FeedPlace, page: list[Change], following: Change | None) -> FeedPlace:
+    """Of an entry that was taken whole, nothing is needed any more: it may be pruned."""
+    if not page:
+        return place
+    number = page[-1].number
+    if following is None or following.number != number:
+        return FeedPlace(place.epoch, number + 1, 0)
+    taken = sum(change.number == number for change in page)
+    return FeedPlace(place.epoch, number, taken + (place.taken if number == place.number else 0))
+
+
+def _with_rows(session: ReadSession, changes: list[Change]) -> list[Change]:
+    """The changes with the facts as they are now, as many of them as take about 8 MB."""
+    page: list[Change] = []
+    taken_bytes = 0
+    for start in range(0, len(changes), _ROWS):
+        some = changes[start : start + _ROWS]
+        rows = _rows_of(session, some)
+        page += [replace(each, extraction=rows.get(each.extraction_id)) for each in some]
+        taken_bytes += len(orjson.dumps([row.data for row in rows.values()]))
+        if taken_bytes > _PAGE_BYTES:
+            break
+    return page
+
+
+def _rows_of(session: ReadSession, changes: Iterable[Change]) -> Mapping[ExtractionId | None, ExtractionRow]:
+    ids = [
+        each.extraction_id
+        for each in changes
+        if each.extraction_id is not None and each.kind != ChangeKind.REMOVED
+    ]
+    return {row.id: row for row in ExtractionRepository(session).get_batch(ids)}

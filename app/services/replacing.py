@@ -1,0 +1,312 @@
+"""Replacing the facts of sources in a transaction: what was handed in is all that there is of each, afterwards."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.database import WriteSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId
+from app.domain.items import Item, extraction_id_of
+from app.domain.outcomes import Counts, Replaced, ReplacedSource
+from app.domain.sources import ReplaceOptions, SourceFacts
+from app.errors import MassDeleteRefused, StaleReplace
+from app.services.extractions import queue_vectors_deletion
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.facts import (
+    Assertion,
+    FactRepository,
+    RemovedFact,
+    StoredFact,
+    StoredFacts,
+    differs,
+)
+from app.services.storage.repositories.ledger import SourceChanges
+from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.run import RunRepository
+from app.services.storage.repositories.source import HeldSource, SourceRepository
+from app.services.storing import (
+    differs_in_payload,
+    new_extraction,
+    note_asserted,
+    pages,
+    queue_embedding,
+    queue_payloads,
+    record,
+)
+
+FEW = 20
+"""So many facts may be removed without being asked whether it is meant."""
+
+_A_PAGE = 200
+
+
+@dataclass(slots=True)
+class MassDeleteGuard:
+    """Refuses to remove most facts of a source or of the project, by mistake. Counts over all of a replace."""
+
+    project: str
+    project_id: ProjectId
+    allowed: bool
+    _removed: int = 0
+    _net: int = 0
+    _before: int | None = None
+
+    def check_source(self, uri: str, removed: int, of: int) -> None:
+        """Refuse to remove so many facts of one source.
+
+        Raises:
+            MassDeleteRefused: they are more than half, and not allowed.
+        """
+        if not self.allowed and removed > FEW and removed * 2 > of:
+            raise MassDeleteRefused(f"source {uri[:200]!r}", removed, of)
+
+    def check_project(self, session: WriteSession, removed: int) -> None:
+        """Refuse to remove so many more facts of the project; asks before they are.
+
+        Raises:
+            MassDeleteRefused: with those before they are more than half, and not allowed.
+        """
+        together = self._removed + removed
+        if self.allowed or together <= FEW:
+            return
+        if self._before is None:
+            now = ExtractionRepository(session).count(Filters(project_id=self.project_id))
+            self._before = now - self._net
+        if together * 2 > self._before:
+            raise MassDeleteRefused(f"project {self.project!r}", together, self._before)
+
+    def note(self, sources: Sequence[SourceFacts], replaced: Replaced, *, written: bool = True) -> None:
+        """Count what was removed, unless the source was said to be gone; ``written`` can be seen in SQL already."""
+        for facts, source in zip(sources, replaced.sources, strict=True):
+            self._removed += 0 if facts.gone else source.counts.removed
+            self._net += source.counts.added - source.counts.removed if written else 0
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What replacing one source takes."""
+
+    facts: SourceFacts
+    held: HeldSource
+    stored: StoredFacts
+    wanted: dict[ExtractionId, Item]
+    observed_at: datetime
+
+    @property
+    def uri(self) -> str:
+        return self.facts.source_uri
+
+    @property
+    def added(self) -> list[ExtractionId]:
+        return [id_ for id_ in self.wanted if id_ not in self.stored]
+
+    @property
+    def removed(self) -> list[ExtractionId]:
+        return [id_ for id_ in self.stored if id_ not in self.wanted]
+
+    @property
+    def kept(self) -> list[StoredFact]:
+        return [fact for id_, fact in self.stored.items() if id_ in self.wanted]
+
+    @property
+    def group(self) -> str | None:
+        return self.facts.source_group if self.facts.items else self.held.group
+
+    @property
+    def is_regrouped(self) -> bool:
+        return not self.held.is_new and self.group != self.held.group
+
+    def assertion(self, id_: ExtractionId) -> Assertion:
+        return Assertion(self.wanted[id_].confidence, self.wanted[id_].metadata)
+
+
+def replace_sources(
+    session: WriteSession,
+    project_id: ProjectId,
+    sources: Sequence[SourceFacts],
+    options: ReplaceOptions,
+    guard: MassDeleteGuard,
+) -> Replaced:
+    """Make the facts of each source exactly those given.
+
+    Raises:
+        StaleReplace: a source was last replaced with what was observed later.
+        MassDeleteRefused: too much would go, and that isn't allowed.
+        NotFound, RunEnded: the run can't be used.
+    """
+    ProjectRepository(session).get_or_create(guard.project)
+    if options.run_id is not None:
+        RunRepository(session).require_open(project_id, options.run_id)
+    held = SourceRepository(session).hold_batch(project_id, [each.source_uri for each in sources])
+    stored = _by_source(FactRepository(session).find_of_sources([each.id for each in held.values()]))
+    plans = [
+        _plan(project_id, facts, held[facts.source_uri], stored.get(held[facts.source_uri].id, {}), options)
+        for facts in sources
+    ]
+    _check(session, plans, guard)
+    return _Replacing(session, project_id, options).run(plans)
+
+
+def replace_rest(
+    session: WriteSession,
+    project_id: ProjectId,
+    named: Collection[SourceId],
+    options: ReplaceOptions,
+    guard: MassDeleteGuard,
+) -> Replaced:
+    """Empty the project's sources that weren't ``named``; raises what :func:`replace_sources` raises."""
+    repository = SourceRepository(session)
+    replaced, after = Replaced(), None
+    while page := repository.with_facts(project_id, after=after, limit=_A_PAGE):
+        after = page[-1][0]
+        rest = [SourceFacts(uri, (), observed_at=options.observed_at) for id_, uri in page if id_ not in named]
+        if rest:
+            part = replace_sources(session, project_id, rest, options, guard)
+            guard.note(rest, part)
+            replaced += part
+    return replaced
+
+
+class _Replacing:
+    """Carries plans out, all in the caller's transaction."""
+
+    def __init__(self, session: WriteSession, project_id: ProjectId, options: ReplaceOptions) -> None:
+        self._session = session
+        self._project_id = project_id
+        self._run_id = options.run_id
+        self._facts = FactRepository(session)
+        self._changes: dict[SourceId, SourceChanges] = {}
+        self._job_ids: list[JobId] = []
+
+    def run(self, plans: Sequence[_Plan]) -> Replaced:
+        for plan in plans:
+            self._changes[plan.held.id] = SourceChanges(plan.held.id, is_new=plan.held.is_new)
+        stored = self._lock(plans)
+        changed = self._change(plans, stored)
+        if self._run_id is not None:
+            kept = {fact.id: stored[fact.id] for plan in plans for fact in plan.kept if fact.id in stored}
+            note_asserted(self._facts, kept, self._changes, self._run_id)
+        self._regroup(plans)
+        self._observe(plans)
+        added = self._add(plans)
+        removed = self._remove(plans)
+        counts = {plan.held.id: self._counts(plan, changed) for plan in plans}
+        changes = [*removed, *self._changes.values()]
+        record(self._session, self._project_id, changes, self._run_id, sum(counts.values(), Counts()))
+        sources = [
+            ReplacedSource(plan.held.id, plan.uri, counts[plan.held.id], gone=not plan.wanted) for plan in plans
+        ]
+        return Replaced(sources, [*self._job_ids, *added])
+
+    def _lock(self, plans: Sequence[_Plan]) -> StoredFacts:
+        """What is to be changed or removed, in one statement, so that two transactions don't deadlock."""
+        ids = [id_ for plan in plans for id_ in plan.removed]
+        for plan in plans:
+            ids += [
+                fact.id
+                for fact in plan.kept
+                if self._run_id is not None or differs(fact.assertion, plan.assertion(fact.id))
+            ]
+        return self._facts.find_batch(ids, locked=True)
+
+    def _change(self, plans: Sequence[_Plan], locked: StoredFacts) -> set[ExtractionId]:
+        """Change what is said otherwise now; returns the ids of what changed."""
+        wanted = {fact.id: plan.assertion(fact.id) for plan in plans for fact in plan.kept if fact.id in locked}
+        changed = {id_ for id_, now in wanted.items() if differs(locked[id_].assertion, now)}
+        self._facts.assert_batch({id_: wanted[id_] for id_ in changed})
+        for id_ in changed:
+            self._changes[locked[id_].source_id].changed[id_] = locked[id_].assertion
+        payloads = [id_ for id_ in changed if differs_in_payload(locked[id_].assertion, wanted[id_])]
+        regrouped = [plan.held.id for plan in plans if plan.is_regrouped]
+        self._job_ids += queue_payloads(self._session, self._project_id, payloads, regrouped)
+        return changed
+
+    def _regroup(self, plans: Sequence[_Plan]) -> None:
+        groups = {plan.held.id: plan.group for plan in plans if plan.group != plan.held.group}
+        SourceRepository(self._session).regroup(groups)
+        for plan in plans:
+            if plan.is_regrouped:
+                self._changes[plan.held.id].group = (plan.held.group, plan.group)
+                unchanged = {fact.id for fact in plan.kept} - self._changes[plan.held.id].changed.keys()
+                self._changes[plan.held.id].regrouped = len(unchanged)
+
+    def _observe(self, plans: Sequence[_Plan]) -> None:
+        moments: dict[datetime, list[SourceId]] = {}
+        for plan in plans:
+            if plan.observed_at != plan.held.observed_at:
+                moments.setdefault(plan.observed_at, []).append(plan.held.id)
+                self._changes[plan.held.id].observed_at = (plan.held.observed_at, plan.observed_at)
+        for moment, ids in moments.items():
+            SourceRepository(self._session).set_observed_at(ids, moment)
+
+    def _add(self, plans: Sequence[_Plan]) -> list[JobId]:
+        new = []
+        for plan in plans:
+            self._changes[plan.held.id].added += plan.added
+            new += [
+                new_extraction(
+                    id_, self._project_id, plan.held.id, plan.wanted[id_], plan.assertion(id_), self._run_id
+                )
+                for id_ in plan.added
+            ]
+        ExtractionRepository(self._session).create_batch(new, held=())
+        jobs = (
+            queue_embedding(self._session, self._project_id, page) for page in pages([each.id for each in new])
+        )
+        return [job for job in jobs if job is not None]
+
+    def _remove(self, plans: Sequence[_Plan]) -> list[SourceChanges]:
+        """Take out what isn't said any more; what there is much of gets entries of its own."""
+        entries, gone = list[SourceChanges](), list[ExtractionId]()
+        for removed in self._facts.iter_taken_out([id_ for plan in plans for id_ in plan.removed]):
+            gone += [fact.id for fact in removed]
+            entries += self._noted(removed)
+        self._job_ids += [queue_vectors_deletion(self._session, page, self._project_id) for page in pages(gone)]
+        return entries
+
+    def _noted(self, removed: Sequence[RemovedFact]) -> list[SourceChanges]:
+        """The first of a source go with what else changes of it."""
+        further: dict[SourceId, SourceChanges] = {}
+        full = {id_ for id_, change in self._changes.items() if change.removed}
+        for fact in removed:
+            if fact.source_id in full:
+                further.setdefault(fact.source_id, SourceChanges(fact.source_id)).removed.append(fact)
+            else:
+                self._changes[fact.source_id].removed.append(fact)
+        return list(further.values())
+
+    def _counts(self, plan: _Plan, changed: Collection[ExtractionId]) -> Counts:
+        kept = len(plan.kept)
+        altered = kept if plan.is_regrouped else sum(fact.id in changed for fact in plan.kept)
+        return Counts(len(plan.added), altered, kept - altered, len(plan.removed))
+
+
+def _plan(
+    project_id: ProjectId,
+    facts: SourceFacts,
+    held: HeldSource,
+    stored: StoredFacts,
+    options: ReplaceOptions,
+) -> _Plan:
+    given = facts.observed_at or options.observed_at
+    if given is not None and held.observed_at is not None and given < held.observed_at:
+        raise StaleReplace(facts.source_uri, given, held.observed_at)
+    now = datetime.now(UTC)
+    observed_at = given or max(now, held.observed_at or now)
+    wanted = {extraction_id_of(project_id, item): item for item in facts.items}
+    return _Plan(facts, held, stored, wanted, observed_at)
+
+
+def _check(session: WriteSession, plans: Sequence[_Plan], guard: MassDeleteGuard) -> None:
+    unmeant = [plan for plan in plans if not plan.facts.gone]
+    for plan in unmeant:
+        guard.check_source(plan.uri, len(plan.removed), len(plan.stored))
+    guard.check_project(session, sum(len(plan.removed) for plan in unmeant))
+
+
+def _by_source(facts: StoredFacts) -> dict[SourceId, StoredFacts]:
+    found: dict[SourceId, StoredFacts] = {}
+    for id_, fact in facts.items():
+        found.setdefault(fact.source_id, {})[id_] = fact
+    return found

@@ -1,0 +1,184 @@
+"""What may change of stored extractions: looked up, changed, and taken out whole, for those who keep the ledger."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.models import Extraction, JsonDocument
+from app.services.storage.repositories.id_lists import Ids, among
+from app.services.storage.repositories.indexable import digits_of_confidence, number_of
+
+_TABLE = Extraction.__table__
+_FIRST_ROWS = 64
+_MOST_ROWS = 1_000
+_PAGE_BYTES = 8 * 2**20
+
+
+class Assertion(NamedTuple):
+    """What may change of an extraction."""
+
+    confidence: float | None
+    metadata: dict[str, Any] | None
+
+
+class StoredFact(NamedTuple):
+    """An extraction as far as it may change."""
+
+    id: ExtractionId
+    source_id: SourceId
+    assertion: Assertion
+    last_run_id: RunId | None
+
+
+class RemovedFact(NamedTuple):
+    """An extraction that was taken out, whole but for its mark."""
+
+    id: ExtractionId
+    source_id: SourceId
+    extraction_type: str
+    confidence: float | None
+    metadata: dict[str, Any] | None
+    created_at: datetime
+    first_run_id: RunId | None
+    last_run_id: RunId | None
+    data: dict[str, Any]
+
+
+StoredFacts = dict[ExtractionId, StoredFact]
+_REMOVED = [_TABLE.c[name] for name in RemovedFact._fields]
+
+
+class FactRepository:
+    """Over a session, in its transaction; never commits. Ids that no row has are ignored."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    def find_batch(self, ids: Ids, *, locked: bool = False) -> StoredFacts:
+        """The extractions of these ids; ``locked``, none of them changes until the transaction ends.
+
+        They are locked by order of id, so that two transactions that do so don't deadlock.
+        """
+        return self._find(among(_TABLE.c.id, ids, self._dialect), locked=locked) if ids else {}
+
+    def lock(self, ids: Ids) -> None:
+        """Lock these extractions as :meth:`find_batch` does; on SQLite the write lock has done so."""
+        if ids and self._dialect == "postgresql":
+            chosen = among(_TABLE.c.id, ids, self._dialect)
+            self._session.execute(
+                select(_TABLE.c.id).where(chosen).order_by(_TABLE.c.id).with_for_update()
+            ).all()
+
+    def find_of_sources(self, sources: Ids) -> StoredFacts:
+        """All extractions of these sources."""
+        return self._find(among(_TABLE.c.source_id, sources, self._dialect)) if sources else {}
+
+    def assert_batch(self, assertions: Mapping[ExtractionId, Assertion]) -> None:
+        """Give extractions that are there another confidence and other metadata."""
+        if not assertions:
+            return
+        statement = (
+            update(_TABLE)
+            .where(_TABLE.c.id == bindparam("extraction"))
+            .values(
+                confidence=bindparam("confidence_now"),
+                metadata=bindparam("metadata_now", type_=JsonDocument),
+            )
+        )
+        self._session.execute(
+            statement,
+            [
+                {"extraction": id_, "confidence_now": now.confidence, "metadata_now": now.metadata}
+                for id_, now in sorted(assertions.items())
+            ],
+        )
+
+    def set_last_run(self, ids: Ids, run_id: RunId | None) -> None:
+        """Note the run that asserted these extractions last; one statement."""
+        if ids:
+            chosen = among(_TABLE.c.id, ids, self._dialect)
+            self._session.execute(update(_TABLE).where(chosen).values(last_run_id=run_id))
+
+    def iter_taken_out(
+        self, ids: Sequence[ExtractionId | str], *, project_id: ProjectId | None = None
+    ) -> Iterator[list[RemovedFact]]:
+        """Delete extractions, in a project or in any, and hand them out whole, as many at a time as take about 8 MB.
+
+        The caller has locked them, and queues the deletion of their vectors in the same transaction.
+        """
+        start, size = 0, _FIRST_ROWS
+        while start < len(ids):
+            some = ids[start : start + size]
+            removed, taken_bytes = self._take_out(some, project_id)
+            if removed:
+                yield removed
+            start += len(some)
+            size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
+
+    def _take_out(self, ids: Ids, project_id: ProjectId | None) -> tuple[list[RemovedFact], int]:
+        chosen = among(_TABLE.c.id, ids, self._dialect)
+        if project_id is not None:
+            chosen &= _TABLE.c.project_id == project_id
+        rows = self._session.execute(delete(_TABLE).where(chosen).returning(*_REMOVED))
+        removed = [RemovedFact(*row) for row in rows.all()]
+        return removed, len(orjson.dumps([row.data for row in removed]))
+
+    def _find(self, chosen: ColumnElement[bool], *, locked: bool = False) -> StoredFacts:
+        if self._dialect == "postgresql":
+            query = select(
+                _TABLE.c.id, _TABLE.c.source_id, _TABLE.c.confidence, _TABLE.c.metadata, _TABLE.c.last_run_id
+            ).where(chosen)
+            query = query.order_by(_TABLE.c.id).with_for_update() if locked else query
+            return {
+                row[0]: StoredFact(row[0], row[1], Assertion(row[2], row[3]), row[4])
+                for row in self._session.execute(query)
+            }
+        return {
+            fact.id: fact for fact in map(_read, orjson.loads(self._session.scalar(_on_sqlite(chosen)) or "[]"))
+        }
+
+
+def differs(before: Assertion, now: Assertion) -> bool:
+    """Whether two assertions differ in what JSON can tell apart."""
+    return before.confidence != now.confidence or _canonical(before.metadata) != _canonical(now.metadata)
+
+
+def _canonical(metadata: Mapping[str, Any] | None) -> bytes:
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
+
+
+def _on_sqlite(chosen: ColumnElement[bool]) -> Select[tuple[str]]:
+    """One JSON document: row by row, the driver would give up Python's lock at each one."""
+    metadata = case((_TABLE.c.metadata.is_(None), null()), else_=func.json(cast(_TABLE.c.metadata, String)))
+    ids = (cast(_TABLE.c[name], Text) for name in ("id", "source_id", "last_run_id"))
+    return select(func.json_group_array(func.json_array(*ids, digits_of_confidence(), metadata))).where(chosen)
+
+
+def _read(row: Sequence[Any]) -> StoredFact:
+    id_, source_id, run_id, digits, metadata = row
+    return StoredFact(
+        ExtractionId(UUID(id_)),
+        SourceId(UUID(source_id)),
+        Assertion(number_of(digits), metadata),
+        None if run_id is None else RunId(UUID(run_id)),
+    )

@@ -1,0 +1,197 @@
+"""The ledger: what each transaction changed of each source, in an order without gaps.
+
+An entry's ``changes`` is JSON with those of these members that it needs:
+
+- ``new``: true, where the source was new;
+- ``added``: the ids of new extractions;
+- ``changed``: what changed extractions were, by id: their ``confidence`` and ``metadata``;
+- ``removed``: removed extractions, whole;
+- ``group`` and ``observed_at`` of the source: what it was, and what it became;
+- ``asserted``: the ids of stored extractions that a run asserted, by the run that had asserted them last;
+- ``deleted``: the source's own row, where it was deleted;
+- ``undoes``: the number of the entry that this one undoes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, Text, cast, delete, func, select, text, update
+from sqlalchemy.orm import Session
+
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.domain.rows import LedgerRow, LedgerRows, SourceRow
+from app.models import REMOVING, LedgerEntry, Project, Run
+from app.services.storage.repositories.bulk_insert import insert_all
+from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.facts import Assertion, RemovedFact
+from app.services.storage.repositories.statements import rows_changed
+
+PRUNED_AT_ONCE = 1_000
+
+_TABLE = LedgerEntry.__table__
+_PROJECTS = Project.__table__
+_RUNS = Run.__table__
+_ROW = [_TABLE.c[name] for name in LedgerRow._fields]
+
+
+@dataclass(slots=True)
+class SourceChanges:
+    """What a transaction changes of one source. ``regrouped`` counts extractions that changed by their group alone."""
+
+    source_id: SourceId
+    is_new: bool = False
+    added: list[ExtractionId] = field(default_factory=list)
+    changed: dict[ExtractionId, Assertion] = field(default_factory=dict)
+    removed: list[RemovedFact] = field(default_factory=list)
+    group: tuple[str | None, str | None] | None = None
+    regrouped: int = 0
+    observed_at: tuple[datetime | None, datetime | None] | None = None
+    asserted: dict[RunId | None, list[ExtractionId]] = field(default_factory=dict)
+    deleted: SourceRow | None = None
+    undoes: int | None = None
+
+    def matter(self, run_id: RunId | None) -> bool:
+        """Whether there is anything to write down. That a source was observed matters to the undoing of a run alone."""
+        facts = self.added or self.changed or self.removed or self.asserted
+        source = self.is_new or self.group or self.deleted
+        return bool(facts or source or (run_id and self.observed_at))
+
+    def as_json(self) -> dict[str, Any]:
+        """See the module."""
+        members = {
+            "new": self.is_new,
+            "added": self.added,
+            "changed": {str(id_): was._asdict() for id_, was in self.changed.items()},
+            "removed": [_removed_as_json(fact) for fact in self.removed],
+            "group": self.group,
+            "observed_at": self.observed_at,
+            "asserted": {str(run_id or ""): ids for run_id, ids in self.asserted.items()},
+            "deleted": None if self.deleted is None else self.deleted._asdict(),
+            "undoes": self.undoes,
+        }
+        return {name: value for name, value in members.items() if value}
+
+
+class LedgerRepository:
+    """Over a session, in its transaction; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    def append(
+        self, project_id: ProjectId, changes: Iterable[SourceChanges], run_id: RunId | None = None
+    ) -> None:
+        """Write down what this transaction changes, after all else: others that write to the project wait from now on.
+
+        So entries become visible in the order of their numbers, and no number is missing.
+        """
+        changes = [each for each in changes if each.matter(run_id)]
+        if not changes:
+            return
+        raised = (
+            update(_PROJECTS)
+            .where(_PROJECTS.c.id == project_id)
+            .values(last_change=_PROJECTS.c.last_change + len(changes))
+            .returning(_PROJECTS.c.last_change, now(self._dialect))
+        )
+        last, moment = self._session.execute(raised).one()
+        first = last - len(changes) + 1
+        columns = {
+            "project_id": [project_id] * len(changes),
+            "number": range(first, last + 1),
+            "source_id": [each.source_id for each in changes],
+            "run_id": [run_id] * len(changes),
+            "at": [moment] * len(changes),
+            "added": [len(each.added) for each in changes],
+            "changed": [len(each.changed) + each.regrouped for each in changes],
+            "removed": [len(each.removed) for each in changes],
+            "changes": [each.as_json() for each in changes],
+        }
+        insert_all(self._session, _TABLE, columns)
+        if run_id is not None:
+            started = func.coalesce(_RUNS.c.first_change, first)
+            self._session.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(first_change=started))
+
+    def after(self, project_id: ProjectId, number: int, *, limit: int) -> LedgerRows:
+        """A project's entries in order: the ``limit`` next after ``number``."""
+        query = select(*_ROW).where(_TABLE.c.project_id == project_id, _TABLE.c.number > number)
+        return self._rows(query.order_by(_TABLE.c.number).limit(limit))
+
+    def of_source(
+        self,
+        source_id: SourceId,
+        *,
+        project_id: ProjectId | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> LedgerRows:
+        """A source's entries, in a project or in any, the newest first: the ``limit`` next before ``before``."""
+        query = select(*_ROW).where(_TABLE.c.source_id == source_id)
+        query = query if project_id is None else query.where(_TABLE.c.project_id == project_id)
+        query = query if before is None else query.where(_TABLE.c.number < before)
+        return self._rows(query.order_by(_TABLE.c.number.desc()).limit(limit))
+
+    def of_run(self, run_id: RunId, *, before: int | None = None, limit: int) -> LedgerRows:
+        """A run's entries, the newest first: the ``limit`` next before ``before``."""
+        query = select(*_ROW).where(text("run_id IS NOT NULL"), _TABLE.c.run_id == run_id)
+        query = query if before is None else query.where(_TABLE.c.number < before)
+        return self._rows(query.order_by(_TABLE.c.number.desc()).limit(limit))
+
+    def later_of_source(self, source_id: SourceId, number: int) -> LedgerRows:
+        """A source's entries after ``number``, in order."""
+        query = select(*_ROW).where(_TABLE.c.source_id == source_id, _TABLE.c.number > number)
+        return self._rows(query.order_by(_TABLE.c.number))
+
+    def find_source_of_removed(self, extraction_id: ExtractionId) -> SourceId | None:
+        """The source of an extraction that was removed; looks through all entries that removed any."""
+        holds_it = cast(_TABLE.c.changes, Text).contains(str(extraction_id))
+        query = select(_TABLE.c.source_id).where(text(REMOVING), holds_it)
+        return self._session.scalar(query.limit(1))
+
+    def prune(self, project_id: ProjectId, *, older_than_s: float) -> int:
+        """Delete up to :data:`PRUNED_AT_ONCE` of a project's oldest entries, if they are that old; returns how many."""
+        page = (
+            select(_TABLE.c.number, (_TABLE.c.at < now(self._dialect, plus_s=-older_than_s)).label("old"))
+            .where(_TABLE.c.project_id == project_id)
+            .order_by(_TABLE.c.number)
+            .limit(PRUNED_AT_ONCE)
+        )
+        last = 0
+        for number, old in self._session.execute(page):
+            if not old:
+                break
+            last = number
+        if not last:
+            return 0
+        chosen = (_TABLE.c.project_id == project_id, _TABLE.c.number <= last)
+        self._session.execute(update(_PROJECTS).where(_PROJECTS.c.id == project_id).values(pruned_through=last))
+        return rows_changed(self._session, delete(_TABLE).where(*chosen))
+
+    def delete_all(self, project_id: ProjectId) -> None:
+        """Delete a project's entries, with the project."""
+        self._session.execute(delete(_TABLE).where(_TABLE.c.project_id == project_id))
+
+    def _rows(self, query: Select[Any]) -> LedgerRows:
+        return [LedgerRow(*row) for row in self._session.execute(query)]
+
+
+def removed_fact_of(source_id: SourceId, member: dict[str, Any]) -> RemovedFact:
+    """A removed extraction as an entry's ``changes`` hold it."""
+    moment = datetime.fromisoformat(member["created_at"])
+    values = {**member, "source_id": source_id, "created_at": moment}
+    for name, kind in _ID_MEMBERS.items():
+        values[name] = None if member[name] is None else kind(UUID(member[name]))
+    return RemovedFact(**values)
+
+
+_ID_MEMBERS = {"id": ExtractionId, "first_run_id": RunId, "last_run_id": RunId}
+
+
+def _removed_as_json(fact: RemovedFact) -> dict[str, Any]:
+    members = fact._asdict()
+    del members["source_id"]
+    return members

@@ -1,0 +1,200 @@
+"""Storing extractions in a transaction: what is new, what changed, the jobs that follow, and the ledger."""
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
+from itertools import chain
+
+from app.database import WriteSession
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
+from app.domain.items import Item, extraction_id_of
+from app.domain.jobs import JobType
+from app.domain.outcomes import Accepted, Counts
+from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
+from app.services.storage.repositories.facts import Assertion, FactRepository, StoredFacts, differs
+from app.services.storage.repositories.id_lists import texts
+from app.services.storage.repositories.job import JobRepository
+from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges
+from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.run import RunRepository
+from app.services.storage.repositories.source import SourceRepository, StoredSources
+
+A_JOB = 1_000
+"""How many extractions a job is about at most."""
+
+
+def store(
+    session: WriteSession,
+    project: str,
+    project_id: ProjectId,
+    items: Sequence[Item],
+    run_id: RunId | None = None,
+) -> Accepted:
+    """Store what is new, change what is there already as far as the items say so, and leave the rest."""
+    ProjectRepository(session).get_or_create(project)
+    if run_id is not None:
+        RunRepository(session).require_open(project_id, run_id)
+    sources = SourceRepository(session).create_batch(
+        project_id, [(item.source_uri, item.source_group) for item in items]
+    )
+    ids = [extraction_id_of(project_id, item) for item in items]
+    facts = FactRepository(session)
+    stored = facts.find_batch(ids)
+    wanted = _last_assertions(zip(ids, items, strict=True))
+    new = ExtractionRepository(session).create_batch(
+        [
+            new_extraction(id_, project_id, sources.ids[item.source_uri], item, wanted[id_], run_id)
+            for id_, item in dict(zip(ids, items, strict=True)).items()
+            if id_ not in stored
+        ],
+        held=(),
+    )
+    if missed := [id_ for id_ in ids if id_ not in stored and id_ not in new]:
+        stored |= facts.find_batch(missed)  # another transaction has just stored them
+    changes = _changes_of(sources, new, zip(ids, items, strict=True))
+    changed = _assert(facts, stored, wanted, changes, run_id)
+    regrouped = {id_ for id_ in stored.keys() - changed if stored[id_].source_id in sources.regrouped}
+    payloads = {id_ for id_ in changed if differs_in_payload(stored[id_].assertion, wanted[id_])}
+    payload_job_ids = queue_payloads(session, project_id, payloads, sources.regrouped)
+    job_id = queue_embedding(session, project_id, [id_ for id_ in dict.fromkeys(ids) if id_ in new])
+    for source_id, group in sources.regrouped.items():
+        changes.setdefault(source_id, SourceChanges(source_id)).group = group
+    for id_ in regrouped:
+        changes[stored[id_].source_id].regrouped += 1
+    changed |= regrouped
+    counts = Counts(len(new), len(changed), len(stored) - len(changed))
+    record(session, project_id, changes.values(), run_id, counts)
+    return Accepted(ids, new, job_id, changed, payload_job_ids)
+
+
+def new_extraction(  # noqa: PLR0913, PLR0917 - each is a column
+    id_: ExtractionId,
+    project_id: ProjectId,
+    source_id: SourceId,
+    item: Item,
+    assertion: Assertion,
+    run_id: RunId | None,
+) -> NewExtraction:
+    """The row of an item that isn't stored yet."""
+    return NewExtraction(
+        id=id_,
+        project_id=project_id,
+        source_id=source_id,
+        extraction_type=item.extraction_type,
+        data=item.data,
+        confidence=assertion.confidence,
+        metadata=assertion.metadata,
+        first_run_id=run_id,
+        last_run_id=run_id,
+    )
+
+
+def queue_embedding(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId]) -> JobId | None:
+    """Queue the indexing of new extractions, if there are any."""
+    if not ids:
+        return None
+    return JobRepository(session).create(JobType.EMBED, {"extraction_ids": texts(ids)}, project_id=project_id)
+
+
+def queue_payloads(
+    session: WriteSession,
+    project_id: ProjectId,
+    changed: Collection[ExtractionId],
+    regrouped: Collection[SourceId],
+) -> list[JobId]:
+    """Queue the payloads of these extractions, and of all extractions of these sources.
+
+    Rows without a vector are among them, because one may be on its way with the payload that was.
+    """
+    jobs = JobRepository(session)
+    with closing(ExtractionRepository(session).iter_ids_of_sources(regrouped, size=A_JOB)) as of_sources:
+        return [
+            jobs.create(JobType.UPDATE_PAYLOAD, {"extraction_ids": texts(page)}, project_id=project_id)
+            for page in chain(pages(list(changed)), of_sources)
+        ]
+
+
+def pages(ids: Sequence[ExtractionId]) -> Iterable[Sequence[ExtractionId]]:
+    """As many at a time as a job is about."""
+    return (ids[start : start + A_JOB] for start in range(0, len(ids), A_JOB))
+
+
+def record(
+    session: WriteSession,
+    project_id: ProjectId,
+    changes: Iterable[SourceChanges],
+    run_id: RunId | None,
+    counts: Counts,
+) -> None:
+    """Write the ledger, and count for the run: last in a transaction, because others wait from then on."""
+    LedgerRepository(session).append(project_id, changes, run_id)
+    if run_id is not None:
+        RunRepository(session).count(run_id, counts)
+
+
+def note_asserted(
+    facts: FactRepository,
+    stored: StoredFacts,
+    changes: dict[SourceId, SourceChanges],
+    run_id: RunId,
+) -> None:
+    """Note the run with the extractions that it asserts, and in the ledger which run had asserted them before."""
+    others = [fact for fact in stored.values() if fact.last_run_id != run_id]
+    facts.set_last_run([fact.id for fact in others], run_id)
+    for fact in others:
+        change = changes.setdefault(fact.source_id, SourceChanges(fact.source_id))
+        change.asserted.setdefault(fact.last_run_id, []).append(fact.id)
+
+
+def _last_assertions(items: Iterable[tuple[ExtractionId, Item]]) -> dict[ExtractionId, Assertion]:
+    """What the items say; of those that contradict each other the last one counts."""
+    wanted: dict[ExtractionId, Assertion] = {}
+    for id_, item in items:
+        before = wanted.get(id_, Assertion(None, None))
+        wanted[id_] = _over(before, Assertion(item.confidence, item.metadata))
+    return wanted
+
+
+def _over(before: Assertion, now: Assertion) -> Assertion:
+    """What is left out stays."""
+    return Assertion(
+        before.confidence if now.confidence is None else now.confidence,
+        before.metadata if now.metadata is None else now.metadata,
+    )
+
+
+def _changes_of(
+    sources: StoredSources, new: set[ExtractionId], items: Iterable[tuple[ExtractionId, Item]]
+) -> dict[SourceId, SourceChanges]:
+    changes = {id_: SourceChanges(id_, is_new=True) for id_ in sources.new}
+    for id_, item in {id_: item for id_, item in items if id_ in new}.items():
+        source_id = sources.ids[item.source_uri]
+        changes.setdefault(source_id, SourceChanges(source_id)).added.append(id_)
+    return changes
+
+
+def _assert(
+    facts: FactRepository,
+    stored: StoredFacts,
+    wanted: dict[ExtractionId, Assertion],
+    changes: dict[SourceId, SourceChanges],
+    run_id: RunId | None,
+) -> set[ExtractionId]:
+    """Change what the items say otherwise; returns the ids of what changed. ``stored`` is as it was before."""
+    wanted |= {id_: _over(fact.assertion, wanted[id_]) for id_, fact in stored.items()}
+    different = [id_ for id_, fact in stored.items() if differs(fact.assertion, wanted[id_])]
+    if locked := facts.find_batch(stored if run_id else different, locked=True):
+        stored |= locked
+    changed = {id_ for id_ in different if id_ in locked and differs(stored[id_].assertion, wanted[id_])}
+    facts.assert_batch({id_: wanted[id_] for id_ in changed})
+    for id_ in changed:
+        fact = stored[id_]
+        change = changes.setdefault(fact.source_id, SourceChanges(fact.source_id))
+        change.changed[id_] = fact.assertion
+    if run_id is not None:
+        note_asserted(facts, locked, changes, run_id)
+    return changed
+
+
+def differs_in_payload(before: Assertion, now: Assertion) -> bool:
+    """Qdrant holds no metadata."""
+    return before.confidence != now.confidence

@@ -1,0 +1,207 @@
+"""Undoing what a run changed, entry by entry of the ledger, the newest first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.database import WriteSession
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
+from app.domain.outcomes import Counts, LeftAlone, Undone
+from app.domain.rows import LedgerRow, SourceRow
+from app.services.extractions import queue_vectors_deletion
+from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
+from app.services.storage.repositories.facts import Assertion, FactRepository, RemovedFact, StoredFacts
+from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges, removed_fact_of
+from app.services.storage.repositories.run import RunRepository
+from app.services.storage.repositories.source import SourceRepository
+from app.services.storing import differs_in_payload, pages, queue_embedding, queue_payloads, record
+
+
+def undo_entries(
+    session: WriteSession, undone: Undone, *, before: int | None, limit: int
+) -> tuple[Undone, int | None]:
+    """Undo the run's ``limit`` next entries before ``before``; returns what was done, and where to go on.
+
+    The latter is None when there is no more.
+    """
+    entries = LedgerRepository(session).of_run(undone.run_id, before=before, limit=limit)
+    # All that may change is locked first, in the order in which others lock.
+    SourceRepository(session).lock([entry.source_id for entry in entries])
+    FactRepository(session).lock(set().union(*(ids_of(entry.changes) for entry in entries)))
+    part, changes = Undone(undone.project_id, undone.run_id, undone.undo_run_id), []
+    for entry in entries:
+        undoing = _EntryUndoing(session, undone, entry)
+        part += undoing.run()
+        changes.append(undoing.changes)
+    record(session, undone.project_id, changes, undone.undo_run_id, part.counts)
+    return part, entries[-1].number if len(entries) == limit else None
+
+
+@dataclass(slots=True)
+class _Later:
+    """What was touched after an entry by others than the run itself and its undoing."""
+
+    ids: set[ExtractionId] = field(default_factory=set)
+    group: bool = False
+    is_undone: bool = False
+    deleted: SourceRow | None = None
+
+    @classmethod
+    def than(cls, entry: LedgerRow, later: Iterable[LedgerRow], undoings: set[RunId]) -> "_Later":
+        found = cls(deleted=_deleted_row(entry.changes))
+        for each in later:
+            if each.changes.get("undoes") == entry.number:
+                found.is_undone = True
+            found.deleted = _deleted_row(each.changes) or (None if "new" in each.changes else found.deleted)
+            if each.run_id == entry.run_id or each.run_id in undoings:
+                continue
+            found.ids |= ids_of(each.changes)
+            found.group |= "group" in each.changes
+        return found
+
+
+class _EntryUndoing:
+    """One entry, in the caller's transaction."""
+
+    def __init__(self, session: WriteSession, undone: Undone, entry: LedgerRow) -> None:
+        self._session = session
+        self._undone = undone
+        self._entry = entry
+        self._facts = FactRepository(session)
+        self._sources = SourceRepository(session)
+        self.changes = SourceChanges(entry.source_id, undoes=entry.number)
+        self._job_ids: list[JobId] = []
+        self._left: list[LeftAlone] = []
+
+    def run(self) -> Undone:
+        ledger = LedgerRepository(self._session)
+        source = self._sources.find(self._entry.source_id)
+        undoings = RunRepository(self._session).undoings_of(self._undone.run_id)
+        entries = ledger.later_of_source(self._entry.source_id, self._entry.number)
+        later = _Later.than(self._entry, entries, undoings)
+        if later.is_undone:
+            return self._outcome(Counts())
+        if source is None and later.deleted is not None and "removed" in self._entry.changes:
+            self._sources.restore(later.deleted)
+            self.changes.is_new = True
+            source = later.deleted
+        if source is None:
+            self._leave(ids_of(self._entry.changes))
+            return self._outcome(Counts())
+        stored = self._facts.find_batch(ids_of(self._entry.changes))
+        self._take_out_added(stored, later)
+        self._change_back(stored, later)
+        self._bring_back_removed(stored, later)
+        self._restore_asserted(later)
+        self._restore_source(source, later)
+        changes = self.changes
+        return self._outcome(
+            Counts(len(changes.added), len(changes.changed) + changes.regrouped, 0, len(changes.removed))
+        )
+
+    def _take_out_added(self, stored: StoredFacts, later: _Later) -> None:
+        added = [id_ for id_ in _ids(self._entry.changes.get("added", ())) if id_ in stored]
+        self._leave(id_ for id_ in added if id_ in later.ids)
+        for removed in self._facts.iter_taken_out([id_ for id_ in added if id_ not in later.ids]):
+            self.changes.removed += removed
+            ids = [fact.id for fact in removed]
+            self._job_ids.append(queue_vectors_deletion(self._session, ids, self._undone.project_id))
+
+    def _change_back(self, stored: StoredFacts, later: _Later) -> None:
+        were = {
+            ExtractionId(UUID(id_)): Assertion(was["confidence"], was["metadata"])
+            for id_, was in self._entry.changes.get("changed", {}).items()
+        }
+        self._leave(id_ for id_ in were if id_ in later.ids)
+        back = {id_: was for id_, was in were.items() if id_ in stored and id_ not in later.ids}
+        self._facts.assert_batch(back)
+        self.changes.changed |= {id_: stored[id_].assertion for id_ in back}
+        payloads = [id_ for id_, was in back.items() if differs_in_payload(stored[id_].assertion, was)]
+        self._job_ids += queue_payloads(self._session, self._undone.project_id, payloads, ())
+
+    def _bring_back_removed(self, stored: StoredFacts, later: _Later) -> None:
+        removed = [
+            removed_fact_of(self._entry.source_id, each) for each in self._entry.changes.get("removed", ())
+        ]
+        self._leave(fact.id for fact in removed if fact.id in later.ids or fact.id in stored)
+        back = [fact for fact in removed if fact.id not in later.ids and fact.id not in stored]
+        rows = [_row_of(fact, self._undone.project_id) for fact in back]
+        ExtractionRepository(self._session).create_batch(rows, held=())
+        self.changes.added += [fact.id for fact in back]
+        for page in pages([fact.id for fact in back]):
+            job_id = queue_embedding(self._session, self._undone.project_id, page)
+            self._job_ids += [] if job_id is None else [job_id]
+
+    def _restore_asserted(self, later: _Later) -> None:
+        for run_text, texts in self._entry.changes.get("asserted", {}).items():
+            ids = [id_ for id_ in _ids(texts) if id_ not in later.ids]
+            now = self._facts.find_batch(ids)
+            mine = [id_ for id_, fact in now.items() if fact.last_run_id == self._entry.run_id]
+            self._facts.set_last_run(mine, RunId(UUID(run_text)) if run_text else None)
+            if mine:
+                self.changes.asserted.setdefault(self._entry.run_id, []).extend(mine)
+
+    def _restore_source(self, source: SourceRow, later: _Later) -> None:
+        changes = self._entry.changes
+        if "group" in changes:
+            self._regroup(source, *changes["group"], touched=later.group)
+        if "observed_at" in changes:
+            was, became = (
+                None if each is None else datetime.fromisoformat(each) for each in changes["observed_at"]
+            )
+            if source.observed_at == became:
+                self._sources.set_observed_at([source.id], was)
+                self.changes.observed_at = (became, was)
+        untouched = not later.ids and not later.group
+        if changes.get("new") and untouched and self._sources.delete_empty([source.id]):
+            self.changes.deleted = source
+
+    def _regroup(self, source: SourceRow, was: str | None, became: str | None, *, touched: bool) -> None:
+        if touched or source.group != became:
+            self._left.append(LeftAlone(source.id, None))
+            return
+        self._sources.regroup({source.id: was})
+        self.changes.group = (became, was)
+        self._job_ids += queue_payloads(self._session, self._undone.project_id, (), [source.id])
+
+    def _leave(self, ids: Iterable[ExtractionId]) -> None:
+        self._left += [LeftAlone(self._entry.source_id, id_) for id_ in ids]
+
+    def _outcome(self, counts: Counts) -> Undone:
+        undone = self._undone
+        return Undone(undone.project_id, undone.run_id, undone.undo_run_id, counts, self._left, self._job_ids)
+
+
+def ids_of(changes: Mapping[str, Any]) -> set[ExtractionId]:
+    """The extractions that an entry of the ledger is about."""
+    texts = [
+        *changes.get("added", ()),
+        *changes.get("changed", ()),
+        *(each["id"] for each in changes.get("removed", ())),
+    ]
+    for ids in changes.get("asserted", {}).values():
+        texts += ids
+    return set(_ids(texts))
+
+
+def _ids(texts: Iterable[str]) -> list[ExtractionId]:
+    return [ExtractionId(UUID(text)) for text in texts]
+
+
+def _deleted_row(changes: Mapping[str, Any]) -> SourceRow | None:
+    members = changes.get("deleted")
+    if members is None:
+        return None
+    moments = {
+        name: None if members[name] is None else datetime.fromisoformat(members[name])
+        for name in ("created_at", "observed_at")
+    }
+    ids = {"id": SourceId(UUID(members["id"])), "project_id": ProjectId(UUID(members["project_id"]))}
+    return SourceRow(**{**members, **moments, **ids})
+
+
+def _row_of(fact: RemovedFact, project_id: ProjectId) -> NewExtraction:
+    members = fact._asdict()
+    return NewExtraction(project_id=project_id, **members)
