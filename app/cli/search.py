@@ -26,6 +26,9 @@ def search(
     group: Annotated[
         list[str] | None, typer.Option("--group", help="Only sources of this group; repeatable.")
     ] = None,
+    source_uri: Annotated[
+        list[str] | None, typer.Option("--source-uri", metavar="URI", help="Only of this source; repeatable.")
+    ] = None,
     type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
     min_confidence: Annotated[
         float | None, typer.Option(min=0, max=1, help="Only this confidence or more.")
@@ -50,6 +53,7 @@ def search(
     filters = Filters(
         source_groups=tuple(group or ()),
         extraction_types=tuple(type_ or ()),
+        source_uris=tuple(source_uri or ()),
         min_confidence=min_confidence,
         max_confidence=max_confidence,
     )
@@ -117,5 +121,6 @@ def _as_dict(result: "SearchHit") -> dict[str, Any]:
         "source_group": row.source_group,
         "extraction_type": row.extraction_type,
         "confidence": row.confidence,
+        "metadata": row.metadata,
         "data": row.data,
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -116,12 +115,12 @@ class ChangeService:
         def work(session: ReadSession) -> FeedPage:
             stored = ProjectRepository(session).get(project)
             place = _checked_place(stored, after)
-            changes = list(islice(_from(LedgerRepository(session), stored.id, place), limit + 1))
-            page = _with_rows(session, changes[:limit])
-            last = len(page) == len(changes)
+            changes, following = _first(_from(LedgerRepository(session), stored.id, place), limit)
+            page = _with_rows(session, changes)
+            following = following if len(page) == len(changes) else changes[len(page)]
             whole = after is not None or not stored.pruned_through
-            following = None if last else changes[len(page)]
-            return FeedPage(page, _place_after(place, page, following), is_last=last, is_whole=whole)
+            after_page = _place_after(place, page, following)
+            return FeedPage(page, after_page, is_last=following is None, is_whole=whole)
 
         return await self._database.read(work)
 
@@ -163,12 +162,31 @@ def _newest(
     """At least ``limit`` changes of whole entries, and before which entry the rest begins, if there is more."""
     found: list[Change] = []
     last = 0
+    taken_bytes = 0
     for entry in entries:
-        if len(found) >= limit:
+        if len(found) >= limit or taken_bytes > _PAGE_BYTES:
             return found, last
-        found += [change for change in reversed(changes_of(entry)) if wanted(change)]
+        kept = [change for change in reversed(changes_of(entry)) if wanted(change)]
+        found += kept
+        taken_bytes += sum(map(_removed_bytes, kept))
         last = entry.number
     return found, None
+
+
+def _first(changes: Iterator[Change], limit: int) -> tuple[list[Change], Change | None]:
+    """The first ``limit`` of the changes, fewer where the facts that they removed are large; and the one after them."""
+    found: list[Change] = []
+    taken_bytes = 0
+    for change in changes:
+        if len(found) == limit or taken_bytes > _PAGE_BYTES:
+            return found, change
+        found.append(change)
+        taken_bytes += _removed_bytes(change)
+    return found, None
+
+
+def _removed_bytes(change: Change) -> int:
+    return len(orjson.dumps(change.before)) if change.kind == ChangeKind.REMOVED else 0
 
 
 def changes_of(entry: LedgerRow) -> list[Change]:

@@ -1,6 +1,6 @@
 """Undoing what a run changed, entry by entry of the ledger, the newest first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,7 @@ def undo_entries(
         part += undoing.run()
         changes.append(undoing.changes)
     record(session, undone.project_id, changes, undone.undo_run_id, part.counts)
-    return part, entries[-1].number if len(entries) == limit else None
+    return part, entries[-1].number if entries else None
 
 
 @dataclass(slots=True)
@@ -51,15 +51,27 @@ class _Later:
     @classmethod
     def than(cls, entry: LedgerRow, later: Iterable[LedgerRow], undoings: set[RunId]) -> "_Later":
         found = cls(deleted=_deleted_row(entry.changes))
+        later = list(later)
         for each in later:
+            found.deleted = _deleted_row(each.changes) or (None if "new" in each.changes else found.deleted)
+        for each in _effective(later):
             if each.changes.get("undoes") == entry.number:
                 found.is_undone = True
-            found.deleted = _deleted_row(each.changes) or (None if "new" in each.changes else found.deleted)
-            if each.run_id == entry.run_id or each.run_id in undoings:
-                continue
-            found.ids |= ids_of(each.changes)
-            found.group |= "group" in each.changes
+            if each.run_id != entry.run_id and each.run_id not in undoings:
+                found.ids |= ids_of(each.changes)
+                found.group |= "group" in each.changes
         return found
+
+
+def _effective(entries: Sequence[LedgerRow]) -> list[LedgerRow]:
+    """The entries without those that were undone among them, and without their undoing."""
+    numbers = {entry.number for entry in entries}
+    cancelled: set[int] = set()
+    for entry in reversed(entries):
+        undoes = entry.changes.get("undoes")
+        if entry.number not in cancelled and undoes in numbers:
+            cancelled |= {entry.number, undoes}
+    return [entry for entry in entries if entry.number not in cancelled]
 
 
 class _EntryUndoing:
@@ -138,10 +150,9 @@ class _EntryUndoing:
         for run_text, texts in self._entry.changes.get("asserted", {}).items():
             ids = [id_ for id_ in _ids(texts) if id_ not in later.ids]
             now = self._facts.find_batch(ids)
-            mine = [id_ for id_, fact in now.items() if fact.last_run_id == self._entry.run_id]
-            self._facts.set_last_run(mine, RunId(UUID(run_text)) if run_text else None)
-            if mine:
-                self.changes.asserted.setdefault(self._entry.run_id, []).extend(mine)
+            self._facts.set_last_run(list(now), RunId(UUID(run_text)) if run_text else None)
+            for id_, fact in now.items():
+                self.changes.asserted.setdefault(fact.last_run_id, []).append(id_)
 
     def _restore_source(self, source: SourceRow, later: _Later) -> None:
         changes = self._entry.changes

@@ -62,6 +62,8 @@ def test_the_nightly_crawl(place: Place, tmp_path: Path) -> None:
     found = place.json("search", "euro", "-n", "10")
     texts = {hit["data"]["fact_text"] for hit in found}
     assert texts == {"36 euro", "open", "red"}
+    assert place.json("search", "euro", "--project", "default", "--source-uri", "b") == []
+    assert len(place.json("search", "euro", "--project", "default", "--source-uri", "a")) == 3
     place("runs", "undo", "two", "--yes")
     texts = {hit["data"]["fact_text"] for hit in place.json("search", "euro", "-n", "10")}
     assert texts == {"35 euro", "open", "red", "old"}

@@ -357,3 +357,41 @@ async def test_a_follower_of_the_feed_misses_nothing(
         numbers = list(session.scalars(select(LedgerEntry.number).order_by(LedgerEntry.number)))
         assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 100
+
+
+async def test_an_undoing_that_was_taken_back_has_touched_nothing(container: Container, engine: Engine) -> None:
+    await container.projects().create(PROJECT)
+    first, second = await begin(container, "first"), await begin(container, "second")
+    nothing = rows(engine)
+    await container.ingestion().replace(PROJECT, [facts("a", "one", "two")], ReplaceOptions(run_id=first))
+    before = rows(engine)
+    await container.ingestion().replace(PROJECT, [facts("a", "two", "three")], ReplaceOptions(run_id=second))
+    after = rows(engine)
+    undone = await container.runs().undo(PROJECT, "second")
+    assert rows(engine) == before
+    redone = await container.runs().undo(PROJECT, str(undone.undo_run_id))
+    assert rows(engine) == after
+    assert redone.left_alone == []
+    assert (await container.runs().undo(PROJECT, "second")).counts == undone.counts
+    assert rows(engine) == before
+    assert (await container.runs().undo(PROJECT, "first")).left_alone == []
+    assert rows(engine) == nothing
+
+
+async def test_pages_of_large_removed_facts_end_early(container: Container) -> None:
+    large = [item("a", "x" * 900_000 + f"{number}") for number in range(12)]
+    await container.ingestion().replace(PROJECT, [SourceFacts("a", large)])
+    await container.ingestion().replace(PROJECT, [SourceFacts("a", (), gone=True)])
+    place, removed, pages = None, 0, 0
+    while True:
+        page = await container.changes().feed(PROJECT, after=place, limit=1_000)
+        removed += sum(change.kind == ChangeKind.REMOVED for change in page.changes)
+        place, pages = page.place, pages + 1
+        if page.is_last:
+            break
+    assert (removed, pages > 1) == (12, True)
+    [source] = await container.sources().list(PROJECT, SourceFilters())
+    history = await container.changes().of_source(PROJECT, source.id, limit=1_000)
+    assert history.before is not None
+    rest = await container.changes().of_source(PROJECT, source.id, before=history.before, limit=1_000)
+    assert len(history.changes) + len(rest.changes) == 24

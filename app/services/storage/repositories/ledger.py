@@ -12,13 +12,26 @@ An entry's ``changes`` is JSON with those of these members that it needs:
 - ``undoes``: the number of the entry that this one undoes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, cast, delete, func, select, text, update
+import orjson
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    Text,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
@@ -30,6 +43,9 @@ from app.services.storage.repositories.facts import Assertion, RemovedFact
 from app.services.storage.repositories.statements import rows_changed
 
 PRUNED_AT_ONCE = 1_000
+
+_ID_BYTES = 40
+_PAGE_BYTES = 8 * 2**20
 
 _TABLE = LedgerEntry.__table__
 _PROJECTS = Project.__table__
@@ -58,6 +74,15 @@ class SourceChanges:
         facts = self.added or self.changed or self.removed or self.asserted
         source = self.is_new or self.group or self.deleted
         return bool(facts or source or (run_id and self.observed_at))
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes as JSON."""
+        ids = len(self.added) + len(self.changed) + sum(map(len, self.asserted.values()))
+        metadata = sum(len(orjson.dumps(was.metadata)) for was in self.changed.values() if was.metadata)
+        return (
+            _ID_BYTES * ids + metadata + sum(len(orjson.dumps(_removed_as_json(fact))) for fact in self.removed)
+        )
 
     def as_json(self) -> dict[str, Any]:
         """See the module."""
@@ -109,6 +134,7 @@ class LedgerRepository:
             "added": [len(each.added) for each in changes],
             "changed": [len(each.changed) + each.regrouped for each in changes],
             "removed": [len(each.removed) for each in changes],
+            "size": [each.size for each in changes],
             "changes": [each.as_json() for each in changes],
         }
         insert_all(self._session, _TABLE, columns)
@@ -117,9 +143,9 @@ class LedgerRepository:
             self._session.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(first_change=started))
 
     def after(self, project_id: ProjectId, number: int, *, limit: int) -> LedgerRows:
-        """A project's entries in order: the ``limit`` next after ``number``."""
-        query = select(*_ROW).where(_TABLE.c.project_id == project_id, _TABLE.c.number > number)
-        return self._rows(query.order_by(_TABLE.c.number).limit(limit))
+        """A project's entries in order: the ``limit`` next after ``number``, fewer where these are large."""
+        chosen = [_TABLE.c.project_id == project_id, _TABLE.c.number > number]
+        return self._page(chosen, _TABLE.c.number, limit)
 
     def of_source(
         self,
@@ -129,17 +155,23 @@ class LedgerRepository:
         before: int | None = None,
         limit: int,
     ) -> LedgerRows:
-        """A source's entries, in a project or in any, the newest first: the ``limit`` next before ``before``."""
-        query = select(*_ROW).where(_TABLE.c.source_id == source_id)
-        query = query if project_id is None else query.where(_TABLE.c.project_id == project_id)
-        query = query if before is None else query.where(_TABLE.c.number < before)
-        return self._rows(query.order_by(_TABLE.c.number.desc()).limit(limit))
+        """A source's entries, in a project or in any, the newest first: the ``limit`` next before ``before``.
+
+        There are fewer where these are large.
+        """
+        chosen = [_TABLE.c.source_id == source_id]
+        chosen += [] if project_id is None else [_TABLE.c.project_id == project_id]
+        chosen += [] if before is None else [_TABLE.c.number < before]
+        return self._page(chosen, _TABLE.c.number.desc(), limit)
 
     def of_run(self, run_id: RunId, *, before: int | None = None, limit: int) -> LedgerRows:
-        """A run's entries, the newest first: the ``limit`` next before ``before``."""
-        query = select(*_ROW).where(text("run_id IS NOT NULL"), _TABLE.c.run_id == run_id)
-        query = query if before is None else query.where(_TABLE.c.number < before)
-        return self._rows(query.order_by(_TABLE.c.number.desc()).limit(limit))
+        """A run's entries, the newest first: the ``limit`` next before ``before``, fewer where these are large."""
+        chosen: list[ColumnElement[bool]] = [
+            literal_column("run_id IS NOT NULL", Boolean),
+            _TABLE.c.run_id == run_id,
+        ]
+        chosen += [] if before is None else [_TABLE.c.number < before]
+        return self._page(chosen, _TABLE.c.number.desc(), limit)
 
     def later_of_source(self, source_id: SourceId, number: int) -> LedgerRows:
         """A source's entries after ``number``, in order."""
@@ -174,6 +206,18 @@ class LedgerRepository:
     def delete_all(self, project_id: ProjectId) -> None:
         """Delete a project's entries, with the project."""
         self._session.execute(delete(_TABLE).where(_TABLE.c.project_id == project_id))
+
+    def _page(self, chosen: Sequence[ColumnElement[bool]], order: ColumnElement[int], limit: int) -> LedgerRows:
+        """As many entries as take about 8 MB; one at least, if there is one."""
+        sizes = self._session.execute(
+            select(_TABLE.c.size).where(*chosen).order_by(order).limit(limit)
+        ).scalars()
+        count, taken_bytes = 0, 0
+        for size in sizes.all():
+            count, taken_bytes = count + 1, taken_bytes + size
+            if taken_bytes > _PAGE_BYTES:
+                break
+        return self._rows(select(*_ROW).where(*chosen).order_by(order).limit(count)) if count else []
 
     def _rows(self, query: Select[Any]) -> LedgerRows:
         return [LedgerRow(*row) for row in self._session.execute(query)]

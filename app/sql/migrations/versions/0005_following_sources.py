@@ -56,7 +56,7 @@ def upgrade() -> None:
         sa.Column("source_id", UuidText(), nullable=False),
         sa.Column("run_id", UuidText(), nullable=True),
         sa.Column("at", UtcDateTime(), nullable=False),
-        *(sa.Column(name, sa.Integer(), nullable=False) for name in ("added", "changed", "removed")),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in ("added", "changed", "removed", "size")),
         sa.Column("changes", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("project_id", "number", name="pk_ledger"),
         sqlite_with_rowid=False,
