@@ -64,18 +64,32 @@ class SourceRepository:
                     continue
             if group is not None and group != groups[id_][1]:
                 groups[id_] = (groups[id_][0], _composed(group))
-        new = self._insert(project_id, groups)
-        known = {id_: group for id_, (_, group) in groups.items() if id_ not in new}
-        return StoredSources(ids, new, self._share(known))
+        new: set[SourceId] = set()
+        regrouped: dict[SourceId, tuple[str | None, str | None]] = {}
+        missing = groups
+        while missing:  # another transaction may delete one between the two statements
+            inserted = self._insert(project_id, missing)
+            known = {id_: group for id_, (_, group) in missing.items() if id_ not in inserted}
+            held, changed = self._share(known)
+            new |= inserted
+            regrouped |= changed
+            missing = {id_: missing[id_] for id_ in known if id_ not in held}
+        return StoredSources(ids, new, regrouped)
 
     def hold_batch(self, project_id: ProjectId, uris: Collection[str]) -> dict[str, HeldSource]:
         """Store these sources where they aren't there yet, and lock them all by order of id, by URI."""
         ids = {uri: source_id_of(project_id, uri) for uri in uris}
-        new = self._insert(project_id, {id_: (composed(uri, "source_uri"), None) for uri, id_ in ids.items()})
-        chosen = among(_TABLE.c.id, ids.values(), self._dialect)
-        query = select(_TABLE.c.id, _TABLE.c.source_group, _TABLE.c.observed_at).where(chosen)
-        rows = self._session.execute(query.order_by(_TABLE.c.id).with_for_update()).all()
-        held = {row.id: HeldSource(row.id, row.id in new, row.source_group, row.observed_at) for row in rows}
+        missing = {id_: (composed(uri, "source_uri"), None) for uri, id_ in ids.items()}
+        held: dict[SourceId, HeldSource] = {}
+        while missing:  # another transaction may delete one between the two statements
+            new = self._insert(project_id, missing)
+            chosen = among(_TABLE.c.id, missing, self._dialect)
+            query = select(_TABLE.c.id, _TABLE.c.source_group, _TABLE.c.observed_at).where(chosen)
+            rows = self._session.execute(query.order_by(_TABLE.c.id).with_for_update()).all()
+            held |= {
+                row.id: HeldSource(row.id, row.id in new, row.source_group, row.observed_at) for row in rows
+            }
+            missing = {id_: source for id_, source in missing.items() if id_ not in held}
         return {uri: held[id_] for uri, id_ in ids.items()}
 
     def regroup(self, groups: Mapping[SourceId, str | None]) -> None:
@@ -159,30 +173,37 @@ class SourceRepository:
         }
         return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)}
 
-    def _share(self, groups: Mapping[SourceId, str | None]) -> dict[SourceId, tuple[str | None, str | None]]:
+    def _share(
+        self, groups: Mapping[SourceId, str | None]
+    ) -> tuple[Collection[SourceId], dict[SourceId, tuple[str | None, str | None]]]:
         """Lock stored sources by order of id, so that extractions can be added, and give them their groups.
 
         Where a group changes, those who are adding to the sources end first: so the caller sees all that must follow.
-        Returns what the groups were and are, of those that had another.
+        Returns the sources that are there, and what the groups were and are, of those that had another.
         """
         given = {id_: group for id_, group in groups.items() if group is not None}
-        changes = bool(self._differing(given, select(_TABLE.c.id, _TABLE.c.source_group)))
-        if not changes and self._dialect == "sqlite":
-            return {}
         query = select(_TABLE.c.id, _TABLE.c.source_group).order_by(_TABLE.c.id)
+        changes = bool(_differing(given, self._groups(given, query)))
+        if not changes and self._dialect == "sqlite":
+            return groups, {}
         locked = query.with_for_update() if changes else query.with_for_update(read=True, key_share=True)
-        regrouped = self._differing(given, locked, among_ids=groups)
+        held = self._groups(groups, locked)
+        regrouped = _differing(given, held)
         self.regroup({id_: now for id_, (_, now) in regrouped.items()})
-        return regrouped
+        return held, regrouped
 
-    def _differing(
-        self, groups: Mapping[SourceId, str], query: Select[Any], *, among_ids: Ids | None = None
-    ) -> dict[SourceId, tuple[str | None, str | None]]:
-        ids = groups if among_ids is None else among_ids
+    def _groups(self, ids: Ids, query: Select[Any]) -> dict[SourceId, str | None]:
         if not ids:
             return {}
         rows = self._session.execute(query.where(among(_TABLE.c.id, ids, self._dialect))).all()
-        return {id_: (was, groups[id_]) for id_, was in rows if id_ in groups and was != groups[id_]}
+        return {row.id: row.source_group for row in rows}
+
+
+def _differing(
+    groups: Mapping[SourceId, str], stored: Mapping[SourceId, str | None]
+) -> dict[SourceId, tuple[str | None, str | None]]:
+    """What the groups were and are, of the sources that had another."""
+    return {id_: (was, groups[id_]) for id_, was in stored.items() if id_ in groups and was != groups[id_]}
 
 
 def _composed(group: str | None) -> str | None:
