@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from app.database import WriteSession
 from app.domain.filters import Filters
@@ -83,7 +84,7 @@ class MassDeleteGuard:
             self._net += source.counts.added - source.counts.removed if written else 0
 
 
-@dataclass(slots=True)
+@dataclass
 class _Plan:
     """What replacing one source takes."""
 
@@ -93,27 +94,27 @@ class _Plan:
     wanted: dict[ExtractionId, Item]
     observed_at: datetime
 
-    @property
+    @cached_property
     def uri(self) -> str:
         return self.facts.source_uri
 
-    @property
+    @cached_property
     def added(self) -> list[ExtractionId]:
         return [id_ for id_ in self.wanted if id_ not in self.stored]
 
-    @property
+    @cached_property
     def removed(self) -> list[ExtractionId]:
         return [id_ for id_ in self.stored if id_ not in self.wanted]
 
-    @property
+    @cached_property
     def kept(self) -> list[StoredFact]:
         return [fact for id_, fact in self.stored.items() if id_ in self.wanted]
 
-    @property
+    @cached_property
     def group(self) -> str | None:
         return self.facts.source_group if self.facts.items else self.held.group
 
-    @property
+    @cached_property
     def is_regrouped(self) -> bool:
         return not self.held.is_new and self.group != self.held.group
 
@@ -140,8 +141,11 @@ def replace_sources(
         RunRepository(session).require_open(project_id, options.run_id)
     held = SourceRepository(session).hold_batch(project_id, [each.source_uri for each in sources])
     stored = _by_source(FactRepository(session).find_of_sources([each.id for each in held.values()]))
+    now = datetime.now(UTC)  # one for all, so that one statement notes it
     plans = [
-        _plan(project_id, facts, held[facts.source_uri], stored.get(held[facts.source_uri].id, {}), options)
+        _plan(
+            project_id, facts, held[facts.source_uri], stored.get(held[facts.source_uri].id, {}), options, now
+        )
         for facts in sources
     ]
     _check(session, plans, guard)
@@ -282,17 +286,17 @@ class _Replacing:
         return Counts(len(plan.added), altered, kept - altered, len(plan.removed))
 
 
-def _plan(
+def _plan(  # noqa: PLR0913, PLR0917 - what the plan is made of
     project_id: ProjectId,
     facts: SourceFacts,
     held: HeldSource,
     stored: StoredFacts,
     options: ReplaceOptions,
+    now: datetime,
 ) -> _Plan:
     given = facts.observed_at or options.observed_at
     if given is not None and held.observed_at is not None and given < held.observed_at:
         raise StaleReplace(facts.source_uri, given, held.observed_at)
-    now = datetime.now(UTC)
     observed_at = given or max(now, held.observed_at or now)
     wanted = {extraction_id_of(project_id, item): item for item in facts.items}
     return _Plan(facts, held, stored, wanted, observed_at)
