@@ -15,7 +15,7 @@ from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts
 from app.errors import InvalidField, SourceRepeated
 from app.services.metrics.instruments import Instruments, NullInstruments
-from app.services.replacing import MassDeleteGuard, replace_rest, replace_sources
+from app.services.replacing import MassDeleteGuard, replace_project, replace_sources
 from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storing import store
 from app.services.wakeup import Wakeup
@@ -143,11 +143,9 @@ class ReplaceStream:
         self._note_named(sources)
 
         def work(session: WriteSession) -> Replaced:
-            replaced = replace_sources(session, self._project_id, sources, self._options, self._guard)
             if finishing and self._options.scope == ReplaceScope.PROJECT:
-                self._guard.note(sources, replaced)
-                replaced += self._empty_rest(session)
-            return replaced
+                return self._replace_project(session, sources)
+            return replace_sources(session, self._project_id, sources, self._options, self._guard)
 
         replaced = await self._write(work, _fingerprint_of_sources(self._project_id, sources, self._options))
         if not finishing:
@@ -159,10 +157,10 @@ class ReplaceStream:
         if self._options.scope == ReplaceScope.SOURCE:
             return Replaced()
         named = hashlib.sha256(b"".join(sorted(id_.bytes for id_ in self._named))).hexdigest()
-        return await self._write(self._empty_rest, f"rest {named}")
+        return await self._write(self._replace_project, f"rest {named}")
 
-    def _empty_rest(self, session: WriteSession) -> Replaced:
-        return replace_rest(session, self._project_id, self._named, self._options, self._guard)
+    def _replace_project(self, session: WriteSession, sources: Sequence[SourceFacts] = ()) -> Replaced:
+        return replace_project(session, self._project_id, sources, self._named, self._options, self._guard)
 
     def _note_named(self, sources: Sequence[SourceFacts]) -> None:
         for facts in sources:

@@ -1,13 +1,13 @@
 """Replacing the facts of sources in a transaction: what was handed in is all that there is of each, afterwards."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
 from app.database import WriteSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId
+from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId, source_id_of
 from app.domain.items import Item, extraction_id_of
 from app.domain.outcomes import Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, SourceFacts
@@ -40,6 +40,7 @@ FEW = 20
 """So many facts may be removed without being asked whether it is meant."""
 
 _A_PAGE = 200
+_MANY = 10_000
 
 
 @dataclass(slots=True)
@@ -136,40 +137,76 @@ def replace_sources(
         MassDeleteRefused: too much would go, and that isn't allowed.
         NotFound, RunEnded: the run can't be used.
     """
-    ProjectRepository(session).get_or_create(guard.project)
-    if options.run_id is not None:
-        RunRepository(session).require_open(project_id, options.run_id)
+    _prepare(session, project_id, options, guard)
     held = SourceRepository(session).hold_batch(project_id, [each.source_uri for each in sources])
-    stored = _by_source(FactRepository(session).find_of_sources([each.id for each in held.values()]))
-    now = datetime.now(UTC)  # one for all, so that one statement notes it
-    plans = [
-        _plan(
-            project_id, facts, held[facts.source_uri], stored.get(held[facts.source_uri].id, {}), options, now
-        )
-        for facts in sources
-    ]
-    _check(session, plans, guard)
-    return _Replacing(session, project_id, options).run(plans)
+    return _replace(session, project_id, sources, held, options, guard)
 
 
-def replace_rest(
+def replace_project(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     session: WriteSession,
     project_id: ProjectId,
+    sources: Sequence[SourceFacts],
     named: Collection[SourceId],
     options: ReplaceOptions,
     guard: MassDeleteGuard,
 ) -> Replaced:
-    """Empty the project's sources that weren't ``named``; raises what :func:`replace_sources` raises."""
+    """Make the facts of each source exactly those given, and empty the project's sources that weren't ``named``.
+
+    Raises what :func:`replace_sources` raises.
+    """
+    _prepare(session, project_id, options, guard)
     repository = SourceRepository(session)
-    replaced, after = Replaced(), None
-    while page := repository.with_facts(project_id, after=after, limit=_A_PAGE):
-        after = page[-1][0]
-        rest = [SourceFacts(uri, (), observed_at=options.observed_at) for id_, uri in page if id_ not in named]
-        if rest:
-            part = replace_sources(session, project_id, rest, options, guard)
-            guard.note(rest, part)
-            replaced += part
+    rest = _unnamed(repository, project_id, named)
+    # All of them first: from the first entry in the ledger on, others wait for this transaction.
+    held = repository.hold_batch(project_id, [each.source_uri for each in sources], others=rest)
+    FactRepository(session).lock_of_sources(list(held))
+    replaced = _replace(session, project_id, sources, held, options, guard)
+    guard.note(sources, replaced)
+    emptied = [SourceFacts(uri, (), observed_at=options.observed_at) for uri in rest.values()]
+    for start in range(0, len(emptied), _A_PAGE):
+        page = emptied[start : start + _A_PAGE]
+        part = _replace(session, project_id, page, held, options, guard)
+        guard.note(page, part)
+        replaced += part
     return replaced
+
+
+def _prepare(
+    session: WriteSession, project_id: ProjectId, options: ReplaceOptions, guard: MassDeleteGuard
+) -> None:
+    ProjectRepository(session).get_or_create(guard.project)
+    if options.run_id is not None:
+        RunRepository(session).require_open(project_id, options.run_id)
+
+
+def _unnamed(
+    repository: SourceRepository, project_id: ProjectId, named: Collection[SourceId]
+) -> dict[SourceId, str]:
+    """The URIs of the project's sources that have facts, without those named."""
+    found, after = dict[SourceId, str](), None
+    while page := repository.with_facts(project_id, after=after, limit=_MANY):
+        after = page[-1][0]
+        found |= {id_: uri for id_, uri in page if id_ not in named}
+    return found
+
+
+def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
+    session: WriteSession,
+    project_id: ProjectId,
+    sources: Sequence[SourceFacts],
+    held: Mapping[SourceId, HeldSource],
+    options: ReplaceOptions,
+    guard: MassDeleteGuard,
+) -> Replaced:
+    holding = [held[source_id_of(project_id, each.source_uri)] for each in sources]
+    stored = _by_source(FactRepository(session).find_of_sources([each.id for each in holding]))
+    now = datetime.now(UTC)  # one for all, so that one statement notes it
+    plans = [
+        _plan(project_id, facts, source, stored.get(source.id, {}), options, now)
+        for facts, source in zip(sources, holding, strict=True)
+    ]
+    _check(session, plans, guard)
+    return _Replacing(session, project_id, options).run(plans)
 
 
 class _Replacing:

@@ -62,6 +62,7 @@ class SourceService:
 
         def work(session: WriteSession) -> Deleted:
             project_id = ProjectRepository(session).get(project).id
+            ProjectRepository(session).hold_sources(project_id)
             SourceRepository(session).lock([source_id])
             row = SourceRepository(session).get(project_id, source_id)
             deleted = delete_rows(
@@ -92,7 +93,9 @@ class SourceService:
 
 
 def _prune(session: WriteSession, page: SourceRows) -> int:
-    gone = SourceRepository(session).delete_empty([row.id for row in page])
+    ids = [row.id for row in page]
+    ProjectRepository(session).hold_sources(page[0].project_id)
+    gone = SourceRepository(session).delete_empty(ids)
     changes = [SourceChanges(row.id, deleted=row) for row in page if row.id in gone]
     LedgerRepository(session).append(page[0].project_id, changes)
     return len(gone)

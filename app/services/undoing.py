@@ -1,6 +1,6 @@
 """Undoing what a run changed, entry by entry of the ledger, the newest first."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from app.services.extractions import queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.facts import Assertion, FactRepository, RemovedFact, StoredFacts
 from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges, removed_fact_of
+from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
 from app.services.storing import differs_in_payload, pages, queue_embedding, queue_payloads, record
@@ -26,83 +27,112 @@ def undo_entries(
 
     The latter is None when there is no more.
     """
+    ProjectRepository(session).hold_sources(undone.project_id)
+    RunRepository(session).require_open(undone.project_id, undone.undo_run_id)
     entries = LedgerRepository(session).of_run(undone.run_id, before=before, limit=limit)
     # All that may change is locked first, in the order in which others lock.
+    restored = _restore_sources(session, undone, entries)
     SourceRepository(session).lock([entry.source_id for entry in entries])
     FactRepository(session).lock(set().union(*(ids_of(entry.changes) for entry in entries)))
     part, changes = Undone(undone.project_id, undone.run_id, undone.undo_run_id), []
     for entry in entries:
-        undoing = _EntryUndoing(session, undone, entry)
+        undoing = _EntryUndoing(session, undone, entry, is_new=entry.source_id in restored)
+        restored.discard(entry.source_id)
         part += undoing.run()
         changes.append(undoing.changes)
     record(session, undone.project_id, changes, undone.undo_run_id, part.counts)
     return part, entries[-1].number if entries else None
 
 
+def _restore_sources(session: WriteSession, undone: Undone, entries: Sequence[LedgerRow]) -> set[SourceId]:
+    """Store the sources again that were deleted and get facts back; returns those that weren't there."""
+    sources, rows = SourceRepository(session), dict[SourceId, SourceRow]()
+    missing = sources.missing({entry.source_id for entry in entries})
+    for entry in (entry for entry in entries if entry.source_id in missing):
+        later = _Later.of(session, undone, entry)
+        if later.deleted is not None and (later.is_deleter or _facts_back(entry, later)):
+            rows[entry.source_id] = later.deleted
+    return sources.restore(list(rows.values()))
+
+
+def _facts_back(entry: LedgerRow, later: "_Later") -> set[ExtractionId]:
+    """What the entry removed, and undoing it brings back."""
+    removed = {ExtractionId(UUID(each["id"])) for each in entry.changes.get("removed", ())}
+    return removed - later.ids - later.undone
+
+
 @dataclass(slots=True)
 class _Later:
-    """What was touched after an entry by others than the run itself and its undoing."""
+    """What became of what an entry tells of, after it.
+
+    ``ids`` and ``group`` were touched by others than the run itself and its undoing, ``undone`` (with None for the
+    group) is undone already. ``deleted`` is the source as it was when it was deleted last, ``is_deleter`` that the entry
+    itself has done so.
+    """
 
     ids: set[ExtractionId] = field(default_factory=set)
     group: bool = False
-    is_undone: bool = False
+    undone: set[ExtractionId | None] = field(default_factory=set)
     deleted: SourceRow | None = None
+    is_deleter: bool = False
+
+    @classmethod
+    def of(cls, session: WriteSession, undone: Undone, entry: LedgerRow) -> "_Later":
+        entries = LedgerRepository(session).later_of_source(entry.source_id, entry.number)
+        return cls.than(entry, entries, RunRepository(session).undoings_of(undone.run_id))
 
     @classmethod
     def than(cls, entry: LedgerRow, later: Iterable[LedgerRow], undoings: set[RunId]) -> "_Later":
-        found = cls(deleted=_deleted_row(entry.changes))
+        found = cls(deleted=_deleted_row(entry.changes), is_deleter="deleted" in entry.changes)
         later = list(later)
         for each in later:
+            found.is_deleter &= each.changes.keys().isdisjoint({"new", "deleted"})
             found.deleted = _deleted_row(each.changes) or (None if "new" in each.changes else found.deleted)
-        for each in _effective(later):
+        for each, stands in zip(later, _standing(later), strict=True):
             if each.changes.get("undoes") == entry.number:
-                found.is_undone = True
+                found.undone |= stands
             if each.run_id != entry.run_id and each.run_id not in undoings:
-                found.ids |= ids_of(each.changes)
-                found.group |= "group" in each.changes
+                found.ids |= {id_ for id_ in stands if id_ is not None}
+                found.group |= None in stands
         return found
 
 
-def _effective(entries: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """The entries without those that were undone among them, and without their undoing."""
-    numbers = {entry.number for entry in entries}
-    cancelled: set[int] = set()
+def _standing(entries: Sequence[LedgerRow]) -> list[set[ExtractionId | None]]:
+    """What each of the entries touches, without what was undone among them, and without its undoing."""
+    touched = {
+        entry.number: {*ids_of(entry.changes), *([None] if "group" in entry.changes else [])}
+        for entry in entries
+    }
     for entry in reversed(entries):
-        undoes = entry.changes.get("undoes")
-        if entry.number not in cancelled and undoes in numbers:
-            cancelled |= {entry.number, undoes}
-    return [entry for entry in entries if entry.number not in cancelled]
+        undone = touched.get(entry.changes.get("undoes", 0), set())
+        back = undone & touched[entry.number]
+        undone -= back
+        touched[entry.number] -= back
+    return list(touched.values())
 
 
 class _EntryUndoing:
     """One entry, in the caller's transaction."""
 
-    def __init__(self, session: WriteSession, undone: Undone, entry: LedgerRow) -> None:
+    def __init__(self, session: WriteSession, undone: Undone, entry: LedgerRow, *, is_new: bool) -> None:
         self._session = session
         self._undone = undone
         self._entry = entry
+        self._told = entry.changes
         self._facts = FactRepository(session)
         self._sources = SourceRepository(session)
-        self.changes = SourceChanges(entry.source_id, undoes=entry.number)
+        self.changes = SourceChanges(entry.source_id, is_new=is_new, undoes=entry.number)
         self._job_ids: list[JobId] = []
         self._left: list[LeftAlone] = []
 
     def run(self) -> Undone:
-        ledger = LedgerRepository(self._session)
+        later = _Later.of(self._session, self._undone, self._entry)
+        self._told = _without(self._entry.changes, later.undone)
         source = self._sources.find(self._entry.source_id)
-        undoings = RunRepository(self._session).undoings_of(self._undone.run_id)
-        entries = ledger.later_of_source(self._entry.source_id, self._entry.number)
-        later = _Later.than(self._entry, entries, undoings)
-        if later.is_undone:
-            return self._outcome(Counts())
-        if source is None and later.deleted is not None and "removed" in self._entry.changes:
-            self._sources.restore(later.deleted)
-            self.changes.is_new = True
-            source = later.deleted
         if source is None:
-            self._leave(ids_of(self._entry.changes))
+            self._leave(ids_of(self._told))
             return self._outcome(Counts())
-        stored = self._facts.find_batch(ids_of(self._entry.changes))
+        stored = self._facts.find_batch(ids_of(self._told))
         self._take_out_added(stored, later)
         self._change_back(stored, later)
         self._bring_back_removed(stored, later)
@@ -114,7 +144,7 @@ class _EntryUndoing:
         )
 
     def _take_out_added(self, stored: StoredFacts, later: _Later) -> None:
-        added = [id_ for id_ in _ids(self._entry.changes.get("added", ())) if id_ in stored]
+        added = [id_ for id_ in _ids(self._told.get("added", ())) if id_ in stored]
         self._leave(id_ for id_ in added if id_ in later.ids)
         for removed in self._facts.iter_taken_out([id_ for id_ in added if id_ not in later.ids]):
             self.changes.removed += removed
@@ -124,7 +154,7 @@ class _EntryUndoing:
     def _change_back(self, stored: StoredFacts, later: _Later) -> None:
         were = {
             ExtractionId(UUID(id_)): Assertion(was["confidence"], was["metadata"])
-            for id_, was in self._entry.changes.get("changed", {}).items()
+            for id_, was in self._told.get("changed", {}).items()
         }
         self._leave(id_ for id_ in were if id_ in later.ids)
         back = {id_: was for id_, was in were.items() if id_ in stored and id_ not in later.ids}
@@ -134,9 +164,7 @@ class _EntryUndoing:
         self._job_ids += queue_payloads(self._session, self._undone.project_id, payloads, ())
 
     def _bring_back_removed(self, stored: StoredFacts, later: _Later) -> None:
-        removed = [
-            removed_fact_of(self._entry.source_id, each) for each in self._entry.changes.get("removed", ())
-        ]
+        removed = [removed_fact_of(self._entry.source_id, each) for each in self._told.get("removed", ())]
         self._leave(fact.id for fact in removed if fact.id in later.ids or fact.id in stored)
         back = [fact for fact in removed if fact.id not in later.ids and fact.id not in stored]
         rows = [_row_of(fact, self._undone.project_id) for fact in back]
@@ -147,7 +175,7 @@ class _EntryUndoing:
             self._job_ids += [] if job_id is None else [job_id]
 
     def _restore_asserted(self, later: _Later) -> None:
-        for run_text, texts in self._entry.changes.get("asserted", {}).items():
+        for run_text, texts in self._told.get("asserted", {}).items():
             ids = [id_ for id_ in _ids(texts) if id_ not in later.ids]
             now = self._facts.find_batch(ids)
             self._facts.set_last_run(list(now), RunId(UUID(run_text)) if run_text else None)
@@ -155,7 +183,7 @@ class _EntryUndoing:
                 self.changes.asserted.setdefault(fact.last_run_id, []).append(id_)
 
     def _restore_source(self, source: SourceRow, later: _Later) -> None:
-        changes = self._entry.changes
+        changes = self._told
         if "group" in changes:
             self._regroup(source, *changes["group"], touched=later.group)
         if "observed_at" in changes:
@@ -195,6 +223,26 @@ def ids_of(changes: Mapping[str, Any]) -> set[ExtractionId]:
     for ids in changes.get("asserted", {}).values():
         texts += ids
     return set(_ids(texts))
+
+
+def _without(changes: Mapping[str, Any], undone: Collection[ExtractionId | None]) -> dict[str, Any]:
+    """What an entry tells, but for what is undone already."""
+    texts = {str(id_) for id_ in undone}
+    left = {**changes}
+    for name in ("added", "changed", "removed"):
+        if name in changes:
+            left[name] = _left(changes[name], texts)
+    if "asserted" in changes:
+        left["asserted"] = {run: _left(ids, texts) for run, ids in changes["asserted"].items()}
+    if None in undone:
+        left.pop("group", None)
+    return left
+
+
+def _left(told: Any, undone: Collection[str]) -> Any:  # noqa: ANN401 - ids, facts by id, or facts
+    if isinstance(told, dict):
+        return {id_: was for id_, was in told.items() if id_ not in undone}
+    return [each for each in told if (each["id"] if isinstance(each, dict) else each) not in undone]
 
 
 def _ids(texts: Iterable[str]) -> list[ExtractionId]:

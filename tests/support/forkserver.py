@@ -43,6 +43,8 @@ PRELOADED = (
     "rich.console",
     "rich.progress",
     "rich.table",
+    "support.changing_process",
+    "support.replacing_process",
     "support.worker_process",
     "uvicorn.protocols.http.httptools_impl",
 )

@@ -51,6 +51,17 @@ def worker_process(folder: Path, url: str, workers: int = 1, **settings: str) ->
 
 
 @contextmanager
+def store_process(folder: Path, url: str, module: str, *arguments: str) -> Iterator[Process]:
+    """A program of ``support`` on that database, without vectors; what it prints is appended to ``module.log``.
+
+    Killed at the end if it still runs.
+    """
+    variables = environment(DATABASE_URL=url, QDRANT_MODE="memory")
+    with _process(Program(module, list(arguments), folder, variables), folder / f"{module}.log") as process:
+        yield process
+
+
+@contextmanager
 def serve_process(
     folder: Path, settings: Mapping[str, str], *, port: int | None = None, workers: int = 1
 ) -> Iterator[Service]:

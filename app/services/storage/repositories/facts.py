@@ -89,6 +89,13 @@ class FactRepository:
                 select(_TABLE.c.id).where(chosen).order_by(_TABLE.c.id).with_for_update()
             ).all()
 
+    def lock_of_sources(self, sources: Ids) -> None:
+        """Lock all extractions of these sources, likewise."""
+        if sources and self._dialect == "postgresql":
+            chosen = among(_TABLE.c.source_id, sources, self._dialect)
+            locked = select(_TABLE.c.id).where(chosen).order_by(_TABLE.c.id).with_for_update().subquery()
+            self._session.execute(select(func.count()).select_from(locked))
+
     def find_of_sources(self, sources: Ids) -> StoredFacts:
         """All extractions of these sources."""
         return self._find(among(_TABLE.c.source_id, sources, self._dialect)) if sources else {}

@@ -18,6 +18,7 @@ class ProjectRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._dialect = session.get_bind().dialect.name
 
     def create(self, name: str) -> Project:
         """A new project.
@@ -49,16 +50,35 @@ class ProjectRepository:
     def get_or_create(self, name: str) -> Project:
         """The project of that name, made if there is none; safe when several do so at once.
 
+        None of its sources is deleted until the transaction ends.
+
         Raises:
             InvalidInput: that is no name for a project.
         """
         # Shared, so that it isn't deleted before what is stored in it is committed.
-        held = select(Project).where(Project.name == name).with_for_update(read=True, key_share=True)
-        project = self._session.scalar(held)
+        held = self._adding(name).with_for_update(read=True, key_share=True)
+        project: Project | None = self._session.scalar(held)
         if project is None:
             self._insert(name)
-            project = self.get(name)
+            made: Project = self._session.scalars(self._adding(name)).one()
+            return made
         return project
+
+    def hold_sources(self, project_id: ProjectId) -> None:
+        """Wait for those who add to the project, and let none begin until the transaction ends.
+
+        For those who delete sources or bring them back, before they lock anything else: a source that vanished under
+        those who add to it would be stored again out of the order in which all lock sources.
+        """
+        if self._dialect == "postgresql":
+            self._session.execute(select(func.pg_advisory_xact_lock(_sources_lock(project_id))))
+
+    def _adding(self, name: str) -> Select[Any]:
+        """The project of that name; in the same statement, its sources are kept from being deleted."""
+        query = select(Project).where(Project.name == name)
+        if self._dialect == "postgresql":
+            query = query.add_columns(func.pg_advisory_xact_lock_shared(_sources_lock(project_id_of(name))))
+        return query
 
     def ids(self) -> "list[ProjectId]":
         """The ids of all projects."""
@@ -115,3 +135,7 @@ def _summaries(projects: Select[Any]) -> Select[Any]:
 
 def _counts(project: InstrumentedAttribute[ProjectId], page: CTE, *counts: ColumnElement[int]) -> Subquery:
     return select(project, *counts).where(project.in_(select(page.c.id))).group_by(project).subquery()
+
+
+def _sources_lock(project_id: ProjectId) -> ColumnElement[int]:
+    return func.hashtextextended(f"sources of {project_id}", 0)

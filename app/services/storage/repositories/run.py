@@ -64,12 +64,13 @@ class RunRepository:
         return found[0] if found else None
 
     def require_open(self, project_id: ProjectId, run_id: RunId) -> None:
-        """Make sure that a run is one of the project's, and goes on.
+        """Make sure that a run is one of the project's, and goes on; it doesn't end before the transaction does.
 
         Raises:
             NotFound: it isn't the project's.
             RunEnded: it has ended.
         """
+        self._session.execute(_locked(run_id).with_for_update(read=True, key_share=True))
         if self.get(project_id, run_id).ended_at is not None:
             raise RunEnded(run_id)
 
@@ -100,9 +101,14 @@ class RunRepository:
         self._session.execute(update(_TABLE).where(_TABLE.c.id == run_id).values(added))
 
     def end(self, run_id: RunId) -> None:
-        """Note that nothing more comes; what has ended stays as it is."""
+        """Note that nothing more comes, when all has come that is on its way; what has ended stays as it is."""
+        self._session.execute(_locked(run_id).with_for_update())
         ended = func.coalesce(_TABLE.c.ended_at, now(self._dialect))
         self._session.execute(update(_TABLE).where(_TABLE.c.id == run_id).values(ended_at=ended))
 
     def _rows(self, query: Select[Any]) -> RunRows:
         return [RunRow(*row) for row in self._session.execute(query)]
+
+
+def _locked(run_id: RunId) -> Select[Any]:
+    return select(_TABLE.c.id).where(_TABLE.c.id == run_id)

@@ -1,6 +1,6 @@
 """Sources: where extractions were taken from."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -64,33 +64,20 @@ class SourceRepository:
                     continue
             if group is not None and group != groups[id_][1]:
                 groups[id_] = (groups[id_][0], _composed(group))
-        new: set[SourceId] = set()
-        regrouped: dict[SourceId, tuple[str | None, str | None]] = {}
-        missing = groups
-        while missing:  # another transaction may delete one between the two statements
-            inserted = self._insert(project_id, missing)
-            known = {id_: group for id_, (_, group) in missing.items() if id_ not in inserted}
-            held, changed = self._share(known)
-            new |= inserted
-            regrouped |= changed
-            missing = {id_: missing[id_] for id_ in known if id_ not in held}
-        return StoredSources(ids, new, regrouped)
+        new = self._insert(project_id, groups)
+        known = {id_: group for id_, (_, group) in groups.items() if id_ not in new}
+        return StoredSources(ids, new, self._share(known))
 
-    def hold_batch(self, project_id: ProjectId, uris: Collection[str]) -> dict[str, HeldSource]:
-        """Store these sources where they aren't there yet, and lock them all by order of id, by URI."""
-        ids = {uri: source_id_of(project_id, uri) for uri in uris}
-        missing = {id_: (composed(uri, "source_uri"), None) for uri, id_ in ids.items()}
-        held: dict[SourceId, HeldSource] = {}
-        while missing:  # another transaction may delete one between the two statements
-            new = self._insert(project_id, missing)
-            chosen = among(_TABLE.c.id, missing, self._dialect)
-            query = select(_TABLE.c.id, _TABLE.c.source_group, _TABLE.c.observed_at).where(chosen)
-            rows = self._session.execute(query.order_by(_TABLE.c.id).with_for_update()).all()
-            held |= {
-                row.id: HeldSource(row.id, row.id in new, row.source_group, row.observed_at) for row in rows
-            }
-            missing = {id_: source for id_, source in missing.items() if id_ not in held}
-        return {uri: held[id_] for uri, id_ in ids.items()}
+    def hold_batch(
+        self, project_id: ProjectId, uris: Collection[str], *, others: Ids = ()
+    ) -> dict[SourceId, HeldSource]:
+        """Store these sources where they aren't there yet, and lock them and the ``others`` by order of id."""
+        given = {source_id_of(project_id, uri): (composed(uri, "source_uri"), None) for uri in uris}
+        new = self._insert(project_id, given)
+        chosen = among(_TABLE.c.id, [*given, *others], self._dialect)
+        query = select(_TABLE.c.id, _TABLE.c.source_group, _TABLE.c.observed_at).where(chosen)
+        rows = self._session.execute(query.order_by(_TABLE.c.id).with_for_update()).all()
+        return {row.id: HeldSource(row.id, row.id in new, row.source_group, row.observed_at) for row in rows}
 
     def regroup(self, groups: Mapping[SourceId, str | None]) -> None:
         """Put sources into these groups."""
@@ -152,10 +139,16 @@ class SourceRepository:
         row = self._session.execute(_with_counts().where(_TABLE.c.id == source_id)).one_or_none()
         return None if row is None else SourceRow(*row)
 
-    def restore(self, row: SourceRow) -> None:
-        """Store a source again that was deleted, as it was."""
-        values = {**row._asdict(), "source_group": row.group}
-        self._session.execute(_TABLE.insert().values({column.name: values[column.name] for column in _TABLE.c}))
+    def missing(self, ids: Collection[SourceId]) -> set[SourceId]:
+        """Those of the ids that no source has."""
+        chosen = among(_TABLE.c.id, ids, self._dialect)
+        return set(ids) - set(self._session.scalars(select(_TABLE.c.id).where(chosen)))
+
+    def restore(self, rows: Sequence[SourceRow]) -> set[SourceId]:
+        """Store sources again that were deleted, as they were; returns those that weren't there."""
+        values = [{**row._asdict(), "source_group": row.group} for row in rows]
+        columns = {column.name: [each[column.name] for each in values] for column in _TABLE.c}
+        return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)} if rows else set()
 
     def delete_empty(self, ids: Ids) -> set[SourceId]:
         """Delete those of the sources that have no extractions; returns their ids."""
@@ -173,24 +166,21 @@ class SourceRepository:
         }
         return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)}
 
-    def _share(
-        self, groups: Mapping[SourceId, str | None]
-    ) -> tuple[Collection[SourceId], dict[SourceId, tuple[str | None, str | None]]]:
+    def _share(self, groups: Mapping[SourceId, str | None]) -> dict[SourceId, tuple[str | None, str | None]]:
         """Lock stored sources by order of id, so that extractions can be added, and give them their groups.
 
         Where a group changes, those who are adding to the sources end first: so the caller sees all that must follow.
-        Returns the sources that are there, and what the groups were and are, of those that had another.
+        Returns what the groups were and are, of those that had another.
         """
         given = {id_: group for id_, group in groups.items() if group is not None}
         query = select(_TABLE.c.id, _TABLE.c.source_group).order_by(_TABLE.c.id)
         changes = bool(_differing(given, self._groups(given, query)))
         if not changes and self._dialect == "sqlite":
-            return groups, {}
+            return {}
         locked = query.with_for_update() if changes else query.with_for_update(read=True, key_share=True)
-        held = self._groups(groups, locked)
-        regrouped = _differing(given, held)
+        regrouped = _differing(given, self._groups(groups, locked))
         self.regroup({id_: now for id_, (_, now) in regrouped.items()})
-        return held, regrouped
+        return regrouped
 
     def _groups(self, ids: Ids, query: Select[Any]) -> dict[SourceId, str | None]:
         if not ids:
