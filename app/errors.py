@@ -479,7 +479,7 @@ class BackupError(AgentStorageError):
 
 
 class NothingToBackUp(BackupError):
-    """The database isn't there, or holds no tables of ours."""
+    """The database isn't there, or holds no tables of agent-storage."""
 
     def __init__(self, database: str) -> None:
         self.database = database

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -27,10 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, parse_uuid
 from app.domain.jobs import JobStatus
-
-_parse_uuid = lru_cache(maxsize=1_000)(uuid.UUID)  # a page of rows repeats its project's id
 
 
 class UuidText(TypeDecorator[uuid.UUID]):
@@ -57,7 +54,7 @@ class UuidText(TypeDecorator[uuid.UUID]):
 
     def process_result_value(self, value: uuid.UUID | str | None, dialect: Dialect) -> uuid.UUID | None:  # noqa: ARG002  # SQLAlchemy's signature
         """What is stored, as a UUID."""
-        return _parse_uuid(value) if isinstance(value, str) else value
+        return parse_uuid(value) if isinstance(value, str) else value
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -5,7 +5,7 @@ the same file, and of one in which 1 % of the facts differ. Their rates count fr
 mark. LangChain's is the second ``index(cleanup="scoped_full")`` of the same documents with its SQL record manager, on
 the first ones only. The feed's page is read by the service, on a ledger of a million entries.
 
-    python bench/replace.py [FILE] [--count 50000] [--langchain 2000] [--entries 1000000]
+    python bench/replace.py [FILE] [--count 50000] [--per-source 1] [--langchain 2000] [--entries 1000000]
 """
 
 import argparse
@@ -102,10 +102,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=EXAMPLE)
     parser.add_argument("--count", type=int, default=50_000)
+    parser.add_argument("--per-source", type=int, default=1, help="how many facts a source has")
     parser.add_argument("--langchain", type=int, default=2_000)
     parser.add_argument("--entries", type=int, default=1_000_000)
     given = parser.parse_args()
     items = read_extractions(given.file, given.count)
+    for number, item in enumerate(items):
+        item["source_uri"] = f"doc:{number // given.per_source}"
     rates = follow(items)
     for name in ("unchanged", "changed"):
         print(

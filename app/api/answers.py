@@ -77,7 +77,7 @@ def read_id(cursor: str) -> UUID:
     """The id after which a page begins.
 
     Raises:
-        InvalidField: the cursor isn't one of ours.
+        InvalidField: this service didn't make the cursor.
     """
     [text] = read_cursor(cursor, 1)
     try:

@@ -43,7 +43,7 @@ class ChangeStreams:
         return EventStream(self._events(project, start, page), lambda: self._places.release(caller))
 
     async def _events(self, project: str, start: FeedPlace, page: FeedPage) -> AsyncIterator[bytes]:
-        """An event for each change, and a comment now and then, so that nobody takes the silence for an end."""
+        """An event for each change, and a comment now and then, so that clients don't take the silence for an end."""
         # The request that goes on after the last event is told why.
         with suppress(NotFound, HistoryPruned, InvalidField):
             while not self._stopping.is_set():
@@ -91,7 +91,7 @@ def read_place(cursor: str, field: str) -> FeedPlace:
     """The place in a feed that a cursor names.
 
     Raises:
-        InvalidField: it isn't one of ours; ``field`` is where it stood.
+        InvalidField: this service didn't make it; ``field`` is where it stood.
     """
     try:
         place = FeedPlace(*map(int, read_cursor(cursor, len(FeedPlace._fields))))

@@ -49,7 +49,7 @@ class StreamPlaces:
 
 
 class EventStream(StreamingResponse):
-    """Events, with ``close`` called once nobody takes them any more."""
+    """Events, with ``close`` called when the client has gone."""
 
     def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None]) -> None:
         self._close = close

@@ -20,7 +20,7 @@ def read_number(cursor: str) -> int:
     """The number before which a page begins, as its cursor names it.
 
     Raises:
-        InvalidField: the cursor isn't one of ours.
+        InvalidField: this service didn't make the cursor.
     """
     [text] = read_cursor(cursor, 1)
     try:

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from app.api.item_bodies import ITEMS, items_of, line_batches
 from app.api.middleware import CLOSING, NDJSON, is_a_key, media_type
-from app.api.parts import ApiOptions, ApiParts
+from app.api.parts import ApiOptions
 from app.api.problems import Refused
 from app.api.request_runs import RequestRun
 from app.api.spooled_answer import SpooledAnswer
@@ -23,15 +23,10 @@ from app.services.ingestion import RequestPart
 class Intake:
     """One request that hands extractions in."""
 
-    def __init__(
-        self, parts: ApiParts, options: ApiOptions, project: str, key: str | None, run: RequestRun
-    ) -> None:
-        self._parts = parts
+    def __init__(self, options: ApiOptions, run: RequestRun) -> None:
         self._options = options
-        self._project = project
-        self._key = key
         self._run = run
-        self._lane = parts.files_lane()
+        self._lane = run.parts.files_lane()
         self._report = _Report()
         self._batches = 0
 
@@ -74,15 +69,15 @@ class Intake:
             first += len(lines)
         if not self._batches:
             raise InvalidField(ITEMS, "there is none")
-        if self._key is not None:
+        if self._run.key is not None:
             # The end is a part too, so that under its key no shorter or longer body passes.
             await self._store([])
         return await self._answer()
 
     async def _store(self, items: Sequence[Item]) -> Accepted:
-        part = None if self._key is None else RequestPart(self._key, self._batches)
+        part = None if self._run.key is None else RequestPart(self._run.key, self._batches)
         run_id = await self._run.begin()
-        accepted = await self._parts.ingestion().accept(self._project, items, part, run_id=run_id)
+        accepted = await self._run.parts.ingestion().accept(self._run.project, items, part, run_id=run_id)
         self._batches += 1
         return accepted
 

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from app.api.item_bodies import ITEMS, items_of, line_batches
 from app.api.middleware import CLOSING, NDJSON, media_type
-from app.api.parts import ApiOptions, ApiParts
+from app.api.parts import ApiOptions
 from app.api.problems import Refused, kind_of
 from app.api.request_runs import RequestRun
 from app.api.spooled_answer import SpooledAnswer
@@ -23,22 +23,12 @@ from app.services.ingestion import ReplaceStream
 class Replacement:
     """One request that says what sources hold now."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the request
-        self,
-        parts: ApiParts,
-        options: ApiOptions,
-        project: str,
-        key: str | None,
-        run: RequestRun,
-        replacing: ReplaceOptions,
-    ) -> None:
-        self._parts = parts
-        self._options = options
-        self._project = project
-        self._key = key
+    def __init__(self, options: ApiOptions, run: RequestRun, replacing: ReplaceOptions) -> None:
         self._run = run
+        self._batch_size = options.batch_size
+        self._max_items = options.max_items
         self._replacing = replacing
-        self._lane = parts.files_lane()
+        self._lane = run.parts.files_lane()
         self._report = _Report(replacing.dry_run)
         self._sources = SourceLines(options.batch_size, options.text_fields, options.item_limits)
         self._opened: ReplaceStream | None = None
@@ -76,7 +66,7 @@ class Replacement:
     async def _take_ndjson(self, request: Request) -> None:
         any_line = False
         try:
-            async for lines in line_batches(request, self._options.batch_size):
+            async for lines in line_batches(request, self._batch_size):
                 any_line = True
                 await self._replace(await self._lane.run(self._sources.take_lines, lines))
             if not any_line:
@@ -98,12 +88,12 @@ class Replacement:
         if self._opened is None:
             run_id = None if self._replacing.dry_run else await self._run.begin()
             options = replace(self._replacing, run_id=run_id)
-            self._opened = self._parts.ingestion().replacing(self._project, options, key=self._key)
+            self._opened = self._run.parts.ingestion().replacing(self._run.project, options, key=self._run.key)
         return self._opened
 
     def _parse_list(self, body: bytes) -> list[SourceFacts]:
         """Whole sources; an item's line is its place in the list, counted from 1."""
-        for number, raw in enumerate(items_of(body, self._options.max_items), 1):
+        for number, raw in enumerate(items_of(body, self._max_items), 1):
             self._sources.take(number, raw)
         return [facts for batch in self._sources.end() for facts in batch]
 

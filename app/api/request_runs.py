@@ -7,13 +7,16 @@ from app.domain.ids import RunId, project_id_of
 
 
 class RequestRun:
-    """What ``?run=`` names: a run that was begun before, by its id, or a new one of this request, by its name."""
+    """A request that hands in to a project, under an ``Idempotency-Key`` or none, and what its ``?run=`` names.
+
+    That is a run that was begun before, by its id, or a new one of this request, by its name.
+    """
 
     def __init__(self, parts: ApiParts, project: str, run: str | None, key: str | None) -> None:
-        self._parts = parts
-        self._project = project
+        self.parts = parts
+        self.project = project
+        self.key = key
         self._name = run
-        self._key = key
         self._id = None if run is None else _as_id(run)
         self._is_own = run is not None and self._id is None
 
@@ -26,22 +29,20 @@ class RequestRun:
             InvalidField: the name can't be used.
         """
         if self._id is None and self._name is not None:
-            project_id = project_id_of(self._project)
-            known = (
-                None if self._key is None else RunId(uuid.uuid5(project_id, f"run:{self._key}:{self._name}"))
-            )
-            self._id = (await self._parts.runs().begin(self._project, self._name, run_id=known)).id
+            project_id = project_id_of(self.project)
+            known = None if self.key is None else RunId(uuid.uuid5(project_id, f"run:{self.key}:{self._name}"))
+            self._id = (await self.parts.runs().begin(self.project, self._name, run_id=known)).id
         return self._id
 
     async def end(self) -> RunId | None:
         """End a run that this request began; returns the id of any."""
         if self._is_own and self._id is not None:
-            await self._parts.runs().end(self._project, self._id)
+            await self.parts.runs().end(self.project, self._id)
         return self._id
 
     async def give_up(self) -> None:
         """The request has failed: no more comes, unless it is sent again under its key."""
-        if self._key is None:
+        if self.key is None:
             await self.end()
 
 

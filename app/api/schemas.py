@@ -498,8 +498,9 @@ class ChangeShown(BaseModel):
         description="What it was: the confidence and metadata of a changed extraction, a removed one whole, "
         "the group of a source in another group, or a deleted source."
     )
+    after: dict[str, Any] | None = Field(description="The group that a source in another group then got.")
     extraction: Extraction | None = Field(
-        description="The extraction as it is now; null where it is gone, and in a history."
+        description="The extraction as it is now; null where it is gone since."
     )
 
 
@@ -533,5 +534,6 @@ def change_of(change: Change) -> dict[str, Any]:
         "source_id": change.source_id,
         "extraction_id": change.extraction_id,
         "before": change.before,
+        "after": change.after,
         "extraction": None if change.extraction is None else extraction_of(change.extraction),
     }

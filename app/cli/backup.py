@@ -214,7 +214,7 @@ def _problems(found: "StoreCheck") -> Iterator[str]:
     if found.damage is not None:
         yield f"SQLite's check finds it damaged ({found.damage}). Restore another backup."
     if revision is None:
-        yield "It has no tables of ours: the restore has failed, or database.url names another database."
+        yield "It has no tables of agent-storage: the restore has failed, or database.url names another database."
     elif revision != expected:
         yield (
             f"The schema is at {revision}, and this version needs {expected}: run `agent-storage db upgrade`; if the "

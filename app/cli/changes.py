@@ -133,7 +133,8 @@ def _what(change: Change, texts: _Texts) -> str:
     before = change.before or {}
     match change.kind:
         case ChangeKind.REGROUPED:
-            return f"the source was in {'no group' if before['group'] is None else 'group ' + before['group']}"
+            after = change.after or {"group": None}
+            return f"the source moved from {_group(before['group'])} to {_group(after['group'])}"
         case ChangeKind.SOURCE_DELETED:
             return f"the source {before['uri']}"
         case ChangeKind.ADDED | ChangeKind.CHANGED | ChangeKind.REMOVED:
@@ -142,6 +143,10 @@ def _what(change: Change, texts: _Texts) -> str:
             return f"{text} ({_was(change, before)})" if change.kind is ChangeKind.CHANGED else text
         case _:
             assert_never(change.kind)
+
+
+def _group(name: str | None) -> str:
+    return "no group" if name is None else f"group {name}"
 
 
 def _was(change: Change, before: Mapping[str, Any]) -> str:
@@ -179,5 +184,6 @@ def change_as_dict(change: Change) -> dict[str, Any]:
         "source_id": change.source_id,
         "extraction_id": change.extraction_id,
         "before": change.before,
+        "after": change.after,
         "extraction": None if row is None else row._asdict(),
     }

@@ -34,7 +34,7 @@ def list_runs(
     """List a project's runs, the newest first; --json prints one object a line."""
     rows = run_at(ctx, api, lambda parts: parts.runs().list(project, limit=limit), index=False)
     if as_json:
-        print_json_lines(_as_dict(row) for row in rows)
+        print_json_lines(row._asdict() for row in rows)
     elif rows:
         _print_rows(rows)
     else:
@@ -52,7 +52,7 @@ def show(
     """Show one run: when it was, with which metadata, and how many extractions it changed."""
     row = run_at(ctx, api, lambda parts: _get(parts, project, run), index=False)
     if as_json:
-        print_json(_as_dict(row))
+        print_json(row._asdict())
         return
     lines = (
         ("name", row.name),
@@ -184,10 +184,6 @@ def _value(value: object) -> str:
     import orjson
 
     return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _as_dict(row: "RunRow") -> dict[str, Any]:
-    return row._asdict()
 
 
 def _undone_as_dict(undone: "Undone") -> dict[str, Any]:

@@ -19,13 +19,12 @@ class ChangeKind(StrEnum):
     SOURCE_DELETED = "source_deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One change of one fact, or of a source (``extraction_id`` is None).
 
     ``number`` is that of its entry in the project's ledger. ``before`` is what a changed fact's confidence and metadata
-    were, a removed fact whole, or a source's group (as ``{"group": …}``). ``extraction`` is the fact as it is now; None
-    where it is gone since, and where that wasn't asked for.
+    were, a removed fact whole, or a source's group (as ``{"group": …}``), and ``after`` the group that the source then
+    got. ``extraction`` is the fact as it is now; None where it is gone since, and where that wasn't asked for.
     """
 
     number: int
@@ -35,6 +34,7 @@ class Change:
     source_id: SourceId
     extraction_id: ExtractionId | None = None
     before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
     extraction: ExtractionRow | None = None
 
 

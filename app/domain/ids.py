@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from functools import lru_cache
 from typing import NewType
 
 from app.domain.normal_form import composed
@@ -33,9 +34,23 @@ def project_id_of(name: str) -> ProjectId:
     return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))
 
 
+@lru_cache(maxsize=2_000)
 def source_id_of(project_id: ProjectId, uri: str) -> SourceId:
-    """The id of a project's source: a UUIDv5 of the URI in NFC, so the same source always gets the same."""
+    """The id of a project's source: a UUIDv5 of the URI in NFC, so the same source always gets the same.
+
+    Several ask for it while a batch is stored, and making one takes 10 µs.
+    """
     return SourceId(uuid.uuid5(project_id, composed(uri, "source_uri")))
+
+
+@lru_cache(maxsize=4_096)
+def parse_uuid(text: str) -> uuid.UUID:
+    """The UUID that a text spells. Rows repeat the ids of projects and sources, and parsing one takes 2 µs.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return uuid.UUID(text)
 
 
 def parse_extraction_id(text: str) -> ExtractionId:

@@ -94,7 +94,9 @@ def parse_source_line(raw: object, text_fields: Sequence[str], limits: ItemLimit
     observed_at = None if raw.get("observed_at") is None else parse_observed_at(raw["observed_at"])
     if "gone" in raw:
         return SourceLine(_gone_source(raw), None, observed_at)
-    item = parse_item({name: raw[name] for name in raw if name != "observed_at"}, text_fields, limits)
+    if "observed_at" in raw:
+        raw = {name: raw[name] for name in raw if name != "observed_at"}
+    item = parse_item(raw, text_fields, limits)
     return SourceLine(item.source_uri, item, observed_at)
 
 

@@ -1,15 +1,13 @@
 """What changed, read from the ledger: the history of a fact or a source, what a run did, and the feed of a project."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import orjson
 
 from app.database import Database, ReadSession
 from app.domain.changes import Change, ChangeKind, FeedPage, FeedPlace, History
-from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid
 from app.domain.rows import ExtractionRow, LedgerRow, LedgerRows
 from app.errors import HistoryPruned, InvalidField, NotFound
 from app.models import Project
@@ -20,7 +18,7 @@ from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
 
 _ENTRIES = 200
-_ROWS = 100
+_ROWS = 250
 _PAGE_BYTES = 8 * 2**20
 
 
@@ -88,7 +86,7 @@ class ChangeService:
             pages = _pages(lambda before: ledger.of_run(run_id, before=before, limit=_ENTRIES), before)
             changes, following = _newest(pages, limit, lambda _: True)
             rows = _rows_of(session, changes)
-            changes = [replace(each, extraction=rows.get(each.extraction_id)) for each in changes]
+            changes = [each._replace(extraction=rows.get(each.extraction_id)) for each in changes]
             return History(changes, following, is_whole=first is None or first > stored.pruned_through)
 
         return await self._database.read(work)
@@ -109,13 +107,14 @@ class ChangeService:
 
         Raises:
             NotFound: there is no such project.
-            HistoryPruned: what follows that place isn't in the ledger any more, or the project isn't the same.
+            HistoryPruned: what follows that place isn't in the ledger any more.
+            InvalidField: that place is of another project, or of a later state than the store was restored to.
         """
 
         def work(session: ReadSession) -> FeedPage:
             stored = ProjectRepository(session).get(project)
             place = _checked_place(stored, after)
-            changes, following = _first(_from(LedgerRepository(session), stored.id, place), limit)
+            changes, following = _first(_from(LedgerRepository(session), stored.id, place, limit + 1), limit)
             page = _with_rows(session, changes)
             following = following if len(page) == len(changes) else changes[len(page)]
             whole = after is not None or not stored.pruned_through
@@ -145,7 +144,7 @@ def _history(  # noqa: PLR0913, PLR0917 - which page, and of what
     pages = _pages(read, before)
     changes, following = _newest(pages, limit, wanted)
     rows = _rows_of(session, changes)
-    changes = [replace(each, extraction=rows.get(each.extraction_id)) for each in changes]
+    changes = [each._replace(extraction=rows.get(each.extraction_id)) for each in changes]
     oldest = changes[-1].kind if changes else None
     return History(changes, following, is_whole=following is None and oldest == ChangeKind.ADDED)
 
@@ -192,26 +191,26 @@ def _removed_bytes(change: Change) -> int:
 def changes_of(entry: LedgerRow) -> list[Change]:
     """The changes that an entry tells of, in order: what assertions alone say is none."""
     told = entry.changes
-    found: list[tuple[ChangeKind, str | None, dict[str, Any] | None]] = []
+
+    def change(
+        kind: ChangeKind,
+        id_: str | None = None,
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+    ) -> Change:
+        extraction_id = None if id_ is None else ExtractionId(parse_uuid(id_))
+        return Change(entry.number, kind, entry.at, entry.run_id, entry.source_id, extraction_id, before, after)
+
+    found: list[Change] = []
     if "group" in told:
-        found.append((ChangeKind.REGROUPED, None, {"group": told["group"][0]}))
-    found += [(ChangeKind.REMOVED, each["id"], each) for each in told.get("removed", ())]
-    found += [(ChangeKind.CHANGED, id_, was) for id_, was in told.get("changed", {}).items()]
-    found += [(ChangeKind.ADDED, id_, None) for id_ in told.get("added", ())]
+        was, became = told["group"]
+        found.append(change(ChangeKind.REGROUPED, None, {"group": was}, {"group": became}))
+    found += [change(ChangeKind.REMOVED, each["id"], each) for each in told.get("removed", ())]
+    found += [change(ChangeKind.CHANGED, id_, was) for id_, was in told.get("changed", {}).items()]
+    found += [change(ChangeKind.ADDED, id_) for id_ in told.get("added", ())]
     if "deleted" in told:
-        found.append((ChangeKind.SOURCE_DELETED, None, told["deleted"]))
-    return [
-        Change(
-            entry.number,
-            kind,
-            entry.at,
-            entry.run_id,
-            entry.source_id,
-            None if id_ is None else ExtractionId(UUID(id_)),
-            before,
-        )
-        for kind, id_, before in found
-    ]
+        found.append(change(ChangeKind.SOURCE_DELETED, None, told["deleted"]))
+    return found
 
 
 def _checked_place(project: Project, after: FeedPlace | None) -> FeedPlace:
@@ -220,14 +219,20 @@ def _checked_place(project: Project, after: FeedPlace | None) -> FeedPlace:
         return FeedPlace(epoch, project.pruned_through + 1, 0)
     if after.epoch != epoch:
         raise InvalidField("after", "is of another project, or of one that was deleted; begin again without it")
+    if after.number > project.last_change + 1:
+        raise InvalidField(
+            "after", "is of a later state of the store than this one, which was restored; begin again"
+        )
     if after.number <= project.pruned_through:
         raise HistoryPruned("what follows that place in the feed")
     return after
 
 
-def _from(ledger: LedgerRepository, project_id: ProjectId, place: FeedPlace) -> Iterator[Change]:
+def _from(
+    ledger: LedgerRepository, project_id: ProjectId, place: FeedPlace, entries_at_once: int
+) -> Iterator[Change]:
     number, skipped = place.number - 1, place.taken
-    while entries := ledger.after(project_id, number, limit=_ENTRIES):
+    while entries := ledger.after(project_id, number, limit=entries_at_once):
         for entry in entries:
             changes = changes_of(entry)
             yield from changes[skipped if entry.number == place.number else 0 :]
@@ -252,7 +257,7 @@ def _with_rows(session: ReadSession, changes: list[Change]) -> list[Change]:
     for start in range(0, len(changes), _ROWS):
         some = changes[start : start + _ROWS]
         rows = _rows_of(session, some)
-        page += [replace(each, extraction=rows.get(each.extraction_id)) for each in some]
+        page += [each._replace(extraction=rows.get(each.extraction_id)) for each in some]
         taken_bytes += len(orjson.dumps([row.data for row in rows.values()]))
         if taken_bytes > _PAGE_BYTES:
             break

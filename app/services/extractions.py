@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId
+from app.domain.ids import ExtractionId, JobId, ProjectId
 from app.domain.jobs import JobType
 from app.domain.outcomes import Counts, Deleted
 from app.domain.rows import ExtractionRow, ExtractionRows
@@ -14,7 +14,7 @@ from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository, RemovedFact
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges
+from app.services.storage.repositories.ledger import ChangesBySource, LedgerRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
@@ -143,18 +143,18 @@ def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[Extr
     gone = list[ExtractionId]()
     for removed in facts.iter_taken_out(ids, project_id=project_id):
         gone += [fact.id for fact in removed]
-        LedgerRepository(session).append(project_id, removed_by_source(removed))
+        LedgerRepository(session).append(project_id, removed_by_source(removed).values())
     starts = range(0, len(gone), _A_JOB)
     jobs = [queue_vectors_deletion(session, gone[start : start + _A_JOB], project_id) for start in starts]
     return Deleted(len(gone), jobs)
 
 
-def removed_by_source(removed: Iterable[RemovedFact]) -> list[SourceChanges]:
+def removed_by_source(removed: Iterable[RemovedFact]) -> ChangesBySource:
     """What removing these changes of each source."""
-    found: dict[SourceId, SourceChanges] = {}
+    found = ChangesBySource()
     for fact in removed:
-        found.setdefault(fact.source_id, SourceChanges(fact.source_id)).removed.append(fact)
-    return list(found.values())
+        found[fact.source_id].removed.append(fact)
+    return found
 
 
 def queue_vectors_deletion(

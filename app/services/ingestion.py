@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -140,27 +141,68 @@ class ReplaceStream:
 
         ``finishing`` does in the same transaction what :meth:`finish` does.
         """
-        self._note_named(sources)
-
-        def work(session: WriteSession) -> Replaced:
-            if finishing and self._options.scope == ReplaceScope.PROJECT:
-                return self._replace_project(session, sources)
-            return replace_sources(session, self._project_id, sources, self._options, self._guard)
-
-        replaced = await self._write(work, _fingerprint_of_sources(self._project_id, sources, self._options))
-        if not finishing:
-            self._guard.note(sources, replaced, written=not self._options.dry_run)
-        return replaced
+        if finishing and self._options.scope == ReplaceScope.PROJECT:
+            return await self._write(partial(self._replace_project, sources=sources), sources)
+        return await self._write(partial(self._replace_sources, sources=sources), sources)
 
     async def finish(self) -> Replaced:
         """When all that there is was taken: with the scope ``project``, empty the sources that weren't named."""
         if self._options.scope == ReplaceScope.SOURCE:
             return Replaced()
-        named = hashlib.sha256(b"".join(sorted(id_.bytes for id_ in self._named))).hexdigest()
-        return await self._write(self._replace_project, f"rest {named}")
+        return await self._write(partial(self._replace_project, sources=()), None)
 
-    def _replace_project(self, session: WriteSession, sources: Sequence[SourceFacts] = ()) -> Replaced:
+    def _replace_sources(self, session: WriteSession, *, sources: Sequence[SourceFacts]) -> Replaced:
+        return replace_sources(session, self._project_id, sources, self._options, self._guard)
+
+    def _replace_project(self, session: WriteSession, *, sources: Sequence[SourceFacts]) -> Replaced:
         return replace_project(session, self._project_id, sources, self._named, self._options, self._guard)
+
+    async def _write(
+        self, work: Callable[[WriteSession], Replaced], sources: Sequence[SourceFacts] | None
+    ) -> Replaced:
+        """Run ``work`` in a transaction, or give the answer that this part of the request got before.
+
+        All that takes longer the more ``sources`` there are is done on the database's thread. None of them: it is the end.
+        """
+        part = self._parts
+        self._parts += 1
+
+        def written(session: WriteSession) -> tuple[Replaced, Counts]:
+            self._note_named(sources or ())
+            replaced = self._once(session, work, part, sources)
+            if self._options.dry_run:
+                self._guard.note_rollback()
+                raise _NotWritten(replaced)
+            return replaced, replaced.counts
+
+        try:
+            replaced, counts = await self._database.write(written)
+        except _NotWritten as dry:
+            return Replaced(dry.replaced.sources)
+        self._instruments.facts(counts)
+        if replaced.job_ids:
+            self._wakeup.set()
+        return replaced
+
+    def _once(
+        self,
+        session: WriteSession,
+        work: Callable[[WriteSession], Replaced],
+        part: int,
+        sources: Sequence[SourceFacts] | None,
+    ) -> Replaced:
+        if self._key is None or self._options.dry_run:
+            return work(session)
+        keys = IdempotencyRepository(session)
+        fingerprint = self._fingerprint(sources)
+        known = keys.find(self._key, part, fingerprint)
+        if known is not None:
+            replaced = _replaced_of(known)
+            self._guard.note(sources or (), replaced)
+            return replaced
+        replaced = work(session)
+        keys.add(self._key, part, fingerprint, _as_json(replaced))
+        return replaced
 
     def _note_named(self, sources: Sequence[SourceFacts]) -> None:
         for facts in sources:
@@ -169,32 +211,23 @@ class ReplaceStream:
                 raise SourceRepeated(facts.source_uri, self._named[id_], facts.line)
             self._named[id_] = facts.line
 
-    async def _write(self, work: Callable[[WriteSession], Replaced], fingerprint: str) -> Replaced:
-        """Run ``work`` in a transaction, or give the answer that this part of the request got before."""
-        part = self._parts
-        self._parts += 1
-
-        def written(session: WriteSession) -> Replaced:
-            keys = IdempotencyRepository(session)
-            if self._key is not None and not self._options.dry_run:
-                known = keys.find(self._key, part, fingerprint)
-                if known is not None:
-                    return _replaced_of(known)
-            replaced = work(session)
-            if self._options.dry_run:
-                raise _NotWritten(replaced)
-            if self._key is not None:
-                keys.add(self._key, part, fingerprint, _as_json(replaced))
-            return replaced
-
-        try:
-            replaced = await self._database.write(written)
-        except _NotWritten as dry:
-            return Replaced(dry.replaced.sources)
-        self._instruments.facts(replaced.counts)
-        if replaced.job_ids:
-            self._wakeup.set()
-        return replaced
+    def _fingerprint(self, sources: Sequence[SourceFacts] | None) -> str:
+        """All that tells this part from another; at the end, which sources were named."""
+        if sources is None:
+            named = hashlib.sha256(b"".join(sorted(id_.bytes for id_ in self._named))).hexdigest()
+            return f"rest {named}"
+        facts = [
+            (
+                each.source_uri,
+                each.gone,
+                each.observed_at,
+                _fingerprint([extraction_id_of(self._project_id, item) for item in each.items], each.items),
+            )
+            for each in sources
+        ]
+        options = self._options
+        told = orjson.dumps([facts, options.scope, options.observed_at, options.run_id])
+        return hashlib.sha256(told).hexdigest()
 
 
 class _NotWritten(Exception):  # noqa: N818 - it is no error
@@ -245,22 +278,6 @@ def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
         for item in items
     ]
     return hashlib.sha256(orjson.dumps([ids, rest])).hexdigest()
-
-
-def _fingerprint_of_sources(
-    project_id: ProjectId, sources: Sequence[SourceFacts], options: ReplaceOptions
-) -> str:
-    """All that tells one replace from another."""
-    facts = [
-        (
-            each.source_uri,
-            each.gone,
-            each.observed_at,
-            _fingerprint([extraction_id_of(project_id, item) for item in each.items], each.items),
-        )
-        for each in sources
-    ]
-    return hashlib.sha256(orjson.dumps([facts, options.scope, options.observed_at, options.run_id])).hexdigest()
 
 
 def _as_json(replaced: Replaced) -> dict[str, Any]:

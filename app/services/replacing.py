@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 
 from app.database import WriteSession
 from app.domain.filters import Filters
@@ -22,7 +21,7 @@ from app.services.storage.repositories.facts import (
     StoredFacts,
     differs,
 )
-from app.services.storage.repositories.ledger import SourceChanges
+from app.services.storage.repositories.ledger import ChangesBySource, SourceChanges
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import HeldSource, SourceRepository
@@ -78,14 +77,20 @@ class MassDeleteGuard:
         if together * 2 > self._before:
             raise MassDeleteRefused(f"project {self.project!r}", together, self._before)
 
-    def note(self, sources: Sequence[SourceFacts], replaced: Replaced, *, written: bool = True) -> None:
-        """Count what was removed, unless the source was said to be gone; ``written`` can be seen in SQL already."""
-        for facts, source in zip(sources, replaced.sources, strict=True):
+    def note(self, sources: Sequence[SourceFacts], replaced: Replaced) -> None:
+        """Count what was removed, unless the source was said to be gone."""
+        for facts, source in zip(
+            sources, replaced.sources, strict=False
+        ):  # what follows was emptied at the end
             self._removed += 0 if facts.gone else source.counts.removed
-            self._net += source.counts.added - source.counts.removed if written else 0
+            self._net += source.counts.added - source.counts.removed
+
+    def note_rollback(self) -> None:
+        """What a dry run has done can't be seen in SQL."""
+        self._net = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class _Plan:
     """What replacing one source takes."""
 
@@ -94,28 +99,12 @@ class _Plan:
     stored: StoredFacts
     wanted: dict[ExtractionId, Item]
     observed_at: datetime
+    group: str | None
+    added: list[ExtractionId]
+    kept: list[StoredFact]
+    removed: list[ExtractionId]
 
-    @cached_property
-    def uri(self) -> str:
-        return self.facts.source_uri
-
-    @cached_property
-    def added(self) -> list[ExtractionId]:
-        return [id_ for id_ in self.wanted if id_ not in self.stored]
-
-    @cached_property
-    def removed(self) -> list[ExtractionId]:
-        return [id_ for id_ in self.stored if id_ not in self.wanted]
-
-    @cached_property
-    def kept(self) -> list[StoredFact]:
-        return [fact for id_, fact in self.stored.items() if id_ in self.wanted]
-
-    @cached_property
-    def group(self) -> str | None:
-        return self.facts.source_group if self.facts.items else self.held.group
-
-    @cached_property
+    @property
     def is_regrouped(self) -> bool:
         return not self.held.is_new and self.group != self.held.group
 
@@ -161,13 +150,10 @@ def replace_project(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     held = repository.hold_batch(project_id, [each.source_uri for each in sources], others=rest)
     FactRepository(session).lock_of_sources(list(held))
     replaced = _replace(session, project_id, sources, held, options, guard)
-    guard.note(sources, replaced)
     emptied = [SourceFacts(uri, (), observed_at=options.observed_at) for uri in rest.values()]
     for start in range(0, len(emptied), _A_PAGE):
         page = emptied[start : start + _A_PAGE]
-        part = _replace(session, project_id, page, held, options, guard)
-        guard.note(page, part)
-        replaced += part
+        replaced += _replace(session, project_id, page, held, options, guard)
     return replaced
 
 
@@ -206,7 +192,9 @@ def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
         for facts, source in zip(sources, holding, strict=True)
     ]
     _check(session, plans, guard)
-    return _Replacing(session, project_id, options).run(plans)
+    replaced = _Replacing(session, project_id, options).run(plans)
+    guard.note(sources, replaced)
+    return replaced
 
 
 class _Replacing:
@@ -217,12 +205,12 @@ class _Replacing:
         self._project_id = project_id
         self._run_id = options.run_id
         self._facts = FactRepository(session)
-        self._changes: dict[SourceId, SourceChanges] = {}
+        self._changes = ChangesBySource()
         self._job_ids: list[JobId] = []
 
     def run(self, plans: Sequence[_Plan]) -> Replaced:
         for plan in plans:
-            self._changes[plan.held.id] = SourceChanges(plan.held.id, is_new=plan.held.is_new)
+            self._changes[plan.held.id].is_new = plan.held.is_new
         stored = self._lock(plans)
         changed = self._change(plans, stored)
         if self._run_id is not None:
@@ -236,7 +224,8 @@ class _Replacing:
         changes = [*removed, *self._changes.values()]
         record(self._session, self._project_id, changes, self._run_id, sum(counts.values(), Counts()))
         sources = [
-            ReplacedSource(plan.held.id, plan.uri, counts[plan.held.id], gone=not plan.wanted) for plan in plans
+            ReplacedSource(plan.held.id, plan.facts.source_uri, counts[plan.held.id], gone=not plan.wanted)
+            for plan in plans
         ]
         return Replaced(sources, [*self._job_ids, *added])
 
@@ -308,13 +297,10 @@ class _Replacing:
 
     def _noted(self, removed: Sequence[RemovedFact]) -> list[SourceChanges]:
         """The first of a source go with what else changes of it."""
-        further: dict[SourceId, SourceChanges] = {}
         full = {id_ for id_, change in self._changes.items() if change.removed}
+        further = ChangesBySource()
         for fact in removed:
-            if fact.source_id in full:
-                further.setdefault(fact.source_id, SourceChanges(fact.source_id)).removed.append(fact)
-            else:
-                self._changes[fact.source_id].removed.append(fact)
+            (further if fact.source_id in full else self._changes)[fact.source_id].removed.append(fact)
         return list(further.values())
 
     def _counts(self, plan: _Plan, changed: Collection[ExtractionId]) -> Counts:
@@ -336,13 +322,23 @@ def _plan(  # noqa: PLR0913, PLR0917 - what the plan is made of
         raise StaleReplace(facts.source_uri, given, held.observed_at)
     observed_at = given or max(now, held.observed_at or now)
     wanted = {extraction_id_of(project_id, item): item for item in facts.items}
-    return _Plan(facts, held, stored, wanted, observed_at)
+    return _Plan(
+        facts,
+        held,
+        stored,
+        wanted,
+        observed_at,
+        group=facts.source_group if facts.items else held.group,
+        added=[id_ for id_ in wanted if id_ not in stored],
+        kept=[fact for id_, fact in stored.items() if id_ in wanted],
+        removed=[id_ for id_ in stored if id_ not in wanted],
+    )
 
 
 def _check(session: WriteSession, plans: Sequence[_Plan], guard: MassDeleteGuard) -> None:
     unmeant = [plan for plan in plans if not plan.facts.gone]
     for plan in unmeant:
-        guard.check_source(plan.uri, len(plan.removed), len(plan.stored))
+        guard.check_source(plan.facts.source_uri, len(plan.removed), len(plan.stored))
     guard.check_project(session, sum(len(plan.removed) for plan in unmeant))
 
 

@@ -13,7 +13,7 @@ from app.services.storage.repositories.extraction import ExtractionRepository, N
 from app.services.storage.repositories.facts import Assertion, FactRepository, StoredFacts, differs
 from app.services.storage.repositories.id_lists import texts
 from app.services.storage.repositories.job import JobRepository
-from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges
+from app.services.storage.repositories.ledger import ChangesBySource, LedgerRepository, SourceChanges
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository, StoredSources
@@ -57,7 +57,7 @@ def store(
     payload_job_ids = queue_payloads(session, project_id, payloads, sources.regrouped)
     job_id = queue_embedding(session, project_id, [id_ for id_ in dict.fromkeys(ids) if id_ in new])
     for source_id, group in sources.regrouped.items():
-        changes.setdefault(source_id, SourceChanges(source_id)).group = group
+        changes[source_id].group = group
     for id_ in regrouped:
         changes[stored[id_].source_id].regrouped += 1
     changed |= regrouped
@@ -134,23 +134,22 @@ def record(
 def note_asserted(
     facts: FactRepository,
     stored: StoredFacts,
-    changes: dict[SourceId, SourceChanges],
+    changes: ChangesBySource,
     run_id: RunId,
 ) -> None:
     """Note the run with the extractions that it asserts, and in the ledger which run had asserted them before."""
     others = [fact for fact in stored.values() if fact.last_run_id != run_id]
     facts.set_last_run([fact.id for fact in others], run_id)
     for fact in others:
-        change = changes.setdefault(fact.source_id, SourceChanges(fact.source_id))
-        change.asserted.setdefault(fact.last_run_id, []).append(fact.id)
+        changes[fact.source_id].asserted.setdefault(fact.last_run_id, []).append(fact.id)
 
 
 def _last_assertions(items: Iterable[tuple[ExtractionId, Item]]) -> dict[ExtractionId, Assertion]:
     """What the items say; of those that contradict each other the last one counts."""
     wanted: dict[ExtractionId, Assertion] = {}
     for id_, item in items:
-        before = wanted.get(id_, Assertion(None, None))
-        wanted[id_] = _over(before, Assertion(item.confidence, item.metadata))
+        now = Assertion(item.confidence, item.metadata)
+        wanted[id_] = _over(wanted[id_], now) if id_ in wanted else now
     return wanted
 
 
@@ -164,11 +163,12 @@ def _over(before: Assertion, now: Assertion) -> Assertion:
 
 def _changes_of(
     sources: StoredSources, new: set[ExtractionId], items: Iterable[tuple[ExtractionId, Item]]
-) -> dict[SourceId, SourceChanges]:
-    changes = {id_: SourceChanges(id_, is_new=True) for id_ in sources.new}
+) -> ChangesBySource:
+    changes = ChangesBySource()
+    for source_id in sources.new:
+        changes[source_id].is_new = True
     for id_, item in {id_: item for id_, item in items if id_ in new}.items():
-        source_id = sources.ids[item.source_uri]
-        changes.setdefault(source_id, SourceChanges(source_id)).added.append(id_)
+        changes[sources.ids[item.source_uri]].added.append(id_)
     return changes
 
 
@@ -176,7 +176,7 @@ def _assert(
     facts: FactRepository,
     stored: StoredFacts,
     wanted: dict[ExtractionId, Assertion],
-    changes: dict[SourceId, SourceChanges],
+    changes: ChangesBySource,
     run_id: RunId | None,
 ) -> set[ExtractionId]:
     """Change what the items say otherwise; returns the ids of what changed. ``stored`` is as it was before."""
@@ -187,9 +187,7 @@ def _assert(
     changed = {id_ for id_ in different if id_ in locked and differs(stored[id_].assertion, wanted[id_])}
     facts.assert_batch({id_: wanted[id_] for id_ in changed})
     for id_ in changed:
-        fact = stored[id_]
-        change = changes.setdefault(fact.source_id, SourceChanges(fact.source_id))
-        change.changed[id_] = fact.assertion
+        changes[stored[id_].source_id].changed[id_] = stored[id_].assertion
     if run_id is not None:
         note_asserted(facts, locked, changes, run_id)
     return changed

@@ -42,7 +42,7 @@ def missing_parts(connection: Connection) -> list[str]:
 def _find(connection: Connection, tables: set[str], table: str, column: str) -> str | None:
     if table not in tables:
         return None
-    found = connection.scalar(text(f"SELECT {column} FROM {table}"))  # noqa: S608 - names of ours
+    found = connection.scalar(text(f"SELECT {column} FROM {table}"))  # noqa: S608 - this module's names
     return None if found is None else str(found)
 
 

@@ -53,7 +53,7 @@ def reading(file: Path) -> Iterator[Driver]:
 
 
 def copy_to_new(source: Driver, file: Path, advance: Advance) -> None:
-    """Copy the database to ``file``, which is empty and nobody else's; the caller syncs it.
+    """Copy the database to ``file``, which is empty and not in use; the caller syncs it.
 
     Raises:
         BackupFailed: the file can't be written, or the source not be read.
@@ -65,7 +65,7 @@ def copy_to_new(source: Driver, file: Path, advance: Advance) -> None:
         target.execute(f"PRAGMA cache_size = {_FEW_PAGES}")
         try:
             _copy(source, target, advance)
-            # Else whoever opens it would leave a log beside it, and couldn't on a disk that is read-only.
+            # Otherwise opening it would leave a log beside it, and fail on a read-only disk.
             target.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error as error:
             raise BackupFailed(str(file), _reason(error)) from error

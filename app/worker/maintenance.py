@@ -1,4 +1,4 @@
-"""Looking after the jobs table and the ledger: following the clock, ending what nobody will claim again, pruning what is old."""
+"""Looking after the jobs table and the ledger: following the clock, ending jobs that can't be claimed again, pruning what is old."""
 
 import asyncio
 import logging

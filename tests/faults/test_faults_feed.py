@@ -22,7 +22,6 @@ from app.domain.changes import Change, ChangeKind, FeedPlace
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, SourceId
 from app.domain.rows import ExtractionRow
-from app.errors import NotFound
 from app.models import LedgerEntry
 from containers import Container
 
@@ -75,7 +74,7 @@ class Follower:
         page = await self._container.changes().feed(PROJECT, after=self._place, limit=limit)
         for change in page.changes:
             self.told.append((change.number, change.kind, change.source_id, change.extraction_id))
-            await self._take(change)
+            self._take(change)
         self._place = page.place
         return not page.is_last
 
@@ -83,7 +82,7 @@ class Follower:
         while await self.take_page():
             pass
 
-    async def _take(self, change: Change) -> None:
+    def _take(self, change: Change) -> None:
         match change.kind:
             case ChangeKind.ADDED | ChangeKind.CHANGED if change.extraction is not None:
                 self.copy[change.extraction.id] = fact_of(change.extraction)
@@ -91,16 +90,10 @@ class Follower:
                 assert change.extraction_id is not None
                 self.copy.pop(change.extraction_id, None)
             case ChangeKind.REGROUPED:
-                await self._regroup(change.source_id)
-
-    async def _regroup(self, source_id: SourceId) -> None:
-        try:
-            source = await self._container.sources().get(PROJECT, source_id)
-        except NotFound:
-            return  # that its facts are gone follows
-        for id_, fact in self.copy.items():
-            if fact.source_id == source_id:
-                self.copy[id_] = fact._replace(group=source.group)
+                assert change.after is not None
+                for id_, fact in self.copy.items():
+                    if fact.source_id == change.source_id:
+                        self.copy[id_] = fact._replace(group=change.after["group"])
 
 
 class Writers:

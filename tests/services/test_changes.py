@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 from support.facts import fact, replaced
 from support.parts import open_container
 from support.rows import writing
@@ -17,7 +17,7 @@ from app.domain.ids import ExtractionId, SourceId, project_id_of, source_id_of
 from app.domain.items import extraction_id_of
 from app.domain.sources import SourceFacts
 from app.errors import HistoryPruned, InvalidField, NotFound
-from app.models import LedgerEntry
+from app.models import LedgerEntry, Project
 from app.services.storage.repositories.ledger import LedgerRepository
 from containers import Container
 
@@ -74,7 +74,8 @@ async def test_the_history_of_a_source_has_all_its_facts(container: Container) -
     expected = [SOURCE_DELETED, REMOVED, ADDED, REMOVED, REGROUPED, CHANGED, REMOVED, ADDED, ADDED]
     assert kinds(history.changes) == expected
     assert history.is_whole
-    assert [change.before for change in history.changes if change.kind == REGROUPED] == [{"group": None}]
+    [regrouped] = [change for change in history.changes if change.kind == REGROUPED]
+    assert (regrouped.before, regrouped.after) == ({"group": None}, {"group": "g"})
     numbers = [change.number for change in history.changes]
     assert numbers == sorted(numbers, reverse=True)
     assert {change.source_id for change in history.changes} == {source_of()}
@@ -198,6 +199,20 @@ async def test_a_page_of_large_facts_ends_early(container: Container) -> None:
     assert {change.extraction_id for change in told} == {row.id for row in stored}
 
 
+async def test_pages_of_large_removed_facts_end_early(container: Container) -> None:
+    large = [fact("a", f"{number} " + "x" * 900_000) for number in range(12)]
+    await container.ingestion().replace(PROJECT, [SourceFacts("a", large)])
+    await container.ingestion().replace(PROJECT, [SourceFacts("a", (), gone=True)])
+    first = await container.changes().feed(PROJECT, limit=1_000)
+    assert not first.is_last
+    told = [*first.changes, *await feed(container, 1_000, first.place)]
+    assert kinds(told) == [ADDED] * 12 + [REMOVED] * 12
+    history = await container.changes().of_source(PROJECT, source_of(), limit=1_000)
+    assert history.before is not None
+    older = await container.changes().of_source(PROJECT, source_of(), before=history.before, limit=1_000)
+    assert [*history.changes, *older.changes] == told[::-1]
+
+
 async def test_a_place_behind_what_was_pruned_is_refused(container: Container, engine: Engine) -> None:
     await replaced(container, "a", "one", "two", "three")
     inside = (await container.changes().feed(PROJECT, limit=2)).place
@@ -210,6 +225,17 @@ async def test_a_place_behind_what_was_pruned_is_refused(container: Container, e
     assert (page.changes, page.is_whole, page.is_last) == ([], False, True)
     await replaced(container, "a", "one", "two", "four")
     assert kinds(await feed(container, 10, end)) == [REMOVED, ADDED]
+
+
+async def test_a_place_beyond_a_restored_store_is_refused(container: Container, engine: Engine) -> None:
+    await replaced(container, "a", "one")
+    await replaced(container, "a", "two")
+    later = (await container.changes().feed(PROJECT)).place
+    with writing(engine) as session:  # what a backup of before the second holds
+        session.execute(delete(LedgerEntry).where(LedgerEntry.number == 2))
+        session.execute(update(Project).values(last_change=1))
+    with pytest.raises(InvalidField, match="restored"):
+        await container.changes().feed(PROJECT, after=later)
 
 
 async def test_a_place_in_a_project_that_was_deleted_is_refused(container: Container) -> None:

@@ -64,7 +64,7 @@ def test_what_is_printed_backs_up_and_restores(postgres_url: str, empty_url: str
     lost = Cli(tmp_path, DATABASE_URL=empty_url)
     found = lost.json("restore", "--check", code=1)
     assert (found["usable"], found["schema_revision"], found["counts"]["extractions"]) == (False, None, 0)
-    assert b"no tables of ours" in lost("restore", "--check", code=1).stderr
+    assert b"no tables of agent-storage" in lost("restore", "--check", code=1).stderr
     told = lost.json("restore", "backups")
     assert (told["file"], "--clean" in told["command"]) == (made["file"], False)
     assert run_printed(told["command"]).returncode == 0

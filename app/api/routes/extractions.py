@@ -135,10 +135,10 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
                 raise InvalidField(
                     parameter, "belongs to a replace; give replace=source or replace=project too"
                 )
-        return await Intake(parts, options, name, key, of_run).take(request)
+        return await Intake(options, of_run).take(request)
     moment = None if observed_at is None else parse_observed_at(observed_at)
     replacing = ReplaceOptions(replace, moment, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
-    return await Replacement(parts, options, name, key, of_run, replacing).take(request)
+    return await Replacement(options, of_run, replacing).take(request)
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))

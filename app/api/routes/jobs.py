@@ -127,7 +127,7 @@ async def resume_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="ty
 
 
 async def _events(following: Following) -> AsyncIterator[bytes]:
-    """An event whenever the job has changed, and a comment now and then, so that nobody takes the silence for an end."""
+    """An event whenever the job has changed, and a comment now and then, so that clients don't take the silence for an end."""
     async for row in following.changes():
         yield SIGN_OF_LIFE if row is None else _event(row)
 

@@ -232,6 +232,7 @@ def _change(change: _Answer) -> Change:
         source_id=SourceId(uuid.UUID(change["source_id"])),
         extraction_id=_extraction_id(change["extraction_id"]),
         before=change["before"],
+        after=change["after"],
         extraction=None if row is None else extraction_of(row),
     )
 

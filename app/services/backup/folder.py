@@ -190,7 +190,7 @@ def find_backup(path: Path, advance: Advance) -> tuple[Backup, list[BackupError]
 
 
 def find_dump(path: Path) -> Path:
-    """The dump of PostgreSQL's at ``path``, or the newest in that folder that has a name of ours.
+    """The dump of PostgreSQL's at ``path``, or the newest in that folder that `agent-storage backup` has named.
 
     Raises:
         BackupMissing: there is none.

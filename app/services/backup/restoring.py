@@ -47,7 +47,7 @@ class Restored:
 def restore_backup(target: Path, path: Path, work: Work, *, overwrite: bool) -> Restored:
     """Have the database ``target`` hold what the backup at ``path`` does.
 
-    Nobody else can open the database from the first look until the end. Raises what
+    No other process can open the database from the first look until the end. Raises what
     :meth:`BackupService.restore` raises.
     """
     with ExitStack() as stack:

@@ -52,7 +52,7 @@ class StoreCheck:
 class BackupService:
     """Copies SQLite's file and puts copies back; for PostgreSQL it names the commands that do.
 
-    A work that nobody waits for any more ends soon. It leaves no part of a backup, and the store as it was.
+    A cancelled work ends soon. It leaves no part of a backup, and the store as it was.
     """
 
     def __init__(self, database: Database, files_lane: Lane) -> None:
@@ -88,7 +88,7 @@ class BackupService:
             StoreInUse: another process has the database open.
             StoreHasData: it holds something, and ``overwrite`` isn't set.
             BackupMissing: there is none.
-            BackupUnusable: it isn't whole, or no backup of ours.
+            BackupUnusable: it isn't whole, or no backup of agent-storage.
             BackupTooNew: a newer version has made it.
             DatabaseDiskFull, BackupFailed: the database can't be written.
             BackupUnsupported: the database is no file.

@@ -1,4 +1,4 @@
-"""Work on a thread that tells how it goes on, and ends when nobody waits for it any more."""
+"""Work on a thread that reports its progress, and ends when it is cancelled."""
 
 import threading
 from collections.abc import Callable

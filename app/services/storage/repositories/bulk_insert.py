@@ -65,14 +65,36 @@ def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_kno
     """
     dialect = session.connection().dialect
     values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}
-    rows: Iterable[Any] = zip(*values.values(), strict=True)
+    shared, own = _told_apart(values)
+    rows: Iterable[Any] = zip(*own.values(), strict=True)
     if skip_known:
-        rows = sorted(rows, key=itemgetter(list(values).index("id")))
+        rows = sorted(rows, key=itemgetter(list(own).index("id")))
     for document in _documents(rows):
         row = func.json_each(bindparam(None, document, NullType())).table_valued("value").c.value
-        fields = [func.json_extract(row, f"$[{place}]") for place in range(len(values))]
-        statement = sqlite.insert(table).from_select(list(values), select(*fields).where(true()))
+        fields = [
+            *(bindparam(None, value, NullType()) for value in shared.values()),
+            *(func.json_extract(row, f"$[{place}]") for place in range(len(own))),
+        ]
+        statement = sqlite.insert(table).from_select([*shared, *own], select(*fields).where(true()))
         session.execute(statement.on_conflict_do_nothing(index_elements=["id"]) if skip_known else statement)
+
+
+def _told_apart(values: Mapping[str, list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The values that all rows share, which are bound once, and the columns of which each row has its own.
+
+    Taking a field out of a document costs SQLite 1 µs a row.
+    """
+    shared = {
+        name: column[0]
+        for name, column in values.items()
+        if name != "id" and column[0] == column[-1] and column.count(column[0]) == len(column)
+    }
+    own = {name: column for name, column in values.items() if name not in shared}
+    if not own:  # a document needs something to tell its rows by
+        name = next(iter(shared))
+        own = {name: values[name]}
+        del shared[name]
+    return shared, own
 
 
 def _insert_new_postgres(session: Session, table: Table, columns: Columns) -> Iterable[str]:

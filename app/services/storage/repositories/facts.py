@@ -167,7 +167,9 @@ class FactRepository:
 
 def differs(before: Assertion, now: Assertion) -> bool:
     """Whether two assertions differ in what JSON can tell apart."""
-    return before.confidence != now.confidence or _canonical(before.metadata) != _canonical(now.metadata)
+    if before.confidence != now.confidence:
+        return True
+    return before.metadata is not now.metadata and _canonical(before.metadata) != _canonical(now.metadata)
 
 
 def _canonical(metadata: Mapping[str, Any] | None) -> bytes:

@@ -79,25 +79,35 @@ class SourceChanges:
     def size(self) -> int:
         """About how many bytes it takes as JSON."""
         ids = len(self.added) + len(self.changed) + sum(map(len, self.asserted.values()))
-        metadata = sum(len(orjson.dumps(was.metadata)) for was in self.changed.values() if was.metadata)
-        return (
-            _ID_BYTES * ids + metadata + sum(len(orjson.dumps(_removed_as_json(fact))) for fact in self.removed)
-        )
+        whole = [was.metadata for was in self.changed.values() if was.metadata], self.removed_as_json()
+        return _ID_BYTES * ids + (len(orjson.dumps(whole)) if any(whole) else 0)
 
     def as_json(self) -> dict[str, Any]:
-        """See the module."""
-        members = {
-            "new": self.is_new,
-            "added": self.added,
-            "changed": {str(id_): was._asdict() for id_, was in self.changed.items()},
-            "removed": [_removed_as_json(fact) for fact in self.removed],
-            "group": self.group,
-            "observed_at": self.observed_at,
-            "asserted": {str(run_id or ""): ids for run_id, ids in self.asserted.items()},
-            "deleted": None if self.deleted is None else self.deleted._asdict(),
-            "undoes": self.undoes,
-        }
-        return {name: value for name, value in members.items() if value}
+        """See the module. Most entries are about added extractions alone, and there are as many as sources."""
+        members: dict[str, Any] = {"new": True} if self.is_new else {}
+        members |= {"added": self.added} if self.added else {}
+        if self.changed:
+            members["changed"] = {str(id_): was._asdict() for id_, was in self.changed.items()}
+        if self.removed:
+            members["removed"] = self.removed_as_json()
+        if self.asserted:
+            members["asserted"] = {str(run_id or ""): ids for run_id, ids in self.asserted.items()}
+        if self.deleted is not None:
+            members["deleted"] = self.deleted._asdict()
+        rest = {"group": self.group, "observed_at": self.observed_at, "undoes": self.undoes}
+        return members | {name: value for name, value in rest.items() if value is not None}
+
+    def removed_as_json(self) -> list[dict[str, Any]]:
+        """The removed extractions, whole."""
+        return [_removed_as_json(fact) for fact in self.removed]
+
+
+class ChangesBySource(dict[SourceId, SourceChanges]):
+    """What a transaction changes, by source; those of a source begin when they are asked for."""
+
+    def __missing__(self, source_id: SourceId) -> SourceChanges:
+        changes = self[source_id] = SourceChanges(source_id)
+        return changes
 
 
 class LedgerRepository:

@@ -32,7 +32,7 @@ class StoredSources(NamedTuple):
 
 
 class HeldSource(NamedTuple):
-    """A source that nobody else changes or adds to until the transaction ends."""
+    """A source that is locked: others neither change nor add to it until the transaction ends."""
 
     id: SourceId
     is_new: bool
