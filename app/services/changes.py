@@ -18,7 +18,7 @@ from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
 
 _ENTRIES = 200
-_ROWS = 250
+_FIRST_ROWS = 64
 _PAGE_BYTES = 8 * 2**20
 
 
@@ -253,14 +253,13 @@ def _place_after(place: FeedPlace, page: list[Change], following: Change | None)
 def _with_rows(session: ReadSession, changes: list[Change]) -> list[Change]:
     """The changes with the facts as they are now, as many of them as take about 8 MB."""
     page: list[Change] = []
-    taken_bytes = 0
-    for start in range(0, len(changes), _ROWS):
-        some = changes[start : start + _ROWS]
+    taken_bytes, size = 0, _FIRST_ROWS
+    while len(page) < len(changes) and taken_bytes <= _PAGE_BYTES:
+        some = changes[len(page) : len(page) + size]
         rows = _rows_of(session, some)
         page += [each._replace(extraction=rows.get(each.extraction_id)) for each in some]
         taken_bytes += len(orjson.dumps([row.data for row in rows.values()]))
-        if taken_bytes > _PAGE_BYTES:
-            break
+        size = max(1, (_PAGE_BYTES - taken_bytes) * len(page) // max(1, taken_bytes))
     return page
 
 
