@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -83,6 +84,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+@lru_cache(maxsize=1_000)
+def parse_moment(text: str) -> datetime:
+    """The instant that SQLite keeps as this text. Rows of one transaction have the same."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def utc_now() -> datetime:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
+from app.cli.indexers import first_of, indexing_beside
 from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
@@ -22,17 +23,13 @@ from app.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from app.cli.ports import JobRunner, ServiceParts
+    from app.cli.ports import FinishedJob, JobRunner, ServiceParts
     from app.domain.ids import RunId
     from app.domain.outcomes import Accepted
     from app.domain.sources import ReplaceOptions
     from app.intake.json_lines import LineBatch, LineReader, Reject
 
 SOME_REFUSED = 3
-_INDEXERS = 2
-_ANOTHER, _LAST = True, False  # what the indexers are told: a job was stored, no more will be
-
-_Jobs = asyncio.Queue[bool]
 
 
 @dataclass(slots=True)
@@ -187,7 +184,7 @@ class _Ingest:
             try:
                 await self._store_and_index(parts, worker, reader, batch_size, _Bars(display, reader))
             except ExceptionGroup as errors:
-                raise _first(errors) from None
+                raise first_of(errors) from None
             finally:
                 self.report.seconds = time.monotonic() - started
                 await self._of_run.end(parts, self.report.project)
@@ -195,18 +192,21 @@ class _Ingest:
     async def _store_and_index(
         self, parts: "ServiceParts", worker: "JobRunner", reader: "LineReader", batch_size: int, bars: "_Bars"
     ) -> None:
-        """Indexing runs beside reading and storing; the queue's bound keeps it from falling far behind."""
-        jobs: _Jobs = asyncio.Queue(maxsize=4)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_INDEXERS):
-                group.create_task(self._index(worker, jobs, bars))
+        """Indexing runs beside reading and storing."""
+
+        def ended(job: "FinishedJob") -> None:
+            result = job.result or {}
+            self.report.indexed += result.get("indexed", 0)
+            self.report.set_aside += result.get("set_aside", 0)
+            self.report.cut += result.get("cut", 0)
+            bars.show(self.report)
+
+        async with indexing_beside(worker, ended) as queued:
             async for batch in self._batches(parts, reader, batch_size):
-                await self._take(parts, batch, jobs)
+                await queued(await self._take(parts, batch))
                 bars.show(self.report)
                 if self.report.refused and self._rejects is None:
                     break
-            for _ in range(_INDEXERS):
-                await jobs.put(_LAST)
         if self._unreadable is not None:
             raise self._unreadable
         if self._nothing_read():
@@ -222,7 +222,8 @@ class _Ingest:
         except InvalidInput as fault:
             self._unreadable = fault
 
-    async def _take(self, parts: "ServiceParts", batch: "LineBatch", jobs: _Jobs) -> None:
+    async def _take(self, parts: "ServiceParts", batch: "LineBatch") -> int:
+        """Store a batch; returns how many jobs that has queued."""
         if batch.rejects:
             self.report.refused += len(batch.rejects)
             self.report.first_reject = self.report.first_reject or batch.rejects[0]
@@ -230,33 +231,16 @@ class _Ingest:
                 await parts.files_lane().run(self._rejects.write, batch.rejects)
                 self.report.rejects_file = str(self._rejects.path)
         if not batch.items:
-            return
+            return 0
         run_id = self.report.run_id = await self._of_run.begin(parts, self.report.project)
         storing = parts.ingestion().accept(self.report.project, batch.items, run_id=run_id)
         accepted = await _to_the_end(storing, self._count)
-        for _ in accepted.job_ids:
-            await jobs.put(_ANOTHER)
+        return len(accepted.job_ids)
 
     def _count(self, accepted: "Accepted") -> None:
         self.report.stored += len(accepted.new)
         self.report.known += len(accepted.ids) - len(accepted.new)
         self.report.changed += len(accepted.changed)
-
-    async def _index(self, worker: "JobRunner", jobs: _Jobs, bars: "_Bars") -> None:
-        """Run one job for each that was stored, and at the end all that are left, older ones included."""
-        from app.domain.jobs import INDEX_JOBS
-
-        more = True
-        while more:
-            more = await jobs.get()
-            while (ended := await worker.run_one(INDEX_JOBS)) is not None:
-                result = ended.result or {}
-                self.report.indexed += result.get("indexed", 0)
-                self.report.set_aside += result.get("set_aside", 0)
-                self.report.cut += result.get("cut", 0)
-                bars.show(self.report)
-                if more:
-                    break
 
     def _nothing_read(self) -> bool:
         return not (self.report.stored or self.report.known or self.report.refused)
@@ -288,12 +272,6 @@ async def _to_the_end(
         raise
     count(accepted)
     return accepted
-
-
-def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """One error stands for its group: the others came of the same fault."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 def _print(report: Report, *, as_json: bool, remote: bool) -> None:

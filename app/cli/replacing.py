@@ -1,25 +1,32 @@
 """``agent-storage ingest --replace``: a file says what its sources hold now."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
 from app.cli.context import context_of, run, run_at
+from app.cli.indexers import first_of, indexing_beside
 from app.cli.output import counted, note, print_json, progress
 from app.cli.request_run import OfRun
 from app.errors import AgentStorageError, Conflict, InvalidInput
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from app.cli.context import CommandParts
-    from app.cli.ports import Lines, ServiceParts, SourceReplacement
+    from app.cli.ports import FinishedJob, JobRunner, Lines, ServiceParts, SourceReplacement
     from app.domain.outcomes import Replaced, ReplacedSource
-    from app.domain.sources import ReplaceOptions
+    from app.domain.sources import ReplaceOptions, SourceFacts
     from app.executor import Lane
     from app.intake.json_lines import LineReader
     from app.services.ingestion import IngestionService
+
+T = TypeVar("T")
 
 _TOTALS = ("added", "changed", "unchanged", "removed")
 
@@ -58,28 +65,51 @@ class FileReplacement:
         self, parts: "ServiceParts", replacement: "SourceReplacement", text_fields: tuple[str, ...]
     ) -> None:
         """Replace all sources of the file, and bring the index in line."""
-        from app.domain.jobs import INDEX_JOBS
         from app.intake.json_lines import open_lines
 
-        started = time.monotonic()
         with open_lines(self._file, text_fields) as reader, progress() as display:
             await parts.indexing().prepare()
             worker = parts.worker()
             await worker.recover()
-            read = display.add_task("read, bytes", total=reader.size_bytes)
+            bars = _Bars(display, reader)
+            started = time.monotonic()
+            try:
+                await self._replace_and_index(parts, worker, replacement, reader, bars)
+            except ExceptionGroup as errors:
+                raise first_of(errors) from None
+            finally:
+                self.report.seconds = time.monotonic() - started
+
+    async def _replace_and_index(
+        self,
+        parts: "ServiceParts",
+        worker: "JobRunner",
+        replacement: "SourceReplacement",
+        reader: "LineReader",
+        bars: "_Bars",
+    ) -> None:
+        """Indexing runs beside it. A fault is kept until what was replaced before it is indexed."""
+        fault = None
+
+        def ended(job: "FinishedJob") -> None:
+            result = job.result or {}
+            self.report.indexed += result.get("indexed", 0)
+            self.report.set_aside += result.get("set_aside", 0)
+            bars.advance()
+
+        async with indexing_beside(worker, ended) as queued:
 
             async def replaced(part: "Replaced") -> None:
                 self.report.add(part)
-                display.update(read, completed=reader.position_bytes)
+                bars.show(self.report)
+                await queued(len(part.job_ids))
 
-            await self._replace(parts, replacement, reader, replaced)
-            display.update(read, completed=reader.position_bytes)
-            following = display.add_task("index jobs", total=len(self.report.jobs))
-            while self.report.jobs and (ended := await worker.run_one(INDEX_JOBS)) is not None:
-                self.report.indexed += (ended.result or {}).get("indexed", 0)
-                self.report.set_aside += (ended.result or {}).get("set_aside", 0)
-                display.advance(following)
-        self.report.seconds = time.monotonic() - started
+            try:
+                await self._replace(parts, replacement, reader, replaced)
+            except AgentStorageError as error:
+                fault = error
+        if fault is not None:
+            raise fault
 
     async def _replace(
         self,
@@ -98,6 +128,23 @@ class FileReplacement:
             await self._of_run.end(parts, self.report.project)
         if not self.report.sources:
             raise InvalidInput(f"{reader.name} holds no extraction: it is empty")
+
+
+class _Bars:
+    """The progress display: how much of the file was read, and how many of the index's jobs have ended."""
+
+    def __init__(self, display: "Progress", reader: "LineReader") -> None:
+        self._display = display
+        self._reader = reader
+        self._read = display.add_task("read, bytes", total=reader.size_bytes)
+        self._jobs = display.add_task("index jobs", total=None)
+
+    def show(self, report: _Report) -> None:
+        self._display.update(self._read, completed=self._reader.position_bytes)
+        self._display.update(self._jobs, total=len(report.jobs))
+
+    def advance(self) -> None:
+        self._display.advance(self._jobs)
 
 
 class NearReplacement:
@@ -123,13 +170,40 @@ class NearReplacement:
 
         stream = self._ingestion.replacing(project, options)
         sources = SourceLines(self._batch_size, self._text_fields)
-        while some := await self._files.run(lines.next_lines, self._batch_size):
-            for batch in await self._files.run(sources.take_lines, some):
-                await replaced(await stream.take(batch))
+
+        def read() -> "list[list[SourceFacts]] | None":
+            some = lines.next_lines(self._batch_size)
+            return sources.take_lines(some) if some else None
+
+        async with reading_ahead(lambda: self._files.run(read)) as following:
+            while (batches := await following()) is not None:
+                for batch in batches:
+                    await replaced(await stream.take(batch))
         for batch in sources.end():
             await replaced(await stream.take(batch))
         if sources.any:
             await replaced(await stream.finish())
+
+
+@asynccontextmanager
+async def reading_ahead(
+    read: Callable[[], Coroutine[Any, Any, T]],
+) -> AsyncIterator[Callable[[], Awaitable[T]]]:
+    """Gives the results of ``read`` one by one; the next is made while the caller works on the last."""
+    reading = asyncio.create_task(read())
+
+    async def following() -> T:
+        nonlocal reading
+        result = await reading
+        if result is not None:
+            reading = asyncio.create_task(read())
+        return result
+
+    try:
+        yield following
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def replace_file(ctx: typer.Context, api: str | None, job: FileReplacement, *, as_json: bool) -> None:

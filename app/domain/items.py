@@ -2,7 +2,6 @@
 
 import math
 import unicodedata
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from app.domain.ids import ExtractionId, ProjectId
+from app.domain.ids import ExtractionId, ProjectId, uuid5_of
 from app.domain.normal_form import composed
 from app.domain.text import text_of
 from app.errors import InvalidField, InvalidInput
@@ -71,7 +70,7 @@ def extraction_id_of(project: ProjectId, item: Item) -> ExtractionId:
     its numbers (1, 1.0 and 1e0 are one number).
     """
     name = orjson.dumps([_nfc(item.source_uri), _nfc(item.extraction_type)]) + item.canonical_data
-    return ExtractionId(uuid.uuid5(project, name.decode()))
+    return ExtractionId(uuid5_of(project, name))
 
 
 def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> Item:

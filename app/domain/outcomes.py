@@ -1,7 +1,9 @@
 """What became of what was asked for."""
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 
@@ -36,17 +38,17 @@ class Counts:
     unchanged: int = 0
     removed: int = 0
 
+    @classmethod
+    def total(cls, counts: "Iterable[Counts]") -> "Counts":
+        """Of all together."""
+        each = [(of.added, of.changed, of.unchanged, of.removed) for of in counts]
+        return cls(*map(sum, zip(*each, strict=True)))
+
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.added + other.added,
-            self.changed + other.changed,
-            self.unchanged + other.unchanged,
-            self.removed + other.removed,
-        )
+        return Counts.total([self, other])
 
 
-@dataclass(frozen=True, slots=True)
-class ReplacedSource:
+class ReplacedSource(NamedTuple):
     """What replacing one source has changed. ``gone``: it has no facts now."""
 
     source_id: SourceId
@@ -65,7 +67,7 @@ class Replaced:
     @property
     def counts(self) -> Counts:
         """Of all sources together."""
-        return sum((source.counts for source in self.sources), Counts())
+        return Counts.total(source.counts for source in self.sources)
 
     def __add__(self, other: "Replaced") -> "Replaced":
         return Replaced(self.sources + other.sources, self.job_ids + other.job_ids)

@@ -210,19 +210,20 @@ class _Replacing:
 
     def run(self, plans: Sequence[_Plan]) -> Replaced:
         for plan in plans:
-            self._changes[plan.held.id].is_new = plan.held.is_new
+            if plan.held.is_new:
+                self._changes[plan.held.id].is_new = True
         stored = self._lock(plans)
         changed = self._change(plans, stored)
         if self._run_id is not None:
             kept = {fact.id: stored[fact.id] for plan in plans for fact in plan.kept if fact.id in stored}
             note_asserted(self._facts, kept, self._changes, self._run_id)
         self._regroup(plans)
-        self._observe(plans)
         added = self._add(plans)
         removed = self._remove(plans)
+        self._observe(plans)
         counts = {plan.held.id: self._counts(plan, changed) for plan in plans}
         changes = [*removed, *self._changes.values()]
-        record(self._session, self._project_id, changes, self._run_id, sum(counts.values(), Counts()))
+        record(self._session, self._project_id, changes, self._run_id, Counts.total(counts.values()))
         sources = [
             ReplacedSource(plan.held.id, plan.facts.source_uri, counts[plan.held.id], gone=not plan.wanted)
             for plan in plans
@@ -266,13 +267,16 @@ class _Replacing:
         for plan in plans:
             if plan.observed_at != plan.held.observed_at:
                 moments.setdefault(plan.observed_at, []).append(plan.held.id)
-                self._changes[plan.held.id].observed_at = (plan.held.observed_at, plan.observed_at)
+                if self._run_id is not None or plan.held.id in self._changes:
+                    self._changes[plan.held.id].observed_at = (plan.held.observed_at, plan.observed_at)
         for moment, ids in moments.items():
             SourceRepository(self._session).set_observed_at(ids, moment)
 
     def _add(self, plans: Sequence[_Plan]) -> list[JobId]:
         new = []
         for plan in plans:
+            if not plan.added:
+                continue
             self._changes[plan.held.id].added += plan.added
             new += [
                 new_extraction(
@@ -305,7 +309,8 @@ class _Replacing:
 
     def _counts(self, plan: _Plan, changed: Collection[ExtractionId]) -> Counts:
         kept = len(plan.kept)
-        altered = kept if plan.is_regrouped else sum(fact.id in changed for fact in plan.kept)
+        altered = sum(fact.id in changed for fact in plan.kept) if changed else 0
+        altered = kept if plan.is_regrouped else altered
         return Counts(len(plan.added), altered, kept - altered, len(plan.removed))
 
 

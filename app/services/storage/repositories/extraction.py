@@ -28,13 +28,14 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
 from app.domain.filters import ANY, Filters, Where
-from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, source_id_of
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid, source_id_of
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import NotFound
-from app.models import ORPHANED, Extraction, Source
+from app.models import ORPHANED, Extraction, Source, parse_moment
 from app.services.storage.repositories.bulk_insert import insert_new
 from app.services.storage.repositories.data_filter import matches
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
+from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 from app.services.storage.repositories.statements import lift_time_limits, rows_changed
 
 _TABLE = Extraction.__table__
@@ -120,10 +121,16 @@ class ExtractionRepository:
         """The extractions of these ids, in their order, each once; one statement."""
         if not ids:
             return []
-        rows = self._session.execute(_by_ids(self._dialect), {"ids": bound(ids, self._dialect)})
-        found = [ExtractionRow(*row) for row in rows.all()]
-        by_id = dict(zip(texts([row.id for row in found]), found, strict=True))
-        return [by_id[key] for key in dict.fromkeys(texts(ids)) if key in by_id]
+        given = {"ids": bound(ids, self._dialect)}
+        spelled = dict(zip(texts(ids), ids, strict=True))
+        if self._dialect == "sqlite":
+            known = {text: id_ for text, id_ in spelled.items() if isinstance(id_, UUID)}
+            rows = orjson.loads(self._session.scalar(_documents_by_ids(), given) or "[]")
+            by_id = {row[0]: _read(row, known) for row in rows}
+        else:
+            found = [ExtractionRow(*row) for row in self._session.execute(_by_ids(), given).all()]
+            by_id = dict(zip(texts([row.id for row in found]), found, strict=True))
+        return [by_id[key] for key in spelled if key in by_id]
 
     def get_by_source(self, source_id: SourceId) -> ExtractionRows:
         """A source's extractions, by id."""
@@ -321,9 +328,57 @@ def joined_rows() -> Select[Any]:
 
 
 @cache
-def _by_ids(dialect: str) -> Select[Any]:
-    """Built once: building it takes as long as running it for the ten results of a search."""
-    return joined_rows().where(among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect))
+def _by_ids() -> Select[Any]:
+    """For PostgreSQL. Built once: building it takes as long as running it for the ten results of a search."""
+    return joined_rows().where(among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), "postgresql"))
+
+
+@cache
+def _documents_by_ids() -> Select[Any]:
+    """For SQLite: one JSON document. Row by row, the driver would give up Python's lock at each one."""
+    of: dict[str, ColumnElement[Any]] = {"source_uri": _SOURCES.c.uri, "source_group": _SOURCES.c.source_group}
+    of |= {name: func.json(cast(_TABLE.c[name], Text)) for name in ("data", "metadata")}
+    of |= {"confidence": digits_of_confidence()}
+    values = (of[name] if name in of else cast(_TABLE.c[name], Text) for name in ExtractionRow._fields)
+    chosen = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), "sqlite")
+    found = select(func.json_group_array(func.json_array(*values)))
+    return found.select_from(_TABLE.join(_SOURCES, _OF_SOURCE)).where(chosen)
+
+
+def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
+    """A row of :func:`_documents_by_ids`, as the columns' types would have read it, with ids that are ``known`` as UUIDs."""
+    (
+        id_,
+        project_id,
+        source_id,
+        uri,
+        group,
+        type_,
+        data,
+        digits,
+        mark,
+        reason,
+        created,
+        first,
+        last,
+        metadata,
+    ) = values
+    return ExtractionRow(
+        ExtractionId(known.get(id_) or parse_uuid(id_)),
+        ProjectId(parse_uuid(project_id)),
+        SourceId(parse_uuid(source_id)),
+        uri,
+        group,
+        type_,
+        data,
+        number_of(digits),
+        mark,
+        reason,
+        parse_moment(created),
+        None if first is None else RunId(parse_uuid(first)),
+        None if last is None else RunId(parse_uuid(last)),
+        metadata,
+    )
 
 
 def _joining_what(filters: Filters) -> FromClause:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Select,
+    Subquery,
     Text,
     cast,
     delete,
@@ -34,9 +35,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid
 from app.domain.rows import LedgerRow, LedgerRows, SourceRow
-from app.models import REMOVING, LedgerEntry, Project, Run
+from app.models import REMOVING, LedgerEntry, Project, Run, parse_moment
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.facts import Assertion, RemovedFact
@@ -219,18 +220,36 @@ class LedgerRepository:
 
     def _page(self, chosen: Sequence[ColumnElement[bool]], order: ColumnElement[int], limit: int) -> LedgerRows:
         """As many entries as take about 8 MB; one at least, if there is one."""
-        sizes = self._session.execute(
-            select(_TABLE.c.size).where(*chosen).order_by(order).limit(limit)
-        ).scalars()
-        count, taken_bytes = 0, 0
-        for size in sizes.all():
-            count, taken_bytes = count + 1, taken_bytes + size
-            if taken_bytes > _PAGE_BYTES:
-                break
+        sizes = select(_TABLE.c.size).where(*chosen).order_by(order).limit(limit).subquery()
+        count, together = self._session.execute(
+            select(func.count(), func.coalesce(func.sum(sizes.c.size), 0))
+        ).one()
+        if together > _PAGE_BYTES:
+            count = self._count_within(sizes)
         return self._rows(select(*_ROW).where(*chosen).order_by(order).limit(count)) if count else []
 
+    def _count_within(self, sizes: Subquery) -> int:
+        """How many of the first of these take about 8 MB together."""
+        before = select((func.sum(sizes.c.size).over(rows=(None, 0)) - sizes.c.size).label("bytes")).subquery()
+        return self._session.scalar(select(func.count()).where(before.c.bytes <= _PAGE_BYTES)) or 0
+
     def _rows(self, query: Select[Any]) -> LedgerRows:
-        return [LedgerRow(*row) for row in self._session.execute(query)]
+        """These entries; on SQLite as one JSON document, as in :mod:`.facts`."""
+        if self._dialect == "postgresql":
+            return [LedgerRow(*row) for row in self._session.execute(query)]
+        each = query.subquery()
+        texts = {name: cast(each.c[name], Text) for name in ("source_id", "run_id", "at")}
+        changes = func.json(cast(each.c.changes, Text))
+        row = func.json_array(*(texts.get(column.name, column) for column in [*each.c][:-1]), changes)
+        document = self._session.scalar(select(func.json_group_array(row)))
+        return [_read(row) for row in orjson.loads(document or "[]")]
+
+
+def _read(values: Sequence[Any]) -> LedgerRow:
+    """As the columns' types would have read it."""
+    number, source_id, run_id, at, *rest = values
+    source = SourceId(parse_uuid(source_id))
+    return LedgerRow(number, source, run_id and RunId(parse_uuid(run_id)), parse_moment(at), *rest)
 
 
 def removed_fact_of(source_id: SourceId, member: dict[str, Any]) -> RemovedFact:

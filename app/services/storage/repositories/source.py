@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, true, update
+import orjson
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, exists, func, select, true, update
 from sqlalchemy.orm import Session
 
 from app.domain.ids import ProjectId, SourceId, source_id_of
@@ -12,9 +13,9 @@ from app.domain.normal_form import composed
 from app.domain.rows import SourceRow, SourceRows
 from app.domain.sources import SourceFilters
 from app.errors import NotFound
-from app.models import Extraction, Source
+from app.models import Extraction, Source, parse_moment
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.id_lists import Ids, among
+from app.services.storage.repositories.id_lists import Ids, among, texts
 
 _TABLE = Source.__table__
 _EXTRACTIONS = Extraction.__table__
@@ -69,11 +70,15 @@ class SourceRepository:
         return StoredSources(ids, new, self._share(known))
 
     def hold_batch(
-        self, project_id: ProjectId, uris: Collection[str], *, others: Ids = ()
+        self, project_id: ProjectId, uris: Collection[str], *, others: Collection[SourceId] = ()
     ) -> dict[SourceId, HeldSource]:
         """Store these sources where they aren't there yet, and lock them and the ``others`` by order of id."""
-        given = {source_id_of(project_id, uri): (composed(uri, "source_uri"), None) for uri in uris}
-        new = self._insert(project_id, given)
+        given = {source_id_of(project_id, uri): uri for uri in uris}
+        if self._dialect == "sqlite":
+            held = self._held_on_sqlite([*given, *others])
+            new = self._insert_bare(project_id, {id_: uri for id_, uri in given.items() if id_ not in held})
+            return held | {id_: HeldSource(id_, is_new=True, group=None, observed_at=None) for id_ in new}
+        new = self._insert_bare(project_id, given)
         chosen = among(_TABLE.c.id, [*given, *others], self._dialect)
         query = select(_TABLE.c.id, _TABLE.c.source_group, _TABLE.c.observed_at).where(chosen)
         rows = self._session.execute(query.order_by(_TABLE.c.id).with_for_update()).all()
@@ -165,6 +170,23 @@ class SourceRepository:
             "source_group": [group for _, group in sources.values()],
         }
         return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)}
+
+    def _insert_bare(self, project_id: ProjectId, uris: Mapping[SourceId, str]) -> set[SourceId]:
+        """Store these sources without a group, where they aren't there yet; returns the ids of those."""
+        given = {id_: (composed(uri, "source_uri"), None) for id_, uri in uris.items()}
+        return self._insert(project_id, given) if given else set()
+
+    def _held_on_sqlite(self, ids: Sequence[SourceId]) -> dict[SourceId, HeldSource]:
+        """Those that are there; the write lock holds them. One JSON document, as in :mod:`.facts`."""
+        row = func.json_array(cast(_TABLE.c.id, Text), _TABLE.c.source_group, cast(_TABLE.c.observed_at, Text))
+        found = select(func.json_group_array(row)).where(among(_TABLE.c.id, ids, self._dialect))
+        known = dict(zip(texts(ids), ids, strict=True))
+        rows = orjson.loads(self._session.scalar(found) or "[]")
+        return {
+            known[text]: HeldSource(known[text], is_new=False, group=group, observed_at=moment)
+            for text, group, observed in rows
+            for moment in [observed and parse_moment(observed)]
+        }
 
     def _share(self, groups: Mapping[SourceId, str | None]) -> dict[SourceId, tuple[str | None, str | None]]:
         """Lock stored sources by order of id, so that extractions can be added, and give them their groups.
