@@ -8,13 +8,21 @@ from typing import NamedTuple
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 
 
+class Waited(NamedTuple):
+    """What became of jobs that were waited for: those that haven't ended, and those that failed or were cancelled."""
+
+    open_job_ids: list[JobId]
+    failed_job_ids: list[JobId]
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """What became of the items handed in, in their order.
 
     ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index those, or None when
     nothing was new. ``changed`` holds the ids that were stored with another confidence, or whose source was in
-    another group; ``payload_job_ids`` are the jobs that bring the index in line with that.
+    another group; ``payload_job_ids`` are the jobs that bring the index in line with that. ``waited`` tells how the jobs
+    stood at the end, where the caller asked to wait for them.
     """
 
     ids: list[ExtractionId]
@@ -22,6 +30,7 @@ class Accepted:
     job_id: JobId | None
     changed: AbstractSet[ExtractionId] = frozenset()
     payload_job_ids: list[JobId] = field(default_factory=list)
+    waited: Waited | None = None
 
     @property
     def job_ids(self) -> list[JobId]:
@@ -59,10 +68,14 @@ class ReplacedSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What a replace has changed, source by source in the order handed in, and the jobs that follow from it."""
+    """What a replace has changed, source by source in the order handed in, and the jobs that follow from it.
+
+    ``waited`` tells how these stood at the end, where the caller asked to wait for them.
+    """
 
     sources: list[ReplacedSource] = field(default_factory=list)
     job_ids: list[JobId] = field(default_factory=list)
+    waited: Waited | None = None
 
     @property
     def counts(self) -> Counts:
@@ -75,10 +88,11 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many extractions went, and the jobs that delete their vectors."""
+    """How many extractions went, and the jobs that delete their vectors; ``waited`` as in :class:`Accepted`."""
 
     extractions: int
     job_ids: list[JobId]
+    waited: Waited | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from app.domain.ids import ExtractionId, JobId, ProjectId
 from app.domain.jobs import JobType
 from app.domain.outcomes import Counts, Deleted
 from app.domain.rows import ExtractionRow, ExtractionRows
+from app.services.jobs.waiting import checked_wait, wait_for_jobs
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository, RemovedFact
@@ -82,36 +83,43 @@ class ExtractionService:
 
         return await self._database.read(work)
 
-    async def delete(self, extraction_id: ExtractionId) -> Deleted:
+    async def delete(self, extraction_id: ExtractionId, *, wait: float | None = None) -> Deleted:
         """Delete one extraction; its vector's deletion is queued in the same transaction.
+
+        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
 
         Raises:
             NotFound: there is none of that id.
+            InvalidField: ``wait`` is longer than a minute.
         """
 
         def work(session: WriteSession) -> Deleted:
             row = ExtractionRepository(session).get(extraction_id)
             return delete_rows(session, row.project_id, [extraction_id])
 
-        return await self._deleting(work)
+        return await self._deleting(work, wait)
 
-    async def delete_batch(self, project: str, ids: Sequence[ExtractionId | str]) -> Deleted:
-        """Delete those of a project's extractions; ids that it doesn't have are ignored.
+    async def delete_batch(
+        self, project: str, ids: Sequence[ExtractionId | str], *, wait: float | None = None
+    ) -> Deleted:
+        """Delete those of a project's extractions; ids that it doesn't have are ignored. ``wait`` is as in :meth:`delete`.
 
         Raises:
             NotFound: there is no such project.
+            InvalidField: ``wait`` is longer than a minute.
         """
 
         def work(session: WriteSession) -> Deleted:
             return delete_rows(session, ProjectRepository(session).get(project).id, ids)
 
-        return await self._deleting(work)
+        return await self._deleting(work, wait)
 
-    async def delete_matching(self, project: str, filters: Filters) -> Deleted:
-        """Delete a project's extractions that pass the filters, all in one transaction.
+    async def delete_matching(self, project: str, filters: Filters, *, wait: float | None = None) -> Deleted:
+        """Delete a project's extractions that pass the filters, all in one transaction. ``wait`` is as in :meth:`delete`.
 
         Raises:
             NotFound: there is no such project.
+            InvalidField: ``wait`` is longer than a minute.
             InvalidInput: a data filter can't be used.
         """
 
@@ -125,13 +133,16 @@ class ExtractionService:
                 ids += page
             return delete_rows(session, project_id, ids)
 
-        return await self._deleting(work)
+        return await self._deleting(work, wait)
 
-    async def _deleting(self, work: Callable[[WriteSession], Deleted]) -> Deleted:
+    async def _deleting(self, work: Callable[[WriteSession], Deleted], wait: float | None) -> Deleted:
+        wait_s = None if wait is None else checked_wait(wait)
         deleted = await self._database.write(work)
         self._instruments.facts(Counts(removed=deleted.extractions))
         self._wakeup.set()
-        return deleted
+        if wait_s is None:
+            return deleted
+        return replace(deleted, waited=await wait_for_jobs(self._database, deleted.job_ids, wait_s))
 
 
 def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:

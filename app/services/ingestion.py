@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from app.domain.items import Item, extraction_id_of
 from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts
 from app.errors import InvalidField, SourceRepeated
+from app.services.jobs.waiting import checked_wait, wait_for_jobs
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.replacing import MassDeleteGuard, replace_project, replace_sources
 from app.services.storage.repositories.idempotency import IdempotencyRepository
@@ -52,6 +53,7 @@ class IngestionService:
         request: RequestPart | None = None,
         *,
         run_id: RunId | None = None,
+        wait: float | None = None,
     ) -> Accepted:
         """Store the items under a project, which is created if need be.
 
@@ -62,12 +64,15 @@ class IngestionService:
         these are updated, and the job for the index's payloads is on disk too. What an item leaves out stays as it is
         stored; of items that contradict each other the last one counts. All of it is the run's, if one is given.
 
+        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
+
         Raises:
-            InvalidField: that is no project name.
+            InvalidField: that is no project name, or longer than a minute.
             IdempotencyConflict: the request's key was used with other items.
             NotFound, RunEnded: the run can't be used.
         """
         project_id = project_id_of(project)
+        wait_s = None if wait is None else checked_wait(wait)
 
         def work(session: WriteSession) -> Accepted:
             if request is None:
@@ -78,7 +83,9 @@ class IngestionService:
         self._instruments.facts(Counts(len(accepted.new), len(accepted.changed)))
         if accepted.job_ids:
             self._wakeup.set()
-        return accepted
+        if wait_s is None:
+            return accepted
+        return replace(accepted, waited=await wait_for_jobs(self._database, accepted.job_ids, wait_s))
 
     async def replace(
         self,
@@ -87,23 +94,27 @@ class IngestionService:
         options: ReplaceOptions = _OPTIONS,
         *,
         key: str | None = None,
+        wait: float | None = None,
     ) -> Replaced:
         """Make the facts of each source exactly those given, all in one transaction.
 
         What is new is stored with its job, what isn't given any more is deleted with the job for its vectors, and
         confidence, metadata and group become as given, without embedding anything again. With the scope ``project``,
-        sources that aren't given are emptied.
+        sources that aren't given are emptied. ``wait`` is as in :meth:`accept`.
 
         Raises:
-            InvalidField: that is no project name.
+            InvalidField: that is no project name, or ``wait`` is longer than a minute.
             InvalidInput: a source is given twice.
             StaleReplace: a source was last replaced with what was observed later.
             MassDeleteRefused: most facts of a source or the project would go, and that isn't allowed.
             IdempotencyConflict: the key was used for something else.
             NotFound, RunEnded: the run can't be used.
         """
-        stream = self.replacing(project, options, key=key)
-        return await stream.take(sources, finishing=True)
+        wait_s = None if wait is None else checked_wait(wait)
+        replaced = await self.replacing(project, options, key=key).take(sources, finishing=True)
+        if wait_s is None:
+            return replaced
+        return replace(replaced, waited=await wait_for_jobs(self._database, replaced.job_ids, wait_s))
 
     def replacing(self, project: str, options: ReplaceOptions, *, key: str | None = None) -> "ReplaceStream":
         """A replace of more sources than fit into memory.

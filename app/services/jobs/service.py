@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from app.database import Database, WriteSession
 from app.domain.ids import JobId
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobType, JobTypeNames
+from app.domain.outcomes import Waited
 from app.errors import InvalidField
+from app.services.jobs.waiting import checked_wait, wait_for_jobs
 from app.services.storage.repositories.job import PRUNED_AT_ONCE, JobRepository
 from app.services.storage.repositories.job_totals import JobTotalRepository
 from app.services.storage.repositories.project import ProjectRepository
@@ -30,6 +32,14 @@ class JobService:
             NotFound: there is none of that id.
         """
         return await self._database.read(lambda session: JobRepository(session).get_row(job_id))
+
+    async def wait(self, job_ids: Collection[JobId], seconds: float) -> Waited:
+        """Wait until these jobs have ended, at most ``seconds``.
+
+        Raises:
+            InvalidField: that is longer than a minute.
+        """
+        return await wait_for_jobs(self._database, job_ids, checked_wait(seconds))
 
     async def get_rows(self, job_ids: Collection[JobId]) -> JobRows:
         """Those of the jobs that there are, in any order, by one statement."""

@@ -105,6 +105,11 @@ class JobRepository:
         rows = self._session.execute(select(*_ROW).where(among(_TABLE.c.id, job_ids, self._dialect)))
         return [JobRow(*row) for row in rows]
 
+    def statuses(self, job_ids: Collection[JobId]) -> dict[JobId, JobStatus]:
+        """How those of the jobs stand that there are; one statement."""
+        query = select(_TABLE.c.id, _TABLE.c.status).where(among(_TABLE.c.id, job_ids, self._dialect))
+        return {row.id: JobStatus(row.status) for row in self._session.execute(query)}
+
     def list(self, filters: JobFilters, *, after: tuple[datetime, JobId] | None = None, limit: int) -> JobRows:
         """The jobs that pass the filters, the newest first: the ``limit`` next after (created_at, id).
 

@@ -1,0 +1,60 @@
+"""Waiting until jobs have ended, such as those that make what was stored searchable."""
+
+import asyncio
+import math
+import time
+from collections.abc import Collection
+from contextlib import suppress
+
+from app.database import Database
+from app.domain.ids import JobId
+from app.domain.jobs import OPEN_STATUSES, JobStatus
+from app.domain.outcomes import Waited
+from app.errors import AgentStorageError, InvalidField
+from app.services.storage.repositories.job import JobRepository
+
+MAX_WAIT_S = 60.0
+"""Who waits longer follows the jobs instead."""
+
+_FAILED = (JobStatus.FAILED, JobStatus.CANCELLED)
+_FIRST_LOOK_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+
+
+def checked_wait(seconds: float) -> float:
+    """Seconds to wait, as they may be.
+
+    Raises:
+        InvalidField: they aren't 0 to :data:`MAX_WAIT_S`.
+    """
+    if isinstance(seconds, bool) or not math.isfinite(seconds) or not 0 <= seconds <= MAX_WAIT_S:
+        raise InvalidField("wait", f"is 0 to {MAX_WAIT_S:g} seconds, not {seconds}")
+    return seconds
+
+
+async def wait_for_jobs(database: Database, job_ids: Collection[JobId], seconds: float) -> Waited:
+    """Wait until these jobs have ended, at most ``seconds``; a worker runs them, here or elsewhere.
+
+    What was accepted stays so whatever becomes of the waiting: a job that can't be looked at counts as open.
+    """
+    deadline = time.monotonic() + seconds
+    waited, pause_s = Waited(list(dict.fromkeys(job_ids)), []), _FIRST_LOOK_S
+    while waited.open_job_ids:
+        with suppress(AgentStorageError):
+            waited = await _look(database, waited)
+        rest_s = deadline - time.monotonic()
+        if not waited.open_job_ids or rest_s <= 0:
+            break
+        await asyncio.sleep(min(pause_s, rest_s))
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+    return waited
+
+
+async def _look(database: Database, waited: Waited) -> Waited:
+    """How those stand that were open; one that is gone had ended, and was pruned."""
+    open_ids = waited.open_job_ids
+    found = await database.read(lambda session: JobRepository(session).statuses(open_ids))
+    failed = [id_ for id_ in open_ids if found.get(id_) in _FAILED]
+    return Waited(
+        [id_ for id_ in open_ids if found.get(id_) in OPEN_STATUSES], [*waited.failed_job_ids, *failed]
+    )
