@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -123,7 +124,7 @@ class ExactRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See :class:`APIRoute`."""
         handle = super().get_route_handler()
-        parameters = Parameters.of([(each.alias, each.field_info) for each in self.dependant.query_params])
+        parameters = Parameters.of(_query_params(self.dependant))
         schema = None if self.body_field is None else _schema(self.body_field.field_info)
 
         async def handle_exactly(request: Request) -> Response:
@@ -136,6 +137,12 @@ class ExactRoute(APIRoute):
             return await handle(exact)
 
         return handle_exactly
+
+
+def _query_params(route: Dependant) -> list[tuple[str, FieldInfo]]:
+    """A route's own by name, and those of what it depends on."""
+    own = [(each.alias, each.field_info) for each in route.query_params]
+    return own + [each for dependency in route.dependencies for each in _query_params(dependency)]
 
 
 def _schema(body: FieldInfo) -> type[BaseModel]:

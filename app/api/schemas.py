@@ -50,6 +50,9 @@ SourceUris = Annotated[
     ],
     Field(max_length=100),
 ]
+Id = Annotated[UUID, Field(strict=False)]
+Ids = Annotated[list[Id], Field(fail_fast=True)]
+RunIds = Annotated[list[Id], Field(max_length=100)]
 UriPrefix = Annotated[str, Field(min_length=1, max_length=MAX_URI_CHARS, pattern=r"^[^\x00]*$")]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -97,7 +100,14 @@ class Filters(Body):
     min_confidence: Confidence | None = None
     max_confidence: Confidence | None = None
     source_uris: SourceUris = []
+    run_ids: RunIds = Field(default=[], description="The runs that asserted it first or last.")
     where: DataValues = Field(default={}, description="The value that must stand at a dotted path in `data`.")
+    indexed: bool | None = Field(
+        default=None, description="True: only what search can find; false: only what has no vector."
+    )
+    set_aside: bool | None = Field(
+        default=None, description="True: only what can't be embedded; false: only the others."
+    )
     _for_service: filters.Filters = PrivateAttr()
 
     def model_post_init(self, _context: object) -> None:
@@ -108,7 +118,10 @@ class Filters(Body):
             min_confidence=self.min_confidence,
             max_confidence=self.max_confidence,
             source_uris=tuple(self.source_uris),
+            run_ids=tuple(self.run_ids),
             where=self.where,
+            indexed=self.indexed,
+            set_aside=self.set_aside,
         )
 
     def for_service(self) -> filters.Filters:
@@ -124,19 +137,31 @@ class SearchQuery(Filters):
 
 
 class Deletion(Body):
-    """What to delete: these ids, or all that pass the filters."""
+    """What to delete: these ids, or all that pass the filters, or all that the project has."""
 
-    ids: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(fail_fast=True)] | None = None
+    ids: Ids | None = None
+    filters: Filters | None = None
+    all: bool = Field(default=False, description="True: everything; the project itself and its history stay.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.ids is not None) + (self.filters is not None) + self.all != 1:
+            raise ValueError("give either ids or filters, or all: true")
+        if self.filters is not None and self.filters == Filters():
+            raise ValueError("filters that hold for everything would delete everything; say so by all: true")
+        return self
+
+
+class Retrial(Body):
+    """What to try again of what is set aside: these ids, or all that pass the filters; without either, all."""
+
+    ids: Ids | None = None
     filters: Filters | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.ids is None) == (self.filters is None):
+        if self.ids is not None and self.filters is not None:
             raise ValueError("give either ids or filters")
-        if self.filters is not None and self.filters == Filters():
-            raise ValueError(
-                "filters that hold for everything would delete everything; delete the project instead"
-            )
         return self
 
 
@@ -189,6 +214,7 @@ class Extraction(BaseModel):
 
     id: UUID
     project_id: UUID
+    project: str = Field(description="The project's name.")
     source: Source
     extraction_type: str
     confidence: float | None
@@ -282,6 +308,19 @@ class DeletedAnswer(BaseModel):
         return cls(deleted=deleted.extractions, jobs=list(deleted.job_ids))
 
 
+class RetriedAnswer(BaseModel):
+    """How many extractions are tried again, and the jobs that embed them."""
+
+    retried: int
+    jobs: list[UUID]
+
+
+class Count(BaseModel):
+    """How many extractions there are."""
+
+    count: int
+
+
 class Progress(BaseModel):
     """How far a job is; ``total`` is null where nobody knows."""
 
@@ -354,6 +393,7 @@ def extraction_of(row: ExtractionRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "project_id": row.project_id,
+        "project": row.project,
         "source": {"id": row.source_id, "uri": row.source_uri, "group": row.source_group},
         "extraction_type": row.extraction_type,
         "confidence": row.confidence,

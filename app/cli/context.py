@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.executor import BoundedExecutor, Lane
     from app.services.backup.service import BackupService
     from app.services.changes import ChangeService
+    from app.services.extractions import ExtractionService
     from app.services.health import Health
     from app.services.index_use import IndexOwnership
     from app.services.indexing import IndexingService
@@ -81,6 +82,10 @@ class CommandParts(Protocol):
 
     def executor(self) -> "BoundedExecutor":
         """The one thread pool."""
+        ...
+
+    def extractions(self) -> "ExtractionService":
+        """Looks extractions up, deletes them, and tries them again."""
         ...
 
     def files_lane(self) -> "Lane":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
-from app.cli.indexers import first_of, indexing_beside
+from app.cli.index_jobs import first_of, indexing_beside
 from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file

@@ -12,6 +12,7 @@ from app.cli import (
     config,
     db,
     diagnosis,
+    extractions,
     history,
     index,
     ingest,
@@ -75,6 +76,7 @@ app.command("doctor")(diagnosis.doctor)
 app.command("graph")(diagnosis.graph)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(projects.app, name="projects")
+app.add_typer(extractions.app, name="extractions")
 app.add_typer(sources.app, name="sources")
 app.add_typer(runs.app, name="runs")
 app.add_typer(db.app, name="db")

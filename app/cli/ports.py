@@ -1,14 +1,15 @@
 """What commands use of a service that may be this process's own or one that runs elsewhere."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from app.domain.changes import History
+from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, JobId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobTypeNames
-from app.domain.outcomes import Accepted, Deleted, Replaced, Undone
-from app.domain.rows import RunRow, RunRows, SourceRow, SourceRows
+from app.domain.outcomes import Accepted, Deleted, Replaced, Retried, Undone
+from app.domain.rows import ExtractionRow, ExtractionRows, RunRow, RunRows, SourceRow, SourceRows
 from app.domain.search import Query, SearchHits
 from app.domain.sources import ReplaceOptions, SourceFilters
 from app.executor import Lane
@@ -48,6 +49,36 @@ class Ingestion(Protocol):
 
     async def accept(self, project: str, items: Sequence[Item], *, run_id: RunId | None = None) -> Accepted:
         """Store the items, each once."""
+        ...
+
+
+class Extractions(Protocol):
+    """See :class:`app.services.extractions.ExtractionService`."""
+
+    async def get(self, extraction_id: ExtractionId) -> ExtractionRow:
+        """One extraction."""
+        ...
+
+    def iter_pages(
+        self, project: str, filters: Filters, *, limit: int | None = None
+    ) -> AsyncIterator[ExtractionRows]:
+        """A project's extractions that pass the filters, by id, page by page."""
+        ...
+
+    async def count(self, project: str, filters: Filters) -> int:
+        """How many pass the filters."""
+        ...
+
+    async def delete_batch(self, project: str, ids: Sequence[ExtractionId | str]) -> Deleted:
+        """Delete these; jobs delete their vectors."""
+        ...
+
+    async def delete_matching(self, project: str, filters: Filters) -> Deleted:
+        """Delete those that pass the filters; jobs delete their vectors."""
+        ...
+
+    async def retry(self, project: str, filters: Filters) -> Retried:
+        """Try again what is set aside and passes the filters; jobs embed it."""
         ...
 
 
@@ -182,6 +213,10 @@ class ServiceParts(Protocol):
 
     def changes(self) -> Changes:
         """What changed."""
+        ...
+
+    def extractions(self) -> Extractions:
+        """All extractions."""
         ...
 
     def files_lane(self) -> Lane:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import typer
 
 from app.cli.context import context_of, run, run_at
-from app.cli.indexers import first_of, indexing_beside
+from app.cli.index_jobs import first_of, indexing_beside
 from app.cli.output import counted, note, print_json, progress
 from app.cli.request_run import OfRun
 from app.errors import AgentStorageError, Conflict, InvalidInput

@@ -6,7 +6,6 @@ import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, context_of, run_at
 from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
-from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -123,6 +122,7 @@ async def _diff(parts: "ServiceParts", project: str, run: str, limit: int, *, as
 
 
 async def _undo(parts: "ServiceParts", project: str, run: str, *, remote: bool) -> "Undone":
+    from app.cli.index_jobs import run_queued
     from app.domain.jobs import INDEX_JOBS
 
     await parts.indexing().prepare()
@@ -130,13 +130,7 @@ async def _undo(parts: "ServiceParts", project: str, run: str, *, remote: bool) 
     await worker.recover()
     row = await _get(parts, project, run)
     undone = await parts.runs().undo(project, str(row.id))
-    try:
-        while await worker.run_one(INDEX_JOBS) is not None:
-            pass
-    except AgentStorageError as error:
-        way = "the service goes on with it" if remote else "`agent-storage verify --repair` does that"
-        note(f"The run is undone; the index doesn't follow yet, and {way}: {error}")
-        raise typer.Exit(1) from None
+    await run_queued(worker, INDEX_JOBS, "The run is undone; the index doesn't follow yet", remote=remote)
     return undone
 
 

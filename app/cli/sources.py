@@ -6,7 +6,7 @@ import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, run_at, usage_error
 from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
-from app.errors import AgentStorageError, InvalidInput
+from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -126,6 +126,7 @@ async def _find(parts: "ServiceParts", project: str, source: str) -> "SourceRow"
 async def _delete(
     parts: "ServiceParts", project: str, source: str, *, remote: bool
 ) -> "tuple[SourceRow, Deleted]":
+    from app.cli.index_jobs import run_queued
     from app.domain.jobs import JobType
 
     await parts.indexing().prepare()
@@ -133,13 +134,8 @@ async def _delete(
     await worker.recover()
     row = await _find(parts, project, source)
     deleted = await parts.sources().delete(project, row.id)
-    try:
-        while await worker.run_one((JobType.DELETE_VECTORS,)) is not None:
-            pass
-    except AgentStorageError as error:
-        way = "the service goes on with it" if remote else "`agent-storage verify --repair` does that"
-        note(f"The source is deleted; its vectors aren't yet, and {way}: {error}")
-        raise typer.Exit(1) from None
+    unfinished = "The source is deleted; its vectors aren't yet"
+    await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=remote)
     return row, deleted
 
 

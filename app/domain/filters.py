@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
-from app.domain.ids import is_extraction_id
+from app.domain.ids import is_id
 from app.domain.normal_form import composed
 from app.errors import InvalidInput
 
@@ -24,7 +24,8 @@ class Filters:
 
     ``extraction_ids`` None restricts nothing; the empty tuple matches nothing. The bounds of the confidence are
     inclusive, and an extraction without one passes neither. ``where`` maps a path in ``data`` to the value that must
-    stand there. SQL alone can answer it, and ``source_uris``.
+    stand there. ``run_ids`` are the runs that asserted it first or last. ``indexed`` asks whether it has its vector,
+    ``set_aside`` whether it isn't tried any more; one that waits for its vector is neither.
     """
 
     project_id: UUID | str | None = None
@@ -35,11 +36,24 @@ class Filters:
     where: Where = field(default_factory=dict)
     extraction_ids: tuple[UUID | str, ...] | None = None
     source_uris: tuple[str, ...] = ()
+    run_ids: tuple[UUID | str, ...] = ()
+    indexed: bool | None = None
+    set_aside: bool | None = None
 
     @property
     def for_sql(self) -> bool:
         """Whether SQL alone can answer some of it."""
-        return bool(self.where or self.source_uris)
+        return any(getattr(self, name) != getattr(ANY, name) for name in _FOR_SQL)
+
+    @property
+    def part_for_sql(self) -> "Filters":
+        """What SQL alone can answer of it, in its project."""
+        return Filters(self.project_id, **{name: getattr(self, name) for name in _FOR_SQL})
+
+    @property
+    def part_for_index(self) -> "Filters":
+        """What an index can answer of it."""
+        return replace(self, **{name: getattr(ANY, name) for name in _FOR_SQL})
 
     def __post_init__(self) -> None:
         """Refuse what could match nothing because it is of the wrong type, and bring texts into normal form.
@@ -58,14 +72,16 @@ class Filters:
             raise InvalidInput(f"where takes a mapping of paths to values, not {self.where!r:.60}")
         object.__setattr__(self, "where", _composed(self.where))
         if self.extraction_ids is not None:
-            _require_list("extraction_ids", self.extraction_ids)
-        for extraction_id in self.extraction_ids or ():
-            if not is_extraction_id(extraction_id):
-                raise InvalidInput(f"{extraction_id!r:.60} is not the id of an extraction")
+            _require_ids("extraction_ids", self.extraction_ids)
+        _require_ids("run_ids", self.run_ids)
+        for name in ("indexed", "set_aside"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise InvalidInput(f"{name} takes true or false, not {getattr(self, name)!r:.60}")
 
 
 _NAMES = tuple(each.name for each in fields(Filters))
-_LISTS = ("source_groups", "extraction_types", "source_uris", "extraction_ids")
+_LISTS = ("source_groups", "extraction_types", "source_uris", "extraction_ids", "run_ids")
+_FOR_SQL = ("where", "source_uris", "run_ids", "indexed", "set_aside")
 
 
 def filters_of(given: Filters | Mapping[str, object] | None) -> Filters | None:
@@ -95,6 +111,13 @@ def _require_texts(name: str, values: object) -> None:
     for value in _require_list(name, values):
         if not isinstance(value, str):
             raise InvalidInput(f"{name} takes texts, and holds {value!r:.60}")
+
+
+def _require_ids(name: str, values: object) -> None:
+    kind = "a run" if name == "run_ids" else "an extraction"
+    for value in _require_list(name, values):
+        if not is_id(value):
+            raise InvalidInput(f"{value!r:.60} is not the id of {kind}")
 
 
 def _require_list(name: str, values: object) -> Collection[object]:

@@ -74,8 +74,8 @@ def find_extraction_id(text: str) -> ExtractionId | None:
     return ExtractionId(uuid.UUID(text)) if _CANONICAL_UUID.fullmatch(text) else None
 
 
-def is_extraction_id(value: object) -> bool:
-    """Whether ``value`` is a UUID, or its text in lower case with hyphens: the spelling of a point's ID."""
+def is_id(value: object) -> bool:
+    """Whether ``value`` is a UUID, or its text in lower case with hyphens: the spelling of a point's ID too."""
     return isinstance(value, uuid.UUID) or (
         isinstance(value, str) and _CANONICAL_UUID.fullmatch(value) is not None
     )

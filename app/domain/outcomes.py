@@ -96,6 +96,14 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """How many extractions that were set aside are tried again, and the jobs that embed them."""
+
+    extractions: int
+    job_ids: list[JobId]
+
+
+@dataclass(frozen=True, slots=True)
 class LeftAlone:
     """What an undoing left as it is, because it was touched later: an extraction, or (None) the source's group."""
 

@@ -7,10 +7,11 @@ from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
 
 
 class ExtractionRow(NamedTuple):
-    """An extraction with what is known of its source. The runs are the first and the last that asserted it."""
+    """An extraction with its project's name and what is known of its source. The runs are the first and the last that asserted it."""
 
     id: ExtractionId
     project_id: ProjectId
+    project: str
     source_id: SourceId
     source_uri: str
     source_group: str | None

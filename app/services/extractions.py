@@ -1,15 +1,18 @@
-"""Look extractions up, and delete them with their vectors."""
+"""Look extractions up, delete them with their vectors, and try again what was set aside."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from app.database import Database, ReadSession, WriteSession
-from app.domain.filters import Filters
+from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId, ProjectId
 from app.domain.jobs import JobType
-from app.domain.outcomes import Counts, Deleted
+from app.domain.outcomes import Counts, Deleted, Retried
 from app.domain.rows import ExtractionRow, ExtractionRows
+from app.errors import InvalidInput
 from app.services.jobs.waiting import checked_wait, wait_for_jobs
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -20,6 +23,7 @@ from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
 _A_JOB = 1_000
+_A_PAGE = 1_000
 
 MAX_PAGE_BYTES = 8 * 2**20
 """The most JSON data on a page of several extractions; one larger extraction is a page of its own."""
@@ -83,6 +87,63 @@ class ExtractionService:
 
         return await self._database.read(work)
 
+    async def iter_pages(
+        self, project: str, filters: Filters, *, limit: int | None = None
+    ) -> AsyncIterator[ExtractionRows]:
+        """A project's extractions that pass the filters, by id, page by page: the first ``limit``, or all.
+
+        Each page is read in a transaction of its own, so what comes or goes meanwhile may be missing or not.
+
+        Raises:
+            NotFound: there is no such project.
+            InvalidInput: a data filter can't be used.
+        """
+        left = math.inf if limit is None else limit
+        after, ends = None, False
+        while left > 0 and not ends:
+            asked = int(min(left, _A_PAGE))
+            rows, ends = await self.list_page(project, filters, after=after, limit=asked)
+            if rows:
+                yield rows
+                after, left = rows[-1].id, left - len(rows)
+
+    async def count(self, project: str, filters: Filters = ANY) -> int:
+        """How many of a project's extractions pass the filters.
+
+        Raises:
+            NotFound: there is no such project.
+            InvalidInput: a data filter can't be used.
+        """
+
+        def work(session: ReadSession) -> int:
+            in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
+            return ExtractionRepository(session).count(in_project)
+
+        return await self._database.read(work)
+
+    async def retry(self, project: str, filters: Filters = ANY) -> Retried:
+        """Try again to embed those of a project's extractions that are set aside and pass the filters.
+
+        A thousand at a time: each thousand, and the job that embeds it, in one transaction. What is set aside again
+        meanwhile isn't tried twice.
+
+        Raises:
+            NotFound: there is no such project.
+            InvalidInput: the filters are for what isn't set aside, or a data filter can't be used.
+        """
+        if filters.set_aside is False:
+            raise InvalidInput("only what is set aside can be tried again; don't filter by set_aside false")
+        jobs, retried, after, more = list[JobId](), 0, None, True
+        while more:
+            work = partial(_retry_some, project=project, filters=filters, after=after)
+            job_id, cleared, after = await self._database.write(work)
+            retried += cleared
+            jobs += [] if job_id is None else [job_id]
+            more = after is not None
+        if jobs:
+            self._wakeup.set()
+        return Retried(retried, jobs)
+
     async def delete(self, extraction_id: ExtractionId, *, wait: float | None = None) -> Deleted:
         """Delete one extraction; its vector's deletion is queued in the same transaction.
 
@@ -143,6 +204,21 @@ class ExtractionService:
         if wait_s is None:
             return deleted
         return replace(deleted, waited=await wait_for_jobs(self._database, deleted.job_ids, wait_s))
+
+
+def _retry_some(
+    session: WriteSession, project: str, filters: Filters, after: ExtractionId | None
+) -> tuple[JobId | None, int, ExtractionId | None]:
+    """Try the next ones again: by which job, how many they are, and after which one to go on, if there may be more."""
+    project_id = ProjectRepository(session).get(project).id
+    extractions = ExtractionRepository(session)
+    chosen = replace(filters, project_id=project_id, set_aside=True)
+    ids = extractions.list_ids(chosen, after=after, limit=_A_JOB)
+    if not ids:
+        return None, 0, None
+    payload = {"extraction_ids": [str(id_) for id_ in ids]}
+    job_id = JobRepository(session).create(JobType.EMBED, payload, project_id=project_id)
+    return job_id, extractions.clear_set_aside_batch(ids), ids[-1] if len(ids) == _A_JOB else None
 
 
 def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:

@@ -83,7 +83,7 @@ class SearchService:
         ids = await self._matching(filters, after=None)
         if len(ids) < self._ids_a_page:
             return await self._among(vector, limit, filters, ids)
-        points = await self._qdrant.search(vector, self._glance, _for_qdrant(filters))
+        points = await self._qdrant.search(vector, self._glance, filters.part_for_index)
         found = await self._hydrate(points, filters)
         if len(found) >= limit:
             return found[:limit]
@@ -96,7 +96,7 @@ class SearchService:
 
     async def _ranked(self, vector: Vector, limit: int, filters: Filters) -> SearchHits:
         """The best matches of ``filters``; reads on where ghosts took the place of rows."""
-        of_points = _for_qdrant(filters)
+        of_points = filters.part_for_index
         asked = limit
         while True:
             points = await self._qdrant.search(vector, asked, of_points)
@@ -111,7 +111,7 @@ class SearchService:
         return await self._ranked(vector, limit, replace(filters, extraction_ids=tuple(ids)))
 
     async def _matching(self, filters: Filters, *, after: ExtractionId | None) -> list[ExtractionId]:
-        of_rows = _for_sql(filters)
+        of_rows = filters.part_for_sql
         return await self._database.read(
             lambda session: ExtractionRepository(session).list_ids(of_rows, after=after, limit=self._ids_a_page)
         )
@@ -127,7 +127,7 @@ class SearchService:
         def read(session: ReadSession) -> ExtractionRows:
             kept = ids
             if filters.for_sql:
-                kept = list(ExtractionRepository(session).keep_passing(ids, _for_sql(filters)))
+                kept = list(ExtractionRepository(session).keep_passing(ids, filters.part_for_sql))
             # In the statement that reads the rows, so that the check costs no query of its own.
             seen, rows = rows_of_hits(session, kept)
             self._check(seen)
@@ -185,16 +185,6 @@ class SearchService:
         await self._database.read(read)
 
 
-def _for_sql(filters: Filters) -> Filters:
-    """What SQL alone can answer of them."""
-    return Filters(project_id=filters.project_id, where=filters.where, source_uris=filters.source_uris)
-
-
-def _for_qdrant(filters: Filters) -> Filters:
-    """What Qdrant can answer of them."""
-    return replace(filters, where={}, source_uris=())
-
-
 def _check(query: Query) -> None:
     if not query.text.strip():
         raise InvalidInput("the query is empty; say what to look for")
@@ -204,3 +194,5 @@ def _check(query: Query) -> None:
         )
     if not 1 <= query.limit <= MAX_HITS:
         raise InvalidInput(f"a limit of {query.limit} is out of range; it may be 1 to {MAX_HITS:,}")
+    if query.filters.indexed is False or query.filters.set_aside:
+        raise InvalidInput("a search finds what is indexed alone; list the extractions that aren't")

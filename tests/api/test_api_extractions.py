@@ -13,6 +13,7 @@ from support.waiting import until
 
 from app.api.middleware import NDJSON
 from app.models import Extraction, Job
+from app.services.storage.repositories.extraction import ExtractionRepository
 
 PATH = "/v1/projects/papers/extractions"
 BAD_VALUES = (
@@ -286,9 +287,52 @@ class TestReading:
             wanted = {item["data"]["n"] for item in items if expected(item)}
             assert {each["data"]["n"] for each in await pages(api, 3, **filters)} == wanted, filters
 
+    async def test_runs_and_what_became_of_the_vector_filter_too(self, api: Api) -> None:
+        """1 and 2 of one run are indexed; 2, asserted by another run too, 3 and 4 of that run alone aren't yet or can't."""
+        first = await api.accepted([raw_item(1), raw_item(2)], params={"run": "first"})
+        await api.work()
+        second = await api.accepted([raw_item(n) for n in (2, 3, 4)], params={"run": "second"})
+        with Session(api.container.engine()) as session, session.begin():
+            ExtractionRepository(session).set_aside({second["items"][2]["id"]: "no text"})
+        one, other = first["run_id"], second["run_id"]
+        cases: list[tuple[dict[str, Any], set[int]]] = [
+            ({"run": one}, {1, 2}),
+            ({"run": other}, {2, 3, 4}),
+            ({"run": [one, other]}, {1, 2, 3, 4}),
+            ({"run": str(uuid4())}, set()),
+            ({"indexed": True}, {1, 2}),
+            ({"indexed": "false"}, {3, 4}),
+            ({"set_aside": True}, {4}),
+            ({"set_aside": False, "indexed": False}, {3}),
+            ({"run": other, "indexed": True}, {2}),
+        ]
+        for filters, expected in cases:
+            assert {each["data"]["n"] for each in await pages(api, 2, **filters)} == expected, filters
+        body = {"filters": {"run_ids": [other], "indexed": False, "set_aside": False}}
+        assert (await api.post(f"{PATH}/delete", body, 202))["deleted"] == 1
+        assert {each["data"]["n"] for each in await pages(api, 9)} == {1, 2, 4}
+        found = await api.post("/v1/projects/papers/search", {"query": "river", "run_ids": [other]})
+        assert [hit["extraction"]["data"]["n"] for hit in found["items"]] == [2]
+
+    async def test_counting_passes_what_listing_does(self, api: Api) -> None:
+        items = [raw_item(n) for n in range(40)]
+        await api.accepted(items)
+        assert await api.get(f"{PATH}/count") == {"count": 40}
+        for filters, expected in FILTERS:
+            assert await api.get(f"{PATH}/count", **filters) == {"count": sum(map(expected, items))}, filters
+        problem_of(await api.client.get("/v1/projects/nowhere/extractions/count"), 404, "not-found")
+        told = problem_of(await api.client.get(f"{PATH}/count", params={"limit": "1"}), 422, "invalid-input")
+        assert told["field"] == "limit"
+
+    async def test_an_extraction_names_its_project(self, api: Api) -> None:
+        await api.accepted([raw_item(1)])
+        [listed] = (await api.get(PATH))["items"]
+        assert listed["project"] == "papers"
+        assert await api.get(f"/v1/extractions/{listed['id']}") == listed
+
     async def test_a_filter_that_is_none_is_refused(self, api: Api) -> None:
         await api.accepted([raw_item(1)])
-        for filters in (
+        bad: tuple[dict[str, str | list[str]], ...] = (
             {"type": ""},
             {"type": "x" * 201},
             {"type": "a\0b"},
@@ -302,6 +346,11 @@ class TestReading:
             {"where": "a\0b=1"},
             {"where": f"n={10**30}"},
             {"where": "n=1e999"},
+            {"run": "nightly"},
+            {"indexed": "perhaps"},
+            {"set_aside": ""},
+            {"typ": "fact"},
+            {"indexed": ["true", "false"]},
             {"limit": "0"},
             {"limit": "1001"},
             {"limit": "x"},
@@ -311,7 +360,8 @@ class TestReading:
             {"cursor": "WzFd"},
             {"cursor": "WyJ4Il0"},
             {"cursor": ""},
-        ):
+        )
+        for filters in bad:
             problem_of(await api.client.get(PATH, params=filters), 422, "invalid-input")
 
     async def test_what_is_not_there_is_not_found(self, api: Api) -> None:
@@ -369,6 +419,10 @@ class TestSearch:
             {"query": "x", "where": {"a\0b": 1}},
             {"query": "x", "source_groups": ["a\0b"]},
             {"query": "x", "extraction_types": [""]},
+            {"query": "x", "run_ids": ["nightly"]},
+            {"query": "x", "indexed": False},
+            {"query": "x", "indexed": "true"},
+            {"query": "x", "set_aside": True},
             [],
             "river",
         ]
@@ -381,6 +435,51 @@ class TestSearch:
         await api.work()
         for text in ("a\0b", "ü\u200d", "'; DROP TABLE extractions; --", "x" * 10_000):
             await api.post("/v1/projects/papers/search", {"query": text})
+
+
+class TestRetrying:
+    @pytest.fixture
+    async def ids(self, api: Api) -> list[str]:
+        """Of four that were set aside."""
+        answer = await api.accepted([raw_item(n) for n in range(6)])
+        ids = [each["id"] for each in answer["items"]][:4]
+        with Session(api.container.engine()) as session, session.begin():
+            ExtractionRepository(session).set_aside(dict.fromkeys(ids, "no text"))
+        await api.work()
+        return ids
+
+    async def retried(self, api: Api, body: object, count: int) -> None:
+        """That many are tried again at once, and indexed by the jobs."""
+        left = (await api.get(f"{PATH}/count", set_aside=True))["count"]
+        answer = await api.post(f"{PATH}/retry", body, 202)
+        assert answer["retried"] == count
+        assert len(answer["jobs"]) == (1 if count else 0)
+        assert await api.get(f"{PATH}/count", set_aside=True) == {"count": left - count}
+        await api.work()
+        assert await api.get(f"{PATH}/count", indexed=True) == {"count": 6 - left + count}
+
+    async def test_by_ids_by_filters_and_all(self, api: Api, ids: list[str]) -> None:
+        await self.retried(api, {"ids": [ids[0], ids[0], str(uuid4())]}, 1)
+        await self.retried(api, {"ids": []}, 0)
+        await self.retried(api, {"filters": {"where": {"n": 0}}}, 0)
+        await self.retried(api, {"filters": {"where": {"n": 1}}}, 1)
+        await self.retried(api, {}, 2)
+        await self.retried(api, {"filters": {}}, 0)
+
+    async def test_what_can_not_be_meant_is_refused(self, api: Api, ids: list[str]) -> None:
+        bad: list[object] = [
+            {"ids": ids, "filters": {}},
+            {"ids": ["nonsense"]},
+            {"ids": ids[0]},
+            {"all": True},
+            {"filters": {"set_aside": False}},
+            {"filters": {"colour": "red"}},
+            [],
+        ]
+        for body in bad:
+            problem_of(await api.client.post(f"{PATH}/retry", json=body), 422, "invalid-input")
+        problem_of(await api.client.post("/v1/projects/nowhere/extractions/retry", json={}), 404, "not-found")
+        assert await api.get(f"{PATH}/count", set_aside=True) == {"count": 4}
 
 
 class TestDeleting:
@@ -420,6 +519,9 @@ class TestDeleting:
         answer = await api.post(f"{PATH}/delete", {"filters": {"where": {"n": 7}}}, 202)
         await self.deleted(api, answer, 1, {0, 1, 2, 3, 5, 9})
 
+    async def test_all_that_the_project_has(self, api: Api, ids: list[str]) -> None:
+        await self.deleted(api, await api.post(f"{PATH}/delete", {"all": True}, 202), len(ids), set())
+
     async def test_another_projects_extractions_stay(self, api: Api, ids: list[str]) -> None:
         await api.post("/v1/projects", {"name": "other"}, 201)
         answer = await api.post("/v1/projects/other/extractions/delete", {"ids": ids}, 202)
@@ -433,6 +535,9 @@ class TestDeleting:
             {"ids": None},
             {"ids": ["x"]},
             {"ids": [], "filters": {"where": {"n": 1}}},
+            {"all": False},
+            {"all": True, "ids": []},
+            {"all": True, "filters": {"where": {"n": 1}}},
         ]
         for body in bodies:
             problem_of(await api.client.post(f"{PATH}/delete", json=body), 422, "invalid-input")

@@ -22,8 +22,24 @@ class TestMapping:
             "max_confidence": 1,
             "where": {"page": 3},
             "extraction_ids": [ID, str(ID)],
+            "source_uris": ["file:a"],
+            "run_ids": [ID],
+            "indexed": False,
+            "set_aside": True,
         }
-        assert filters_of(given) == Filters(ID, ("a", "b"), ("fact",), 0.25, 1, {"page": 3}, (ID, str(ID)))
+        assert filters_of(given) == Filters(
+            ID,
+            ("a", "b"),
+            ("fact",),
+            0.25,
+            1,
+            {"page": 3},
+            (ID, str(ID)),
+            ("file:a",),
+            (ID,),
+            indexed=False,
+            set_aside=True,
+        )
 
     def test_none_restricts_nothing(self) -> None:
         assert filters_of(None) is None
@@ -57,7 +73,39 @@ class TestMapping:
             filters_of(given)
 
 
-LISTS = ["source_groups", "extraction_types", "extraction_ids"]
+LISTS = ["source_groups", "extraction_types", "extraction_ids", "run_ids"]
+
+
+class TestParts:
+    EVERY = Filters(
+        ID, ("g",), ("fact",), 0.25, 1, {"page": 3}, (ID,), ("file:a",), (ID,), indexed=True, set_aside=False
+    )
+
+    def test_together_they_are_the_whole(self) -> None:
+        of_sql, of_index = self.EVERY.part_for_sql, self.EVERY.part_for_index
+        for name in Filters.__dataclass_fields__:
+            parts = {getattr(part, name) != getattr(Filters(), name) for part in (of_sql, of_index)}
+            assert True in parts, name
+        assert of_sql.project_id == of_index.project_id == ID
+
+    def test_an_index_answers_nothing_of_what_is_for_sql(self) -> None:
+        assert self.EVERY.for_sql
+        assert self.EVERY.part_for_sql.for_sql
+        assert not self.EVERY.part_for_index.for_sql
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"where": {"a": 1}},
+            {"source_uris": ("a",)},
+            {"run_ids": (ID,)},
+            {"indexed": False},
+            {"indexed": True},
+            {"set_aside": False},
+        ],
+    )
+    def test_each_of_these_is_for_sql(self, given: dict[str, Any]) -> None:
+        assert Filters(**given).for_sql
 
 
 class TestValues:
@@ -96,3 +144,13 @@ class TestValues:
     def test_ids_are_those_of_extractions(self) -> None:
         with pytest.raises(InvalidInput, match="'x' is not the id"):
             filters_of({"extraction_ids": [ID, "x"]})
+
+    def test_runs_are_named_by_their_ids(self) -> None:
+        with pytest.raises(InvalidInput, match="'nightly' is not the id of a run"):
+            filters_of({"run_ids": ["nightly"]})
+
+    @pytest.mark.parametrize("name", ["indexed", "set_aside"])
+    @pytest.mark.parametrize("value", [0, "false", []])
+    def test_a_state_is_true_or_false(self, name: str, value: Any) -> None:
+        with pytest.raises(InvalidInput, match=f"{name} takes true or false"):
+            filters_of({name: value})

@@ -104,6 +104,15 @@ async def test_a_broad_data_filter_is_answered_exactly_too(filled: Container) ->
         assert [result.extraction.data["n"] for result in found] == [n for n in everything if n % 2][:limit]
 
 
+async def test_the_runs_and_the_state_of_a_row_narrow_a_search(filled: Container) -> None:
+    run = await filled.runs().begin("papers", "again")
+    await filled.ingestion().accept("papers", [make_item(n) for n in range(3)], run_id=run.id)
+    assert sorted(await numbers(filled, filters=Filters(run_ids=(run.id,)))) == [0, 1, 2]
+    assert sorted(await numbers(filled, filters=Filters(indexed=True))) == list(range(COUNT))
+    everything = Filters(run_ids=(run.id,), indexed=True, set_aside=False, min_confidence=0.2)
+    assert await numbers(filled, filters=everything) == [2]
+
+
 async def test_without_a_project_all_are_searched(filled: Container) -> None:
     found = await filled.search().search(Query("river", limit=1000))
     assert len(found) == COUNT + 5
@@ -138,6 +147,8 @@ async def test_an_unknown_project_is_named(container: Container) -> None:
         ({"limit": 0}, "limit of 0"),
         ({"limit": 1_001}, "limit of 1001"),
         ({"project": "no good"}, "no project name"),
+        ({"filters": Filters(indexed=False)}, "finds what is indexed alone"),
+        ({"filters": Filters(set_aside=True)}, "finds what is indexed alone"),
     ],
 )
 async def test_a_bad_query_is_refused(container: Container, query: dict[str, Any], reason: str) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from support.qdrant_modes import STUBS, Clients, Contract, stub_servers
 
 from app.domain.filters import Filters
+from app.errors import InvalidInput, QdrantError
 from app.executor import BoundedExecutor
 from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
@@ -137,3 +138,21 @@ def test_searching_gives_the_nearest_of_those_that_pass(
         assert [result.score for result in found] == pytest.approx(ranked, abs=2e-6), mode
         assert [truth[result.extraction_id] for result in found] == pytest.approx(ranked, abs=2e-6), mode
         assert len({result.extraction_id for result in found}) == len(found), mode
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(where={"a": 1}),
+        Filters(source_uris=("a",)),
+        Filters(run_ids=(uuid.UUID(int=1),)),
+        Filters(indexed=True),
+        Filters(set_aside=False),
+    ],
+)
+def test_what_no_index_holds_is_refused(
+    repositories: dict[Contract, QdrantRepository], filters: Filters
+) -> None:
+    for repository in repositories.values():
+        with pytest.raises((InvalidInput, QdrantError), match="is for SQL"):
+            asyncio.run(repository.search(np.ones(DIMENSION), 1, filters))

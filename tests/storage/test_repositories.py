@@ -16,7 +16,7 @@ from support.rows import make_project, new_extraction, statements, store_extract
 
 from app.database import WriteSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, project_id_of, source_id_of
+from app.domain.ids import ExtractionId, RunId, project_id_of, source_id_of
 from app.errors import NotFound, ProjectExists
 from app.models import Source
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -26,6 +26,7 @@ from app.services.storage.repositories.source import SourceRepository
 
 pytestmark = pytest.mark.contract
 
+FIRST_RUN, LAST_RUN = RunId(uuid.UUID(int=1)), RunId(uuid.UUID(int=2))
 OF_A = Filters(project_id=project_id_of("a"))
 
 
@@ -225,6 +226,44 @@ class TestExtractions:
             passing = {row.id for row in listed if row.data["name"] in expected}
             assert repository.list_ids(mine, limit=10) == sorted(passing)
 
+    @pytest.mark.parametrize(
+        ("filters", "expected"),
+        [
+            (Filters(run_ids=(FIRST_RUN,)), {"new", "indexed"}),
+            (Filters(run_ids=(str(LAST_RUN),)), {"indexed", "set aside"}),
+            (Filters(run_ids=(FIRST_RUN, LAST_RUN)), {"new", "indexed", "set aside"}),
+            (Filters(run_ids=(uuid.UUID(int=3),)), set()),
+            (Filters(indexed=True), {"indexed"}),
+            (Filters(indexed=False), {"new", "set aside", "of no run"}),
+            (Filters(set_aside=True), {"set aside"}),
+            (Filters(set_aside=False), {"new", "indexed", "of no run"}),
+            (Filters(indexed=False, set_aside=False), {"new", "of no run"}),
+            (Filters(indexed=True, set_aside=True), set()),
+            (Filters(run_ids=(FIRST_RUN,), indexed=False), {"new"}),
+        ],
+    )
+    def test_runs_and_the_state_of_the_vector_filter_too(
+        self, engine: Engine, filters: Filters, expected: set[str]
+    ) -> None:
+        rows: list[dict[str, Any]] = [
+            {"data": {"name": "new"}, "first_run_id": FIRST_RUN, "last_run_id": FIRST_RUN},
+            {"data": {"name": "indexed"}, "first_run_id": FIRST_RUN, "last_run_id": LAST_RUN},
+            {"data": {"name": "set aside"}, "first_run_id": LAST_RUN, "last_run_id": LAST_RUN},
+            {"data": {"name": "of no run"}},
+        ]
+        with writing(engine) as session:
+            project, repository = make_project(session), ExtractionRepository(session)
+            new = [new_extraction(session, project, **row) for row in rows]
+            repository.create_batch(new)
+            repository.update_embedding_ids_batch([new[1].id])
+            repository.set_aside({new[2].id: "no text"})
+            mine = replace(filters, project_id=project)
+            assert {row.data["name"] for row in repository.list(mine, limit=10)} == expected
+            assert repository.count(mine) == repository.count(filters) == len(expected)
+            ids = [each.id for each in new]
+            passing = {each.id for each in new if each.data["name"] in expected}
+            assert repository.keep_passing(ids, mine) == passing
+
     def test_the_ids_may_be_chosen_too(self, engine: Engine) -> None:
         with writing(engine) as session:
             ids, repository = store_extractions(session, 4), ExtractionRepository(session)
@@ -311,6 +350,11 @@ class TestIndexState:
             "ix_extractions_project_id_id",
             lambda e, _id: e.list_ids(replace(OF_A, where={"a": 1}), limit=9),
         ),
+        (
+            "ix_extractions_orphaned",
+            lambda e, _id: e.list_ids(Filters(indexed=False, set_aside=False), limit=9),
+        ),
+        ("ix_extractions_set_aside", lambda e, _id: e.list_ids(Filters(set_aside=True), limit=9)),
         ("ix_extractions_source_id", lambda e, _id: e.get_by_source(source_id_of(project_id_of("a"), "b"))),
         (("sqlite_autoindex_extractions_1", "pk_extractions"), lambda e, _id: e.get_batch([_id, _id])),
         (

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app.api.answers import ExactRoute, answer_items, answer_json, read_id, write_cursor
+from app.api.filtering import WantedExtractions
 from app.api.ingest import Intake, checked_key
 from app.api.middleware import NDJSON
 from app.api.parts import OptionsOf, PartsOf
@@ -14,26 +15,24 @@ from app.api.replace import Replacement
 from app.api.request_runs import RequestRun
 from app.api.schemas import (
     Accepted,
-    Condition,
-    Confidence,
+    Count,
     DeletedAnswer,
     Deletion,
     Extraction,
     Extractions,
     Label,
-    Labels,
     PageLimit,
     ProjectName,
     Replaced,
-    SourceUris,
+    Retrial,
+    RetriedAnswer,
     extraction_of,
 )
-from app.domain.filters import Filters
+from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId
 from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS
 from app.domain.sources import ReplaceOptions, ReplaceScope, parse_observed_at
 from app.errors import InvalidField
-from app.intake.conditions import with_conditions
 
 router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
 
@@ -142,21 +141,10 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))
-async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
+async def list_extractions(
     parts: PartsOf,
     name: ProjectName,
-    type_: Annotated[Labels, Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
-    group: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
-    source_uri: Annotated[SourceUris, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
-    min_confidence: Confidence | None = None,
-    max_confidence: Confidence | None = None,
-    where: Annotated[
-        list[Condition],
-        Query(
-            max_length=100,
-            description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold.",
-        ),
-    ] = [],  # noqa: B006 - likewise
+    filters: WantedExtractions,
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Response:
@@ -164,30 +152,36 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
 
     A page of large extractions ends early, at 8 MiB of data: go on until `next_cursor` is null.
     """
-    filters = Filters(
-        source_groups=tuple(group),
-        extraction_types=tuple(type_),
-        source_uris=tuple(source_uri),
-        min_confidence=min_confidence,
-        max_confidence=max_confidence,
-    )
     after = None if cursor is None else ExtractionId(read_id(cursor))
-    rows, ends = await parts.extractions().list_page(
-        name, with_conditions(filters, where), after=after, limit=limit
-    )
+    rows, ends = await parts.extractions().list_page(name, filters, after=after, limit=limit)
     following = None if ends else write_cursor(str(rows[-1].id))
     return await answer_items(map(extraction_of, rows), {"next_cursor": following})
 
 
+@router.get("/projects/{name}/extractions/count", responses=documented(404))
+async def count_extractions(parts: PartsOf, name: ProjectName, filters: WantedExtractions) -> Count:
+    """How many of a project's extractions pass the filters."""
+    return Count(count=await parts.extractions().count(name, filters))
+
+
 @router.post("/projects/{name}/extractions/delete", status_code=202, responses=documented(404))
 async def delete_extractions(parts: PartsOf, name: ProjectName, body: Deletion) -> DeletedAnswer:
-    """Delete a project's extractions by ids or by filter; the jobs delete their vectors."""
-    if body.filters is not None:
-        deleted = await parts.extractions().delete_matching(name, body.filters.for_service())
+    """Delete a project's extractions by ids or by filter, or all; the jobs delete their vectors."""
+    if body.ids is not None:
+        deleted = await parts.extractions().delete_batch(name, [ExtractionId(each) for each in body.ids])
     else:
-        ids = [ExtractionId(each) for each in body.ids or ()]
-        deleted = await parts.extractions().delete_batch(name, ids)
+        filters = ANY if body.filters is None else body.filters.for_service()
+        deleted = await parts.extractions().delete_matching(name, filters)
     return DeletedAnswer.of(deleted)
+
+
+@router.post("/projects/{name}/extractions/retry", status_code=202, responses=documented(404))
+async def retry_extractions(parts: PartsOf, name: ProjectName, body: Retrial) -> RetriedAnswer:
+    """Try again to embed what is set aside; the jobs do it, and set aside again what still can't be."""
+    filters = ANY if body.filters is None else body.filters.for_service()
+    chosen = filters if body.ids is None else Filters(extraction_ids=tuple(body.ids))
+    retried = await parts.extractions().retry(name, chosen)
+    return RetriedAnswer(retried=retried.extractions, jobs=list(retried.job_ids))
 
 
 @router.get("/extractions/{extraction_id}", response_model=Extraction, responses=documented(404))

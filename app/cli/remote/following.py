@@ -1,6 +1,5 @@
 """Sources, runs and what changed, over the HTTP API of a running service."""
 
-import math
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -9,15 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from app.cli.remote.connection import Connection
-from app.cli.remote.reading import extraction_of, moment_of, read_as, run_id_of
+from app.cli.remote.paging import pages_of, project_path
+from app.cli.remote.reading import deleted_of, extraction_of, job_ids_of, moment_of, read_as, run_id_of
 from app.domain.changes import Change, ChangeKind, History
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, project_id_of
 from app.domain.outcomes import Counts, Deleted, LeftAlone, Undone
 from app.domain.rows import RunRow, RunRows, SourceRow, SourceRows
 from app.domain.sources import SourceFilters
 from app.errors import NotFound
-
-_A_PAGE = 1_000
 
 _Answer = Mapping[str, Any]
 
@@ -32,29 +30,29 @@ class RemoteSources:
     async def list(self, project: str, filters: SourceFilters, *, limit: int = 100) -> SourceRows:
         """The first of a project's sources that pass the filters."""
         project_id = project_id_of(project)
-        path = f"{_project(project)}/sources"
+        path = f"{project_path(project)}/sources"
         params = {"group": filters.group, "uri_prefix": filters.uri_prefix, "gone": filters.gone}
         found: SourceRows = []
-        async for page in _pages(self._service, path, params, limit):
+        async for page in pages_of(self._service, path, params, limit):
             found += read_as(path, lambda page: [_source(each, project_id) for each in page["items"]], page)
         return found[:limit]
 
     async def get(self, project: str, source_id: SourceId) -> SourceRow:
         """One source."""
         project_id = project_id_of(project)
-        path = f"{_project(project)}/sources/{source_id}"
+        path = f"{project_path(project)}/sources/{source_id}"
         return read_as(path, lambda row: _source(row, project_id), await self._service.get(path))
 
     async def delete(self, project: str, source_id: SourceId) -> Deleted:
         """Delete a source with its extractions; the service's jobs delete their vectors."""
-        path = f"{_project(project)}/sources/{source_id}"
-        deleted = read_as(path, _deleted, await self._service.delete(path))
+        path = f"{project_path(project)}/sources/{source_id}"
+        deleted = read_as(path, deleted_of, await self._service.delete(path))
         self._queued.extend(deleted.job_ids)
         return deleted
 
     async def prune(self, project: str) -> int:
         """Delete the sources that have no extractions; returns how many."""
-        path = f"{_project(project)}/sources/prune"
+        path = f"{project_path(project)}/sources/prune"
         answer = await self._service.post(path, repeatable=False)
         return read_as(path, lambda pruned: int(pruned["pruned"]), answer)
 
@@ -71,20 +69,20 @@ class RemoteRuns:
         project_id = project_id_of(project)
         if "/" in run or run in {".", ".."}:  # which no segment of a path can be
             return await self._named(project, run)
-        path = f"{_project(project)}/runs/{quote(run, safe='')}"
+        path = f"{project_path(project)}/runs/{quote(run, safe='')}"
         return read_as(path, lambda row: _run(row, project_id), await self._service.get(path))
 
     async def begin(self, project: str, name: str, metadata: Mapping[str, Any] | None = None) -> RunRow:
         """Begin a run; where the answer was lost, it may be begun twice, and one stays without changes."""
         project_id = project_id_of(project)
-        path = f"{_project(project)}/runs"
+        path = f"{project_path(project)}/runs"
         answer = await self._service.post(path, {"name": name, "metadata": metadata})
         return read_as(path, lambda row: _run(row, project_id), answer)
 
     async def end(self, project: str, run_id: RunId) -> RunRow:
         """Note that nothing more comes under a run."""
         project_id = project_id_of(project)
-        path = f"{_project(project)}/runs/{run_id}/end"
+        path = f"{project_path(project)}/runs/{run_id}/end"
         return read_as(path, lambda row: _run(row, project_id), await self._service.post(path))
 
     async def list(self, project: str, *, limit: int = 100) -> RunRows:
@@ -104,8 +102,8 @@ class RemoteRuns:
     async def _pages(self, project: str, limit: int | None) -> AsyncIterator[RunRows]:
         """The runs, the newest first, page by page until there are ``limit``, or all."""
         project_id = project_id_of(project)
-        path = f"{_project(project)}/runs"
-        async for page in _pages(self._service, path, {}, limit):
+        path = f"{project_path(project)}/runs"
+        async for page in pages_of(self._service, path, {}, limit):
             yield read_as(path, lambda page: [_run(each, project_id) for each in page["items"]], page)
 
     async def undo(self, project: str, run: str) -> Undone:
@@ -114,7 +112,7 @@ class RemoteRuns:
         It is sent again when the answer was lost: what is undone already isn't undone twice.
         """
         project_id = project_id_of(project)
-        path = f"{_project(project)}/runs/{quote(run, safe='')}/undo"
+        path = f"{project_path(project)}/runs/{quote(run, safe='')}/undo"
         undone = read_as(path, lambda answer: _undone(answer, project_id), await self._service.post(path))
         self._queued.extend(undone.job_ids)
         return undone
@@ -132,46 +130,21 @@ class RemoteChanges:
 
     async def of_source(self, project: str, source_id: SourceId, *, limit: int = 100) -> History:
         """At least the ``limit`` newest changes of a source, if there are as many."""
-        return await self._history(f"{_project(project)}/sources/{source_id}/history", limit)
+        return await self._history(f"{project_path(project)}/sources/{source_id}/history", limit)
 
     async def of_run(self, project: str, run_id: RunId, *, limit: int = 100) -> History:
         """At least the ``limit`` newest changes under a run, if there are as many."""
-        return await self._history(f"{_project(project)}/runs/{run_id}/changes", limit)
+        return await self._history(f"{project_path(project)}/runs/{run_id}/changes", limit)
 
     async def _history(self, path: str, limit: int) -> History:
         changes: list[Change] = []
         whole, is_last = False, True
-        async for page in _pages(self._service, path, {}, limit):
+        async for page in pages_of(self._service, path, {}, limit):
             changes += read_as(path, lambda page: [_change(each) for each in page["items"]], page)
             whole = read_as(path, lambda page: bool(page["whole"]), page)
             is_last = page["next_cursor"] is None
         before = None if is_last or not changes else changes[-1].number
         return History(changes, before, is_whole=whole)
-
-
-async def _pages(
-    service: Connection, path: str, params: Mapping[str, object], limit: int | None
-) -> AsyncIterator[_Answer]:
-    """The pages of a list until they hold ``limit`` items, or to the end; a parameter of None isn't sent."""
-    given = {name: _text(value) for name, value in params.items() if value is not None}
-    left, cursor = math.inf if limit is None else limit, None
-    while True:
-        place = {"limit": str(min(left, _A_PAGE))} | ({} if cursor is None else {"cursor": cursor})
-        page = await service.get(path, given | place)
-        count, cursor = read_as(path, lambda page: (len(page["items"]), page["next_cursor"]), page)
-        yield page
-        left -= count
-        if cursor is None or left <= 0:
-            return
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _project(name: str) -> str:
-    project_id_of(name)
-    return f"/v1/projects/{quote(name, safe='')}"
 
 
 def _source(row: _Answer, project_id: ProjectId) -> SourceRow:
@@ -202,10 +175,6 @@ def _run(row: _Answer, project_id: ProjectId) -> RunRow:
     )
 
 
-def _deleted(answer: _Answer) -> Deleted:
-    return Deleted(int(answer["deleted"]), _jobs(answer))
-
-
 def _undone(answer: _Answer, project_id: ProjectId) -> Undone:
     left = answer["left_alone"]
     return Undone(
@@ -217,7 +186,7 @@ def _undone(answer: _Answer, project_id: ProjectId) -> Undone:
             LeftAlone(SourceId(uuid.UUID(each["source_id"])), _extraction_id(each["extraction_id"]))
             for each in left["items"]
         ],
-        job_ids=_jobs(answer),
+        job_ids=job_ids_of(answer),
         more_left_alone=int(left["count"]) - len(left["items"]),
     )
 
@@ -239,7 +208,3 @@ def _change(change: _Answer) -> Change:
 
 def _extraction_id(text: str | None) -> ExtractionId | None:
     return None if text is None else ExtractionId(uuid.UUID(text))
-
-
-def _jobs(answer: _Answer) -> list[JobId]:
-    return [JobId(uuid.UUID(each)) for each in answer["jobs"]]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from app.cli.remote.answers import KEY_VARIABLE
 from app.cli.remote.connection import Connection, Patience, check_url, open_http_client
+from app.cli.remote.extractions import RemoteExtractions
 from app.cli.remote.following import RemoteChanges, RemoteRuns, RemoteSources
 from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
 from app.domain.ids import JobId
@@ -33,6 +34,10 @@ class RemoteParts:
     def changes(self) -> RemoteChanges:
         """What changed there."""
         return RemoteChanges(self._service)
+
+    def extractions(self) -> RemoteExtractions:
+        """The extractions there; the jobs of what is asked for are waited for."""
+        return RemoteExtractions(self._service, self._queued)
 
     def files_lane(self) -> Lane:
         """A thread of this process for files."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
+from app.domain.outcomes import Deleted
 from app.domain.rows import ExtractionRow
 from app.errors import ServiceError
 
@@ -32,6 +33,7 @@ def extraction_of(row: Mapping[str, Any]) -> ExtractionRow:
     return ExtractionRow(
         id=id_,
         project_id=ProjectId(uuid.UUID(row["project_id"])),
+        project=row["project"],
         source_id=SourceId(uuid.UUID(row["source"]["id"])),
         source_uri=row["source"]["uri"],
         source_group=row["source"]["group"],
@@ -45,6 +47,16 @@ def extraction_of(row: Mapping[str, Any]) -> ExtractionRow:
         last_run_id=run_id_of(row["last_run_id"]),
         metadata=row["metadata"],
     )
+
+
+def deleted_of(answer: Mapping[str, Any]) -> Deleted:
+    """What a deletion has deleted."""
+    return Deleted(int(answer["deleted"]), job_ids_of(answer))
+
+
+def job_ids_of(answer: Mapping[str, Any]) -> list[JobId]:
+    """The jobs that follow from what was asked for."""
+    return [JobId(uuid.UUID(each)) for each in answer["jobs"]]
 
 
 def run_id_of(text: str | None) -> RunId | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from app.cli.ports import Lines
 from app.cli.remote.connection import Connection
+from app.cli.remote.filtering import body_of
 from app.cli.remote.reading import extraction_of, moment_of
 from app.cli.remote.reading import read_as as _read
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, project_id_of
@@ -145,16 +146,7 @@ class RemoteSearch:
 
     async def _in_project(self, query: Query, name: str) -> SearchHits:
         path = f"/v1/projects/{quote(name, safe='')}/search"
-        body = {
-            "query": query.text,
-            "limit": query.limit,
-            "source_groups": query.filters.source_groups,
-            "extraction_types": query.filters.extraction_types,
-            "min_confidence": query.filters.min_confidence,
-            "max_confidence": query.filters.max_confidence,
-            "source_uris": query.filters.source_uris,
-            "where": query.filters.where,
-        }
+        body = {"query": query.text, "limit": query.limit, **body_of(query.filters)}
         answer = await self._service.post(path, body)
         return _read(path, lambda hits: [_hit(each) for each in hits["items"]], answer)
 

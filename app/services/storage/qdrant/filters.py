@@ -49,7 +49,8 @@ def _keywords(filters: Filters) -> dict[str, list[str]]:
     """The payload fields that must hold one of some values."""
     if filters.for_sql:
         raise InvalidInput(
-            "Qdrant holds neither data nor sources; a filter on `data` or `source_uris` is for SQL"
+            "Qdrant holds neither data, sources nor runs, nor what waits for its vector; a filter on `where`, "
+            "`source_uris`, `run_ids`, `indexed` or `set_aside` is for SQL"
         )
     fields = {
         "project_id": [] if filters.project_id is None else [str(filters.project_id)],

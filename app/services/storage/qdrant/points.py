@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
-from app.domain.ids import is_extraction_id
+from app.domain.ids import is_id
 from app.errors import InvalidInput, InvalidItem, InvalidVector
 from app.services.storage.qdrant.ports import Payload
 
@@ -127,7 +127,7 @@ def _require_many(given: object, what: str, one: type) -> None:
 
 
 def _check_id(index: int, extraction_id: object) -> None:
-    if not is_extraction_id(extraction_id):
+    if not is_id(extraction_id):
         reason = f"{extraction_id!r:.60} is not a UUID, nor the text of one in lower case with hyphens"
         raise InvalidItem(index, reason, "extraction_id")
 

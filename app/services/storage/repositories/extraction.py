@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    or_,
     select,
     text,
     true,
@@ -31,7 +32,7 @@ from app.domain.filters import ANY, Filters, Where
 from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid, source_id_of
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import NotFound
-from app.models import ORPHANED, Extraction, Source, parse_moment
+from app.models import ORPHANED, Extraction, Project, Source, parse_moment
 from app.services.storage.repositories.bulk_insert import insert_new
 from app.services.storage.repositories.data_filter import matches
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
@@ -40,7 +41,16 @@ from app.services.storage.repositories.statements import lift_time_limits, rows_
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
+_PROJECTS = Project.__table__
 _OF_SOURCE = _TABLE.c.source_id == _SOURCES.c.id
+
+_JOIN = _TABLE.join(_SOURCES, _OF_SOURCE).join(_PROJECTS, _TABLE.c.project_id == _PROJECTS.c.id)
+_JOINED = {
+    "project": _PROJECTS.c.name,
+    "source_uri": _SOURCES.c.uri,
+    "source_group": _SOURCES.c.source_group,
+}
+"""What an extraction's row has of others."""
 
 _STREAMED = {"stream_results": True, "max_row_buffer": 16}
 """A row may have 4 MiB of data: the driver fetches at most 16 rows ahead."""
@@ -259,6 +269,10 @@ class ExtractionRepository:
         marked = _TABLE.c.embedding_id.is_not(None) | _TABLE.c.set_aside_reason.is_not(None)
         return self._execute(update(_TABLE).where(marked).values(embedding_id=None, set_aside_reason=None))
 
+    def clear_set_aside_batch(self, ids: Ids) -> int:
+        """Let extractions that are set aside be tried again; one statement. Returns the rows changed."""
+        return self._change(ids, {"set_aside_reason": None}, _TABLE.c.set_aside_reason.is_not(None))
+
     def set_aside(self, reasons: Mapping[ExtractionId, str] | Mapping[str, str]) -> None:
         """Try these extractions no more, and keep why. Those that have a vector stay as they are."""
         if not reasons:
@@ -296,6 +310,13 @@ class ExtractionRepository:
             conditions.append(_TABLE.c.confidence <= filters.max_confidence)
         if filters.extraction_ids is not None:
             conditions.append(among(_TABLE.c.id, filters.extraction_ids, self._dialect))
+        if filters.run_ids:
+            runs = (_TABLE.c.first_run_id, _TABLE.c.last_run_id)
+            conditions.append(or_(*(among(run, filters.run_ids, self._dialect) for run in runs)))
+        if filters.indexed is not None:
+            conditions.append(_is_given(_TABLE.c.embedding_id, given=filters.indexed))
+        if filters.set_aside is not None:
+            conditions.append(_is_given(_TABLE.c.set_aside_reason, given=filters.set_aside))
         return and_(*conditions, matches(filters.where, self._dialect))
 
     def _of_sources(self, filters: Filters) -> ColumnElement[bool]:
@@ -321,10 +342,9 @@ class ExtractionRepository:
 
 
 def joined_rows() -> Select[Any]:
-    """Extractions with what is known of their sources: the columns of an :class:`ExtractionRow`, in order."""
-    own = {"source_uri": _SOURCES.c.uri, "source_group": _SOURCES.c.source_group}
-    columns = [own[name] if name in own else _TABLE.c[name] for name in ExtractionRow._fields]
-    return select(*columns).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
+    """Extractions with their projects and sources: the columns of an :class:`ExtractionRow`, in order."""
+    columns = [_JOINED[name] if name in _JOINED else _TABLE.c[name] for name in ExtractionRow._fields]
+    return select(*columns).select_from(_JOIN)
 
 
 @cache
@@ -336,36 +356,23 @@ def _by_ids() -> Select[Any]:
 @cache
 def _documents_by_ids() -> Select[Any]:
     """For SQLite: one JSON document. Row by row, the driver would give up Python's lock at each one."""
-    of: dict[str, ColumnElement[Any]] = {"source_uri": _SOURCES.c.uri, "source_group": _SOURCES.c.source_group}
+    of: dict[str, ColumnElement[Any]] = {**_JOINED}
     of |= {name: func.json(cast(_TABLE.c[name], Text)) for name in ("data", "metadata")}
     of |= {"confidence": digits_of_confidence()}
     values = (of[name] if name in of else cast(_TABLE.c[name], Text) for name in ExtractionRow._fields)
     chosen = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), "sqlite")
     found = select(func.json_group_array(func.json_array(*values)))
-    return found.select_from(_TABLE.join(_SOURCES, _OF_SOURCE)).where(chosen)
+    return found.select_from(_JOIN).where(chosen)
 
 
 def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
     """A row of :func:`_documents_by_ids`, as the columns' types would have read it, with ids that are ``known`` as UUIDs."""
-    (
-        id_,
-        project_id,
-        source_id,
-        uri,
-        group,
-        type_,
-        data,
-        digits,
-        mark,
-        reason,
-        created,
-        first,
-        last,
-        metadata,
-    ) = values
+    id_, project_id, project, source_id, *rest = values
+    uri, group, type_, data, digits, mark, reason, created, first, last, metadata = rest
     return ExtractionRow(
         ExtractionId(known.get(id_) or parse_uuid(id_)),
         ProjectId(parse_uuid(project_id)),
+        project,
         SourceId(parse_uuid(source_id)),
         uri,
         group,
@@ -385,6 +392,10 @@ def _joining_what(filters: Filters) -> FromClause:
     """The tables that the filters are about: counting joins nothing that it need not."""
     by_uri = filters.source_uris and filters.project_id is None
     return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups or by_uri else _TABLE
+
+
+def _is_given(column: ColumnElement[Any], *, given: bool) -> ColumnElement[bool]:
+    return column.is_not(None) if given else column.is_(None)
 
 
 def _in_project(project_id: UUID | str | None) -> ColumnElement[bool]:

@@ -1,9 +1,14 @@
-"""Index jobs that run beside the writing that queues them."""
+"""Running the index jobs that a command queues, beside its writing or after it, or waiting for the service that runs them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+
+import typer
+
+from app.cli.output import note
+from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
     from app.cli.ports import FinishedJob, JobRunner
@@ -38,6 +43,27 @@ async def indexing_beside(
         yield queued
         for _ in range(_INDEXERS):
             await queue.put(_LAST)
+
+
+async def run_queued(
+    worker: "JobRunner",
+    types: Collection[str],
+    unfinished: str,
+    *,
+    remote: bool,
+    ended: Callable[["FinishedJob"], None] = lambda _: None,
+) -> None:
+    """Run all jobs of these types, and tell ``ended`` of each.
+
+    Where one can't be run, say what is ``unfinished`` and who goes on with it, and end with exit code 1.
+    """
+    try:
+        while (job := await worker.run_one(types)) is not None:
+            ended(job)
+    except AgentStorageError as error:
+        way = "the service goes on with it" if remote else "`agent-storage verify --repair` does that"
+        note(f"{unfinished}, and {way}: {error}")
+        raise typer.Exit(1) from None
 
 
 def first_of(errors: ExceptionGroup[Exception]) -> Exception:

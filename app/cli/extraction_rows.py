@@ -1,0 +1,101 @@
+"""How extractions are printed: a list of them, or one whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.cli.output import print_json_lines, print_table
+
+if TYPE_CHECKING:
+    from app.domain.rows import ExtractionRow, ExtractionRows
+
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRows:
+    """Prints page after page: as JSON lines, or as tables with the text that ``text_fields`` name."""
+
+    text_fields: tuple[str, ...]
+    as_json: bool
+
+    def print(self, rows: "ExtractionRows") -> None:
+        """Print some."""
+        if self.as_json:
+            print_json_lines(map(as_item, rows))
+            return
+        print_table(
+            ("text", "type", "state", "source and id"),
+            [
+                (self._what(row), row.extraction_type, _state(row), (row.source_uri, str(row.id)))
+                for row in rows
+            ],
+            whole=("source and id",),
+        )
+
+    def _what(self, row: "ExtractionRow") -> tuple[str, ...]:
+        text = shown_text(row, self.text_fields)
+        shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+        return (shown,) if row.set_aside_reason is None else (shown, f"set aside: {row.set_aside_reason}")
+
+
+def shown_text(row: "ExtractionRow", fields: Sequence[str]) -> str:
+    """What is embedded of an extraction, or its data where that can't be told."""
+    from app.domain.text import text_of
+    from app.errors import InvalidInput
+
+    try:
+        return text_of(row.data, fields)
+    except InvalidInput:  # stored under other text fields than today's
+        return str(row.data)
+
+
+def as_item(row: "ExtractionRow") -> dict[str, Any]:
+    """An extraction as it is handed in, and what is known of it besides."""
+    return {
+        "id": row.id,
+        "project": row.project,
+        "source_uri": row.source_uri,
+        "source_group": row.source_group,
+        "extraction_type": row.extraction_type,
+        "confidence": row.confidence,
+        "metadata": row.metadata,
+        "data": row.data,
+        "created_at": row.created_at,
+        "indexed": row.embedding_id is not None,
+        "set_aside_reason": row.set_aside_reason,
+        "first_run_id": row.first_run_id,
+        "last_run_id": row.last_run_id,
+    }
+
+
+def print_whole(row: "ExtractionRow") -> None:
+    """All that is known of one, for people."""
+    import orjson
+
+    def document(value: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode().split("\n"))
+
+    column = "extraction (times in UTC)"
+    lines: list[tuple[str, object]] = [
+        ("id", str(row.id)),
+        ("project", row.project),
+        ("source", row.source_uri),
+        ("group", row.source_group),
+        ("type", row.extraction_type),
+        ("confidence", "" if row.confidence is None else str(row.confidence)),
+        ("state", _state(row)),
+        ("set aside because", row.set_aside_reason),
+        ("first stored", f"{row.created_at:%Y-%m-%d %H:%M}"),
+        ("first run", row.first_run_id),
+        ("last run", row.last_run_id),
+        ("metadata", "" if row.metadata is None else document(row.metadata)),
+        ("data", document(row.data)),
+    ]
+    print_table(("", column), [(name, value) for name, value in lines if value not in {None, ""}], wide=column)
+
+
+def _state(row: "ExtractionRow") -> str:
+    if row.embedding_id is not None:
+        return "indexed"
+    return "waiting" if row.set_aside_reason is None else "set aside"

@@ -1,0 +1,188 @@
+"""``agent-storage extractions``: the facts themselves, by id and by filter."""
+
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, context_of, run_at, usage_error
+from app.cli.extraction_rows import ShownRows, as_item, print_whole
+from app.cli.filtering import WantedExtractions, takes_filters
+from app.cli.output import counted, fail, note, print_json_lines, printable
+
+if TYPE_CHECKING:
+    from app.cli.ports import ServiceParts
+    from app.domain.outcomes import Deleted
+    from app.domain.rows import ExtractionRow
+
+app = typer.Typer(
+    help="List, show, count or delete extractions, or try again what was set aside.", no_args_is_help=True
+)
+
+_DEFAULT_LIMIT = 100
+
+Ids = Annotated[
+    list[uuid.UUID] | None,
+    typer.Argument(metavar="ID", help="These, in place of filters.", show_default=False),
+]
+
+
+@app.command("list")
+@takes_filters
+def list_extractions(
+    ctx: typer.Context,
+    *,
+    project: InProject = DEFAULT_PROJECT,
+    wanted: WantedExtractions,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = _DEFAULT_LIMIT,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """List a project's extractions by id; --json prints one object a line, whole."""
+    shown = ShownRows(context_of(ctx).settings().embedding.text_fields, as_json=as_json)
+    run_at(ctx, api, lambda parts: _list(parts, project, wanted, limit, shown), index=False)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    extraction: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="The extraction's id.")],
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Show one extraction whole, of whichever project."""
+    row = run_at(ctx, api, lambda parts: _get(parts, extraction), index=False)
+    if as_json:
+        print_json_lines([as_item(row)])
+    else:
+        print_whole(row)
+
+
+@app.command()
+@takes_filters
+def count(
+    ctx: typer.Context,
+    *,
+    project: InProject = DEFAULT_PROJECT,
+    wanted: WantedExtractions,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Count a project's extractions."""
+    found = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
+    if as_json:
+        print_json_lines([{"project": project, "count": found}])
+    else:
+        typer.echo(f"{found:,}")
+
+
+@app.command()
+@takes_filters
+def delete(
+    ctx: typer.Context,
+    ids: Ids = None,
+    *,
+    project: InProject = DEFAULT_PROJECT,
+    wanted: WantedExtractions,
+    everything: Annotated[bool, typer.Option("--all", help="All that the project has.")] = False,
+    yes: Yes = False,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a project's extractions and their vectors: those of these ids, or all that pass the filters."""
+    if bool(ids) + (not wanted.is_all) + everything != 1:
+        usage_error("name ids, or give filters, or --all: exactly one of these says what to delete")
+    if not yes:
+        many = (
+            len(set(ids))
+            if ids
+            else run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
+        )
+        told = f"Delete {counted(many, 'extraction')} of project {printable(project)!r}?"
+        if many and not typer.confirm(told, err=True):
+            fail("nothing was deleted")
+    deleted = run_at(ctx, api, lambda parts: _delete(parts, project, ids, wanted, remote=api is not None))
+    if as_json:
+        print_json_lines([{"project": project, "deleted_extractions": deleted.extractions}])
+    elif deleted.extractions:
+        typer.echo(f"Deleted {counted(deleted.extractions, 'extraction')}, and the vectors.")
+    else:
+        note(f"No such extractions in project {printable(project)}; nothing was deleted.")
+    if ids and (missing := len(set(ids)) - deleted.extractions):
+        fail(f"project {printable(project)} has no extraction of {missing:,} of these {len(set(ids)):,} ids")
+
+
+@app.command()
+@takes_filters
+def retry(
+    ctx: typer.Context,
+    ids: Ids = None,
+    *,
+    project: InProject = DEFAULT_PROJECT,
+    wanted: WantedExtractions,
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Try again to embed what is set aside: those of these ids, or all that pass the filters."""
+    from app.cli.trying_again import try_again
+
+    if ids and not wanted.is_all:
+        usage_error("name ids or give filters, not both")
+    report = run_at(ctx, api, lambda parts: try_again(parts, project, ids, wanted, remote=api is not None))
+    if as_json:
+        print_json_lines([report.as_dict(project)])
+    else:
+        report.print(project, remote=api is not None)
+
+
+async def _list(
+    parts: "ServiceParts", project: str, wanted: WantedExtractions, limit: int, shown: ShownRows
+) -> None:
+    """Page by page, so that any number can be listed; one more than asked for tells whether there are more."""
+    filters = await wanted.of_project(parts, project)
+    printed = 0
+    async for rows in parts.extractions().iter_pages(project, filters, limit=limit + 1):
+        page = rows[: limit - printed]
+        if page:
+            # On a thread: a reader such as `less` may keep it waiting, and Ctrl-C is to work meanwhile.
+            await parts.files_lane().run(shown.print, page)
+        printed += len(page)
+        if len(page) < len(rows):
+            note(f"There are more than these {limit:,}; --limit shows more.")
+    if not printed:
+        note(f"No such extractions in project {printable(project)}.")
+
+
+async def _get(parts: "ServiceParts", extraction: uuid.UUID) -> "ExtractionRow":
+    from app.domain.ids import ExtractionId
+
+    return await parts.extractions().get(ExtractionId(extraction))
+
+
+async def _count(parts: "ServiceParts", project: str, wanted: WantedExtractions) -> int:
+    return await parts.extractions().count(project, await wanted.of_project(parts, project))
+
+
+async def _delete(
+    parts: "ServiceParts",
+    project: str,
+    ids: list[uuid.UUID] | None,
+    wanted: WantedExtractions,
+    *,
+    remote: bool,
+) -> "Deleted":
+    from app.cli.index_jobs import run_queued
+    from app.domain.ids import ExtractionId
+    from app.domain.jobs import JobType
+
+    await parts.indexing().prepare()
+    worker = parts.worker()
+    await worker.recover()
+    if ids:
+        deleted = await parts.extractions().delete_batch(project, [ExtractionId(each) for each in ids])
+    else:
+        filters = await wanted.of_project(parts, project)
+        deleted = await parts.extractions().delete_matching(project, filters)
+    unfinished = f"Deleted {counted(deleted.extractions, 'extraction')}; the vectors aren't yet"
+    await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=remote)
+    return deleted

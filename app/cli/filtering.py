@@ -1,0 +1,136 @@
+"""The options that say which extractions a command means: the same of every command that takes them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.context import usage_error
+from app.domain.filters import Filters
+from app.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from app.cli.ports import ServiceParts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """As they were given; :func:`takes_filters` makes each an option of a command."""
+
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="Only sources of this group; repeatable.")
+    ] = None
+    source_uri: Annotated[
+        list[str] | None, typer.Option("--source-uri", metavar="URI", help="Only of this source; repeatable.")
+    ] = None
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="NAME_OR_ID",
+            help="Only what this run asserted, first or last; by name, the newest of that name. Repeatable.",
+        ),
+    ] = None
+    min_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only this confidence or more.")
+    ] = None
+    max_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only this confidence or less.")
+    ] = None
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH=VALUE",
+            help="Only where `data` has this value, e.g. --where term=dog --where 'meta.page=3'. A value that "
+            "reads as JSON is taken as such; quote a number to mean its text. Repeatable; all must hold.",
+        ),
+    ] = None
+    indexed: Annotated[
+        bool | None,
+        typer.Option("--indexed/--not-indexed", help="Only what search can find; or only what has no vector."),
+    ] = None
+    set_aside: Annotated[
+        bool | None,
+        typer.Option(
+            "--set-aside/--not-set-aside",
+            help="Only what can't be embedded, and isn't tried; or only the rest.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedExtractions:
+    """The extractions that a command means: those that pass ``filters``, of the runs that ``runs`` name."""
+
+    filters: Filters
+    runs: tuple[str, ...]
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing was said that would leave one out."""
+        return self.filters == Filters() and not self.runs
+
+    async def of_project(self, parts: "ServiceParts", project: str) -> Filters:
+        """All of it as filters, once the project has been asked which runs are meant.
+
+        Raises:
+            NotFound: there is no such project or run.
+            ServiceError: the service refused.
+        """
+        found = [await parts.runs().get(project, run) for run in self.runs]
+        return replace(self.filters, run_ids=tuple(run.id for run in found))
+
+
+def takes_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`FilterOptions`; it gets them as its parameter ``wanted``.
+
+    What can't be used ends the command with exit code 2. The options stand where ``wanted`` does.
+    """
+    return _taking(command, signature(FilterOptions).parameters)
+
+
+def takes_filters_of_indexed(command: Callable[..., None]) -> Callable[..., None]:
+    """As :func:`takes_filters`, for a command that is about what is indexed, and asks nobody whether it is."""
+    options = signature(FilterOptions).parameters
+    return _taking(command, {name: options[name] for name in options if name not in {"indexed", "set_aside"}})
+
+
+def _taking(command: Callable[..., None], options: Mapping[str, Parameter]) -> Callable[..., None]:
+    @wraps(command)
+    def with_options(**given: Any) -> None:  # noqa: ANN401 - whatever the command takes
+        wanted = _wanted(FilterOptions(**{name: given.pop(name) for name in options}))
+        command(**given, wanted=wanted)
+
+    parameters = list[Parameter]()
+    for parameter in signature(command).parameters.values():
+        parameters += options.values() if parameter.name == "wanted" else [parameter]
+    by_name = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
+    # Typer reads a command's options off its signature.
+    vars(with_options)["__signature__"] = signature(command).replace(parameters=by_name)
+    return with_options
+
+
+def _wanted(options: FilterOptions) -> WantedExtractions:
+    from app.domain.items import MAX_URI_CHARS, parse_label
+    from app.intake.conditions import with_conditions
+
+    def labels(option: str, given: list[str] | None, **limit: int) -> tuple[str, ...]:
+        return tuple(parse_label(each, option, **limit) for each in given or ())
+
+    try:
+        filters = Filters(
+            source_groups=labels("group", options.group),
+            extraction_types=labels("type", options.type_),
+            source_uris=labels("source-uri", options.source_uri, limit=MAX_URI_CHARS),
+            min_confidence=options.min_confidence,
+            max_confidence=options.max_confidence,
+            indexed=options.indexed,
+            set_aside=options.set_aside,
+        )
+        return WantedExtractions(with_conditions(filters, options.where or ()), labels("run", options.run))
+    except InvalidInput as error:
+        usage_error(f"--{error}")

@@ -1,0 +1,123 @@
+"""Trying again to embed what was set aside, and what became of it."""
+
+import uuid
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.filtering import WantedExtractions
+from app.cli.index_jobs import run_queued
+from app.cli.naming import unless_missing
+from app.cli.output import counted, note, print_table, printable, progress
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId
+from app.domain.jobs import INDEX_JOBS
+
+if TYPE_CHECKING:
+    from app.cli.ports import FinishedJob, ServiceParts
+    from app.domain.rows import ExtractionRows
+
+_REASONS_TOLD = 20
+
+
+@dataclass(slots=True)
+class Retrial:
+    """What became of what was tried again; ``reasons`` are those of the first ones set aside again."""
+
+    tried: int = 0
+    indexed: int = 0
+    set_aside: int = 0
+    reasons: "ExtractionRows" = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """How many have neither got their vector nor been set aside yet."""
+        return max(0, self.tried - self.indexed - self.set_aside)
+
+    def as_dict(self, project: str) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "project": project,
+            "retried": self.tried,
+            "indexed": self.indexed,
+            "set_aside": self.set_aside,
+            "waiting": self.waiting,
+            "set_aside_again": [{"id": row.id, "reason": row.set_aside_reason} for row in self.reasons],
+        }
+
+    def print(self, project: str, *, remote: bool) -> None:
+        """For people."""
+        if not self.tried:
+            note(f"None of these is set aside in project {printable(project)}; nothing was tried again.")
+            return
+        typer.echo(
+            f"Tried {counted(self.tried, 'extraction')} again: indexed {self.indexed:,}, "
+            f"set aside again {self.set_aside:,}."
+        )
+        if self.waiting:
+            how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
+            typer.echo(f"Not indexed yet: {self.waiting:,}. {how}")
+        if self.reasons:
+            print_table(
+                ("why", "source and id"),
+                [(row.set_aside_reason, (row.source_uri, str(row.id))) for row in self.reasons],
+                wide="why",
+                whole=("source and id",),
+            )
+        if self.set_aside > len(self.reasons):
+            note(
+                f"And {self.set_aside - len(self.reasons):,} more; `agent-storage extractions list --set-aside` shows all."
+            )
+
+
+async def try_again(
+    parts: "ServiceParts",
+    project: str,
+    ids: list[uuid.UUID] | None,
+    wanted: WantedExtractions,
+    *,
+    remote: bool,
+) -> Retrial:
+    """Try again those of these ids, or all that are wanted, and run the jobs that do it.
+
+    Raises:
+        NotFound: there is no such project or run.
+        ServiceError: the service refused.
+    """
+    await parts.indexing().prepare()
+    worker = parts.worker()
+    await worker.recover()
+    filters = Filters(extraction_ids=tuple(ids)) if ids else await wanted.of_project(parts, project)
+    report = Retrial((await parts.extractions().retry(project, filters)).extractions)
+    if not report.tried:
+        return report
+    with progress() as display:
+        bar = display.add_task("indexed", total=report.tried)
+
+        def ended(job: "FinishedJob") -> None:
+            report.indexed += (job.result or {}).get("indexed", 0)
+            display.update(bar, completed=report.indexed)
+
+        unfinished = f"{counted(report.tried, 'extraction')} will be tried again; that isn't done yet"
+        await run_queued(worker, INDEX_JOBS, unfinished, remote=remote, ended=ended)
+    if ids:
+        await _see_those(parts, project, ids, report)
+    else:
+        await _see_all(parts, project, replace(filters, set_aside=True), report)
+    return report
+
+
+async def _see_those(parts: "ServiceParts", project: str, ids: list[uuid.UUID], report: Retrial) -> None:
+    for each in dict.fromkeys(ids):
+        row = await unless_missing(partial(parts.extractions().get, ExtractionId(each)))
+        if row is not None and row.project == project and row.set_aside_reason is not None:
+            report.set_aside += 1
+            report.reasons += [row] if len(report.reasons) < _REASONS_TOLD else []
+
+
+async def _see_all(parts: "ServiceParts", project: str, again: Filters, report: Retrial) -> None:
+    report.set_aside = await parts.extractions().count(project, again)
+    async for rows in parts.extractions().iter_pages(project, again, limit=_REASONS_TOLD):
+        report.reasons += rows

@@ -1,0 +1,302 @@
+"""``agent-storage extractions``, on the stores of this process and on those of a service that runs elsewhere."""
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import shlex
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+from support.cli import COMMAND, Cli
+from support.following import PLACES, Place, facts, open_place, open_stores, replace
+from support.rows import store_extractions, writing
+
+from app.models import Extraction, Job
+from app.services.storage.repositories.extraction import ExtractionRepository
+from containers import Container
+
+pytestmark = pytest.mark.slow
+
+PAGE, OTHER = "https://shop.example/a-page-of-prices?lang=de&sort=name", "https://shop.example/other"
+REASON = "the endpoint refused the text"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+ITEM = ("source_uri", "source_group", "extraction_type", "confidence", "metadata", "data")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The ids of what is stored, by text, and of the second run."""
+
+    ids: dict[str, str]
+    tuesday: str
+
+
+async def _store(container: Container) -> Stored:
+    """Monday's three are indexed; of Tuesday's, ``one`` waits, the others are set aside, ``four`` without a text."""
+    await replace(container, "monday", [facts(PAGE, "bread", ("open", 0.5), "street", group="shops")])
+    tuesday = await container.runs().begin("default", "tuesday")
+    [source] = [facts(OTHER, "one", ("two", 0.9), "three", "four")]
+    accepted = await container.ingestion().accept("default", source.items, run_id=tuesday.id)
+    with writing(container.engine()) as session:
+        ExtractionRepository(session).set_aside(dict.fromkeys(accepted.ids[1:], REASON))
+        session.execute(update(Extraction).where(Extraction.id == accepted.ids[3]).values(data={}))
+        session.execute(delete(Job))  # no worker is to index what waits
+    with Session(container.engine()) as session:
+        rows = session.query(Extraction).all()
+        ids = {row.data.get("fact_text", "four"): str(row.id) for row in rows}
+    return Stored(ids, str(tuesday.id))
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    with open_stores(tmp_path) as container:
+        return asyncio.run(_store(container))
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path, stored: Stored) -> Iterator[Place]:  # noqa: ARG001 - it is there
+    with open_place(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def here(tmp_path: Path, stored: Stored) -> Iterator[Place]:  # noqa: ARG001 - likewise
+    with open_place("here", tmp_path) as place:
+        yield place
+
+
+def listed(place: Place, *arguments: str) -> set[str]:
+    """The texts of what is listed, which is as many as are counted."""
+    rows = place.lines("extractions", "list", *arguments)
+    assert place.json("extractions", "count", *arguments) == {"project": "default", "count": len(rows)}
+    return {row["data"].get("fact_text", "four") for row in rows}
+
+
+def test_every_filter_passes_what_fits(place: Place, stored: Stored) -> None:
+    monday, tuesday = {"bread", "open", "street"}, {"one", "two", "three", "four"}
+    assert listed(place) == monday | tuesday
+    assert listed(place, "--group", "shops") == listed(place, "--source-uri", PAGE) == monday
+    assert listed(place, "--type", "none") == set()
+    assert listed(place, "--type", "fact", "--type", "claim") == monday | tuesday
+    assert listed(place, "--run", "monday") == monday
+    assert listed(place, "--run", stored.tuesday) == tuesday
+    assert listed(place, "--run", "monday", "--run", "tuesday", "--min-confidence", "0.5") == {"open", "two"}
+    assert listed(place, "--max-confidence", "0.5") == {"open"}
+    assert listed(place, "--where", "fact_text=bread") == {"bread"}
+    assert listed(place, "--where", "fact_text=bread", "--where", "fact_text=open") == set()
+    assert listed(place, "--indexed") == monday
+    assert listed(place, "--not-indexed") == tuesday
+    assert listed(place, "--set-aside") == {"two", "three", "four"}
+    assert listed(place, "--not-set-aside", "--not-indexed") == {"one"}
+
+
+def test_json_has_the_flat_fields_of_an_item_and_goes_back_in(place: Place, stored: Stored) -> None:
+    [row] = place.lines("extractions", "list", "--where", "fact_text=two")
+    assert row == {
+        "id": stored.ids["two"],
+        "project": "default",
+        "source_uri": OTHER,
+        "source_group": None,
+        "extraction_type": "fact",
+        "confidence": 0.9,
+        "metadata": None,
+        "data": {"fact_text": "two"},
+        "created_at": row["created_at"],
+        "indexed": False,
+        "set_aside_reason": REASON,
+        "first_run_id": stored.tuesday,
+        "last_run_id": stored.tuesday,
+    }
+    rows = place.lines("extractions", "list", "--indexed")
+    lines = "".join(json.dumps({name: row[name] for name in ITEM}) + "\n" for row in rows).encode()
+    place("ingest", "-", "-p", "copy", stdin=lines)
+    copied = place.lines("extractions", "list", "-p", "copy")
+    assert {row["project"] for row in copied} == {"copy"}
+    assert {row["data"]["fact_text"]: row["confidence"] for row in copied} == {
+        row["data"]["fact_text"]: row["confidence"] for row in rows
+    }
+
+
+def test_a_list_says_whether_there_are_more(place: Place) -> None:
+    assert "There are more than these 3" in place("extractions", "list", "-n", "3")
+    assert "There are more" not in place("extractions", "list", "-n", "7")
+    assert len(place.lines("extractions", "list", "-n", "6")) == 6
+    assert "No such extractions in project default" in place("extractions", "list", "--type", "none")
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_any_number_is_listed_page_by_page(tmp_path: Path, kind: str) -> None:
+    with open_stores(tmp_path) as container, writing(container.engine()) as session:
+        ids = store_extractions(session, 2_100, "many")
+    with open_place(kind, tmp_path) as place:
+        for limit in (1_001, 5_000):
+            rows = place.lines("extractions", "list", "-p", "many", "-n", str(limit))
+            assert [UUID(row["id"]) for row in rows] == ids[:limit]
+
+
+def test_one_is_shown_whole(place: Place, stored: Stored) -> None:
+    shown = place("extractions", "show", stored.ids["two"])
+    for part in (
+        stored.ids["two"],
+        "default",
+        OTHER,
+        "set aside",
+        REASON,
+        stored.tuesday,
+        '"fact_text": "two"',
+    ):
+        assert part in shown
+    [row] = place.lines("extractions", "list", "--where", "fact_text=two")
+    assert place.lines("extractions", "show", stored.ids["two"]) == [row]
+    unknown = str(uuid4())
+    assert f"no extraction {unknown!r}" in place("extractions", "show", unknown, code=1)
+
+
+def test_what_is_deleted_can_not_be_found_any_more(place: Place, stored: Stored) -> None:
+    assert "bread" in place.found("bread")
+    told = place("extractions", "delete", "--run", "monday", stdin=b"n\n", code=1)
+    assert "Delete 3 extractions of project 'default'?" in told
+    assert "nothing was deleted" in told
+    assert "Deleted 1 extraction" in place("extractions", "delete", stored.ids["bread"], "--yes")
+    assert place.found("bread") == ["open", "street"]
+    told = place("extractions", "delete", stored.ids["bread"], stored.ids["one"], "--yes", code=1)
+    assert "Deleted 1 extraction" in told
+    assert "has no extraction of 1 of these 2 ids" in told
+    assert place.lines("extractions", "delete", "--set-aside", "--yes") == [
+        {"project": "default", "deleted_extractions": 3}
+    ]
+    assert listed(place) == {"open", "street"}
+    assert "nothing was deleted" in place("extractions", "delete", "--type", "none")
+    assert "Deleted 2 extractions" in place("extractions", "delete", "--all", stdin=b"y\n")
+    assert place.found("bread") == []
+    assert listed(place) == set()
+
+
+def test_conditions_that_contradict_each_other_delete_nothing(place: Place) -> None:
+    both = ("--where", "fact_text=bread", "--where", "fact_text=open")
+    assert "nothing was deleted" in place("extractions", "delete", *both, "--yes")
+    assert "nothing was tried again" in place("extractions", "retry", *both)
+    assert len(listed(place)) == 7
+
+
+def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None:
+    assert "Tried 1 extraction again: indexed 1, set aside again 0." in place(
+        "extractions", "retry", "--min-confidence", "0.9"
+    )
+    assert "two" in place.found("two")
+    [told] = place.lines("extractions", "retry", stored.ids["four"])
+    [again] = told["set_aside_again"]
+    assert (told["retried"], told["indexed"], told["set_aside"], told["waiting"]) == (1, 0, 1, 0)
+    assert again["id"] == stored.ids["four"]
+    assert again["reason"] != REASON
+    told_so = place("extractions", "retry")
+    assert "Tried 2 extractions again: indexed 1, set aside again 1." in told_so
+    assert again["reason"].split()[0] in told_so
+    assert stored.ids["four"] in told_so
+    assert OTHER in told_so
+    assert listed(place, "--set-aside") == {"four"}
+    assert "nothing was tried again" in place("extractions", "retry", "--run", "monday")
+    told_why = place("extractions", "retry", "--not-set-aside", code=1)
+    assert "only what is set aside can be tried again" in told_why
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("list", "--where", "n"), "wants PATH=VALUE"),
+        (("list", "--group", " "), "--group"),
+        (("count", "--source-uri", "x" * 8_001), "--source-uri"),
+        (("list", "--run", ""), "--run"),
+        (("list", "-n", "0"), "greater than or equal to 1"),
+        (("show", "nonsense"), "UUID"),
+        (("delete",), "exactly one of these"),
+        (("delete", str(uuid4()), "--all"), "exactly one of these"),
+        (("delete", "--type", "fact", "--all"), "exactly one of these"),
+        (("retry", str(uuid4()), "--type", "fact"), "not both"),
+    ],
+)
+def test_wrong_arguments_are_told(here: Place, arguments: tuple[str, ...], told: str) -> None:
+    assert told in here("extractions", *arguments, code=2)
+
+
+def test_a_run_or_project_that_is_not_there_is_named(place: Place) -> None:
+    for command in ("list", "count", "retry"):
+        assert "no run 'friday'" in place("extractions", command, "--run", "friday", code=1)
+        assert "no project 'nowhere'" in place("extractions", command, "-p", "nowhere", code=1)
+    assert "no run 'friday'" in place("extractions", "delete", "--run", "friday", "--yes", code=1)
+    assert "no run 'friday'" in place("search", "bread", "-p", "default", "--run", "friday", code=1)
+    assert "give --project too" in place("search", "bread", "--run", "monday", code=2)
+
+
+def test_a_run_narrows_a_search(place: Place) -> None:
+    assert len(place.json("search", "bread", "-p", "default", "--run", "monday")) == 3
+    assert place.json("search", "bread", "-p", "default", "--run", "tuesday") == []
+
+
+def test_extractions_are_listed_while_another_process_has_the_index(here: Place, tmp_path: Path) -> None:
+    with open_stores(tmp_path):
+        assert len(listed(here)) == 7
+
+
+# --- terminals and pipes ---------------------------------------------------------------------------------
+
+
+def on_a_terminal(cli: Cli, columns: int, *arguments: str) -> list[str]:
+    """The lines that a terminal of that width gets, without their colours."""
+    reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {**cli.environment, "TERM": "xterm", "COLUMNS": "", "LINES": ""}
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=cli.folder, env=environment, stdout=writer, stderr=subprocess.DEVNULL
+    ):
+        os.close(writer)
+        pieces = list[bytes]()
+        try:
+            while piece := os.read(reader, 65_536):
+                pieces.append(piece)
+        except OSError:  # how a terminal on Linux says that it was closed
+            pass
+    os.close(reader)
+    return _COLOURS.sub("", b"".join(pieces).decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+@pytest.mark.parametrize("command", ["list", "search"])
+def test_a_table_fits_the_terminal_and_has_each_uri_whole(here: Place, columns: int, command: str) -> None:
+    arguments = ("extractions", "list", "--indexed") if command == "list" else ("search", "bread")
+    lines = on_a_terminal(here.cli, columns, *arguments)
+    assert lines
+    assert max(map(len, lines)) <= columns
+    last_cells = "".join(line.split("│")[-2].strip() for line in lines if "│" in line)
+    assert PAGE in last_cells
+    assert "…" not in last_cells
+    if command == "list" and columns >= 80:
+        for row in here.lines("extractions", "list", "--indexed"):
+            assert any(row["id"] in line for line in lines)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_pipe_that_closes_early_ends_it_quietly(here: Place, tmp_path: Path, form: tuple[str, ...]) -> None:
+    with open_stores(tmp_path) as container, writing(container.engine()) as session:
+        store_extractions(session, 3_000, "many")
+    command = shlex.join([*COMMAND, "extractions", "list", "-p", "many", "-n", "3000", *form])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} | head -1"],
+        cwd=here.cli.folder,
+        env=here.cli.environment,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == b""
