@@ -74,13 +74,15 @@ def read_cursor(cursor: str, parts: int) -> list[str]:
     return place
 
 
-def read_id(cursor: str) -> UUID:
-    """The id after which a page begins.
+def read_id_in(project: str, cursor: str) -> UUID:
+    """The id after which a page of a project's list begins.
 
     Raises:
-        InvalidField: this service didn't make the cursor.
+        InvalidField: this service didn't make the cursor, or made it for another project.
     """
-    [text] = read_cursor(cursor, 1)
+    of, text = read_cursor(cursor, 2)
+    if of != project:
+        raise InvalidField("cursor", f"is of project {of[:100]!r}; begin again without it")
     try:
         return UUID(text)
     except ValueError:

@@ -31,6 +31,7 @@ from app.api.problems import (
     documented,
 )
 from app.api.routes import changes, extractions, jobs, projects, runs, search, sources, status
+from app.api.waiting import JobWaits
 from app.errors import AgentStorageError
 
 _KEYS = [
@@ -91,6 +92,7 @@ def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, answer_unexpected)
     admission = Admission(options.max_at_work)
+    app.state.waits = JobWaits(parts, app.state.stopping, places, admission)
     app.add_middleware(BodyMiddleware, options=options)
     app.add_middleware(WorkMiddleware, admission=admission)
     app.add_middleware(KeyMiddleware, keys=options.api_keys, host=options.host)

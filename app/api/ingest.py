@@ -12,9 +12,10 @@ from app.api.parts import ApiOptions
 from app.api.problems import Refused
 from app.api.request_runs import RequestRun
 from app.api.spooled_answer import SpooledAnswer
+from app.api.waiting import Wait, status_of, waited_as_json
 from app.domain.ids import JobId, RunId
 from app.domain.items import Item, parse_item
-from app.domain.outcomes import Accepted
+from app.domain.outcomes import Accepted, Waited
 from app.errors import InvalidField, InvalidInput, InvalidItem
 from app.intake.json_lines import decoded_line
 from app.services.ingestion import RequestPart
@@ -23,9 +24,10 @@ from app.services.ingestion import RequestPart
 class Intake:
     """One request that hands extractions in."""
 
-    def __init__(self, options: ApiOptions, run: RequestRun) -> None:
+    def __init__(self, options: ApiOptions, run: RequestRun, wait: Wait) -> None:
         self._options = options
         self._run = run
+        self._wait = wait
         self._lane = run.parts.files_lane()
         self._report = _Report()
         self._batches = 0
@@ -84,8 +86,12 @@ class Intake:
     async def _answer(self, last: Accepted | None = None) -> Response:
         """The report, with the ``last`` batch added to it; one hop in all, because every request takes it."""
         run_id = await self._run.end()
-        size, body = await self._lane.run(self._report.finish, last, run_id, exempt_from_max_waiting=True)
-        return self._report.answer.response(size, body, self._lane)
+        jobs = self._report.jobs if last is None else last.job_ids
+        waited = await self._wait.until_ended(jobs)
+        size, body = await self._lane.run(
+            self._report.finish, last, run_id, waited, exempt_from_max_waiting=True
+        )
+        return self._report.answer.response(size, body, self._lane, status_of(waited))
 
     def _stopped_at(self, fault: InvalidItem) -> Refused:
         stored = self._report.new + self._report.known
@@ -140,7 +146,9 @@ class _Report:
         self.changed += len(accepted.changed)
         self.jobs += accepted.job_ids
 
-    def finish(self, last: Accepted | None, run_id: RunId | None) -> tuple[int, bytes | None]:
+    def finish(
+        self, last: Accepted | None, run_id: RunId | None, waited: Waited | None
+    ) -> tuple[int, bytes | None]:
         """Add the last batch, and write the rest; see :meth:`SpooledAnswer.finish`."""
         if last is not None:
             self.add(last)
@@ -151,6 +159,7 @@ class _Report:
             "jobs": self.jobs,
             "job_id": self.jobs[-1] if self.jobs else None,
             "run_id": run_id,
+            "waited": waited_as_json(waited),
         }
         return self.answer.finish(rest)
 

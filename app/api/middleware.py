@@ -9,7 +9,8 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from fastapi import Request, Response
@@ -161,6 +162,15 @@ class Admission:
         """Whether that request is to be refused."""
         return self.at_work >= self.most and self.counts(scope)
 
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Take no place meanwhile: a request that waits would keep all others out."""
+        self.at_work -= 1
+        try:
+            yield
+        finally:
+            self.at_work += 1
+
     @staticmethod
     def counts(scope: Scope) -> bool:
         """Whether that request takes a place."""
@@ -212,11 +222,8 @@ class WorkMiddleware:
             return
 
         async def receive_uncounted() -> Message:
-            self._admission.at_work -= 1
-            try:
+            with self._admission.left():
                 return await receive()
-            finally:
-                self._admission.at_work += 1
 
         self._admission.at_work += 1
         try:

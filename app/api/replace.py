@@ -12,8 +12,9 @@ from app.api.parts import ApiOptions
 from app.api.problems import Refused, kind_of
 from app.api.request_runs import RequestRun
 from app.api.spooled_answer import SpooledAnswer
+from app.api.waiting import Wait, status_of, waited_as_json
 from app.domain.ids import JobId, RunId
-from app.domain.outcomes import Counts, Replaced
+from app.domain.outcomes import Counts, Replaced, Waited
 from app.domain.sources import ReplaceOptions, SourceFacts
 from app.errors import Conflict, InvalidField, InvalidInput
 from app.intake.source_lines import SourceLines
@@ -23,8 +24,9 @@ from app.services.ingestion import ReplaceStream
 class Replacement:
     """One request that says what sources hold now."""
 
-    def __init__(self, options: ApiOptions, run: RequestRun, replacing: ReplaceOptions) -> None:
+    def __init__(self, options: ApiOptions, run: RequestRun, replacing: ReplaceOptions, wait: Wait) -> None:
         self._run = run
+        self._wait = wait
         self._batch_size = options.batch_size
         self._max_items = options.max_items
         self._replacing = replacing
@@ -60,8 +62,10 @@ class Replacement:
             case _:
                 raise Refused(415, "media-type", f"the body must be application/json or {NDJSON}")
         run_id = await self._run.end()
-        size, body = await self._lane.run(self._report.finish, run_id, exempt_from_max_waiting=True)
-        return self._report.answer.response(size, body, self._lane, 200 if self._replacing.dry_run else 202)
+        waited = await self._wait.until_ended(self._report.jobs)
+        size, body = await self._lane.run(self._report.finish, run_id, waited, exempt_from_max_waiting=True)
+        status = 200 if self._replacing.dry_run else status_of(waited)
+        return self._report.answer.response(size, body, self._lane, status)
 
     async def _take_ndjson(self, request: Request) -> None:
         any_line = False
@@ -124,11 +128,11 @@ class _Report:
         self.counts += replaced.counts
         self.jobs += replaced.job_ids
 
-    def finish(self, run_id: RunId | None) -> tuple[int, bytes | None]:
+    def finish(self, run_id: RunId | None, waited: Waited | None) -> tuple[int, bytes | None]:
         """Write the rest; see :meth:`SpooledAnswer.finish`."""
         job_id = self.jobs[-1] if self.jobs else None
         rest = {"jobs": self.jobs, "job_id": job_id, "run_id": run_id, "dry_run": self.dry_run}
-        return self.answer.finish({**asdict(self.counts), **rest})
+        return self.answer.finish({**asdict(self.counts), **rest, "waited": waited_as_json(waited)})
 
 
 def _described(replaced: Replaced) -> Iterator[dict[str, Any]]:

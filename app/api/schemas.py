@@ -11,7 +11,7 @@ from app.domain import filters
 from app.domain.changes import Change, ChangeKind
 from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS, MOST_DECOMPOSED
 from app.domain.normal_form import composed
-from app.domain.outcomes import Deleted, Undone
+from app.domain.outcomes import Undone
 from app.domain.rows import ExtractionRow, ProjectSummary, RunRow, SourceRow
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
 
@@ -255,6 +255,13 @@ class Stored(BaseModel):
     changed: bool
 
 
+class Waited(BaseModel):
+    """What became of the jobs that were waited for: those that hadn't ended, and those that failed or were cancelled."""
+
+    open_jobs: list[UUID]
+    failed_jobs: list[UUID]
+
+
 class Accepted(BaseModel):
     """What became of the items, in their order. ``changed`` counts the extractions among the ``known`` that changed.
 
@@ -268,6 +275,7 @@ class Accepted(BaseModel):
     jobs: list[UUID]
     job_id: UUID | None
     run_id: UUID | None
+    waited: Waited | None = Field(description="Null unless `wait` was asked for.")
 
 
 class ReplacedSource(BaseModel):
@@ -294,6 +302,7 @@ class Replaced(BaseModel):
     job_id: UUID | None
     run_id: UUID | None
     dry_run: bool
+    waited: Waited | None = Field(description="Null unless `wait` was asked for.")
 
 
 class DeletedAnswer(BaseModel):
@@ -301,11 +310,7 @@ class DeletedAnswer(BaseModel):
 
     deleted: int
     jobs: list[UUID]
-
-    @classmethod
-    def of(cls, deleted: Deleted) -> Self:
-        """From the service's."""
-        return cls(deleted=deleted.extractions, jobs=list(deleted.job_ids))
+    waited: Waited | None = Field(description="Null unless `wait` was asked for.")
 
 
 class RetriedAnswer(BaseModel):

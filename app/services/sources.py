@@ -1,5 +1,6 @@
 """Sources: what extractions were taken from, with or without facts now."""
 
+from dataclasses import replace
 from functools import partial
 
 from app.database import Database, ReadSession, WriteSession
@@ -8,6 +9,7 @@ from app.domain.outcomes import Counts, Deleted
 from app.domain.rows import SourceRow, SourceRows
 from app.domain.sources import SourceFilters
 from app.services.extractions import delete_rows
+from app.services.jobs.waiting import checked_wait, wait_for_jobs
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges
@@ -53,12 +55,16 @@ class SourceService:
 
         return await self._database.read(work)
 
-    async def delete(self, project: str, source_id: SourceId) -> Deleted:
+    async def delete(self, project: str, source_id: SourceId, *, wait: float | None = None) -> Deleted:
         """Delete a source with its extractions, and queue the deletion of their vectors, in one transaction.
+
+        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
 
         Raises:
             NotFound: there is no such project, or it has no such source.
+            InvalidField: ``wait`` is longer than a minute.
         """
+        wait_s = None if wait is None else checked_wait(wait)
 
         def work(session: WriteSession) -> Deleted:
             project_id = ProjectRepository(session).get(project).id
@@ -75,7 +81,9 @@ class SourceService:
         deleted = await self._database.write(work)
         self._instruments.facts(Counts(removed=deleted.extractions))
         self._wakeup.set()
-        return deleted
+        if wait_s is None:
+            return deleted
+        return replace(deleted, waited=await wait_for_jobs(self._database, deleted.job_ids, wait_s))
 
     async def prune(self, project: str) -> int:
         """Delete a project's sources that have no extractions; returns how many.

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from app.api.answers import ExactRoute, answer_items, answer_json, read_id, write_cursor
+from app.api.answers import ExactRoute, answer_items, answer_json, read_id_in, write_cursor
 from app.api.filtering import WantedExtractions
 from app.api.ingest import Intake, checked_key
 from app.api.middleware import NDJSON
@@ -28,6 +28,7 @@ from app.api.schemas import (
     RetriedAnswer,
     extraction_of,
 )
+from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId
 from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS
@@ -81,7 +82,7 @@ _BODY = {
     "/projects/{name}/extractions",
     status_code=202,
     response_model=Accepted | Replaced,
-    responses=documented(404, 409, 413),
+    responses=documented(404, 409, 413) | may_wait(Accepted | Replaced),
     openapi_extra=_BODY,
 )
 async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
@@ -89,6 +90,7 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
     options: OptionsOf,
     name: ProjectName,
+    wait: WaitOf,
     replace: Annotated[
         ReplaceScope | None,
         Query(
@@ -134,10 +136,10 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
                 raise InvalidField(
                     parameter, "belongs to a replace; give replace=source or replace=project too"
                 )
-        return await Intake(options, of_run).take(request)
+        return await Intake(options, of_run, wait).take(request)
     moment = None if observed_at is None else parse_observed_at(observed_at)
     replacing = ReplaceOptions(replace, moment, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
-    return await Replacement(options, of_run, replacing).take(request)
+    return await Replacement(options, of_run, replacing, wait).take(request)
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))
@@ -152,9 +154,9 @@ async def list_extractions(
 
     A page of large extractions ends early, at 8 MiB of data: go on until `next_cursor` is null.
     """
-    after = None if cursor is None else ExtractionId(read_id(cursor))
+    after = None if cursor is None else ExtractionId(read_id_in(name, cursor))
     rows, ends = await parts.extractions().list_page(name, filters, after=after, limit=limit)
-    following = None if ends else write_cursor(str(rows[-1].id))
+    following = None if ends else write_cursor(name, str(rows[-1].id))
     return await answer_items(map(extraction_of, rows), {"next_cursor": following})
 
 
@@ -164,15 +166,20 @@ async def count_extractions(parts: PartsOf, name: ProjectName, filters: WantedEx
     return Count(count=await parts.extractions().count(name, filters))
 
 
-@router.post("/projects/{name}/extractions/delete", status_code=202, responses=documented(404))
-async def delete_extractions(parts: PartsOf, name: ProjectName, body: Deletion) -> DeletedAnswer:
+@router.post(
+    "/projects/{name}/extractions/delete",
+    status_code=202,
+    response_model=DeletedAnswer,
+    responses=documented(404) | may_wait(DeletedAnswer),
+)
+async def delete_extractions(parts: PartsOf, name: ProjectName, body: Deletion, wait: WaitOf) -> Response:
     """Delete a project's extractions by ids or by filter, or all; the jobs delete their vectors."""
     if body.ids is not None:
         deleted = await parts.extractions().delete_batch(name, [ExtractionId(each) for each in body.ids])
     else:
         filters = ANY if body.filters is None else body.filters.for_service()
         deleted = await parts.extractions().delete_matching(name, filters)
-    return DeletedAnswer.of(deleted)
+    return await answer_deleted(deleted, wait)
 
 
 @router.post("/projects/{name}/extractions/retry", status_code=202, responses=documented(404))
@@ -190,7 +197,12 @@ async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Respo
     return answer_json(extraction_of(await parts.extractions().get(ExtractionId(extraction_id))))
 
 
-@router.delete("/extractions/{extraction_id}", status_code=202, responses=documented(404))
-async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> DeletedAnswer:
+@router.delete(
+    "/extractions/{extraction_id}",
+    status_code=202,
+    response_model=DeletedAnswer,
+    responses=documented(404) | may_wait(DeletedAnswer),
+)
+async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf, wait: WaitOf) -> Response:
     """Delete one extraction; the job deletes its vector."""
-    return DeletedAnswer.of(await parts.extractions().delete(ExtractionId(extraction_id)))
+    return await answer_deleted(await parts.extractions().delete(ExtractionId(extraction_id)), wait)

@@ -1,11 +1,12 @@
 """``/v1/projects``."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
 from app.api.parts import PartsOf
 from app.api.problems import documented
 from app.api.schemas import DeletedAnswer, NewProject, PageLimit, Project, ProjectName, Projects
+from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.ids import project_id_of
 from app.errors import InvalidField
 
@@ -33,10 +34,15 @@ async def get_project(parts: PartsOf, name: ProjectName) -> Project:
     return Project.of(await parts.projects().get(name))
 
 
-@router.delete("/{name}", status_code=202, responses=documented(404))
-async def delete_project(parts: PartsOf, name: ProjectName) -> DeletedAnswer:
+@router.delete(
+    "/{name}",
+    status_code=202,
+    response_model=DeletedAnswer,
+    responses=documented(404) | may_wait(DeletedAnswer),
+)
+async def delete_project(parts: PartsOf, name: ProjectName, wait: WaitOf) -> Response:
     """Delete a project with its sources and extractions; the jobs delete the vectors."""
-    return DeletedAnswer.of(await parts.projects().delete(name))
+    return await answer_deleted(await parts.projects().delete(name), wait)
 
 
 def _place(cursor: str) -> str:

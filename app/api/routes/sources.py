@@ -20,6 +20,7 @@ from app.api.schemas import (
     SourceShown,
     UriPrefix,
 )
+from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.ids import SourceId
 from app.domain.sources import SourceFilters
 
@@ -60,10 +61,15 @@ async def get_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf) -
     return SourceShown.of(await parts.sources().get(name, SourceId(source_id)))
 
 
-@router.delete("/{source_id}", status_code=202, responses=documented(404))
-async def delete_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf) -> DeletedAnswer:
+@router.delete(
+    "/{source_id}",
+    status_code=202,
+    response_model=DeletedAnswer,
+    responses=documented(404) | may_wait(DeletedAnswer),
+)
+async def delete_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf, wait: WaitOf) -> Response:
     """Delete a source with its extractions; the jobs delete their vectors. Its history stays."""
-    return DeletedAnswer.of(await parts.sources().delete(name, SourceId(source_id)))
+    return await answer_deleted(await parts.sources().delete(name, SourceId(source_id)), wait)
 
 
 @router.get("/{source_id}/history", response_model=HistoryAnswer, responses=documented(404))
