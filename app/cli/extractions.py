@@ -8,10 +8,10 @@ import typer
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, context_of, run_at, usage_error
 from app.cli.extraction_rows import ShownRows, as_item, print_whole
 from app.cli.filtering import WantedExtractions, takes_filters
-from app.cli.output import counted, fail, note, print_json_lines, printable
+from app.cli.output import counted, fail, note, print_json_lines, printable, progress
 
 if TYPE_CHECKING:
-    from app.cli.ports import ServiceParts
+    from app.cli.ports import FinishedJob, ServiceParts
     from app.domain.outcomes import Deleted
     from app.domain.rows import ExtractionRow
 
@@ -184,5 +184,11 @@ async def _delete(
         filters = await wanted.of_project(parts, project)
         deleted = await parts.extractions().delete_matching(project, filters)
     unfinished = f"Deleted {counted(deleted.extractions, 'extraction')}; the vectors aren't yet"
-    await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=remote)
+    with progress() as display:
+        bar = display.add_task("vectors deleted", total=deleted.extractions)
+
+        def ended(job: "FinishedJob") -> None:
+            display.advance(bar, (job.result or {}).get("deleted", 0))
+
+        await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=remote, ended=ended)
     return deleted

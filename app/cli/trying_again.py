@@ -90,34 +90,42 @@ async def try_again(
     worker = parts.worker()
     await worker.recover()
     filters = Filters(extraction_ids=tuple(ids)) if ids else await wanted.of_project(parts, project)
-    report = Retrial((await parts.extractions().retry(project, filters)).extractions)
+    retried = await parts.extractions().retry(project, filters)
+    report = Retrial(retried.extractions)
     if not report.tried:
         return report
     with progress() as display:
         bar = display.add_task("indexed", total=report.tried)
 
         def ended(job: "FinishedJob") -> None:
-            report.indexed += (job.result or {}).get("indexed", 0)
-            display.update(bar, completed=report.indexed)
+            display.advance(bar, (job.result or {}).get("indexed", 0))
 
         unfinished = f"{counted(report.tried, 'extraction')} will be tried again; that isn't done yet"
         await run_queued(worker, INDEX_JOBS, unfinished, remote=remote, ended=ended)
-    if ids:
-        await _see_those(parts, project, ids, report)
-    else:
-        await _see_all(parts, project, replace(filters, set_aside=True), report)
+    # Older jobs may have been run besides, and some of these by another worker.
+    for job_id in retried.job_ids:
+        result = (await parts.jobs().get(job_id)).result or {}
+        report.indexed += result.get("indexed", 0)
+        report.set_aside += result.get("set_aside", 0)
+    if report.set_aside:
+        report.reasons = await (_of_ids(parts, project, ids) if ids else _of_filters(parts, project, filters))
     return report
 
 
-async def _see_those(parts: "ServiceParts", project: str, ids: list[uuid.UUID], report: Retrial) -> None:
+async def _of_ids(parts: "ServiceParts", project: str, ids: list[uuid.UUID]) -> "ExtractionRows":
+    """The first that are set aside of these; the API lists by filters alone."""
+    found: ExtractionRows = []
     for each in dict.fromkeys(ids):
         row = await unless_missing(partial(parts.extractions().get, ExtractionId(each)))
         if row is not None and row.project == project and row.set_aside_reason is not None:
-            report.set_aside += 1
-            report.reasons += [row] if len(report.reasons) < _REASONS_TOLD else []
+            found.append(row)
+        if len(found) == _REASONS_TOLD:
+            break
+    return found
 
 
-async def _see_all(parts: "ServiceParts", project: str, again: Filters, report: Retrial) -> None:
-    report.set_aside = await parts.extractions().count(project, again)
-    async for rows in parts.extractions().iter_pages(project, again, limit=_REASONS_TOLD):
-        report.reasons += rows
+async def _of_filters(parts: "ServiceParts", project: str, filters: Filters) -> "ExtractionRows":
+    """The first that are set aside of those that pass the filters."""
+    again = replace(filters, set_aside=True)
+    pages = parts.extractions().iter_pages(project, again, limit=_REASONS_TOLD)
+    return [row async for rows in pages for row in rows]

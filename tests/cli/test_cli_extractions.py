@@ -182,6 +182,17 @@ def test_what_is_deleted_can_not_be_found_any_more(place: Place, stored: Stored)
     assert listed(place) == set()
 
 
+def test_jobs_that_waited_before_are_not_counted_as_tried_again(
+    here: Place, stored: Stored, tmp_path: Path
+) -> None:
+    with open_stores(tmp_path) as container:
+        items = facts("file:more", "five", "six").items
+        asyncio.run(container.ingestion().accept("default", items))
+    [told] = here.lines("extractions", "retry", stored.ids["two"])
+    assert (told["retried"], told["indexed"], told["waiting"]) == (1, 1, 0)
+    assert {"five", "six"} <= listed(here, "--indexed")
+
+
 def test_conditions_that_contradict_each_other_delete_nothing(place: Place) -> None:
     both = ("--where", "fact_text=bread", "--where", "fact_text=open")
     assert "nothing was deleted" in place("extractions", "delete", *both, "--yes")

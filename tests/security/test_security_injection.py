@@ -281,6 +281,8 @@ def test_no_parameter_is_left_out() -> None:
         ("query", "after"),
         ("query", "replace"),
         ("query", "run"),
+        ("query", "indexed"),
+        ("query", "set_aside"),
         ("query", "observed_at"),
     }
 

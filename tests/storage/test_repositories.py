@@ -355,6 +355,8 @@ class TestIndexState:
             lambda e, _id: e.list_ids(Filters(indexed=False, set_aside=False), limit=9),
         ),
         ("ix_extractions_set_aside", lambda e, _id: e.list_ids(Filters(set_aside=True), limit=9)),
+        ("ix_extractions_set_aside", lambda e, _id: e.list(replace(OF_A, set_aside=True), limit=9)),
+        ("ix_extractions_set_aside", lambda e, _id: e.count(replace(OF_A, set_aside=True))),
         ("ix_extractions_source_id", lambda e, _id: e.get_by_source(source_id_of(project_id_of("a"), "b"))),
         (("sqlite_autoindex_extractions_1", "pk_extractions"), lambda e, _id: e.get_batch([_id, _id])),
         (

@@ -5,7 +5,7 @@ from contextlib import closing
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -26,6 +26,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.types import NullType
 
 from app.domain.filters import ANY, Filters, Where
@@ -39,18 +41,20 @@ from app.services.storage.repositories.id_lists import Ids, among, among_bound, 
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 from app.services.storage.repositories.statements import lift_time_limits, rows_changed
 
+T = TypeVar("T")
+
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
 _PROJECTS = Project.__table__
 _OF_SOURCE = _TABLE.c.source_id == _SOURCES.c.id
 
-_JOIN = _TABLE.join(_SOURCES, _OF_SOURCE).join(_PROJECTS, _TABLE.c.project_id == _PROJECTS.c.id)
-_JOINED = {
-    "project": _PROJECTS.c.name,
+_JOINED: dict[str, ColumnElement[Any]] = {
+    "project": select(_PROJECTS.c.name).where(_PROJECTS.c.id == _TABLE.c.project_id).scalar_subquery(),
     "source_uri": _SOURCES.c.uri,
     "source_group": _SOURCES.c.source_group,
 }
-"""What an extraction's row has of others."""
+"""What an extraction's row has of others. The project's name is looked up for each row that is found: joined, SQLite
+might begin with the projects, and sort."""
 
 _STREAMED = {"stream_results": True, "max_row_buffer": 16}
 """A row may have 4 MiB of data: the driver fetches at most 16 rows ahead."""
@@ -297,7 +301,7 @@ class ExtractionRepository:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
 
     def _passes(self, filters: Filters) -> ColumnElement[bool]:
-        conditions = [_in_project(filters.project_id)]
+        conditions = [self._of_project(filters)]
         if filters.source_uris:
             conditions.append(self._of_sources(filters))
         if filters.source_groups:
@@ -318,6 +322,13 @@ class ExtractionRepository:
         if filters.set_aside is not None:
             conditions.append(_is_given(_TABLE.c.set_aside_reason, given=filters.set_aside))
         return and_(*conditions, matches(filters.where, self._dialect))
+
+    def _of_project(self, filters: Filters) -> ColumnElement[bool]:
+        """Of few rows, which have an index of their own, SQLite must be kept from the project's: it passes all others."""
+        are_few = filters.set_aside or (filters.indexed is False and filters.set_aside is False)
+        if filters.project_id is None or not are_few or self._dialect != "sqlite":
+            return _in_project(filters.project_id)
+        return _without_index(_TABLE.c.project_id) == filters.project_id
 
     def _of_sources(self, filters: Filters) -> ColumnElement[bool]:
         """In a project, ids of sources follow from their URIs; in all together, the URIs are compared."""
@@ -344,7 +355,7 @@ class ExtractionRepository:
 def joined_rows() -> Select[Any]:
     """Extractions with their projects and sources: the columns of an :class:`ExtractionRow`, in order."""
     columns = [_JOINED[name] if name in _JOINED else _TABLE.c[name] for name in ExtractionRow._fields]
-    return select(*columns).select_from(_JOIN)
+    return select(*columns).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
 
 
 @cache
@@ -362,7 +373,7 @@ def _documents_by_ids() -> Select[Any]:
     values = (of[name] if name in of else cast(_TABLE.c[name], Text) for name in ExtractionRow._fields)
     chosen = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), "sqlite")
     found = select(func.json_group_array(func.json_array(*values)))
-    return found.select_from(_JOIN).where(chosen)
+    return found.select_from(_TABLE.join(_SOURCES, _OF_SOURCE)).where(chosen)
 
 
 def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
@@ -392,6 +403,11 @@ def _joining_what(filters: Filters) -> FromClause:
     """The tables that the filters are about: counting joins nothing that it need not."""
     by_uri = filters.source_uris and filters.project_id is None
     return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups or by_uri else _TABLE
+
+
+def _without_index(column: ColumnElement[T]) -> ColumnElement[T]:
+    """The column, for SQLite: by its documentation, a unary plus keeps a term from choosing an index."""
+    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
 
 def _is_given(column: ColumnElement[Any], *, given: bool) -> ColumnElement[bool]:
