@@ -106,18 +106,21 @@ class InvalidItem(InvalidInput):
 
 
 class InvalidLine(InvalidInput):
-    """One line of a replace can't be accepted. Lines count from 1; ``field`` is the offending field's name, or None."""
+    """One line of a replace can't be accepted. Lines count from 1; ``field`` is the offending field's name, or None.
 
-    def __init__(self, line: int, reason: str, field: str | None = None) -> None:
+    ``unit`` is what a line is called where it was read, such as ``row``.
+    """
+
+    def __init__(self, line: int, reason: str, field: str | None = None, unit: str = "line") -> None:
         self.line = line
         self.reason = reason
         self.field = field
-        super().__init__(f"line {line:,}: {reason}")
+        super().__init__(f"{unit} {line:,}: {reason}")
 
     @classmethod
-    def of(cls, line: int, error: InvalidInput) -> Self:
+    def of(cls, line: int, error: InvalidInput, unit: str = "line") -> Self:
         """What is wrong with a line."""
-        return cls(line, str(error), error.field if isinstance(error, InvalidField) else None)
+        return cls(line, str(error), error.field if isinstance(error, InvalidField) else None, unit)
 
 
 class InvalidVector(InvalidInput):
@@ -130,15 +133,15 @@ class InvalidVector(InvalidInput):
 
 
 class SourceRepeated(InvalidInput):
-    """A source comes twice in one replace. The lines count from 1."""
+    """A source comes twice in one replace. The lines count from 1; ``unit`` is what they are called."""
 
-    def __init__(self, source_uri: str, first_line: int, line: int) -> None:
+    def __init__(self, source_uri: str, first_line: int, line: int, unit: str = "line") -> None:
         self.source_uri = source_uri
         self.first_line = first_line
         self.line = line
         super().__init__(
-            f"line {line:,}: source {source_uri[:200]!r} was at line {first_line:,} already; all lines of a source stand "
-            "together"
+            f"{unit} {line:,}: source {source_uri[:200]!r} was at {unit} {first_line:,} already; all {unit}s of a source "
+            "stand together"
         )
 
 

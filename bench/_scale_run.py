@@ -126,13 +126,14 @@ def settings_of(database_url: str, folder: Path) -> Any:  # noqa: ANN401 - impor
 def fill(database_url: str, folder: Path, count: int) -> Figures:
     """What ``ingest`` does, with its rate over all and in the last quarter."""
     from app.cli.ingest import Report, _Ingest
+    from app.cli.input_file import InputFile
     from app.cli.request_run import of_run
     from containers import create_container, running
 
     settings, file = settings_of(database_url, folder), folder / "extractions.jsonl"
     write_lines(file, count)
     report = Report(PROJECT)
-    job = _Ingest(report, str(file), None, of_run(None, ()))
+    job = _Ingest(report, InputFile(str(file)), None, of_run(None, ()))
     figures: Figures = {}
     moments: list[Moment] = []
 

@@ -19,7 +19,7 @@ from _setup import EXAMPLE
 from app.config import Settings
 from app.domain.filters import Filters
 from app.domain.search import Query
-from app.intake.json_lines import open_lines
+from app.intake.opening import open_rows
 from containers import Container, create_container, running
 
 WORDS = ("a person who teaches", "a vehicle with wheels", "speak loudly", "large and heavy", "an edible fruit")
@@ -29,7 +29,7 @@ async def fill(container: Container, file: Path, fields: tuple[str, ...]) -> int
     """Store and index the whole file; returns how many extractions."""
     stored, worker = 0, container.worker()
     await container.indexing().prepare()
-    with open_lines(str(file), fields) as reader:
+    with open_rows(str(file), fields) as reader:
         while (batch := reader.next_batch(5_000)) is not None:
             stored += len((await container.ingestion().accept("wordnet", batch.items)).new)
             while await worker.run_one() is not None:

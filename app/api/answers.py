@@ -22,7 +22,7 @@ from app.api.schemas import MOST_FAULTS
 from app.errors import InvalidField, InvalidInput
 from app.executor import Lane
 from app.intake.exact_json import decode
-from app.intake.json_lines import BOM
+from app.intake.formats import BOM
 
 _AT_ONCE_BYTES = 2 * 2**20
 """So much JSON is written before other tasks of the event loop get a turn."""

@@ -8,7 +8,8 @@ from app.api.json_list import take_apart
 from app.api.middleware import in_turns
 from app.errors import InvalidField, InvalidInput, InvalidItem
 from app.intake.exact_json import decode
-from app.intake.json_lines import BOM, MAX_BATCH_BYTES, MAX_LINE_BYTES
+from app.intake.formats import BOM
+from app.intake.rows import MAX_BATCH_BYTES, MAX_LINE_BYTES
 
 ITEMS = "extractions"
 _WHOLE_BYTES = 64 * 2**10

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,17 @@ import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
 from app.cli.index_jobs import first_of, indexing_beside
+from app.cli.input_file import (
+    Constants,
+    Ignored,
+    InputFile,
+    Mapped,
+    Numbers,
+    OfFormat,
+    OfRest,
+    Texts,
+    mapping_of,
+)
 from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
     from app.domain.ids import RunId
     from app.domain.outcomes import Accepted
     from app.domain.sources import ReplaceOptions
-    from app.intake.json_lines import LineBatch, LineReader, Reject
+    from app.intake.rows import Reject, RowBatch, RowReader
 
 SOME_REFUSED = 3
 
@@ -47,6 +58,8 @@ class Report:
     run_id: "RunId | None" = None
     seconds: float = 0.0
     rejects_file: str | None = None
+    unit: str = "line"
+    remarks: Sequence[str] = ()
     first_reject: "Reject | None" = field(default=None, repr=False)
 
     @property
@@ -57,12 +70,15 @@ class Report:
 
 def ingest(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="A file of JSON lines, plain or .gz, or - for standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="A file of JSON lines, a JSON array, CSV or Parquet, or - for standard input.")
+    ],
     project: Annotated[
         str, typer.Option("--project", "-p", help="The project to store them under.")
     ] = "default",
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="Go on after a bad line, and write it to the rejects file.")
+        bool,
+        typer.Option("--skip-invalid", help="Go on after a bad line or row, and write it to the rejects file."),
     ] = False,
     rejects: Annotated[
         Path | None,
@@ -102,37 +118,48 @@ def ingest(
     run_meta: Annotated[
         list[str], typer.Option(metavar="KEY=VALUE", help="What else to keep of the run. Repeatable.")
     ] = [],  # noqa: B006 - Typer copies it
+    format_: OfFormat = None,
+    mapped: Mapped = [],  # noqa: B006 - likewise
+    constants: Constants = [],  # noqa: B006 - likewise
+    rest: OfRest = None,
+    ignored: Ignored = [],  # noqa: B006 - likewise
+    texts: Texts = [],  # noqa: B006 - likewise
+    numbers: Numbers = [],  # noqa: B006 - likewise
     api: Api = None,
     as_json: Json = False,
 ) -> None:
     """Store, embed and index extractions, each once.
 
-    A line is a JSON object with `source_uri`, `extraction_type`, `data` (an object), and optionally
+    A line of JSON is an object with `source_uri`, `extraction_type`, `data` (an object), and optionally
     `source_group`, `confidence` (0 to 1) and `metadata` (an object), which are updated where the extraction is stored
-    already.
+    already. Elements of a JSON array are the same. Of CSV and Parquet each row is an extraction, whose columns
+    are named as these fields are (`data.price` is the member `price` of `data`), or by --map.
 
     With `--replace`, the lines of a source stand together, and are all that it holds now;
     `{"source_uri": "…", "gone": true}` empties a source.
     """
     hands_in = of_run(run, run_meta)
+    source = InputFile(file, format_, mapping_of(mapped, constants, rest, ignored, texts, numbers))
     options = _options(replace, observed_at, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
     if options is not None:
         if skip_invalid:
             usage_error(
                 "--skip-invalid would remove what the skipped lines say; correct the file, or don't --replace"
             )
-        replace_file(ctx, api, FileReplacement(project, file, options, hands_in), as_json=as_json)
+        replace_file(ctx, api, FileReplacement(project, source, options, hands_in), as_json=as_json)
         return
     if rejects is not None and os.path.lexists(rejects):
         usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
     usual = Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
     rejects_file = RejectsFile(rejects or usual, replaces=rejects is None) if skip_invalid else None
-    job = _Ingest(Report(project), file, rejects_file, hands_in)
+    job = _Ingest(Report(project), source, rejects_file, hands_in)
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
     try:
         run_at(ctx, api, lambda parts: job.run(parts, text_fields, batch_size))
     finally:
+        for remark in job.report.remarks:
+            note(printable(remark))
         _print(job.report, as_json=as_json, remote=api is not None)
     if job.report.first_reject is not None:
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
@@ -159,20 +186,20 @@ def _options(
 class _Ingest:
     """One run of the command: a reader and a storer, and beside them the indexers."""
 
-    def __init__(self, report: Report, file: str, rejects: RejectsFile | None, hands_in: OfRun) -> None:
+    def __init__(self, report: Report, source: InputFile, rejects: RejectsFile | None, hands_in: OfRun) -> None:
         """With a file for ``rejects`` it goes on after a bad line."""
         self.report = report
-        self._file = file
+        self._source = source
         self._rejects = rejects
         self._of_run = hands_in
         self._unreadable: InvalidInput | None = None
 
     async def run(self, parts: "ServiceParts", text_fields: tuple[str, ...], batch_size: int) -> None:
-        from app.intake.json_lines import open_lines
-
         with ExitStack() as stack:
             skip_invalid = self._rejects is not None
-            reader = stack.enter_context(open_lines(self._file, text_fields, skip_invalid=skip_invalid))
+            reader = stack.enter_context(self._source.open(text_fields, skip_invalid=skip_invalid))
+            self.report.unit = reader.unit
+            await parts.files_lane().run(reader.begin)
             if self._rejects is not None:
                 await parts.files_lane().run(self._rejects.check)
                 stack.callback(self._rejects.close)
@@ -187,10 +214,11 @@ class _Ingest:
                 raise first_of(errors) from None
             finally:
                 self.report.seconds = time.monotonic() - started
+                self.report.remarks = reader.remarks
                 await self._of_run.end(parts, self.report.project)
 
     async def _store_and_index(
-        self, parts: "ServiceParts", worker: "JobRunner", reader: "LineReader", batch_size: int, bars: "_Bars"
+        self, parts: "ServiceParts", worker: "JobRunner", reader: "RowReader", batch_size: int, bars: "_Bars"
     ) -> None:
         """Indexing runs beside reading and storing."""
 
@@ -213,8 +241,8 @@ class _Ingest:
             raise InvalidInput(f"{reader.name} holds no extraction: it is empty")
 
     async def _batches(
-        self, parts: "ServiceParts", reader: "LineReader", size: int
-    ) -> "AsyncIterator[LineBatch]":
+        self, parts: "ServiceParts", reader: "RowReader", size: int
+    ) -> "AsyncIterator[RowBatch]":
         """A fault of the stream ends it, and is kept until what was read before it is stored and indexed."""
         try:
             while (batch := await parts.files_lane().run(reader.next_batch, size)) is not None:
@@ -222,7 +250,7 @@ class _Ingest:
         except InvalidInput as fault:
             self._unreadable = fault
 
-    async def _take(self, parts: "ServiceParts", batch: "LineBatch") -> int:
+    async def _take(self, parts: "ServiceParts", batch: "RowBatch") -> int:
         """Store a batch; returns how many jobs that has queued."""
         if batch.rejects:
             self.report.refused += len(batch.rejects)
@@ -249,7 +277,7 @@ class _Ingest:
 class _Bars:
     """The progress display: how much of the file was read, and how many of the stored are indexed."""
 
-    def __init__(self, display: "Progress", reader: "LineReader") -> None:
+    def __init__(self, display: "Progress", reader: "RowReader") -> None:
         self._display = display
         self._reader = reader
         self._read = display.add_task("read, bytes", total=reader.size_bytes)
@@ -312,12 +340,13 @@ def _print_known(report: Report, total: int) -> None:
 
 def _print_refusal(report: Report, first: "Reject") -> None:
     if report.rejects_file is None:
-        note(f"Error: line {first.line}: {printable(first.reason)}")
+        note(f"Error: {report.unit} {first.line}: {printable(first.reason)}")
         before = "Everything before it is stored. " if report.stored or report.known else ""
-        note(f"{before}Mend the line and run this again, or go on with --skip-invalid.")
+        note(f"{before}Mend the {report.unit} and run this again, or go on with --skip-invalid.")
     else:
         note(
-            f"Refused {counted(report.refused, 'line')}; the first is line {first.line}: {printable(first.reason)}"
+            f"Refused {counted(report.refused, report.unit)}; the first is {report.unit} {first.line}: "
+            f"{printable(first.reason)}"
         )
         note(f"{report.rejects_file} has what was refused, with the reasons.")
 

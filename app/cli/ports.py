@@ -83,7 +83,12 @@ class Extractions(Protocol):
 
 
 class Lines(Protocol):
-    """See :class:`app.intake.json_lines.LineReader`."""
+    """See :class:`app.intake.rows.RowReader`."""
+
+    @property
+    def unit(self) -> str:
+        """What a line is in the file that they are of."""
+        ...
 
     def next_lines(self, size: int) -> list[tuple[int, bytes]]:
         """The next lines with their numbers; empty at the end."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from app.intake.json_lines import Reject
+    from app.intake.rows import Reject
 
 _MEMBERS = {"line", "reason", "raw"}
 _FIRST_LINE_BYTES = 64 * 2**10

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,19 +11,20 @@ import typer
 
 from app.cli.context import context_of, run, run_at
 from app.cli.index_jobs import first_of, indexing_beside
-from app.cli.output import counted, note, print_json, progress
+from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.request_run import OfRun
-from app.errors import AgentStorageError, Conflict, InvalidInput
+from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from app.cli.context import CommandParts
+    from app.cli.input_file import InputFile
     from app.cli.ports import FinishedJob, JobRunner, Lines, ServiceParts, SourceReplacement
     from app.domain.outcomes import Replaced, ReplacedSource
     from app.domain.sources import ReplaceOptions, SourceFacts
     from app.executor import Lane
-    from app.intake.json_lines import LineReader
+    from app.intake.rows import RowReader
     from app.services.ingestion import IngestionService
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ class _Report:
     set_aside: int = 0
     run_id: str | None = None
     seconds: float = 0.0
+    unit: str = "line"
+    remarks: Sequence[str] = ()
 
     def add(self, replaced: "Replaced") -> None:
         self.sources += replaced.sources
@@ -55,9 +58,9 @@ class _Report:
 class FileReplacement:
     """One run of the command."""
 
-    def __init__(self, project: str, file: str, options: "ReplaceOptions", of_run: OfRun) -> None:
+    def __init__(self, project: str, source: "InputFile", options: "ReplaceOptions", of_run: OfRun) -> None:
         self.report = _Report(project, options.dry_run)
-        self._file = file
+        self._source = source
         self._options = options
         self._of_run = of_run
 
@@ -65,9 +68,9 @@ class FileReplacement:
         self, parts: "ServiceParts", replacement: "SourceReplacement", text_fields: tuple[str, ...]
     ) -> None:
         """Replace all sources of the file, and bring the index in line."""
-        from app.intake.json_lines import open_lines
-
-        with open_lines(self._file, text_fields) as reader, progress() as display:
+        with self._source.open(text_fields) as reader, progress() as display:
+            self.report.unit = reader.unit
+            await parts.files_lane().run(reader.begin)
             await parts.indexing().prepare()
             worker = parts.worker()
             await worker.recover()
@@ -85,7 +88,7 @@ class FileReplacement:
         parts: "ServiceParts",
         worker: "JobRunner",
         replacement: "SourceReplacement",
-        reader: "LineReader",
+        reader: "RowReader",
         bars: "_Bars",
     ) -> None:
         """Indexing runs beside it. A fault is kept until what was replaced before it is indexed."""
@@ -108,6 +111,8 @@ class FileReplacement:
                 await self._replace(parts, replacement, reader, replaced)
             except AgentStorageError as error:
                 fault = error
+            finally:
+                self.report.remarks = reader.remarks
         if fault is not None:
             raise fault
 
@@ -115,7 +120,7 @@ class FileReplacement:
         self,
         parts: "ServiceParts",
         replacement: "SourceReplacement",
-        reader: "LineReader",
+        reader: "RowReader",
         replaced: "Callable[[Replaced], Awaitable[None]]",
     ) -> None:
         run_id = None if self._options.dry_run else await self._of_run.begin(parts, self.report.project)
@@ -133,7 +138,7 @@ class FileReplacement:
 class _Bars:
     """The progress display: how much of the file was read, and how many of the index's jobs have ended."""
 
-    def __init__(self, display: "Progress", reader: "LineReader") -> None:
+    def __init__(self, display: "Progress", reader: "RowReader") -> None:
         self._display = display
         self._reader = reader
         self._read = display.add_task("read, bytes", total=reader.size_bytes)
@@ -169,7 +174,7 @@ class NearReplacement:
         from app.intake.source_lines import SourceLines
 
         stream = self._ingestion.replacing(project, options)
-        sources = SourceLines(self._batch_size, self._text_fields)
+        sources = SourceLines(self._batch_size, self._text_fields, unit=lines.unit)
 
         def read() -> "list[list[SourceFacts]] | None":
             some = lines.next_lines(self._batch_size)
@@ -235,7 +240,14 @@ async def _told(job: FileReplacement, running: Awaitable[None]) -> None:
         if report.sources and not report.dry_run:
             before = "" if not isinstance(error, Conflict | InvalidInput) else "; no other was changed"
             note(f"{counted(len(report.sources), 'source')} before the error are replaced{before}.")
+        if isinstance(error, ServiceError) and report.unit != "line":
+            note(
+                f"What the service calls a line is {'an' if report.unit == 'element' else 'a'} {report.unit} of the file."
+            )
         raise
+    finally:
+        for remark in job.report.remarks:
+            note(printable(remark))
 
 
 def _print(report: _Report, *, as_json: bool, remote: bool) -> None:

@@ -7,7 +7,8 @@ from datetime import datetime
 from app.domain.items import Item, ItemLimits
 from app.domain.sources import SourceFacts, SourceLine, parse_source_line
 from app.errors import InvalidField, InvalidInput, InvalidLine, SourceRepeated
-from app.intake.json_lines import MAX_BATCH_BYTES, MAX_LINE_BYTES, decoded_line
+from app.intake.json_lines import decoded_line
+from app.intake.rows import MAX_BATCH_BYTES, MAX_LINE_BYTES
 
 MAX_FACTS = 100_000
 """How many facts one source may have in a replace, which holds them in memory until it has all of them."""
@@ -34,9 +35,20 @@ class _Open:
 
 
 class SourceLines:
-    """Takes lines, and hands out sources that are whole, about ``batch_size`` facts or 16 MB at a time."""
+    """Takes lines, and hands out sources that are whole, about ``batch_size`` facts or 16 MB at a time.
 
-    def __init__(self, batch_size: int, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> None:
+    ``unit`` is what errors call a line.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        text_fields: Sequence[str],
+        limits: ItemLimits = _LIMITS,
+        *,
+        unit: str = "line",
+    ) -> None:
+        self._unit = unit
         self._batch_size = batch_size
         self._text_fields = text_fields
         self._limits = limits
@@ -63,7 +75,7 @@ class SourceLines:
         except SourceRepeated:
             raise
         except InvalidInput as error:
-            raise InvalidLine.of(number, error) from None
+            raise InvalidLine.of(number, error, self._unit) from None
 
     def take_lines(self, lines: Iterable[tuple[int, bytes]]) -> list[list[SourceFacts]]:
         """Take lines as they were read, with their numbers; blank ones are passed over. Returns what :meth:`batches` gives then.
@@ -77,7 +89,7 @@ class SourceLines:
             try:
                 raw = decoded_line(line)
             except InvalidInput as error:
-                raise InvalidLine.of(number, error) from None
+                raise InvalidLine.of(number, error, self._unit) from None
             self.take(number, raw)
         return list(self.batches())
 
@@ -85,15 +97,16 @@ class SourceLines:
         if self._open is None or self._open.uri != line.source_uri:
             self._close()
             if (first := self._begun.setdefault(line.source_uri, number)) != number:
-                raise SourceRepeated(line.source_uri, first, number)
+                raise SourceRepeated(line.source_uri, first, number, self._unit)
             self._open = _Open(line.source_uri, number, line.observed_at, gone=line.item is None)
         elif self._open.gone or line.item is None:
             raise InvalidField(
-                "gone", f"stands alone: line {self._open.line:,} says something else of this source"
+                "gone", f"stands alone: {self._unit} {self._open.line:,} says something else of this source"
             )
         elif line.observed_at != self._open.observed_at:
             raise InvalidField(
-                "observed_at", f"differs from that of line {self._open.line:,}, which is of the same source"
+                "observed_at",
+                f"differs from that of {self._unit} {self._open.line:,}, which is of the same source",
             )
         if line.item is not None:
             self._add_item(self._open, line.item)

@@ -14,7 +14,7 @@ from support.waiting import until
 from app.api.event_streams import MAX_STREAMS, MAX_STREAMS_A_CALLER
 from app.api.json_guard import JsonGuard
 from app.api.middleware import NDJSON
-from app.intake.json_lines import MAX_LINE_BYTES
+from app.intake.rows import MAX_LINE_BYTES
 
 PATH = "/v1/projects/papers/extractions"
 HTML = r"<a href=\"x\">\\ and \n</a> "

@@ -23,7 +23,7 @@ from app.api.json_guard import JsonGuard
 from app.api.middleware import NDJSON
 from app.api.problems import Refused
 from app.entrypoints.api import options_of
-from app.intake.json_lines import MAX_LINE_BYTES
+from app.intake.rows import MAX_LINE_BYTES
 
 PATH = "/v1/projects/papers/extractions"
 LIMITS = {"max_body_bytes": 20_000, "max_items": 10, "max_string_chars": 1_000, "max_json_depth": 8}

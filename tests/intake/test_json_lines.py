@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from support.turns import turns_beside
 
 from app.errors import InvalidInput
+from app.intake.byte_stream import ByteStream
 from app.intake.exact_json import decode
-from app.intake.json_lines import MAX_LINE_BYTES, LineBatch, LineReader, open_lines
+from app.intake.json_lines import JsonLines
+from app.intake.opening import open_rows
+from app.intake.rows import MAX_LINE_BYTES, RowBatch, RowReader
 
 FIELDS = ("text",)
 
@@ -29,9 +32,9 @@ def line(number: int, **changes: Any) -> bytes:
     return json.dumps(item).encode() + b"\n"
 
 
-def read(content: bytes, *, skip_invalid: bool = True, size: int = 1_000) -> list[LineBatch]:
+def read(content: bytes, *, skip_invalid: bool = True, size: int = 1_000) -> list[RowBatch]:
     raw: Any = io.BufferedReader(io.BytesIO(content))
-    reader = LineReader(raw, name="it", text_fields=FIELDS, skip_invalid=skip_invalid)
+    reader = RowReader(JsonLines(ByteStream(raw)), name="it", text_fields=FIELDS, skip_invalid=skip_invalid)
     batches = []
     while (batch := reader.next_batch(size)) is not None:
         batches.append(batch)
@@ -111,7 +114,7 @@ def test_a_batch_ends_when_its_lines_take_much_room() -> None:
 def test_gzip_is_known_by_its_bytes(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"in{suffix}"
     path.write_bytes(gzip.compress(line(1)) if "gz" in suffix else line(1))
-    with open_lines(str(path), FIELDS) as reader:
+    with open_rows(str(path), FIELDS) as reader:
         assert reader.size_bytes == path.stat().st_size
         batch = reader.next_batch(10)
         assert batch is not None
@@ -124,7 +127,7 @@ def test_a_truncated_gzip_gives_what_stands_before_the_cut(tmp_path: Path) -> No
     path = tmp_path / "cut.gz"
     content = b"".join(line(number, data={"text": os.urandom(400).hex()}) for number in range(100))
     path.write_bytes(gzip.compress(content)[:-2_000])
-    with open_lines(str(path), FIELDS) as reader:
+    with open_rows(str(path), FIELDS) as reader:
         batch = reader.next_batch(1_000)
         assert batch is not None
         assert 0 < len(batch.items) < 100
@@ -135,15 +138,15 @@ def test_a_truncated_gzip_gives_what_stands_before_the_cut(tmp_path: Path) -> No
 def test_what_only_claims_to_be_gzip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fake.gz"
     path.write_bytes(b"\x1f\x8bnot gzip at all")
-    with open_lines(str(path), FIELDS) as reader, pytest.raises(InvalidInput, match=r"not a valid \.gz file"):
+    with open_rows(str(path), FIELDS) as reader, pytest.raises(InvalidInput, match=r"not a valid \.gz file"):
         reader.next_batch(10)
 
 
 def test_a_directory_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="is a directory; name a file"), open_lines(str(tmp_path), FIELDS):
+    with pytest.raises(InvalidInput, match="is a directory; name a file"), open_rows(str(tmp_path), FIELDS):
         pass
     missing = str(tmp_path / "missing")
-    with pytest.raises(InvalidInput, match="can't be read: No such file"), open_lines(missing, FIELDS):
+    with pytest.raises(InvalidInput, match="can't be read: No such file"), open_rows(missing, FIELDS):
         pass
 
 

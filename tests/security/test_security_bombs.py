@@ -22,7 +22,9 @@ from app.cli.remote.connection import Connection, Patience, open_http_client
 from app.errors import EmbeddingError, EmbeddingUnavailable, ServiceError, ServiceUnavailable
 from app.executor import BoundedExecutor, Lane
 from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read_within
-from app.intake.json_lines import MAX_LINE_BYTES, LineBatch, LineReader
+from app.intake.byte_stream import ByteStream
+from app.intake.json_lines import JsonLines
+from app.intake.rows import MAX_LINE_BYTES, RowBatch, RowReader
 from app.services.embedding.connections import Connections
 from app.services.embedding.openai import OpenAIEmbedder
 from app.settings.sections import EmbeddingSettings
@@ -78,8 +80,10 @@ def embedder_at(url: str, lane: Lane, connections: Connections, seconds: float =
 # --- lines -----------------------------------------------------------------------------------------------
 
 
-def read(content: io.BufferedReader, *, skip_invalid: bool) -> list[LineBatch]:
-    reader = LineReader(content, name="it", text_fields=("text",), skip_invalid=skip_invalid)
+def read(content: io.BufferedReader, *, skip_invalid: bool) -> list[RowBatch]:
+    reader = RowReader(
+        JsonLines(ByteStream(content)), name="it", text_fields=("text",), skip_invalid=skip_invalid
+    )
     return list(iter(lambda: reader.next_batch(100), None))
 
 

@@ -22,9 +22,11 @@ from app.api.middleware import NDJSON
 from app.domain.filters import Filters
 from app.domain.items import Item, parse_item
 from app.errors import InvalidInput
+from app.intake.byte_stream import ByteStream
 from app.intake.conditions import parse_condition
 from app.intake.exact_json import decode
-from app.intake.json_lines import LineReader
+from app.intake.json_lines import JsonLines
+from app.intake.rows import RowReader
 from app.services.storage.qdrant.filters import edge_filter, server_filter
 from app.services.storage.repositories.data_filter import matches
 
@@ -115,7 +117,7 @@ def test_any_stream_of_lines_is_read_to_its_end(
 ) -> None:
     content = b"\n".join(lines)
     raw: Any = io.BufferedReader(cast(Any, io.BytesIO(gzip.compress(content) if packed else content)))
-    reader = LineReader(raw, name="it", text_fields=FIELDS, skip_invalid=skip)
+    reader = RowReader(JsonLines(ByteStream(raw)), name="it", text_fields=FIELDS, skip_invalid=skip)
     seen = 0
     try:
         while (batch := reader.next_batch(size)) is not None:
@@ -133,7 +135,7 @@ def test_any_stream_of_lines_is_read_to_its_end(
 @given(st.binary(max_size=200))
 def test_any_packed_bytes_are_read_or_refused(rest: bytes) -> None:
     raw: Any = io.BufferedReader(cast(Any, io.BytesIO(gzip.compress(SEEDS[0] + b"\n")[:-6] + rest)))
-    reader = LineReader(raw, name="it", text_fields=FIELDS, skip_invalid=True)
+    reader = RowReader(JsonLines(ByteStream(raw)), name="it", text_fields=FIELDS, skip_invalid=True)
     ended = outcome(lambda: list(iter(lambda: reader.next_batch(10), None)))
     assert isinstance(ended, list) or str(ended).startswith("it: ")
 

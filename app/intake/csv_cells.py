@@ -1,0 +1,119 @@
+"""What the text of a CSV's cell means where it belongs."""
+
+import re
+import shlex
+from collections.abc import Callable
+
+from app.errors import InvalidField, InvalidInput
+from app.intake.exact_json import decode
+from app.intake.mapping import OBJECTS, ColumnMapping, Path
+
+MOST_DIGITS = 15
+"""Of a number that is told from a text by its look: every reader of JSON keeps so many, and card numbers have more."""
+
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WORDS = {"true": True, "false": False, "null": None}
+_TOLD_CHARS = 60
+
+
+Cells = Callable[[str], object]
+"""Reads the cells of one column that aren't empty; raises :class:`InvalidInput` for one that means nothing there."""
+
+
+class CellsByLook:
+    """A cell is a number, true, false or null if JSON would write that exactly so, and else a text.
+
+    So ``007``, ``1.50`` and ``+49`` are texts, and no digit of an identifier is lost. A number has 15 digits at most.
+    """
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._any_number = False
+        self._text: str | None = None
+
+    def __call__(self, cell: str) -> object:
+        """What the cell looks like."""
+        if cell in _WORDS:
+            return _WORDS[cell]
+        if cell[0] not in "-+.0123456789":
+            return cell
+        number = _plain_number(cell)
+        if number is not None:
+            self._any_number = True
+            return number
+        if self._text is None and _NUMBER.fullmatch(cell):
+            self._text = cell
+        return cell
+
+    @property
+    def remark(self) -> str | None:
+        """What should be said if the column held both numbers and texts of digits."""
+        if not self._any_number or self._text is None:
+            return None
+        name = shlex.quote(self._column)
+        return (
+            f"The column {self._column!r} has numbers, and others that were kept as text so as to lose nothing of them, such "
+            f"as {self._text[:_TOLD_CHARS]!r}. --number {name} takes all as numbers, --text {name} as text."
+        )
+
+
+def cells_of(column: str, path: Path, mapping: ColumnMapping) -> Cells:
+    """How the cells of a column are read that belongs at ``path``."""
+    field = ".".join(path)
+    if column in mapping.texts:
+        return _text
+    if column in mapping.numbers or path == ("confidence",):
+        return _numbers(field)
+    if path[0] in OBJECTS:
+        return _json(field) if len(path) == 1 else CellsByLook(column)
+    return _truths(field) if path == ("gone",) else _text
+
+
+def constant_of(path: Path, text: str) -> object:
+    """What a text of the command line means at ``path``.
+
+    Raises:
+        InvalidInput: it means nothing there.
+    """
+    return cells_of("", path, ColumnMapping())(text) if text else text
+
+
+def _text(cell: str) -> object:
+    return cell
+
+
+def _plain_number(cell: str) -> float | None:
+    if not _PLAIN.fullmatch(cell) or sum(map(str.isdigit, cell)) > MOST_DIGITS:
+        return None
+    number: float = float(cell) if "." in cell else int(cell)
+    return number if str(number) == cell else None
+
+
+def _numbers(field: str) -> Cells:
+    def number(cell: str) -> object:
+        text = cell.strip()
+        if not _NUMBER.fullmatch(text) or len(text) > 1_000:  # noqa: PLR2004 - more than a float's longest
+            raise InvalidField(field, f"{cell[:_TOLD_CHARS]!r} is no number such as 0.9 or 1200")
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+    return number
+
+
+def _truths(field: str) -> Cells:
+    def truth(cell: str) -> object:
+        if cell.lower() not in {"true", "false"}:
+            raise InvalidField(field, f"{cell[:_TOLD_CHARS]!r} is neither true nor false")
+        return cell.lower() == "true"
+
+    return truth
+
+
+def _json(field: str) -> Cells:
+    def value(cell: str) -> object:
+        try:
+            return decode(cell.encode())
+        except InvalidInput as error:
+            raise InvalidField(field, f"{error}; its column holds JSON objects") from None
+
+    return value

@@ -1,0 +1,205 @@
+"""Which column of a table is which field of an extraction."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from app.errors import InvalidField, InvalidInput
+
+Path = tuple[str, ...]
+"""Where a value belongs in an extraction, such as ``("data", "price")``."""
+
+FIELDS = (
+    "source_uri",
+    "source_group",
+    "extraction_type",
+    "confidence",
+    "metadata",
+    "data",
+    "observed_at",
+    "gone",
+)
+_FIELDS = frozenset(FIELDS)
+OBJECTS = ("data", "metadata")
+_REQUIRED = ("source_uri", "extraction_type", "data")
+_MOST_TOLD = 20
+
+
+def path_of(name: str) -> Path:
+    """The field of that name, whose dots nest.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if (path := _own_path(name)) is None:
+        guess = f"; is data.{name} meant?" if name and all(name.split(".")) else ""
+        raise InvalidInput(
+            f"{name!r} is no field of an extraction: these are {', '.join(FIELDS)}, data.NAME and metadata.NAME{guess}"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """What the user says of columns; of a JSON object they are its keys.
+
+    A column is what ``mapped`` says; else the field that it has the name of; else a member of ``rest``. ``constants``
+    are in every row. Columns in ``texts`` and ``numbers`` are taken as such, where a format knows texts alone.
+    """
+
+    mapped: Mapping[Path, str] = field(default_factory=dict)
+    constants: Mapping[Path, object] = field(default_factory=dict)
+    rest: str | None = None
+    ignored: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            InvalidInput: a field is given twice, or a column is to be two things.
+        """
+        for path in self.mapped.keys() & self.constants.keys():
+            raise InvalidInput(f"--map and --set both give {'.'.join(path)}; keep one of them")
+        for column in self.ignored & set(self.mapped.values()):
+            raise InvalidInput(f"--map and --ignore both name the column {column!r}; keep one of them")
+        for column in self.texts & self.numbers:
+            raise InvalidInput(f"--text and --number both name the column {column!r}; keep one of them")
+
+    @cached_property
+    def _says_nothing(self) -> bool:
+        return self == ColumnMapping()
+
+    def targets(self, column: str) -> Sequence[Path] | None:
+        """Where a column goes: nowhere if it is ignored, and None if nobody has said what it is."""
+        if column in self.ignored:
+            return ()
+        if mapped := [path for path, name in self.mapped.items() if name == column]:
+            return mapped
+        if (own := _own_path(column)) is not None and own not in self.mapped:
+            return [own]
+        return None if self.rest is None else [(self.rest, column)]
+
+    def plan(self, columns: Sequence[str]) -> list[Sequence[Path]]:
+        """Where each of a table's columns goes.
+
+        Raises:
+            InvalidInput: one is named twice or by nobody, an option names one that isn't there, a field comes from two
+                of them, or a required one from none.
+        """
+        if len(set(columns)) < len(columns):
+            [(name, _)] = Counter(columns).most_common(1)
+            raise InvalidInput(f"the column {name[:100]!r} stands there twice; rename one of them")
+        known = set(self.mapped.values()) | self.ignored | self.texts | self.numbers
+        if missing := sorted(known - set(columns)):
+            raise InvalidInput(f"there is no column {missing[0][:100]!r}; there are {listed(columns)}")
+        planned = {name: self.targets(name) for name in columns}
+        if unknown := [name for name, targets in planned.items() if targets is None]:
+            raise unmapped(unknown)
+        self._check_fields({name: targets or () for name, targets in planned.items()}, columns)
+        return [targets or () for targets in planned.values()]
+
+    def _check_fields(self, planned: Mapping[str, Sequence[Path]], columns: Sequence[str]) -> None:
+        given: dict[Path, str] = dict.fromkeys(self.constants, "--set")
+        for name, targets in planned.items():
+            for path in targets:
+                if path in given:
+                    first = given[path]
+                    both = first if first == "--set" else f"the column {first!r}"
+                    raise InvalidInput(
+                        f"{both} and the column {name!r} both give {'.'.join(path)}; --ignore a column, or map it elsewhere"
+                    )
+                given[path] = name
+        fields = {path[0] for path in given}
+        for name in _REQUIRED[: 1 if "gone" in fields else None]:
+            if name not in fields:
+                raise InvalidInput(f"nothing gives {name}; {_way_to(name)}. The columns are {listed(columns)}")
+
+    def item_of(self, cells: Iterable[tuple[Path, object]]) -> dict[str, Any]:
+        """The item that a row's values make up, each where it belongs, and the constants.
+
+        Raises:
+            InvalidField: two of them belong in one place.
+        """
+        item: dict[str, Any] = {}
+        for path, value in cells:
+            _put(item, path, value)
+        if "gone" not in item:
+            for path, value in self.constants.items():
+                _put(item, path, value)
+        return item
+
+    def item_of_object(self, value: object) -> object:
+        """Likewise for a JSON object; what isn't one is left to be refused by whoever parses items.
+
+        Raises:
+            InvalidInput: nobody has said what a key is.
+        """
+        if not isinstance(value, dict) or (self._says_nothing and value.keys() <= _FIELDS):
+            return value
+        cells: list[tuple[Path, object]] = []
+        unknown = []
+        for name, member in value.items():
+            targets = self.targets(name)
+            if targets is None:
+                unknown.append(name)
+            else:
+                cells += [(path, member) for path in targets]
+        if unknown:
+            raise unmapped(unknown)
+        return self.item_of(cells)
+
+
+def unmapped(columns: Sequence[str]) -> InvalidInput:
+    """Of columns that nobody has said anything of."""
+    if own := [name for name in columns if _own_path(name) is not None]:
+        return InvalidInput(
+            f"{listed(own)}: --map takes this from another column; leave it out by --ignore {shlex.quote(own[0])}, or map "
+            "it elsewhere"
+        )
+    are, each, all_ = (
+        ("is no field", "it is", "it") if len(columns) == 1 else ("are no fields", "each is", "all")
+    )
+    return InvalidInput(
+        f"{listed(columns)} {are} of an extraction. Say what {each} by --map FIELD=COLUMN, such as --map source_uri=url or "
+        f"--map data.price=price; put {all_} into the data by --rest data; or leave one out by --ignore COLUMN"
+    )
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Names of columns, the first of many."""
+    told = ", ".join(f"{name[:100]!r}" for name in columns[:_MOST_TOLD])
+    more = len(columns) - _MOST_TOLD
+    return told if more <= 0 else f"{told} and {more:,} more"
+
+
+def _own_path(name: str) -> Path | None:
+    """The field that is called so."""
+    path = tuple(name.split("."))
+    if name in FIELDS or (len(path) > 1 and path[0] in OBJECTS and all(path)):
+        return path
+    return None
+
+
+def _way_to(name: str) -> str:
+    if name == "extraction_type":
+        return "say what kind of facts these are by --set extraction_type=KIND, or name the column that does by --map"
+    if name == "data":
+        return "name its columns by --map data.NAME=COLUMN, or take all others by --rest data"
+    return f"name its column by --map {name}=COLUMN"
+
+
+def _put(item: dict[str, Any], path: Path, value: object) -> None:
+    *parents, last = path
+    here = item
+    for name in parents:
+        here = here.setdefault(name, {})
+        if not isinstance(here, dict):
+            raise InvalidField(".".join(path), f"{name} holds something else already, in which it can't be put")
+    if last in here:
+        raise InvalidField(".".join(path), "is given twice in this row; --map or --ignore one of the two")
+    here[last] = value
