@@ -26,6 +26,7 @@ from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
 from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
+from app.services.export.service import ExportService
 from app.services.extractions import ExtractionService
 from app.services.health import Health
 from app.services.index_use import IndexOwnership
@@ -244,6 +245,7 @@ class Container(containers.DeclarativeContainer):
 
     ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup, instruments)
     extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup, instruments)
+    export = providers.ThreadSafeSingleton(ExportService, database)
     projects = providers.ThreadSafeSingleton(ProjectService, database, wakeup)
     sources = providers.ThreadSafeSingleton(SourceService, database, wakeup, instruments)
     runs = providers.ThreadSafeSingleton(RunService, database, wakeup, instruments)

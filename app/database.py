@@ -142,15 +142,25 @@ class Database:
         """The dialect's name: ``sqlite`` or ``postgresql``."""
         return self.engine.dialect.name
 
-    async def read(self, work: Callable[[ReadSession], T], *, timeout_s: float | None = None) -> T:
+    async def read(
+        self,
+        work: Callable[[ReadSession], T],
+        *,
+        timeout_s: float | None = None,
+        exempt_from_max_waiting: bool = False,
+    ) -> T:
         """Run ``work`` over one consistent view of the data and return its result.
+
+        ``exempt_from_max_waiting`` is for :meth:`Lane.run`.
 
         Raises:
             DatabaseUnavailable: the database can't be reached.
             DatabaseError: it refused a statement.
             Saturated, DeadlineExceeded, ShuttingDown: from the lane; ``timeout_s`` counts from now.
         """
-        return await self._lane.run(self._read, work, timeout_s=timeout_s)
+        return await self._lane.run(
+            self._read, work, timeout_s=timeout_s, exempt_from_max_waiting=exempt_from_max_waiting
+        )
 
     async def write(
         self,

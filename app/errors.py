@@ -574,6 +574,30 @@ class StoreHasData(Conflict):
         )
 
 
+# --- exports ---------------------------------------------------------------------------------------------
+
+
+class ExtraMissing(AgentStorageError):
+    """What was asked for needs a package that only an extra of this one brings."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(
+            f"{what} needs {package}, which isn't installed here. It comes with the extra {extra!r}: "
+            f"`pip install 'agent-storage[{extra}]'`."
+        )
+
+
+class ExportFailed(AgentStorageError):
+    """An export's file couldn't be written; nothing of it is kept."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        self.file = file
+        self.reason = reason
+        super().__init__(f"writing {file} failed, and nothing was kept of it: {reason}")
+
+
 # --- Qdrant ----------------------------------------------------------------------------------------------
 
 

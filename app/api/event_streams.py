@@ -1,4 +1,4 @@
-"""What all streams of server-sent events share: how many there may be, and how they end."""
+"""What all streams share, of server-sent events and of exports: how many there may be, and how they end."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -37,9 +37,9 @@ class StreamPlaces:
             Refused: there are too many streams, or too many of this caller.
         """
         if self.taken >= MAX_STREAMS:
-            raise _too_many(f"{MAX_STREAMS} streams of events are open already")
+            raise _too_many(f"{MAX_STREAMS} streams are open already")
         if self._held[caller] >= MAX_STREAMS_A_CALLER:
-            raise _too_many(f"you hold {MAX_STREAMS_A_CALLER} streams of events already; close one")
+            raise _too_many(f"you hold {MAX_STREAMS_A_CALLER} streams already; close one")
         self._held[caller] += 1
 
     def release(self, caller: str) -> None:

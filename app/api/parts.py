@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from app.domain.items import ItemLimits
 from app.executor import Lane
 from app.services.changes import ChangeService
+from app.services.export.service import ExportService
 from app.services.extractions import ExtractionService
 from app.services.health import Health
 from app.services.ingestion import IngestionService
@@ -28,6 +29,10 @@ class ApiParts(Protocol):
 
     def changes(self) -> ChangeService:
         """Reads what has changed."""
+        ...
+
+    def export(self) -> ExportService:
+        """Hands extractions out."""
         ...
 
     def extractions(self) -> ExtractionService:

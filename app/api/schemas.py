@@ -210,12 +210,14 @@ class Source(BaseModel):
 
 
 class Extraction(BaseModel):
-    """A stored extraction."""
+    """A stored extraction. It can be handed in as it is: what isn't of an extraction that is handed in isn't stored."""
 
     id: UUID
     project_id: UUID
     project: str = Field(description="The project's name.")
     source: Source
+    source_uri: str
+    source_group: str | None
     extraction_type: str
     confidence: float | None
     metadata: dict[str, Any] | None = Field(description="What may change of it besides its confidence.")
@@ -400,6 +402,8 @@ def extraction_of(row: ExtractionRow) -> dict[str, Any]:
         "project_id": row.project_id,
         "project": row.project,
         "source": {"id": row.source_id, "uri": row.source_uri, "group": row.source_group},
+        "source_uri": row.source_uri,
+        "source_group": row.source_group,
         "extraction_type": row.extraction_type,
         "confidence": row.confidence,
         "metadata": row.metadata,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.executor import BoundedExecutor, Lane
     from app.services.backup.service import BackupService
     from app.services.changes import ChangeService
+    from app.services.export.service import ExportService
     from app.services.extractions import ExtractionService
     from app.services.health import Health
     from app.services.index_use import IndexOwnership
@@ -90,6 +91,10 @@ class CommandParts(Protocol):
 
     def files_lane(self) -> "Lane":
         """For reading and writing files."""
+        ...
+
+    def export(self) -> "ExportService":
+        """Hands extractions out."""
         ...
 
     def health(self) -> "Health":
@@ -245,6 +250,16 @@ def _run(opening: AbstractContextManager[P], command: Callable[[P], Coroutine[An
         fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+async def to_the_end(writing: Coroutine[Any, Any, T]) -> T:
+    """Await a write that has begun even if this task is cancelled, so that what is said was written is true."""
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def usage_error(message: str) -> NoReturn:

@@ -1,9 +1,8 @@
 """``agent-storage ingest``."""
 
-import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import Api, Json, context_of, run_at, usage_error
+from app.cli.context import Api, Json, context_of, run_at, to_the_end, usage_error
 from app.cli.index_jobs import first_of, indexing_beside
 from app.cli.input_file import (
     Constants,
@@ -261,9 +260,13 @@ class _Ingest:
         if not batch.items:
             return 0
         run_id = self.report.run_id = await self._of_run.begin(parts, self.report.project)
-        storing = parts.ingestion().accept(self.report.project, batch.items, run_id=run_id)
-        accepted = await _to_the_end(storing, self._count)
-        return len(accepted.job_ids)
+
+        async def store() -> "Accepted":
+            accepted = await parts.ingestion().accept(self.report.project, batch.items, run_id=run_id)
+            self._count(accepted)
+            return accepted
+
+        return len((await to_the_end(store())).job_ids)
 
     def _count(self, accepted: "Accepted") -> None:
         self.report.stored += len(accepted.new)
@@ -286,20 +289,6 @@ class _Bars:
     def show(self, report: Report) -> None:
         self._display.update(self._read, completed=self._reader.position_bytes)
         self._display.update(self._indexed, completed=report.indexed, total=report.stored)
-
-
-async def _to_the_end(
-    storing: Coroutine[Any, Any, "Accepted"], count: Callable[["Accepted"], None]
-) -> "Accepted":
-    """Await a write that has begun even if this task is cancelled, so that what is said was stored is true."""
-    task = asyncio.create_task(storing)
-    try:
-        accepted = await asyncio.shield(task)
-    except asyncio.CancelledError:
-        count(await task)
-        raise
-    count(accepted)
-    return accepted
 
 
 def _print(report: Report, *, as_json: bool, remote: bool) -> None:

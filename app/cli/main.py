@@ -12,6 +12,7 @@ from app.cli import (
     config,
     db,
     diagnosis,
+    export,
     extractions,
     history,
     index,
@@ -64,6 +65,7 @@ app.command("serve")(service.serve)
 app.command("worker")(service.worker)
 app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
+app.command("export")(export.export)
 app.command("history")(history.history)
 app.command("verify")(index.verify)
 app.command("metrics")(metrics.metrics)

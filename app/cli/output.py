@@ -99,14 +99,14 @@ def console() -> "Console":
 
 
 @contextmanager
-def progress() -> Iterator["Progress"]:
-    """A progress display on standard error, shown only if that is a terminal."""
+def progress(*, shown: bool = True) -> Iterator["Progress"]:
+    """A progress display on standard error, if that is a terminal and it is to be shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as display:
+    with Progress(*columns, console=terminal, disable=not (shown and terminal.is_terminal)) as display:
         yield display
 
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Any, Protocol
 
 from app.domain.changes import History
-from app.domain.filters import Filters
+from app.domain.export import ExportPage
+from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobTypeNames
@@ -197,6 +198,16 @@ class Runs(Protocol):
         ...
 
 
+class Export(Protocol):
+    """See :class:`app.services.export.service.ExportService`."""
+
+    def pages(
+        self, project: str, filters: Filters = ANY, *, after: str | None = None
+    ) -> AsyncIterator[ExportPage]:
+        """A project's extractions by id."""
+        ...
+
+
 class Changes(Protocol):
     """See :class:`app.services.changes.ChangeService`."""
 
@@ -218,6 +229,10 @@ class ServiceParts(Protocol):
 
     def changes(self) -> Changes:
         """What changed."""
+        ...
+
+    def export(self) -> Export:
+        """Hands extractions out."""
         ...
 
     def extractions(self) -> Extractions:

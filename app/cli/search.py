@@ -74,6 +74,7 @@ def _as_dict(result: "SearchHit") -> dict[str, Any]:
         "id": str(row.id),
         "score": result.score,
         "project_id": str(row.project_id),
+        "project": row.project,
         "source_uri": row.source_uri,
         "source_group": row.source_group,
         "extraction_type": row.extraction_type,

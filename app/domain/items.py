@@ -16,6 +16,24 @@ from app.errors import InvalidField, InvalidInput
 
 _REQUIRED = ("source_uri", "extraction_type", "data")
 _KNOWN = frozenset({*_REQUIRED, "source_group", "confidence", "metadata"})
+
+OF_AN_ANSWER = frozenset(
+    {
+        "id",
+        "project",
+        "project_id",
+        "source",
+        "first_run_id",
+        "last_run_id",
+        "indexed",
+        "set_aside_reason",
+        "created_at",
+        "score",
+    }
+)
+"""What answers say of an extraction besides what was handed in. An answer, which has ``id`` and ``project``, may be handed
+in as it is: these aren't looked at."""
+
 _OF_A_REPLACE = frozenset({"gone", "observed_at"})
 
 MAX_URI_CHARS = 2_000
@@ -74,7 +92,7 @@ def extraction_id_of(project: ProjectId, item: Item) -> ExtractionId:
 
 
 def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> Item:
-    """Check one item as decoded from JSON.
+    """Check one item as decoded from JSON. Of an answer, what it adds (:data:`OF_AN_ANSWER`) isn't looked at.
 
     Raises:
         InvalidInput: it isn't an object, lacks a field, has an unknown or mistyped one, passes a limit, or has
@@ -86,7 +104,7 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
     if missing:
         raise InvalidField(missing[0], "missing")
     unknown = raw.keys() - _KNOWN
-    if unknown:
+    if unknown and (unknown := unknown - OF_AN_ANSWER if is_answer(raw) else unknown):
         raise _unknown(min(unknown))
     data = raw["data"]
     if not isinstance(data, dict):
@@ -111,6 +129,11 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
         canonical_data=canonical,
         metadata=parse_metadata(raw.get("metadata"), limits),
     )
+
+
+def is_answer(raw: Mapping[str, object]) -> bool:
+    """Whether this is what the product itself answered of an extraction."""
+    return "id" in raw and "project" in raw
 
 
 def parse_metadata(value: object, limits: ItemLimits = _LIMITS) -> dict[str, Any] | None:

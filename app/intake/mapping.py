@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from app.domain.items import OF_AN_ANSWER, is_answer
 from app.errors import InvalidField, InvalidInput
 
 Path = tuple[str, ...]
@@ -139,7 +140,9 @@ class ColumnMapping:
         Raises:
             InvalidInput: nobody has said what a key is.
         """
-        if not isinstance(value, dict) or (self._says_nothing and value.keys() <= _FIELDS):
+        if not isinstance(value, dict):
+            return value
+        if self._says_nothing and value.keys() <= (_FIELDS | OF_AN_ANSWER if is_answer(value) else _FIELDS):
             return value
         cells: list[tuple[Path, object]] = []
         unknown = []

@@ -284,6 +284,7 @@ def test_no_parameter_is_left_out() -> None:
         ("query", "indexed"),
         ("query", "set_aside"),
         ("query", "observed_at"),
+        ("query", "format"),
     }
 
 

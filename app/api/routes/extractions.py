@@ -31,7 +31,7 @@ from app.api.schemas import (
 from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId
-from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS
+from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS, OF_AN_ANSWER
 from app.domain.sources import ReplaceOptions, ReplaceScope, parse_observed_at
 from app.errors import InvalidField
 
@@ -58,6 +58,7 @@ _ITEM = {
             "description": f"What may change, and isn't part of the id; at most {MAX_METADATA_BYTES:,} bytes of JSON.",
         },
         "data": {"type": "object", "description": "Any JSON with a text to embed in it."},
+        **{name: {"description": "Of an answer; it isn't looked at."} for name in sorted(OF_AN_ANSWER)},
     },
 }
 _BODY = {

@@ -1,7 +1,7 @@
 """What a running service answered, read: problem details (RFC 9457) become errors of ours."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import orjson
@@ -12,10 +12,18 @@ from app.retry import parse_retry_after
 
 KEY_VARIABLE = "AGENT_STORAGE_API_KEY"
 
+CSV = "text/csv"
 _NOT_AUTHENTICATED = 401
 _PASSING = frozenset({429, 502, 503, 504})
 _REASON_CHARS = 1_000
 _NOT_OURS = "that is no answer of agent-storage's API; is --api the address of `agent-storage serve`?"
+
+
+class Table(NamedTuple):
+    """A page of CSV, and the cursor of what follows it, if there is more."""
+
+    content: bytes
+    next_cursor: str | None
 
 
 class TransientServiceError(Exception):
@@ -48,6 +56,15 @@ def read_answer(asked: str, response: httpx2.Response, content: bytes, *, with_k
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         raise ServiceError(asked, _NOT_OURS, status=response.status_code) from None
+
+
+def read_table(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Table:
+    """The CSV of a successful answer, undecoded; errors as of :func:`read_answer`."""
+    if not response.is_success:
+        raise _failure(asked, response, content, with_key=with_key)
+    if response.headers.get("content-type", "").partition(";")[0] != CSV:
+        raise ServiceError(asked, _NOT_OURS, status=response.status_code)
+    return Table(content, response.headers.get("x-next-cursor"))
 
 
 def _failure(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Exception:

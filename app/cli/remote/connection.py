@@ -10,7 +10,16 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from app.cli.remote.answers import KEY_VARIABLE, AbsentError, LostError, TransientServiceError, read_answer
+from app.cli.remote.answers import (
+    CSV,
+    KEY_VARIABLE,
+    AbsentError,
+    LostError,
+    Table,
+    TransientServiceError,
+    read_answer,
+    read_table,
+)
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, ServiceUnavailable
 from app.executor import Lane
 from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read_within
@@ -48,6 +57,8 @@ class _Request:
     repeatable: bool = True
     tries_s: float | None = None
     answer_s: float = _TRY_S
+    read: Callable[..., Any] = read_answer
+    """What makes a result of the answer, as :func:`read_answer` does."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.url}"
@@ -96,6 +107,12 @@ class Connection:
     async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
         """The decoded answer to a GET; errors as of :meth:`post`."""
         return await self._ask(_Request("GET", self._url + path, params=params))
+
+    async def get_table(self, path: str, params: Mapping[str, Any]) -> Table:
+        """The answer to a GET of CSV; errors as of :meth:`post`."""
+        request = _Request("GET", self._url + path, params=params, headers={"Accept": CSV}, read=read_table)
+        table: Table = await self._ask(request)
+        return table
 
     async def delete(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """The decoded answer to a DELETE, which isn't sent again when the answer was lost; errors as of :meth:`post`."""
@@ -212,7 +229,7 @@ class Connection:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ServiceError(asked, f"it can't be asked ({_named(error)})") from error
         self._answered = True
-        return read_answer(asked, response, content, with_key="Authorization" in self._client.headers)
+        return request.read(asked, response, content, with_key="Authorization" in self._client.headers)
 
 
 def _final(gave_up: GaveUp) -> ServiceUnavailable:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from app.cli.remote.answers import KEY_VARIABLE
 from app.cli.remote.connection import Connection, Patience, check_url, open_http_client
+from app.cli.remote.exporting import RemoteExport
 from app.cli.remote.extractions import RemoteExtractions
 from app.cli.remote.following import RemoteChanges, RemoteRuns, RemoteSources
 from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
@@ -34,6 +35,10 @@ class RemoteParts:
     def changes(self) -> RemoteChanges:
         """What changed there."""
         return RemoteChanges(self._service)
+
+    def export(self) -> RemoteExport:
+        """Hands out what is stored there."""
+        return RemoteExport(self._service, self._files)
 
     def extractions(self) -> RemoteExtractions:
         """The extractions there; the jobs of what is asked for are waited for."""

@@ -179,8 +179,7 @@ class ExtractionRepository:
 
     def count(self, filters: Filters = ANY) -> int:
         """How many extractions pass the filters."""
-        query = select(func.count()).select_from(_joining_what(filters))
-        return self._session.scalar(query.where(self._passes(filters))) or 0
+        return self._session.scalar(self.passing(filters, func.count())) or 0
 
     def filter_by_data(self, project_id: ProjectId, where: Where, *, limit: int) -> ExtractionRows:
         """A project's extractions whose data has these values, by id, at most ``limit``.
@@ -196,8 +195,15 @@ class ExtractionRepository:
         Raises:
             InvalidInput: a data filter can't be used.
         """
-        query = select(_TABLE.c.id).select_from(_joining_what(filters))
-        return self._ids(query.where(self._passes(filters), _beyond(after)), limit)
+        return self._ids(self.passing(filters, _TABLE.c.id).where(_beyond(after)), limit)
+
+    def passing(self, filters: Filters, *columns: ColumnElement[Any]) -> Select[Any]:
+        """A statement for these columns of the extractions that pass the filters.
+
+        Raises:
+            InvalidInput: a data filter can't be used.
+        """
+        return select(*columns).select_from(_joining_what(filters)).where(self._passes(filters))
 
     def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Generator[Sequence[ExtractionId], None, None]:
         """The ids of these sources' extractions, ``size`` at a time; streamed, because a source may have millions."""
@@ -209,10 +215,8 @@ class ExtractionRepository:
 
     def keep_passing(self, ids: Ids, filters: Filters) -> set[ExtractionId]:
         """Those of ``ids`` that pass the filters."""
-        query = select(_TABLE.c.id).select_from(_joining_what(filters))
-        return set(
-            self._session.scalars(query.where(among(_TABLE.c.id, ids, self._dialect), self._passes(filters)))
-        )
+        passing = self.passing(filters, _TABLE.c.id).where(among(_TABLE.c.id, ids, self._dialect))
+        return set(self._session.scalars(passing))
 
     def existing_ids(self, ids: Ids) -> set[ExtractionId]:
         """Those of ``ids`` that have a row."""

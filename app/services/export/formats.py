@@ -1,0 +1,174 @@
+"""Extractions as bytes: JSON lines, CSV and Parquet, plain or compressed."""
+
+import csv
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+import orjson
+
+from app.domain.export import ExportFormat, ExportRow, ExportRows
+from app.errors import ExtraMissing
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+    from pyarrow.parquet import ParquetWriter
+
+_AS_GZIP = 16 + zlib.MAX_WBITS
+_ROW_GROUP_CHARS = 4 * 2**20
+
+
+class Encoder(Protocol):
+    """Makes a file bit by bit: the pages in order, then the end. Computes; for a thread off the event loop."""
+
+    def page(self, rows: ExportRows) -> bytes:
+        """What comes next in the file once it holds these extractions."""
+        ...
+
+    def end(self) -> bytes:
+        """What is left to write."""
+        ...
+
+
+def encoder_of(form: ExportFormat, *, goes_on: bool = False, gzipped: bool = False) -> Encoder:
+    """An encoder of that format. ``goes_on``: the file goes on another, and so CSV has no line with the columns' names.
+
+    Raises:
+        ExtraMissing: it is Parquet, and pyarrow isn't installed.
+    """
+    match form:
+        case ExportFormat.JSONL:
+            encoder: Encoder = _JsonLines()
+        case ExportFormat.CSV:
+            encoder = _Csv(goes_on=goes_on)
+        case ExportFormat.PARQUET:
+            encoder = _Parquet()
+        case _:
+            assert_never(form)
+    return _Gzipped(encoder) if gzipped else encoder
+
+
+class _JsonLines:
+    """A line of JSON an extraction, as ``ingest`` takes it: what there is none of isn't named."""
+
+    def page(self, rows: ExportRows) -> bytes:
+        return b"".join(map(_line, rows))
+
+    def end(self) -> bytes:
+        return b""
+
+
+def _line(row: ExportRow) -> bytes:
+    line: dict[str, Any] = {"source_uri": row.source_uri}
+    if row.source_group is not None:
+        line["source_group"] = row.source_group
+    line["extraction_type"] = row.extraction_type
+    if row.confidence is not None:
+        line["confidence"] = row.confidence
+    if row.metadata is not None:
+        line["metadata"] = orjson.Fragment(row.metadata)
+    line["data"] = orjson.Fragment(row.data)
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class _Csv:
+    """As in RFC 4180: a first line with the names, CRLF, quotation marks where they are needed. Nothing is an empty field."""
+
+    def __init__(self, *, goes_on: bool) -> None:
+        self._named = goes_on
+
+    def page(self, rows: ExportRows) -> bytes:
+        return self._names() + _csv(rows)
+
+    def end(self) -> bytes:
+        return self._names()
+
+    def _names(self) -> bytes:
+        names = b"" if self._named else _csv([ExportRow._fields])
+        self._named = True
+        return names
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+class _Parquet:
+    """Columns as in CSV: ``confidence`` is a double, all others are strings, ``metadata`` and ``data`` with JSON in them."""
+
+    def __init__(self) -> None:
+        self._table, self._writer, self._file = _open_parquet()
+        self._rows: ExportRows = []
+        self._chars = 0
+
+    def page(self, rows: ExportRows) -> bytes:
+        self._rows += rows
+        self._chars += sum(len(row.data) for row in rows)
+        return self._row_group() if self._chars >= _ROW_GROUP_CHARS else b""
+
+    def end(self) -> bytes:
+        group = self._row_group()
+        self._writer.close()
+        return group + self._file.take()
+
+    def _row_group(self) -> bytes:
+        if self._rows:
+            columns = list(map(list, zip(*self._rows, strict=True)))
+            self._writer.write_table(self._table(columns))
+            self._rows, self._chars = [], 0
+        return self._file.take()
+
+
+class _Sink(io.RawIOBase):
+    """What was written since it was last asked."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:  # noqa: ANN401 - any buffer, as RawIOBase has it
+        self._pieces.append(bytes(piece))
+        self._written += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def tell(self) -> int:
+        return self._written
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def _open_parquet() -> "tuple[Callable[[list[Any]], Table], ParquetWriter, _Sink]":
+    """What makes a table of columns, a writer of tables, and where it writes."""
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra, and 30 MB of memory
+        from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - likewise
+    except ImportError:
+        raise ExtraMissing("pyarrow", "parquet", "Parquet") from None
+    schema = pa.schema(
+        [(name, pa.float64() if name == "confidence" else pa.string()) for name in ExportRow._fields]
+    )
+    sink = _Sink()
+    return partial(pa.Table.from_arrays, schema=schema), ParquetWriter(sink, schema), sink
+
+
+class _Gzipped:
+    """Another encoder's file, compressed; its end is what tells that it is whole."""
+
+    def __init__(self, inner: Encoder) -> None:
+        self._inner = inner
+        self._compressor = zlib.compressobj(level=6, wbits=_AS_GZIP)
+
+    def page(self, rows: ExportRows) -> bytes:
+        return self._compressor.compress(self._inner.page(rows))
+
+    def end(self) -> bytes:
+        return self._compressor.compress(self._inner.end()) + self._compressor.flush()

@@ -1,0 +1,97 @@
+"""Reads a project's extractions in order, page by page."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Select
+
+from app.database import Database, ReadSession
+from app.domain.export import (
+    MAX_PAGE_ROWS,
+    ExportPage,
+    ExportRows,
+    read_export_cursor,
+    write_export_cursor,
+)
+from app.domain.filters import ANY, Filters
+from app.domain.ids import parse_extraction_id
+from app.services.storage.repositories.exportable import rows_to_export, statement_to_export
+from app.services.storage.repositories.project import ProjectRepository
+
+_FIRST_ROWS = 64
+_GROWTH = 16
+_PAGE_BYTES = 8 * 2**20
+
+
+class ExportService:
+    """Hands extractions out by id, which is the same order in every database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, project: str, filters: Filters = ANY, *, after: str | None = None, limit: int = MAX_PAGE_ROWS
+    ) -> ExportPage:
+        """The ``limit`` next extractions after a cursor that pass the filters, all from one consistent state.
+
+        A page ends early at 8 MiB of JSON, and holds one extraction at least.
+
+        Raises:
+            NotFound: there is no such project.
+            InvalidField: the cursor is of another project, or none.
+            InvalidInput: a data filter can't be used.
+        """
+        reading = _Reading(project, filters)
+        return await self._database.read(lambda session: reading.page(session, after, limit))
+
+    async def pages(
+        self, project: str, filters: Filters = ANY, *, after: str | None = None
+    ) -> AsyncIterator[ExportPage]:
+        """All pages after a cursor, each as :meth:`page` reads it; the last one may be empty.
+
+        Between two pages others may write. An extraction that is there all the time comes exactly once, with what was
+        stored when its page was read; one that is stored or deleted meanwhile may come or not. The pages after the first
+        wait for a thread even if many others do: whoever hands pages on bounds how many exports there are.
+        """
+        reading = _Reading(project, filters)
+        page = await self._database.read(lambda session: reading.page(session, after))
+        yield page
+        while page.cursor is not None:
+            first = MAX_PAGE_ROWS if len(page.rows) == MAX_PAGE_ROWS else _FIRST_ROWS  # what is small stays so
+            read = partial(reading.page, after=page.cursor, first=first)
+            page = await self._database.read(read, exempt_from_max_waiting=True)
+            yield page
+
+
+class _Reading:
+    """One export: its pages share a statement. For one thread at a time."""
+
+    def __init__(self, project: str, filters: Filters) -> None:
+        self._project = project
+        self._filters = filters
+        self._statement: Select[Any] | None = None
+
+    def page(
+        self, session: ReadSession, after: str | None, limit: int = MAX_PAGE_ROWS, first: int = _FIRST_ROWS
+    ) -> ExportPage:
+        """Begins with ``first`` rows, and goes on with as many as those let expect, so that few are looked at in vain."""
+        project_id = ProjectRepository(session).get(self._project).id
+        place = None if after is None else read_export_cursor(after, project_id)
+        if self._statement is None:
+            self._statement = statement_to_export(session, replace(self._filters, project_id=project_id))
+        rows: ExportRows = []
+        taken, size = 0, first
+        while len(rows) < limit and taken < _PAGE_BYTES:
+            wanted, room = min(size, limit - len(rows)), _PAGE_BYTES - taken
+            some, some_bytes = rows_to_export(
+                session, self._statement, after=place, limit=wanted, most_bytes=room
+            )
+            if not some:
+                return ExportPage(rows, None)
+            rows += some
+            taken += some_bytes
+            place = parse_extraction_id(rows[-1].id)
+            size = max(1, min(_GROWTH * len(rows), (_PAGE_BYTES - taken) * len(rows) // max(1, taken)))
+        return ExportPage(rows, None if place is None else write_export_cursor(project_id, place))

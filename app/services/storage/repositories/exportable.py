@@ -1,0 +1,100 @@
+"""Reading extractions to hand them out, with their JSON as the text that is stored.
+
+On SQLite all rows come back as one JSON document, as in :mod:`app.services.storage.repositories.indexable`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    Text,
+    bindparam,
+    cast,
+    func,
+    select,
+)
+from sqlalchemy.orm import Session
+
+from app.domain.export import ExportRow, ExportRows
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId
+from app.models import Extraction, Source
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.indexable import digits_of_confidence, number_of
+
+_TABLE = Extraction.__table__
+_SOURCES = Source.__table__
+_BEFORE_ALL = UUID(int=0)
+
+
+def statement_to_export(session: Session, filters: Filters) -> Select[Any]:
+    """What :func:`rows_to_export` runs, any number of times: building it takes as long as a hundred rows.
+
+    Raises:
+        InvalidInput: a data filter can't be used.
+    """
+    dialect = session.get_bind().dialect.name
+    passing = ExtractionRepository(session).passing(filters, _TABLE.c.id, _bytes(dialect).label("bytes"))
+    beyond = passing.where(_TABLE.c.id > bindparam("after", type_=_TABLE.c.id.type))
+    found = beyond.order_by(_TABLE.c.id).limit(bindparam("limit", type_=Integer)).subquery("found")
+    # The window is over sizes alone. Over whole rows it would hold all of them, however large they are.
+    taken = func.sum(found.c.bytes).over(order_by=found.c.id, rows=(None, 0))
+    page = select(found.c.id, found.c.bytes, taken.label("taken")).cte("page")
+    tables = page.join(_TABLE, _TABLE.c.id == page.c.id).join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id)
+    fits = page.c.taken - page.c.bytes < bindparam("most_bytes", type_=BigInteger)
+    if dialect == "postgresql":
+        columns = (*_columns(_TABLE.c.confidence), cast(page.c.taken, BigInteger))
+        return select(*columns).select_from(tables).where(fits).order_by(_TABLE.c.id)
+    row = func.json_array(*_columns(digits_of_confidence()), page.c.taken)
+    return select(func.json_group_array(row)).select_from(tables).where(fits)
+
+
+def rows_to_export(
+    session: Session, statement: Select[Any], *, after: ExtractionId | None, limit: int, most_bytes: int
+) -> tuple[ExportRows, int]:
+    """The extractions of a :func:`statement_to_export`, by id: the ``limit`` next after ``after``; and how long their JSON is.
+
+    It stops after the one with which their JSON takes ``most_bytes``, and so finds none at the end alone.
+    """
+    given = {"after": after or _BEFORE_ALL, "limit": limit, "most_bytes": most_bytes}
+    read = session.execute(statement, given)
+    if session.get_bind().dialect.name == "postgresql":
+        rows: Sequence[Any] = read.all()
+        exported = [ExportRow._make(row[:-1]) for row in rows]
+    else:
+        rows = sorted(orjson.loads(read.scalar_one()))
+        exported = [
+            ExportRow(id_, uri, group, type_, number_of(digits), metadata, data)
+            for id_, uri, group, type_, digits, metadata, data, _ in rows
+        ]
+    return exported, rows[-1][-1] if rows else 0
+
+
+def _columns(confidence: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    own = {
+        "id": cast(_TABLE.c.id, Text),
+        "source_uri": _SOURCES.c.uri,
+        "source_group": _SOURCES.c.source_group,
+        "confidence": confidence,
+        "metadata": cast(_TABLE.c.metadata, String),
+        "data": cast(_TABLE.c.data, String),
+    }
+    return [own[name] if name in own else _TABLE.c[name] for name in ExportRow._fields]
+
+
+def _bytes(dialect: str) -> ColumnElement[int]:
+    """How long an extraction's JSON is."""
+    if dialect == "postgresql":
+        sizes = [func.octet_length(cast(_TABLE.c[name], Text)) for name in ("data", "metadata")]
+    else:
+        # The length of a text is told in characters.
+        sizes = [func.length(cast(_TABLE.c[name], LargeBinary)) for name in ("data", "metadata")]
+    return sizes[0] + func.coalesce(sizes[1], 0)
