@@ -291,6 +291,7 @@ class Container(containers.DeclarativeContainer):
         update_payload=indexing.provided.update_payload,
         verify=reconciliation.provided.verify,
         repair=reconciliation.provided.repair,
+        reindex=reindexing.provided.reindex,
     )
     # A factory, because several may run in one process, each with its own jobs.
     worker = providers.Factory(

@@ -416,10 +416,19 @@ class SchemaMismatch(DatabaseError):
     def __init__(self, found: str | None, expected: str) -> None:
         self.found = found
         self.expected = expected
-        super().__init__(
-            f"the database schema is at {found or 'no revision'}, this version needs {expected}. "
-            "Run `agent-storage db upgrade`; if the database is newer, upgrade agent-storage."
+        told = f"the database schema is at {found or 'no revision'}, this version needs {expected}. "
+        older = "Run `agent-storage db upgrade`."
+        newer = (
+            "A newer agent-storage has upgraded it, which this one can't undo. Install that version or a later one "
+            "(`agent-storage --version` says which this is); or, to stay with this one, restore a backup that it can "
+            "read: `agent-storage restore DIR --overwrite`. What was stored since that backup would be gone."
         )
+        super().__init__(told + (newer if self.is_newer else older))
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a later version has upgraded the database; revisions are numbers with as many digits."""
+        return self.found is not None and self.found > self.expected
 
 
 class SchemaMissing(DatabaseError):
@@ -665,16 +674,22 @@ class CollectionMismatch(QdrantError):
 
 
 class DataDirectoryLocked(QdrantError):
-    """Another process has the embedded engine's directory open."""
+    """Another process has the embedded engine's directory open; ``service`` describes it, if it says of itself."""
 
-    def __init__(self, path: str, collection: str) -> None:
+    def __init__(self, path: str, collection: str, service: str | None = None) -> None:
         self.path = path
+        self.service = service
+        wait = (
+            "Wait for it or stop it; if it is a service, name it with --api"
+            if service is None
+            else f"It is {service}. Go through it (commands do so by themselves, with the same database and without --near), "
+            "or stop it"
+        )
         super().__init__(
             "open the data directory",
             collection,
-            f"another process is using {path}. Wait for it or stop it; if it is a service, name it with --api; for "
-            "several processes at once, run a Qdrant server and set qdrant.url. (qdrant.path says which directory is "
-            "meant.)",
+            f"another process is using {path}. {wait}; for several processes at once, run a Qdrant server and set "
+            "qdrant.url. (qdrant.path says which directory is meant.)",
         )
 
 
@@ -760,6 +775,15 @@ class IndexRebuilding(AgentStorageError):
         super().__init__(
             "the index is being rebuilt. Wait for `agent-storage reindex` to end; if it was interrupted, run it again: "
             "it goes on where it stopped."
+        )
+
+
+class ReindexSuperseded(Conflict):
+    """Another reindex has begun, and this one has ended for it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another reindex has begun since, and this one has ended. The index is usable when that one is done."
         )
 
 

@@ -13,6 +13,7 @@ from app.services.extractions import ExtractionService
 from app.services.health import Health
 from app.services.ingestion import IngestionService
 from app.services.jobs.service import JobService
+from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.instruments import Instruments
 from app.services.metrics.prometheus import MetricsExporter
 from app.services.projects import ProjectService
@@ -57,6 +58,10 @@ class ApiParts(Protocol):
 
     def jobs(self) -> JobService:
         """All jobs."""
+        ...
+
+    def metrics_collector(self) -> MetricsCollector:
+        """Measures when asked."""
         ...
 
     def metrics_exporter(self) -> MetricsExporter:

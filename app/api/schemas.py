@@ -389,6 +389,48 @@ class Readiness(BaseModel):
     parts: list[Part]
 
 
+class Durations(BaseModel):
+    """How long the completed jobs of one type ran."""
+
+    avg_seconds: float
+    min_seconds: float
+    max_seconds: float
+    count: int
+
+
+class PoolUse(BaseModel):
+    """The connections to the database; ``checked_out`` is null where the pool doesn't count."""
+
+    size: int
+    checked_out: int | None
+    overflow: int
+    waits: int
+
+
+class LaneUse(BaseModel):
+    """A lane's counters; the counts and seconds since the start never go down."""
+
+    limit: int
+    active: int
+    waiting: int
+    rejected: int
+    finished: int
+    wait_seconds: float
+    run_seconds: float
+
+
+class Measurements(BaseModel):
+    """Everything measured at one moment; ``jobs`` by type and status, ``extractions`` by type."""
+
+    job_durations: dict[str, Durations]
+    jobs: dict[str, dict[str, int]]
+    extractions: dict[str, int]
+    orphans: int
+    set_aside: int
+    pool: PoolUse
+    lanes: dict[str, LaneUse]
+
+
 class Liveness(BaseModel):
     """That the process answers."""
 

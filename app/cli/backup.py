@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from app.cli.context import CommandParts, Json, context_of, run, usage_error
+from app.cli.context import CommandParts, Json, at_home, context_of, no_api, run, usage_error
 from app.cli.output import counted, fail, note, print_json, print_table, progress
 from app.errors import NothingToBackUp
 
@@ -25,17 +25,27 @@ REPAIR = "agent-storage verify --repair"
 _SQLITE = "sqlite"
 _NOUNS = {"extractions": "extraction", "sources": "source", "projects": "project", "jobs": "job"}
 _MEGABYTE = 1e6
+_BACKUP_NEAR = (
+    "a backup copies the database's own file: run it on the service's machine, also while the service runs"
+)
+_RESTORE_NEAR = (
+    "a restore replaces the database's own file: stop the service, and run it on the service's machine"
+)
 
 
 def backup(
     ctx: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where backups are; made if it is missing.", file_okay=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Where backups are; made if it is missing.", file_okay=False, callback=at_home
+        ),
     ],
     keep: Annotated[
         int | None,
         typer.Option(min=1, help="Delete all but the newest N backups of this store in DIR."),
     ] = None,
+    _api: Annotated[str | None, no_api(_BACKUP_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
     """Back the database up, also while a service runs. The index needs no backup: it is made from the database.
@@ -93,7 +103,9 @@ def restore(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="DIR_OR_FILE", help="A backup, or a folder of which the newest whole one is taken."
+            metavar="DIR_OR_FILE",
+            help="A backup, or a folder of which the newest whole one is taken.",
+            callback=at_home,
         ),
     ] = None,
     overwrite: Annotated[
@@ -103,6 +115,7 @@ def restore(
         bool,
         typer.Option("--check", help="Restore nothing; say what the database holds, and whether it is usable."),
     ] = False,
+    _api: Annotated[str | None, no_api(_RESTORE_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
     """Put a backup in the place of the database. Stop the service first; run `verify --repair` afterwards.
@@ -218,7 +231,7 @@ def _problems(found: "StoreCheck") -> Iterator[str]:
     elif revision != expected:
         yield (
             f"The schema is at {revision}, and this version needs {expected}: run `agent-storage db upgrade`; if the "
-            "database is newer, upgrade agent-storage."
+            "database is newer, install a version as new as it is, or restore an older backup."
         )
     elif found.missing:
         yield f"It lacks {', '.join(found.missing)}: the restore has failed half-way. Restore into an empty database."
@@ -226,7 +239,7 @@ def _problems(found: "StoreCheck") -> Iterator[str]:
 
 def _run(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
     """With the database as it is: of an older schema, say, or damaged."""
-    return run(ctx, command, index=False, migrate=False, check=False)
+    return run(ctx, command, index=False, migrate=False, check=False, makes=True)
 
 
 @contextmanager

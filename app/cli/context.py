@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from sqlalchemy import Engine
 
     from app.cli.ports import JobRunner, ServiceParts
+    from app.cli.stores import Service
     from app.config import Settings
     from app.executor import BoundedExecutor, Lane
     from app.services.backup.service import BackupService
@@ -43,6 +44,8 @@ P = TypeVar("P")
 
 INTERRUPTED = 130
 
+BOTH = "--near works on the stores of this machine, and --api on a service; give one of them"
+
 Api = Annotated[
     str | None,
     typer.Option(
@@ -52,6 +55,12 @@ Api = Annotated[
     ),
 ]
 
+Near = Annotated[
+    bool,
+    typer.Option(
+        "--near", help="Open the stores here; don't go through a service of this machine that holds the index."
+    ),
+]
 
 InProject = Annotated[str, typer.Option("--project", "-p", help="The project.")]
 """Of the commands about one project, which is ``default`` unless they say so, as in ``ingest``."""
@@ -217,13 +226,21 @@ def run(
     index: bool = True,
     migrate: bool | None = None,
     check: bool = True,
+    makes: bool = False,
 ) -> T:
     """Open the container, run the command on an event loop, close everything, and return its result.
 
+    Only a command that ``makes`` what it needs makes a store where there is none; to the others, it is empty there.
     An error of ours ends the process with exit code 1 and its message; Ctrl-C with 130.
     """
+    from app.cli.stores import existing, note_if_new
+
     context = context_of(ctx)
-    return _run(context.open_parts(context.settings(), index=index, migrate=migrate, check=check), command)
+    settings = context.settings()
+    if makes:
+        note_if_new(settings)
+    with nullcontext(settings) if makes else existing(settings) as chosen:
+        return _run(context.open_parts(chosen, index=index, migrate=migrate, check=check), command)
 
 
 def run_at(
@@ -232,14 +249,32 @@ def run_at(
     command: "Callable[[ServiceParts], Coroutine[Any, Any, T]]",
     *,
     index: bool = True,
+    near: bool = False,
+    makes: bool = False,
 ) -> T:
-    """As :func:`run`, with the parts of the service that runs at the URL ``api``, if there is one."""
-    if api is None:
-        return run(ctx, command, index=index)
-    context_of(ctx).settings()  # so that logging is set up, and wrong settings are told as ever
+    """As :func:`run`; with the parts of the service that runs at the URL ``api``, if there is one.
+
+    A command that needs the ``index`` goes through the service of this machine that holds it, if one does and it isn't
+    to be ``near``.
+    """
+    service = _service(ctx, api, index=index, near=near)
+    if service is None:
+        return run(ctx, command, index=index, makes=makes)
     from app.cli.remote.parts import open_remote
 
-    return _run(open_remote(api), command)
+    return _run(open_remote(service.url, service.key), command)
+
+
+def _service(ctx: typer.Context, api: str | None, *, index: bool, near: bool) -> "Service | None":
+    from app.cli.stores import service_at, service_beside, through
+
+    settings = context_of(ctx).settings()
+    if api is not None:
+        if near:
+            usage_error(BOTH)
+        return service_at(api)
+    holder = service_beside(settings) if index and not near else None
+    return None if holder is None else through(holder, settings)
 
 
 def _run(opening: AbstractContextManager[P], command: Callable[[P], Coroutine[Any, Any, T]]) -> T:
@@ -260,6 +295,37 @@ async def to_the_end(writing: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await task
         raise
+
+
+def at_home(path: Any) -> Any:  # noqa: ANN401 - a path or a text, as it came
+    """Of an option or argument that is a path: with the home folder in the place of ``~``, where the shell left it."""
+    from app.settings.places import expanded
+
+    if path is None:
+        return None
+    try:
+        return type(path)(expanded(str(path)))
+    except ValueError as error:
+        usage_error(str(error))
+
+
+def require_no_service(ctx: typer.Context, why: str) -> None:
+    """End the command with exit code 1 where a service of this machine holds the index; ``why`` says what to do."""
+    from app.cli.stores import service_beside
+
+    holder = service_beside(context_of(ctx).settings())
+    if holder is not None:
+        fail(f"the service at {holder.url} (process {holder.pid}) holds the index, and {why}")
+
+
+def no_api(why: str) -> Any:  # noqa: ANN401 - as typer.Option
+    """The option --api of a command that can't go through a service, to say why not."""
+
+    def refuse(url: str | None) -> None:
+        if url is not None:
+            usage_error(f"{why}, and so there is no --api for it")
+
+    return typer.Option("--api", metavar="URL", help=f"Refused: {why}.", callback=refuse, expose_value=False)
 
 
 def usage_error(message: str) -> NoReturn:

@@ -1,13 +1,15 @@
 """``agent-storage doctor`` and ``agent-storage graph``."""
 
 import asyncio
+import time
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from app.cli.context import CliContext, CommandParts, Json, context_of
+from app.cli.context import BOTH, Api, CliContext, CommandParts, Json, Near, context_of, usage_error
 from app.cli.output import counted, fail, print_json, print_table
+from app.cli.stores import Service, note_if_new, service_at, service_beside, through
 from app.errors import (
     AgentStorageError,
     ConfigurationError,
@@ -70,9 +72,14 @@ class _Row(NamedTuple):
         return self.part, self.error is None, ms, " → ".join(filter(None, (self.error, self.hint)))
 
 
-def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Check the configuration, build and open every part, ask each how it is, and say what to do."""
-    rows = _examine(context_of(ctx))
+def doctor(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Json = False) -> None:
+    """Check the configuration, build and open every part, ask each how it is, and say what to do.
+
+    What a service of this machine holds, or the one that --api names, that service is asked about.
+    """
+    if api is not None and near:
+        usage_error(BOTH)
+    rows = _examine(context_of(ctx), api, near=near)
     wrong = sum(row.error is not None for row in rows)
     if as_json:
         print_json([row.as_dict() for row in rows])
@@ -81,10 +88,12 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         print_table(("part", "ok", "ms", last), [row.cells() for row in rows], wide=last)
     if wrong and not as_json:
         fail(f"{counted(wrong, 'part')} of {len(rows)} failed; the table says why, and what to do")
+    if not as_json:
+        typer.echo("All is well.")
     raise typer.Exit(1 if wrong else 0)
 
 
-def _examine(context: CliContext) -> list[_Row]:
+def _examine(context: CliContext, api: str | None, *, near: bool) -> list[_Row]:
     try:
         settings = context.loaded
     except ConfigurationError as error:
@@ -92,12 +101,50 @@ def _examine(context: CliContext) -> list[_Row]:
         return [
             _Row("configuration", None, problems, "`agent-storage config show` says where each comes from.")
         ]
-    return [_Row("configuration"), *_ask_what_opens(context, settings)]
+    rows = [_Row("configuration")]
+    holder = service_beside(settings) if api is None and not near else None
+    service = service_at(api) if api is not None else through(holder, settings) if holder is not None else None
+    if service is None:
+        note_if_new(settings)
+        return rows + _ask_what_opens(context, settings)
+    theirs = asyncio.run(_ask_service(service))
+    if holder is None:
+        return rows + theirs
+    # The index is the service's to open; the other parts are tried here as well, and their failures told there.
+    held = DataDirectoryLocked(settings.qdrant.path, settings.qdrant.collection, str(holder))
+    ours = [row for row in _ask_what_opens(context, settings, {"qdrant": held}) if row.part != "qdrant"]
+    own = {row.part for row in ours}
+    return rows + ours + [row for row in theirs if row.part not in own or row.error is not None]
 
 
-def _ask_what_opens(context: CliContext, settings: "Settings") -> list[_Row]:
-    """Open and ask the parts; what can't be opened is reported and replaced, so that the others are asked."""
-    broken: _Broken = {}
+async def _ask_service(service: Service) -> list[_Row]:
+    """A row for the service itself, and one for each part that it tells of."""
+    from app.cli.remote.connection import Patience
+    from app.cli.remote.parts import open_remote
+
+    started = time.monotonic()
+    try:
+        with open_remote(service.url, service.key, patience=Patience(all_tries_s=_PATIENCE_S)) as parts:
+            await parts.indexing().prepare()  # which needs the key
+            itself = _Row("service", round((time.monotonic() - started) * 1e3, 1))
+            found = await parts.health().check(_PATIENCE_S)
+    except AgentStorageError as error:
+        return [_Row("service", None, str(error), f"Does it run, and is {service.url} its address?")]
+    log = "The service's log says why; its own settings are what counts."
+    return [
+        itself,
+        *(
+            _Row(each.part, round(each.latency_seconds * 1e3, 1), each.error, log if each.error else None)
+            for each in found
+        ),
+    ]
+
+
+def _ask_what_opens(context: CliContext, settings: "Settings", known: "_Broken | None" = None) -> list[_Row]:
+    """Open and ask the parts; what can't be opened, or is ``known`` not to, is reported and replaced, so that the
+    others are asked.
+    """
+    broken: _Broken = dict(known or {})
     with TemporaryDirectory(prefix="agent-storage-") as folder:
         while True:
             try:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, context_of, run_at, usage_error
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at, usage_error
 from app.cli.extraction_rows import ShownRows, as_item, print_whole
 from app.cli.filtering import WantedExtractions, takes_filters
 from app.cli.output import counted, fail, note, print_json_lines, printable, progress
+from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
     from app.cli.ports import FinishedJob, ServiceParts
@@ -87,6 +88,7 @@ def delete(
     everything: Annotated[bool, typer.Option("--all", help="All that the project has.")] = False,
     yes: Yes = False,
     api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Delete a project's extractions and their vectors: those of these ids, or all that pass the filters."""
@@ -101,7 +103,7 @@ def delete(
         told = f"Delete {counted(many, 'extraction')} of project {printable(project)!r}?"
         if many and not typer.confirm(told, err=True):
             fail("nothing was deleted")
-    deleted = run_at(ctx, api, lambda parts: _delete(parts, project, ids, wanted, remote=api is not None))
+    deleted = run_at(ctx, api, lambda parts: _delete(parts, project, ids, wanted), near=near)
     if as_json:
         print_json_lines([{"project": project, "deleted_extractions": deleted.extractions}])
     elif deleted.extractions:
@@ -121,6 +123,7 @@ def retry(
     project: InProject = DEFAULT_PROJECT,
     wanted: WantedExtractions,
     api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Try again to embed what is set aside: those of these ids, or all that pass the filters."""
@@ -128,11 +131,11 @@ def retry(
 
     if ids and not wanted.is_all:
         usage_error("name ids or give filters, not both")
-    report = run_at(ctx, api, lambda parts: try_again(parts, project, ids, wanted, remote=api is not None))
+    report = run_at(ctx, api, lambda parts: try_again(parts, project, ids, wanted), near=near)
     if as_json:
         print_json_lines([report.as_dict(project)])
     else:
-        report.print(project, remote=api is not None)
+        report.print(project)
 
 
 async def _list(
@@ -168,8 +171,6 @@ async def _delete(
     project: str,
     ids: list[uuid.UUID] | None,
     wanted: WantedExtractions,
-    *,
-    remote: bool,
 ) -> "Deleted":
     from app.cli.index_jobs import run_queued
     from app.domain.ids import ExtractionId
@@ -190,5 +191,5 @@ async def _delete(
         def ended(job: "FinishedJob") -> None:
             display.advance(bar, (job.result or {}).get("deleted", 0))
 
-        await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=remote, ended=ended)
+        await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=is_remote(parts), ended=ended)
     return deleted

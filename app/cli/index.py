@@ -7,26 +7,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import CommandParts, Json, context_of, run
+from app.cli.context import (
+    Api,
+    CommandParts,
+    Json,
+    Near,
+    Yes,
+    context_of,
+    no_api,
+    require_no_service,
+    run,
+    run_at,
+)
 from app.cli.output import counted, fail, print_json, print_table, progress
+from app.domain.upkeep import Differences, Indexed
 
 if TYPE_CHECKING:
-    from app.services.reconciliation import Differences
-    from app.services.vectors import Indexed
+    from app.cli.ports import ServiceParts
 
 DIFFER = 4
+
+_ADOPT_NEAR = "a service runs only on an index that is its own already: stop it, and adopt the collection beside its stores"
+_OPTIMIZE_NEAR = "a service would answer nobody while the embedded engine optimizes: stop it, optimize beside its stores, and start it"
 
 
 def verify(
     ctx: typer.Context,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
+    api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Compare SQL with Qdrant, and mend the difference with --repair. Exit code 4 while a difference remains."""
-    found = run(ctx, lambda parts: _verify(parts, repair=repair))
+    found = run_at(ctx, api, lambda parts: _verify(parts, repair=repair), near=near)
     if as_json:
-        counts = {name: count for name, count in asdict(found).items() if name != "left"}
-        print_json({**counts, "remaining": found.remaining})
+        print_json(found.as_dict())
     else:
         print_table(
             ("", "found", "mended"),
@@ -44,7 +59,7 @@ def verify(
         raise typer.Exit(DIFFER)
 
 
-def _verdict(found: "Differences") -> str:
+def _verdict(found: Differences) -> str:
     cut = f" {found.cut:,} were cut, because they are longer than the model takes." if found.cut else ""
     aside = f" {found.set_aside:,} are set aside, because they can't be embedded." if found.set_aside else ""
     if found.remaining:
@@ -52,9 +67,7 @@ def _verdict(found: "Differences") -> str:
     return f"The stores agree.{cut}{aside}"
 
 
-async def _verify(parts: CommandParts, *, repair: bool) -> "Differences":
-    from app.services.reconciliation import Differences
-
+async def _verify(parts: "ServiceParts", *, repair: bool) -> Differences:
     await parts.indexing().prepare(mend=repair)
     found = Differences()
     with progress() as display:
@@ -64,9 +77,14 @@ async def _verify(parts: CommandParts, *, repair: bool) -> "Differences":
     return found
 
 
-def reindex(ctx: typer.Context, as_json: Json = False) -> None:
-    """Rebuild the whole index with the configured embedder. The SQL data stays; interrupted, it goes on next time."""
-    done = run(ctx, _reindex)
+def reindex(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Json = False) -> None:
+    """Rebuild the whole index with the configured embedder. The SQL data stays; interrupted, it goes on next time.
+
+    A service rebuilds it with the embedder that the service was started with.
+    """
+    if api is None and not near:
+        _require_same_embedder(ctx)
+    done = run_at(ctx, api, _reindex, near=near)
     if as_json:
         print_json(asdict(done))
     else:
@@ -75,14 +93,25 @@ def reindex(ctx: typer.Context, as_json: Json = False) -> None:
         typer.echo(f"Reindexed {counted(done.indexed, 'extraction')}{cut}{aside}.")
 
 
-async def _reindex(parts: CommandParts) -> "Indexed":
+def _require_same_embedder(ctx: typer.Context) -> None:
+    """Of the service that would rebuild the index: it may have been started before the settings were changed."""
+    from app.cli.stores import service_beside
+
+    settings = context_of(ctx).settings()
+    holder, wanted = service_beside(settings), settings.embedding.label
+    if holder is not None and holder.embedder != wanted:
+        fail(
+            f"the service at {holder.url} holds the index and embeds by {holder.embedder}, and the settings say {wanted}. "
+            "To rebuild the index with that: stop the service, run this again, and start it."
+        )
+
+
+async def _reindex(parts: "ServiceParts") -> Indexed:
     reindexing = parts.reindexing()
     return await _sum(reindexing.run(), await reindexing.total())
 
 
-async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
-    from app.services.vectors import Indexed
-
+async def _sum(batches: "AsyncIterator[Indexed]", total: int | None) -> Indexed:
     done = Indexed()
     with progress() as display:
         task = display.add_task("embedding", total=total)
@@ -94,10 +123,12 @@ async def _sum(batches: "AsyncIterator[Indexed]", total: int) -> "Indexed":
 
 def adopt(
     ctx: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
+    _api: Annotated[str | None, no_api(_ADOPT_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
     """Make the collection this database's own, whoever's it was: after a restore, say."""
+    require_no_service(ctx, _ADOPT_NEAR)
     name = context_of(ctx).settings().qdrant.collection
     if not yes and not typer.confirm(f"Take over the collection {name!r}, whichever store's it is?", err=True):
         fail("nothing was changed")
@@ -113,8 +144,11 @@ async def _adopt(parts: CommandParts) -> str:
     return await parts.ownership().store_id()
 
 
-def optimize(ctx: typer.Context, as_json: Json = False) -> None:
+def optimize(
+    ctx: typer.Context, _api: Annotated[str | None, no_api(_OPTIMIZE_NEAR)] = None, as_json: Json = False
+) -> None:
     """Build the vector index of the embedded engine, which makes searches quicker. Takes a while; nothing else runs."""
+    require_no_service(ctx, _OPTIMIZE_NEAR)
     # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill loses nothing.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     vectors = run(ctx, _optimize)

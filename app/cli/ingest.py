@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import Api, Json, context_of, run_at, to_the_end, usage_error
+from app.cli.context import Api, Json, Near, at_home, context_of, run_at, to_the_end, usage_error
 from app.cli.index_jobs import first_of, indexing_beside
 from app.cli.input_file import (
     Constants,
@@ -27,6 +27,7 @@ from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
 from app.cli.request_run import OfRun, of_run
+from app.cli.stores import is_remote, note_default_project
 from app.domain.sources import ReplaceScope
 from app.errors import InvalidInput
 
@@ -57,6 +58,7 @@ class Report:
     run_id: "RunId | None" = None
     seconds: float = 0.0
     rejects_file: str | None = None
+    is_remote: bool = False
     unit: str = "line"
     remarks: Sequence[str] = ()
     first_reject: "Reject | None" = field(default=None, repr=False)
@@ -70,7 +72,11 @@ class Report:
 def ingest(
     ctx: typer.Context,
     file: Annotated[
-        str, typer.Argument(help="A file of JSON lines, a JSON array, CSV or Parquet, or - for standard input.")
+        str,
+        typer.Argument(
+            help="A file of JSON lines, a JSON array, CSV or Parquet, or - for standard input.",
+            callback=at_home,
+        ),
     ],
     project: Annotated[
         str, typer.Option("--project", "-p", help="The project to store them under.")
@@ -82,8 +88,9 @@ def ingest(
     rejects: Annotated[
         Path | None,
         typer.Option(
+            callback=at_home,
             help="Where --skip-invalid writes refused lines with their reasons. "
-            "Default: FILE.rejects.jsonl, made new each time."
+            "Default: FILE.rejects.jsonl, made new each time.",
         ),
     ] = None,
     replace: Annotated[
@@ -125,6 +132,7 @@ def ingest(
     texts: Texts = [],  # noqa: B006 - likewise
     numbers: Numbers = [],  # noqa: B006 - likewise
     api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Store, embed and index extractions, each once.
@@ -140,12 +148,13 @@ def ingest(
     hands_in = of_run(run, run_meta)
     source = InputFile(file, format_, mapping_of(mapped, constants, rest, ignored, texts, numbers))
     options = _options(replace, observed_at, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
+    note_default_project(ctx, context_of(ctx).settings(), api)
     if options is not None:
         if skip_invalid:
             usage_error(
                 "--skip-invalid would remove what the skipped lines say; correct the file, or don't --replace"
             )
-        replace_file(ctx, api, FileReplacement(project, source, options, hands_in), as_json=as_json)
+        replace_file(ctx, api, FileReplacement(project, source, options, hands_in), near=near, as_json=as_json)
         return
     if rejects is not None and os.path.lexists(rejects):
         usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
@@ -155,11 +164,11 @@ def ingest(
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
     try:
-        run_at(ctx, api, lambda parts: job.run(parts, text_fields, batch_size))
+        run_at(ctx, api, lambda parts: job.run(parts, text_fields, batch_size), near=near, makes=True)
     finally:
         for remark in job.report.remarks:
             note(printable(remark))
-        _print(job.report, as_json=as_json, remote=api is not None)
+        _print(job.report, as_json=as_json, remote=job.report.is_remote)
     if job.report.first_reject is not None:
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
 
@@ -194,6 +203,7 @@ class _Ingest:
         self._unreadable: InvalidInput | None = None
 
     async def run(self, parts: "ServiceParts", text_fields: tuple[str, ...], batch_size: int) -> None:
+        self.report.is_remote = is_remote(parts)
         with ExitStack() as stack:
             skip_invalid = self._rejects is not None
             reader = stack.enter_context(self._source.open(text_fields, skip_invalid=skip_invalid))

@@ -25,7 +25,7 @@ from app.cli import (
     service,
     sources,
 )
-from app.cli.context import context_of
+from app.cli.context import at_home, context_of
 
 app = typer.Typer(
     name="agent-storage",
@@ -50,7 +50,8 @@ def root(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="The settings' YAML file. Default: AGENT_STORAGE_CONFIG, else ./config.yml.",
+            help="The settings' YAML file. Default: AGENT_STORAGE_CONFIG, else config.yml in AGENT_STORAGE_HOME or here.",
+            callback=at_home,
         ),
     ] = None,
     _: Annotated[

@@ -10,9 +10,18 @@ from app.domain.ids import ExtractionId, JobId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobTypeNames
 from app.domain.outcomes import Accepted, Deleted, Replaced, Retried, Undone
-from app.domain.rows import ExtractionRow, ExtractionRows, RunRow, RunRows, SourceRow, SourceRows
+from app.domain.rows import (
+    ExtractionRow,
+    ExtractionRows,
+    ProjectSummaries,
+    RunRow,
+    RunRows,
+    SourceRow,
+    SourceRows,
+)
 from app.domain.search import Query, SearchHits
 from app.domain.sources import ReplaceOptions, SourceFilters
+from app.domain.upkeep import Differences, Indexed
 from app.executor import Lane
 
 
@@ -40,8 +49,8 @@ class JobRunner(Protocol):
 class Index(Protocol):
     """See :class:`app.services.indexing.IndexingService`."""
 
-    async def prepare(self) -> None:
-        """Make sure that what follows can work."""
+    async def prepare(self, *, mend: bool = False) -> None:
+        """Make sure that what follows can work; ``mend``: as a repair, which fills a collection that is lost."""
         ...
 
 
@@ -224,6 +233,54 @@ class Changes(Protocol):
         ...
 
 
+class Projects(Protocol):
+    """See :class:`app.services.projects.ProjectService`."""
+
+    async def list(self) -> ProjectSummaries:
+        """The projects by name, with their counts."""
+        ...
+
+    async def delete(self, name: str) -> Deleted:
+        """Delete a project with all it holds; jobs delete its vectors."""
+        ...
+
+
+class Measurements(Protocol):
+    """See :class:`app.services.metrics.snapshot.Metrics`."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was measured, as JSON can hold it."""
+        ...
+
+
+class Metrics(Protocol):
+    """See :class:`app.services.metrics.collector.MetricsCollector`."""
+
+    async def collect(self) -> Measurements:
+        """Everything."""
+        ...
+
+
+class Reconciliation(Protocol):
+    """See :class:`app.services.reconciliation.ReconciliationService`."""
+
+    def run(self, *, repair: bool = False) -> AsyncIterator[Differences]:
+        """Compare the two stores, yielding how far that is; the last is the outcome."""
+        ...
+
+
+class Reindexing(Protocol):
+    """See :class:`app.services.reindexing.ReindexingService`."""
+
+    async def total(self) -> int | None:
+        """How many extractions :meth:`run` has to embed, as far as that is known."""
+        ...
+
+    def run(self) -> AsyncIterator[Indexed]:
+        """Rebuild the index, yielding what each step has brought."""
+        ...
+
+
 class ServiceParts(Protocol):
     """The providers that work near and far; each call gives the one instance."""
 
@@ -253,6 +310,22 @@ class ServiceParts(Protocol):
 
     def jobs(self) -> Jobs:
         """All jobs."""
+        ...
+
+    def metrics_collector(self) -> Metrics:
+        """Measures when asked."""
+        ...
+
+    def projects(self) -> Projects:
+        """Projects as a whole."""
+        ...
+
+    def reconciliation(self) -> Reconciliation:
+        """Compares the two stores."""
+        ...
+
+    def reindexing(self) -> Reindexing:
+        """Rebuilds the index."""
         ...
 
     def runs(self) -> Runs:

@@ -4,20 +4,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import CommandParts, Json, run
+from app.cli.context import Api, Json, Near, Yes, run_at
 from app.cli.output import counted, fail, note, print_json, print_table
-from app.errors import AgentStorageError
+from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
+    from app.cli.ports import ServiceParts
     from app.domain.outcomes import Deleted
 
 app = typer.Typer(help="List projects, or delete one with all it holds.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_projects(ctx: typer.Context, as_json: Json = False) -> None:
+def list_projects(ctx: typer.Context, api: Api = None, as_json: Json = False) -> None:
     """List the projects with what they hold."""
-    found = run(ctx, lambda parts: parts.projects().list(), index=False)
+    found = run_at(ctx, api, lambda parts: parts.projects().list(), index=False)
     if as_json:
         print_json([project._asdict() for project in found])
     elif found:
@@ -36,32 +37,29 @@ def list_projects(ctx: typer.Context, as_json: Json = False) -> None:
 def delete(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="The project.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
+    api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Delete a project: its sources, its extractions and their vectors."""
     if not yes and not typer.confirm(f"Delete project {name!r} and everything in it?", err=True):
         fail("nothing was deleted")
-    deleted = run(ctx, lambda parts: _delete(parts, name))
+    deleted = run_at(ctx, api, lambda parts: _delete(parts, name), near=near)
     if as_json:
         print_json({"project": name, "deleted_extractions": deleted.extractions})
     else:
         typer.echo(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
 
 
-async def _delete(parts: CommandParts, name: str) -> "Deleted":
+async def _delete(parts: "ServiceParts", name: str) -> "Deleted":
+    from app.cli.index_jobs import run_queued
     from app.domain.jobs import JobType
 
     await parts.indexing().prepare()
     worker = parts.worker()
     await worker.recover()
     deleted = await parts.projects().delete(name)
-    try:
-        while await worker.run_one((JobType.DELETE_VECTORS,)) is not None:
-            pass
-    except AgentStorageError as error:
-        note(
-            f"The project is deleted; its vectors aren't yet, and `agent-storage verify --repair` does that: {error}"
-        )
-        raise typer.Exit(1) from None
+    unfinished = "The project is deleted; its vectors aren't yet"
+    await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=is_remote(parts))
     return deleted

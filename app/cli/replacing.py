@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
-from app.cli.context import context_of, run, run_at
+from app.cli.context import context_of, run_at
 from app.cli.index_jobs import first_of, indexing_beside
 from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.request_run import OfRun
+from app.cli.stores import Remote, is_remote
 from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from app.cli.context import CommandParts
     from app.cli.input_file import InputFile
     from app.cli.ports import FinishedJob, JobRunner, Lines, ServiceParts, SourceReplacement
     from app.domain.outcomes import Replaced, ReplacedSource
@@ -43,6 +43,7 @@ class _Report:
     indexed: int = 0
     set_aside: int = 0
     run_id: str | None = None
+    is_remote: bool = False
     seconds: float = 0.0
     unit: str = "line"
     remarks: Sequence[str] = ()
@@ -68,6 +69,7 @@ class FileReplacement:
         self, parts: "ServiceParts", replacement: "SourceReplacement", text_fields: tuple[str, ...]
     ) -> None:
         """Replace all sources of the file, and bring the index in line."""
+        self.report.is_remote = is_remote(parts)
         with self._source.open(text_fields) as reader, progress() as display:
             self.report.unit = reader.unit
             await parts.files_lane().run(reader.begin)
@@ -211,24 +213,23 @@ async def reading_ahead(
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def replace_file(ctx: typer.Context, api: str | None, job: FileReplacement, *, as_json: bool) -> None:
+def replace_file(
+    ctx: typer.Context, api: str | None, job: FileReplacement, *, near: bool, as_json: bool
+) -> None:
     """Run it here or at a service, and say what became of it."""
     settings = context_of(ctx).settings()
     text_fields, batch_size = settings.embedding.text_fields, settings.worker.batch_size
 
-    async def near(parts: "CommandParts") -> None:
-        replacement = NearReplacement(parts.ingestion(), parts.files_lane(), text_fields, batch_size)
-        await _told(job, job.run(cast("ServiceParts", parts), replacement, text_fields))
+    async def replace_all(parts: "ServiceParts") -> None:
+        if isinstance(parts, Remote):  # a service's ingestion takes the lines as they are
+            replacement = cast("SourceReplacement", parts.ingestion())
+        else:
+            ingestion = cast("IngestionService", parts.ingestion())
+            replacement = NearReplacement(ingestion, parts.files_lane(), text_fields, batch_size)
+        await _told(job, job.run(parts, replacement, text_fields))
 
-    async def far(parts: "ServiceParts") -> None:
-        # A service's ingestion takes the lines as they are.
-        await _told(job, job.run(parts, cast("SourceReplacement", parts.ingestion()), text_fields))
-
-    if api is None:
-        run(ctx, near)
-    else:
-        run_at(ctx, api, far)
-    _print(job.report, as_json=as_json, remote=api is not None)
+    run_at(ctx, api, replace_all, near=near, makes=not job.report.dry_run)
+    _print(job.report, as_json=as_json, remote=job.report.is_remote)
 
 
 async def _told(job: FileReplacement, running: Awaitable[None]) -> None:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, context_of, run_at
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at
 from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
+from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -91,6 +92,7 @@ def undo(
     project: InProject = DEFAULT_PROJECT,
     yes: Yes = False,
     api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Put everything back to what it was before a run, but for what was touched later.
@@ -100,7 +102,7 @@ def undo(
     told = f"Undo what run {printable(run)!r} changed in project {project!r}?"
     if not yes and not typer.confirm(told, err=True):
         fail("nothing was undone")
-    undone = run_at(ctx, api, lambda parts: _undo(parts, project, run, remote=api is not None))
+    undone = run_at(ctx, api, lambda parts: _undo(parts, project, run), near=near)
     if as_json:
         print_json(_undone_as_dict(undone))
     else:
@@ -121,7 +123,7 @@ async def _diff(parts: "ServiceParts", project: str, run: str, limit: int, *, as
     return Told(history) if as_json else await Told.with_sources(parts, project, history)
 
 
-async def _undo(parts: "ServiceParts", project: str, run: str, *, remote: bool) -> "Undone":
+async def _undo(parts: "ServiceParts", project: str, run: str) -> "Undone":
     from app.cli.index_jobs import run_queued
     from app.domain.jobs import INDEX_JOBS
 
@@ -130,7 +132,9 @@ async def _undo(parts: "ServiceParts", project: str, run: str, *, remote: bool) 
     await worker.recover()
     row = await _get(parts, project, run)
     undone = await parts.runs().undo(project, str(row.id))
-    await run_queued(worker, INDEX_JOBS, "The run is undone; the index doesn't follow yet", remote=remote)
+    await run_queued(
+        worker, INDEX_JOBS, "The run is undone; the index doesn't follow yet", remote=is_remote(parts)
+    )
     return undone
 
 

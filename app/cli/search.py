@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import Api, Json, context_of, run_at, usage_error
+from app.cli.context import Api, Json, Near, context_of, run_at, usage_error
 from app.cli.filtering import WantedExtractions, takes_filters_of_indexed
 from app.cli.output import note, print_json, print_table
 
@@ -25,6 +25,7 @@ def search(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many results.")] = 10,
     wanted: WantedExtractions,
     api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Find extractions by meaning, and by filter."""
@@ -34,7 +35,7 @@ def search(
         usage_error("--run names a run of a project; give --project too")
     asked = Query(query, project, limit)
     fields = context_of(ctx).settings().embedding.text_fields
-    found = run_at(ctx, api, lambda parts: _search(parts, asked, wanted))
+    found = run_at(ctx, api, lambda parts: _search(parts, asked, wanted), near=near)
     if as_json:
         print_json([_as_dict(result) for result in found])
     elif found:

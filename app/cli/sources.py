@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Yes, run_at, usage_error
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, run_at, usage_error
 from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
+from app.cli.stores import is_remote
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ def delete(
     project: InProject = DEFAULT_PROJECT,
     yes: Yes = False,
     api: Api = None,
+    near: Near = False,
     as_json: Json = False,
 ) -> None:
     """Delete a source: its extractions and their vectors."""
     told = f"Delete source {printable(source)!r} of project {project!r} and its extractions?"
     if not yes and not typer.confirm(told, err=True):
         fail("nothing was deleted")
-    row, deleted = run_at(ctx, api, lambda parts: _delete(parts, project, source, remote=api is not None))
+    row, deleted = run_at(ctx, api, lambda parts: _delete(parts, project, source), near=near)
     if as_json:
         print_json(
             {"source_id": row.id, "source_uri": row.uri, "deleted_extractions": deleted.extractions},
@@ -123,9 +125,7 @@ async def _find(parts: "ServiceParts", project: str, source: str) -> "SourceRow"
     return await find_source(parts, project, source)
 
 
-async def _delete(
-    parts: "ServiceParts", project: str, source: str, *, remote: bool
-) -> "tuple[SourceRow, Deleted]":
+async def _delete(parts: "ServiceParts", project: str, source: str) -> "tuple[SourceRow, Deleted]":
     from app.cli.index_jobs import run_queued
     from app.domain.jobs import JobType
 
@@ -135,7 +135,7 @@ async def _delete(
     row = await _find(parts, project, source)
     deleted = await parts.sources().delete(project, row.id)
     unfinished = "The source is deleted; its vectors aren't yet"
-    await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=remote)
+    await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=is_remote(parts))
     return row, deleted
 
 

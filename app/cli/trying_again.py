@@ -11,6 +11,7 @@ from app.cli.filtering import WantedExtractions
 from app.cli.index_jobs import run_queued
 from app.cli.naming import unless_missing
 from app.cli.output import counted, note, print_table, printable, progress
+from app.cli.stores import is_remote
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
 from app.domain.jobs import INDEX_JOBS
@@ -24,12 +25,16 @@ _REASONS_TOLD = 20
 
 @dataclass(slots=True)
 class Retrial:
-    """What became of what was tried again; ``reasons`` are those of the first ones set aside again."""
+    """What became of what was tried again; ``reasons`` are those of the first ones set aside again.
+
+    ``is_remote`` says that a service's workers do it.
+    """
 
     tried: int = 0
     indexed: int = 0
     set_aside: int = 0
     reasons: "ExtractionRows" = field(default_factory=list)
+    is_remote: bool = False
 
     @property
     def waiting(self) -> int:
@@ -47,7 +52,7 @@ class Retrial:
             "set_aside_again": [{"id": row.id, "reason": row.set_aside_reason} for row in self.reasons],
         }
 
-    def print(self, project: str, *, remote: bool) -> None:
+    def print(self, project: str) -> None:
         """For people."""
         if not self.tried:
             note(f"None of these is set aside in project {printable(project)}; nothing was tried again.")
@@ -57,7 +62,9 @@ class Retrial:
             f"set aside again {self.set_aside:,}."
         )
         if self.waiting:
-            how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
+            how = (
+                "The service goes on with it." if self.is_remote else "`agent-storage verify --repair` does it."
+            )
             typer.echo(f"Not indexed yet: {self.waiting:,}. {how}")
         if self.reasons:
             print_table(
@@ -77,8 +84,6 @@ async def try_again(
     project: str,
     ids: list[uuid.UUID] | None,
     wanted: WantedExtractions,
-    *,
-    remote: bool,
 ) -> Retrial:
     """Try again those of these ids, or all that are wanted, and run the jobs that do it.
 
@@ -91,7 +96,7 @@ async def try_again(
     await worker.recover()
     filters = Filters(extraction_ids=tuple(ids)) if ids else await wanted.of_project(parts, project)
     retried = await parts.extractions().retry(project, filters)
-    report = Retrial(retried.extractions)
+    report = Retrial(retried.extractions, is_remote=is_remote(parts))
     if not report.tried:
         return report
     with progress() as display:
@@ -101,7 +106,7 @@ async def try_again(
             display.advance(bar, (job.result or {}).get("indexed", 0))
 
         unfinished = f"{counted(report.tried, 'extraction')} will be tried again; that isn't done yet"
-        await run_queued(worker, INDEX_JOBS, unfinished, remote=remote, ended=ended)
+        await run_queued(worker, INDEX_JOBS, unfinished, remote=report.is_remote, ended=ended)
     # Older jobs may have been run besides, and some of these by another worker.
     for job_id in retried.job_ids:
         result = (await parts.jobs().get(job_id)).result or {}

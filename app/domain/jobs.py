@@ -32,6 +32,7 @@ class JobType(StrEnum):
     UPDATE_PAYLOAD = "update_payload"
     VERIFY = "verify"
     REPAIR = "repair"
+    REINDEX = "reindex"
 
 
 INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS, JobType.UPDATE_PAYLOAD)

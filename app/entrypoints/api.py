@@ -5,6 +5,7 @@ from app.api.parts import ApiOptions
 from app.config import Settings
 from app.domain.items import ItemLimits
 from app.entrypoints.factory import container_of
+from app.entrypoints.finding import findable
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
 from app.logs import configure_logging
 from containers import Container
@@ -25,7 +26,7 @@ def serve(settings: Settings, *, workers: int, container: Container | None = Non
     configure_logging(settings.logging.level)
     listening = listen(settings.api.host, settings.api.port)
     container = container or container_of(settings)
-    with listening, open_service(container):
+    with listening, open_service(container), findable(settings, listening):
         app = create_app(container, options_of(settings))
         server = HttpServer(
             app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stopping.set

@@ -16,6 +16,7 @@ from app.entrypoints.http_protocol import BoundedProtocol
 from app.entrypoints.signals import on_stop_signal
 from app.entrypoints.startup import Startup
 from app.errors import AddressInUse
+from app.settings.places import stores_told
 from app.worker.worker import Worker
 from containers import Container, running
 
@@ -131,6 +132,8 @@ def _starting() -> "ASGIApp":
 def open_service(container: Container) -> Iterator[None]:
     """Open a service's container, and close it without waiting for what was given up."""
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
+    settings = container.settings()
+    logger.info("the stores are %s", stores_told(settings.database.url, settings.qdrant))
     with running(container, check=False):
         # What is open stays until the end; a collector that walks through it would stop every thread.
         gc.collect()

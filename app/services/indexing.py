@@ -9,6 +9,7 @@ from app.database import Database, ReadSession, WriteSession
 from app.domain.ids import ExtractionId, ProjectId
 from app.domain.jobs import JobType
 from app.domain.text import text_of
+from app.domain.upkeep import Indexed
 from app.errors import (
     EmbedderMismatch,
     IndexMissing,
@@ -28,7 +29,7 @@ from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, WaitingRow, iter_waiting, labels_of
 from app.services.storage.repositories.job import JobRepository
-from app.services.vectors import Indexed, MadeVectors, TextToEmbed, VectorMaker
+from app.services.vectors import MadeVectors, TextToEmbed, VectorMaker
 
 
 class IndexingService:

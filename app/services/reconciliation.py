@@ -1,11 +1,12 @@
 """Compare the two stores, and mend the difference."""
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, ProjectId, project_id_of
+from app.domain.upkeep import Differences
 from app.errors import IndexRebuilding
 from app.models import IndexState
 from app.services.index_use import IndexOwnership
@@ -16,41 +17,6 @@ from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository, Mark
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, labels_of
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """What a comparison has found so far.
-
-    ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
-    indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs. Rows that were set aside because they can't be embedded are counted apart and
-    are no difference; ``cut`` are those of which a repair has embedded the beginning alone. The ``mended_`` counts say how many of each a repair has dealt with.
-    """
-
-    extractions: int = 0
-    points: int = 0
-    orphans: int = 0
-    ghosts: int = 0
-    missing: int = 0
-    stale: int = 0
-    set_aside: int = 0
-    cut: int = 0
-    mended_orphans: int = 0
-    mended_ghosts: int = 0
-    mended_missing: int = 0
-    mended_stale: int = 0
-    left: int | None = None
-
-    @property
-    def remaining(self) -> int:
-        """How many differences are left: all that were found, or what a finished repair has counted anew."""
-        found = self.orphans + self.ghosts + self.missing + self.stale
-        return found if self.left is None else self.left
-
-    def as_dict(self) -> dict[str, int]:
-        """The counts, and how many differences remain."""
-        counts = {name: count for name, count in asdict(self).items() if name != "left"}
-        return {**counts, "remaining": self.remaining}
 
 
 class ReconciliationService:

@@ -1,17 +1,19 @@
 """Rebuild the whole index from SQL, with the configured embedder."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 
 from app.database import Database, WriteSession
-from app.errors import IndexRebuilding
+from app.domain.upkeep import Indexed
+from app.errors import EmbedderMismatch, IndexRebuilding, ReindexSuperseded
 from app.services.embedding.embedder import Embedder
 from app.services.index_use import IndexOwnership, note_identity, stored_identity
 from app.services.indexing import IndexingService
+from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
-from app.services.vectors import Indexed
 
 
 class ReindexingService:
@@ -39,15 +41,47 @@ class ReindexingService:
             ForeignCollection: the collection is another store's.
             IndexRebuilding: another reindex has begun since, and this one ends.
         """
+        generation = await self._open_generation()
+        unit = UnfencedUnitOfWork(self._database)
+        async for indexed in self._indexing.index_orphans(unit, rebuilding=generation):
+            yield indexed
+        await self._database.write(lambda session: self._end(session, generation))
+
+    async def reindex(self, job: RunningJob) -> Done:
+        """The handler of ``reindex``: rebuilds, and says what was indexed and by which embedder.
+
+        The index is usable again in the transaction that completes the job. An attempt that was cut short is gone on
+        with by the next, or by the next reindex of any kind.
+
+        Raises:
+            ReindexSuperseded: another reindex has begun since.
+        """
+        total, done = await self.total(), Indexed()
+        try:
+            generation = await self._open_generation()
+            await job.report(done=0, total=total)
+            async for indexed in self._indexing.index_orphans(job, rebuilding=generation):
+                done += indexed
+                await job.report(done=done.indexed + done.set_aside, total=total)
+        except (IndexRebuilding, EmbedderMismatch):
+            raise ReindexSuperseded from None
+
+        def end(session: WriteSession) -> None:
+            try:
+                self._end(session, generation)
+            except IndexRebuilding:
+                raise ReindexSuperseded from None
+
+        return Done({**asdict(done), "embedder": str(self._embedder.identity)}, effect=end)
+
+    async def _open_generation(self) -> int:
+        """The generation to fill, new or gone on with, once its collection stands."""
         await self._ownership.require("be rebuilt")
         generation = await self._find_resumable()
         if generation is None:
             generation = await self._start_over()
         await self._qdrant.init_collection(await self._ownership.store_id())
-        unit = UnfencedUnitOfWork(self._database)
-        async for indexed in self._indexing.index_orphans(unit, rebuilding=generation):
-            yield indexed
-        await self._database.write(lambda session: self._end(session, generation))
+        return generation
 
     async def total(self) -> int:
         """How many extractions the next call of :meth:`run` has to embed."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.upkeep import Indexed
 from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable, InvalidVector
 from app.services.embedding.embedder import HARMLESS_TEXT, Embedder
 from app.services.storage.qdrant.ports import Payload
@@ -10,21 +11,6 @@ from app.services.storage.qdrant.repository import EmbeddingItem, QdrantReposito
 
 _CUTS = 8
 """How often a text is cut because the endpoint says it is too long. Halved so often, 1/256 of it is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """How many extractions got their vector, and how many were set aside because they can't have one.
-
-    Of those that got it, ``cut`` have a vector of the beginning of their text alone: it is longer than the model takes.
-    """
-
-    indexed: int = 0
-    set_aside: int = 0
-    cut: int = 0
-
-    def __add__(self, other: "Indexed") -> "Indexed":
-        return Indexed(self.indexed + other.indexed, self.set_aside + other.set_aside, self.cut + other.cut)
 
 
 @dataclass(frozen=True, slots=True)

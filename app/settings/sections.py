@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.settings.masking import masked
+from app.settings.places import expanded, expanded_url
 
 QdrantMode = Literal["embedded", "server", "memory"]
 EmbeddingProvider = Literal["wordllama", "openai", "deterministic"]
@@ -73,6 +74,7 @@ def _refuse_boolean(value: object) -> object:
 
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+FilePath = Annotated[Text, AfterValidator(expanded)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
 ApiKey = Annotated[Secret, AfterValidator(_strong)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False), BeforeValidator(_refuse_boolean)]
@@ -130,7 +132,7 @@ class DatabaseSettings(Section):
     @classmethod
     def _name_driver(cls, url: str) -> str:
         scheme, separator, location = url.partition("://")
-        return f"postgresql+psycopg{separator}{location}" if scheme == "postgresql" else url
+        return f"postgresql+psycopg{separator}{location}" if scheme == "postgresql" else expanded_url(url)
 
     @property
     def in_memory(self) -> bool:
@@ -148,7 +150,7 @@ class QdrantSettings(Section):
     mode: QdrantMode = Field(
         default=None, validate_default=True, description="embedded, server, memory or null"
     )
-    path: Text = Field(default="data/qdrant", description="a directory")
+    path: FilePath = Field(default="data/qdrant", description="a directory")
     collection: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
         default="extractions",
         description="1 to 100 of the letters A to Z, digits, '.', '-' and '_', the first a letter or digit",
@@ -160,9 +162,9 @@ class QdrantSettings(Section):
     retry_timeout: float = _seconds(30.0)
     prefer_grpc: bool = _switch(default=False)
     grpc_port: int = Field(default=6334, ge=1, le=65_535, description="a whole number from 1 to 65535")
-    ca_file: Text | None = _optional("a file")
-    cert_file: Text | None = _optional("a file")
-    key_file: Text | None = _optional("a file")
+    ca_file: FilePath | None = _optional("a file")
+    cert_file: FilePath | None = _optional("a file")
+    key_file: FilePath | None = _optional("a file")
     shard_number: int | None = _count(None)
     replication_factor: int | None = _count(None)
     write_consistency_factor: int | None = _count(None)
@@ -209,6 +211,13 @@ class EmbeddingSettings(Section):
         min_length=1,
         description="at least one field name; in a variable, parted by commas or as a JSON list",
     )
+
+    @property
+    def label(self) -> str:
+        """What makes the vectors of what, for comparing two settings; without secrets."""
+        named = "/".join(filter(None, (self.provider, self.model)))
+        fields = ", ".join(self.text_fields)
+        return f"{named} with {self.dimension} dimensions, of the first field of {fields}"
 
     @field_validator("dimension", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from app.errors import Problem
 from app.settings.masking import MASK, as_text, masked
+from app.settings.places import HOME_VARIABLE, PATH_KEYS, URL_KEY, based, based_url, expanded, home_folder
 
 if TYPE_CHECKING:
     import yaml
@@ -67,35 +68,76 @@ def setting_keys(settings: type[BaseSettings]) -> list[str]:
 
 
 def read_layers(settings: type[BaseSettings], config_file: Path | None) -> Layer:
-    """Everything given: the environment over ``.env`` over the YAML file."""
+    """Everything given: the environment over ``.env`` over the YAML file.
+
+    With ``AGENT_STORAGE_HOME``, the files are looked for there, and relative paths start there.
+    """
     environment = EnvSettingsSource(settings).env_vars
-    dotenv, unreadable = _dotenv_variables(settings)
-    path, named_by = _config_path(config_file, {**dotenv, **environment})
+    try:
+        home = home_folder(environment)
+    except ValueError as error:
+        named = as_text(environment.get(HOME_VARIABLE.lower()))
+        return Layer(problems=(Problem(HOME_VARIABLE, named, f"must name a folder: {error}"),))
+    dotenv_file = DOTENV if home is None else home / DOTENV
+    dotenv, unreadable = _dotenv_variables(settings, dotenv_file)
+    path, named_by = _config_path(config_file, {**dotenv, **environment}, home)
     layers = [
         _variables_layer(settings, environment, "environment"),
-        _variables_layer(settings, dotenv, str(DOTENV)),
-        Layer(problems=unreadable),
+        _variables_layer(settings, dotenv, str(dotenv_file)),
+        Layer(problems=unreadable, warnings=_misplaced_home(dotenv, dotenv_file)),
         _file_layer(settings, path, named_by) if path else Layer(),
     ]
-    return reduce(Layer.over, layers)
+    given = reduce(Layer.over, layers)
+    return given if home is None else _based(settings, given, home)
 
 
-def _dotenv_variables(settings: type[BaseSettings]) -> tuple[Mapping[str, str | None], tuple[Problem, ...]]:
+def _misplaced_home(dotenv: Mapping[str, str | None], file: Path) -> tuple[str, ...]:
+    """Where it is written, it would have to be known already."""
+    if not dotenv.get(HOME_VARIABLE.lower()):
+        return ()
+    return (
+        f"{HOME_VARIABLE} ({file}) is ignored: it says where that file is, and belongs into the environment",
+    )
+
+
+def _based(settings: type[BaseSettings], layer: Layer, home: Path) -> Layer:
+    """The layer with every relative path starting at ``home``, those that are defaults too."""
+    given = dict(layer.given)
+    for key in (*PATH_KEYS, URL_KEY):
+        section, _, name = key.partition(".")
+        default = Given(section_types(settings)[section].model_fields[name].default, "default")
+        written = given.get(key, default)
+        if isinstance(written.value, str) and written.value.strip():
+            start = based_url if key == URL_KEY else based
+            given[key] = Given(start(written.value, home), written.source)
+    return Layer(given, layer.problems, layer.warnings)
+
+
+def _dotenv_variables(
+    settings: type[BaseSettings], file: Path
+) -> tuple[Mapping[str, str | None], tuple[Problem, ...]]:
     try:
-        return DotEnvSettingsSource(settings, env_file=DOTENV).env_vars, ()
+        return DotEnvSettingsSource(settings, env_file=file).env_vars, ()
     except OSError as error:
-        return {}, (Problem(str(DOTENV), "the file", f"can't be read: {error.strerror}"),)
+        return {}, (Problem(str(file), "the file", f"can't be read: {error.strerror}"),)
     except UnicodeDecodeError:
-        return {}, (Problem(str(DOTENV), "the file", "must be UTF-8 text"),)
+        return {}, (Problem(str(file), "the file", "must be UTF-8 text"),)
 
 
-def _config_path(explicit: Path | None, variables: Mapping[str, str | None]) -> tuple[Path | None, str]:
+def _config_path(
+    explicit: Path | None, variables: Mapping[str, str | None], home: Path | None
+) -> tuple[Path | None, str]:
     """The YAML file, if any, and what named it."""
     if explicit:
         return explicit, "--config"
+    folder, place = (Path(), "in the current directory") if home is None else (home, f"in {HOME_VARIABLE}")
     if named := variables.get(CONFIG_VARIABLE.lower()):
-        return Path(named), CONFIG_VARIABLE
-    return CONFIG_FILE if CONFIG_FILE.exists() else None, "in the current directory"
+        try:
+            return folder / expanded(named), CONFIG_VARIABLE
+        except ValueError:  # reading it says that there is no such file
+            return Path(named), CONFIG_VARIABLE
+    usual = folder / CONFIG_FILE
+    return usual if usual.exists() else None, place
 
 
 # --- variables -------------------------------------------------------------------------------------------

@@ -299,3 +299,18 @@ class TestVerify:
         await api.post("/v1/verify", {"project": "papers", "repair": True}, 202)
         await api.work()
         assert len((await api.post("/v1/projects/papers/search", {"query": "river"}))["items"]) == 3
+
+
+async def test_a_reindex_is_a_job(tmp_path: Path, engine: Engine) -> None:
+    async with serving(tmp_path, engine=engine) as api:
+        await api.accepted([raw_item(n) for n in range(5)])
+        await api.work()
+        answer = await api.client.post("/v1/reindex")
+        assert answer.status_code == 202
+        job = answer.json()
+        assert (job["type"], job["status"], job["project_id"]) == ("reindex", "queued", None)
+        assert (await api.client.post("/v1/reindex")).json()["id"] == job["id"]
+        await api.work()
+        done = await api.get(f"/v1/jobs/{job['id']}")
+        assert (done["status"], done["result"]["indexed"]) == ("completed", 5)
+        assert (await api.client.post("/v1/reindex?embedder=other")).status_code == 422

@@ -170,3 +170,16 @@ async def test_a_worker_shows_its_own_health_and_metrics(tmp_path: Path) -> None
         assert "agent_storage" in (await api.client.get("/metrics")).text
         for path in ("/v1/projects", "/v1/jobs"):
             problem_of(await api.client.get(path), 404, "not-found")
+
+
+async def test_everything_measured_is_told_as_json(tmp_path: Path, engine: Engine) -> None:
+    async with serving(tmp_path, engine=engine) as api:
+        await api.accepted([raw_item(n) for n in range(3)])
+        await api.work()
+        told = await api.get("/v1/metrics")
+        assert told["jobs"]["embed"] == {"completed": 1}
+        assert told["job_durations"]["embed"]["count"] == 1
+        assert sum(told["extractions"].values()) == 3
+        assert (told["orphans"], told["set_aside"]) == (0, 0)
+        assert {"database", "qdrant", "embedding"} <= told["lanes"].keys()
+        assert told["pool"]["size"] >= 1

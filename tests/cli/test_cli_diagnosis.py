@@ -55,6 +55,7 @@ def test_doctor_finds_every_part_well(cli: Cli) -> None:
 
 def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
     cli = Cli(tmp_path, **NOWHERE)
+    Cli(tmp_path)("db", "upgrade")
     done = cli("doctor", "--json", code=1)
     assert done.stderr == b""
     rows = cli.json("doctor", code=1)
@@ -128,6 +129,7 @@ def test_an_unknown_variable_is_warned_of_once(tmp_path: Path, command: tuple[st
 
 
 def test_libraries_keep_quiet_unless_they_warn(cli: Cli) -> None:
+    cli("db", "upgrade")
     assert cli("metrics").stderr == b""
 
 
@@ -167,6 +169,7 @@ def shell(cli: Cli, script: str) -> subprocess.CompletedProcess[str]:
 def test_output_that_cannot_be_written_ends_in_one_line(
     cli: Cli, command: str, where: str, reason: str
 ) -> None:
+    cli("db", "upgrade")
     done = shell(cli, f'"$@" {command} {where}')
     assert (done.returncode, done.stderr) == (1, f"Error: can't write the output: {reason}\n")
 

@@ -61,7 +61,18 @@ def follow(*api: str) -> None:
     assert "Would replace 2 sources" in tried
     done = json.loads(
         cli(
-            "ingest", "2.jsonl", "--replace", "project", "--run", "two", "--run-meta", "model=m", "--json", *api
+            "ingest",
+            "2.jsonl",
+            "-p",
+            "default",
+            "--replace",
+            "project",
+            "--run",
+            "two",
+            "--run-meta",
+            "model=m",
+            "--json",
+            *api,
         )
     )
     assert (done["added"], done["changed"], done["removed"]) == (1, 1, 2)

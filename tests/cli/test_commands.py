@@ -125,7 +125,8 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES.keys())
 def test_a_bad_line_is_refused_by_number_with_what_stands_before_it_kept(cli: Cli, bad: bytes) -> None:
-    done = cli("ingest", "-", stdin=lines(3) + bad + line(4), code=1)
+    cli("db", "upgrade")
+    done = cli("ingest", "-", "-p", "default", stdin=lines(3) + bad + line(4), code=1)
     error = done.stderr.decode()
     assert "Error: line 4: " in error
     assert "Everything before it is stored" in error
@@ -171,7 +172,7 @@ def test_a_lost_index_is_told_and_rebuilt(cli: Cli) -> None:
 def test_a_database_folder_that_can_not_be_made_is_named(cli: Cli) -> None:
     (cli.folder / "file").touch()
     cli.environment["DATABASE_URL"] = "sqlite:///file/below/it.db"
-    assert "folder file/below can't be made" in cli("projects", "list", code=1).stderr.decode()
+    assert "folder file/below can't be made" in cli("db", "upgrade", code=1).stderr.decode()
 
 
 def test_another_embedder_is_refused_and_reindex_takes_it(cli: Cli) -> None:

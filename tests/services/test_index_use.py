@@ -23,13 +23,13 @@ from app.domain.filters import Filters
 from app.domain.items import Item, parse_item
 from app.domain.jobs import JobType
 from app.domain.search import Query
+from app.domain.upkeep import Differences
 from app.errors import CollectionMissing, ForeignCollection, GenerationMismatch, IndexChanged, IndexRebuilding
 from app.executor import Lane
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.embedder import EmbedderIdentity
 from app.services.index_use import note_identity
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
-from app.services.reconciliation import Differences
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import ClientFailure, VectorClient
 from app.services.storage.repositories.index_state import IndexStateRepository

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container
 
 from app.domain.search import Query
+from app.domain.upkeep import Differences
 from app.models import Extraction
-from app.services.reconciliation import Differences
 from containers import Container
 
 COUNT = 120

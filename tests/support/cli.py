@@ -39,7 +39,8 @@ def environment(**extra: str) -> dict[str, str]:
         "LOGGING_",
     )
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(prefixes)}
-    kept.pop("AGENT_STORAGE_CONFIG", None)
+    for name in ("AGENT_STORAGE_CONFIG", "AGENT_STORAGE_HOME"):
+        kept.pop(name, None)
     return {**kept, "PYTHONPATH": str(ROOT), "EMBEDDING_PROVIDER": "deterministic", **extra}
 
 

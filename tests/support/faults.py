@@ -1,6 +1,6 @@
 """What every fault is followed by: the stores are compared, and used again."""
 
-from app.services.reconciliation import Differences
+from app.domain.upkeep import Differences
 from containers import Container
 from support.parts import index_all, make_item
 

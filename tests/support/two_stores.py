@@ -12,10 +12,10 @@ from sqlalchemy import Engine, select
 from app.domain.ids import JobId, project_id_of
 from app.domain.items import extraction_id_of
 from app.domain.jobs import JobStatus
+from app.domain.upkeep import Differences
 from app.errors import JobCancelled, JobStateConflict, LeaseLost, QdrantError
 from app.models import Extraction
 from app.services.jobs.running import RunningJob
-from app.services.reconciliation import Differences
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.repositories.lease import LeaseRepository

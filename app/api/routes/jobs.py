@@ -1,4 +1,4 @@
-"""``/v1/jobs``, ``/v1/job-types`` and ``/v1/verify``."""
+"""``/v1/jobs``, ``/v1/job-types``, ``/v1/verify`` and ``/v1/reindex``."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -104,6 +104,15 @@ async def prune_jobs(parts: PartsOf, body: Pruning) -> Pruned:
 async def verify(parts: PartsOf, body: Verification) -> Job:
     """Queue a comparison of SQL with Qdrant; the job's result says what differs. One runs at a time for a project."""
     return _job(await parts.jobs().verify(body.project, repair=body.repair))
+
+
+@router.post("/reindex", status_code=202)
+async def reindex(parts: PartsOf) -> Job:
+    """Queue a rebuild of the whole index with the service's embedder. Searches are refused until it is done.
+
+    One runs at a time. A rebuild that was cancelled or has failed leaves the index unfinished; the next goes on with it.
+    """
+    return _job(await parts.jobs().reindex())
 
 
 @router.get("/job-types")

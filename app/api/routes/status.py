@@ -1,4 +1,4 @@
-"""``/health`` and ``/metrics``: how the process is."""
+"""``/health``, ``/metrics`` and ``/v1/metrics``: how the process is."""
 
 import logging
 from typing import Any
@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from app.api.answers import ExactRoute
 from app.api.parts import PartsOf
-from app.api.schemas import Liveness, Part, Readiness
+from app.api.schemas import Liveness, Measurements, Part, Readiness
 from app.services.health import PartHealth
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,12 @@ async def metrics(parts: PartsOf) -> Response:
     """Everything measured, for Prometheus."""
     body, content_type = await parts.metrics_exporter().render()
     return Response(body, media_type=content_type)
+
+
+@metrics_router.get("/v1/metrics")
+async def measurements(parts: PartsOf) -> Measurements:
+    """Everything measured at this moment, counted exactly: job durations, jobs, extractions, the pool and the lanes."""
+    return Measurements.model_validate((await parts.metrics_collector().collect()).as_dict())
 
 
 @own_metrics_router.get("/metrics", response_class=Response, responses=_METRICS)

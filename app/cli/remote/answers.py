@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import httpx2
 import orjson
 
+from app.cli.stores import KEY_VARIABLE
 from app.errors import ServiceError, ServiceUnavailable
 from app.intake.bounded_body import redirect_target
 from app.retry import parse_retry_after
-
-KEY_VARIABLE = "AGENT_STORAGE_API_KEY"
 
 CSV = "text/csv"
 _NOT_AUTHENTICATED = 401
@@ -52,10 +51,19 @@ def read_answer(asked: str, response: httpx2.Response, content: bytes, *, with_k
     """
     if not response.is_success:
         raise _failure(asked, response, content, with_key=with_key)
+    return read_content(asked, response.status_code, content)
+
+
+def read_content(asked: str, status: int, content: bytes) -> Any:  # noqa: ANN401 - JSON
+    """The JSON of an answer.
+
+    Raises:
+        ServiceError: it is none.
+    """
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        raise ServiceError(asked, _NOT_OURS, status=response.status_code) from None
+        raise ServiceError(asked, _NOT_OURS, status=status) from None
 
 
 def read_table(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Table:
@@ -85,7 +93,8 @@ def _failure(asked: str, response: httpx2.Response, content: bytes, *, with_key:
 
 def _about_the_key(*, with_key: bool) -> str:
     wrong = "is none of the service's keys" if with_key else "isn't set, and the service wants one of its keys"
-    return f"not authenticated: {KEY_VARIABLE} {wrong}"
+    beside = "of a service of this machine, the first of api.api_keys goes before it"
+    return f"not authenticated: {KEY_VARIABLE} {wrong} ({beside})"
 
 
 def _members(content: bytes) -> Mapping[str, Any]:

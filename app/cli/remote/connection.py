@@ -12,14 +12,15 @@ import orjson
 
 from app.cli.remote.answers import (
     CSV,
-    KEY_VARIABLE,
     AbsentError,
     LostError,
     Table,
     TransientServiceError,
     read_answer,
+    read_content,
     read_table,
 )
+from app.cli.stores import KEY_VARIABLE
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, ServiceUnavailable
 from app.executor import Lane
 from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read_within
@@ -201,7 +202,26 @@ class Connection:
 
         return least_pause_s
 
+    async def look(self, path: str, timeout_s: float) -> Any:  # noqa: ANN401 - JSON
+        """The decoded answer to one GET, whatever its status: of a path that answers with the same either way.
+
+        Raises:
+            ServiceUnavailable, ServiceError: as :meth:`post`.
+        """
+        request = _Request("GET", self._url + path)
+        try:
+            response, content = await self._lane.run(self._exchange, request, timeout_s, timeout_s=timeout_s)
+        except TransientServiceError as error:
+            raise error.failure from None
+        except DeadlineExceeded:
+            raise ServiceUnavailable(str(request), "no answer came in time") from None
+        return read_content(str(request), response.status_code, content)
+
     def _send(self, request: _Request, left_s: float) -> Any:  # noqa: ANN401 - JSON
+        response, content = self._exchange(request, left_s)
+        return request.read(str(request), response, content, with_key="Authorization" in self._client.headers)
+
+    def _exchange(self, request: _Request, left_s: float) -> tuple[httpx2.Response, bytes]:
         asked = str(request)
         until, most_bytes = time.monotonic() + left_s, self._patience.answer_bytes
         try:
@@ -229,7 +249,7 @@ class Connection:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ServiceError(asked, f"it can't be asked ({_named(error)})") from error
         self._answered = True
-        return request.read(asked, response, content, with_key="Authorization" in self._client.headers)
+        return response, content
 
 
 def _final(gave_up: GaveUp) -> ServiceUnavailable:

@@ -1,16 +1,22 @@
 """Opens a running service in place of the container."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.cli.remote.answers import KEY_VARIABLE
 from app.cli.remote.connection import Connection, Patience, check_url, open_http_client
 from app.cli.remote.exporting import RemoteExport
 from app.cli.remote.extractions import RemoteExtractions
 from app.cli.remote.following import RemoteChanges, RemoteRuns, RemoteSources
 from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
+from app.cli.remote.upkeep import (
+    RemoteHealth,
+    RemoteMetrics,
+    RemoteProjects,
+    RemoteReconciliation,
+    RemoteReindexing,
+)
+from app.cli.stores import Remote, service_at
 from app.domain.ids import JobId
 from app.executor import BoundedExecutor, Lane
 
@@ -22,7 +28,7 @@ _WAITING_TIMEOUT_S = 60.0
 _SILENT_JOB_S = 120.0
 
 
-class RemoteParts:
+class RemoteParts(Remote):
     """The service's parts as :class:`app.cli.ports.ServiceParts`, each made once."""
 
     def __init__(self, service: Connection, files: Lane, silent_job_s: float) -> None:
@@ -48,6 +54,10 @@ class RemoteParts:
         """A thread of this process for files."""
         return self._files
 
+    def health(self) -> RemoteHealth:
+        """How the service is."""
+        return RemoteHealth(self._service)
+
     def indexing(self) -> RemoteIndex:
         """Sees that the service is there."""
         return RemoteIndex(self._service)
@@ -59,6 +69,22 @@ class RemoteParts:
     def jobs(self) -> RemoteJobs:
         """The service's jobs."""
         return self._jobs
+
+    def metrics_collector(self) -> RemoteMetrics:
+        """What the service measures."""
+        return RemoteMetrics(self._service)
+
+    def projects(self) -> RemoteProjects:
+        """The projects there; the jobs of a deletion are waited for."""
+        return RemoteProjects(self._service, self._queued)
+
+    def reconciliation(self) -> RemoteReconciliation:
+        """Has the two stores compared there."""
+        return RemoteReconciliation(self._service, self._jobs, self._silent_job_s)
+
+    def reindexing(self) -> RemoteReindexing:
+        """Has the index rebuilt there."""
+        return RemoteReindexing(self._service, self._jobs, self._silent_job_s)
 
     def runs(self) -> RemoteRuns:
         """The runs there; the jobs of an undoing are waited for."""
@@ -79,15 +105,15 @@ class RemoteParts:
 
 @contextmanager
 def open_remote(
-    url: str, *, patience: Patience | None = None, silent_job_s: float = _SILENT_JOB_S
+    url: str, key: str | None = None, *, patience: Patience | None = None, silent_job_s: float = _SILENT_JOB_S
 ) -> Iterator[RemoteParts]:
-    """The parts of the service at ``url``, used with the key of the environment; closed at the end.
+    """The parts of the service at ``url``, used with that key, or None: of the environment; closed at the end.
 
     Raises:
         InvalidInput: that isn't the URL of a service, or the key is one that can't be sent.
     """
     address = check_url(url)
-    client = open_http_client(os.environ.get(KEY_VARIABLE, "").strip())
+    client = open_http_client(service_at(url).key if key is None else key)
     executor = BoundedExecutor(_REQUESTS_AT_ONCE + 1)
     try:
         lane = _lane(executor, "service", _REQUESTS_AT_ONCE)

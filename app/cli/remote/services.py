@@ -35,7 +35,7 @@ class RemoteIndex:
     def __init__(self, service: Connection) -> None:
         self._service = service
 
-    async def prepare(self) -> None:
+    async def prepare(self, *, mend: bool = False) -> None:  # noqa: ARG002 - the service sees to its index
         """See that the service is there and takes our key, before anything else is done."""
         await self._service.get("/v1/jobs", {"limit": 1})
 
@@ -160,7 +160,7 @@ class RemoteJobs:
     async def get(self, job_id: JobId) -> JobRow:
         """One job as it stands."""
         path = f"/v1/jobs/{job_id}"
-        return _read(path, _job, await self._service.get(path))
+        return _read(path, job_of, await self._service.get(path))
 
     async def list(self, filters: JobFilters, *, limit: int = 100) -> JobRows:
         """The newest jobs that pass the filters."""
@@ -168,7 +168,7 @@ class RemoteJobs:
         if filters.project is not None:
             params["project"] = filters.project
         answer = await self._service.get("/v1/jobs", params)
-        return _read("/v1/jobs", lambda jobs: [_job(each) for each in jobs["items"]], answer)
+        return _read("/v1/jobs", lambda jobs: [job_of(each) for each in jobs["items"]], answer)
 
     async def cancel(self, job_id: JobId) -> JobRow:
         """Cancel a job, or ask one that runs to stop."""
@@ -197,9 +197,42 @@ class RemoteJobs:
         path = "/v1/job-types"
         return _read(path, lambda types: [str(each) for each in types["paused"]], await self._service.get(path))
 
+    async def follow(self, row: JobRow, silent_s: float) -> AsyncIterator[JobRow]:
+        """The job as it stands, and again whenever that has changed, until it has ended.
+
+        Raises:
+            JobStalled: nothing has happened to it for ``silent_s``.
+        """
+        now = asyncio.get_running_loop().time
+        changed, pause_s = now(), _FIRST_PAUSE_S
+        yield row
+        while not has_ended(row):
+            if now() - changed > silent_s:
+                raise JobStalled(row.id, row.status, silent_s, row.error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            before, row = row, await self.get(row.id)
+            if row != before:
+                changed = now()
+                yield row
+
+    @staticmethod
+    def outcome(row: JobRow) -> Mapping[str, Any]:
+        """The result of a job that has ended.
+
+        Raises:
+            JobFailed: it failed for good.
+            JobCancelled: somebody cancelled it.
+        """
+        if row.status == JobStatus.FAILED:
+            raise JobFailed(row.id, row.error or "no reason is known")
+        if row.status == JobStatus.CANCELLED:
+            raise JobCancelled(row.id)
+        return row.result or {}
+
     async def _step_in(self, job_id: JobId, what: str) -> JobRow:
         path = f"/v1/jobs/{job_id}/{what}"
-        return _read(path, _job, await self._service.post(path, repeatable=False))
+        return _read(path, job_of, await self._service.post(path, repeatable=False))
 
 
 class RemoteRunner:
@@ -227,25 +260,10 @@ class RemoteRunner:
         """
         if not self._queued:
             return None
-        row = await self._ended(self._queued.popleft())
-        if row.status == JobStatus.FAILED:
-            raise JobFailed(row.id, row.error or "no reason is known")
-        if row.status == JobStatus.CANCELLED:
-            raise JobCancelled(row.id)
-        return row
-
-    async def _ended(self, job_id: JobId) -> JobRow:
-        now = asyncio.get_running_loop().time
-        row = await self._jobs.get(job_id)
-        changed, pause_s = now(), _FIRST_PAUSE_S
-        while not has_ended(row):
-            if now() - changed > self._silent_s:
-                raise JobStalled(job_id, row.status, self._silent_s, row.error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-            before, row = row, await self._jobs.get(job_id)
-            if row != before:
-                changed = now()
+        row = await self._jobs.get(self._queued.popleft())
+        async for each in self._jobs.follow(row, self._silent_s):
+            row = each
+        self._jobs.outcome(row)
         return row
 
 
@@ -295,7 +313,7 @@ def _hit(hit: Mapping[str, Any]) -> SearchHit:
     return SearchHit(hit["score"], extraction_of(hit["extraction"]))
 
 
-def _job(job: Mapping[str, Any]) -> JobRow:
+def job_of(job: Mapping[str, Any]) -> JobRow:
     """The opposite of :func:`app.domain.jobs.job_as_dict`."""
     project_id = job["project_id"]
     return JobRow(

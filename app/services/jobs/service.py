@@ -100,6 +100,17 @@ class JobService:
         self._wakeup.set()
         return row
 
+    async def reindex(self) -> JobRow:
+        """Queue a rebuild of the whole index; the open one if there is one already."""
+
+        def work(session: WriteSession) -> JobRow:
+            jobs = JobRepository(session)
+            return jobs.get_row(jobs.create(JobType.REINDEX, {}, unique_key=JobType.REINDEX))
+
+        row = await self._database.write(work)
+        self._wakeup.set()
+        return row
+
     async def prune(self, older_than_s: float) -> int:
         """Delete the jobs that ended longer ago than that, in several transactions; returns how many."""
         pruned = 0

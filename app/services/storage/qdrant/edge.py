@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from app.domain.filters import Filters
 from app.errors import DataDirectoryLocked, QdrantDiskFull, QdrantError
 from app.private_files import make_private_folder
+from app.service_note import find_holder
 from app.services.storage.qdrant.filters import edge_filter
 from app.services.storage.qdrant.ports import (
     COLLECTION,
@@ -61,7 +62,7 @@ class EdgeClient:
     """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, alone in its data directory.
 
     The directory holds ``lock``, held as long as this process has it open, ``.owner``, the id of the store whose index
-    it is, and the shard, named after the collection.
+    it is, and the shard, named after the collection; and of a service ``.service``, which says where it can be reached.
     A shard is made in ``.new`` and dropped in ``.old``, so that whatever a crash leaves opens again. The
     write-ahead log is on: what was acknowledged survives a killed process. Nothing is written while less than
     ``reserve_bytes`` are free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
@@ -308,7 +309,8 @@ def _lock(path: Path, collection: str) -> IO[bytes]:
             lock_file.close()
             raise
     except BlockingIOError:
-        raise DataDirectoryLocked(str(path), collection) from None
+        service = find_holder(path)
+        raise DataDirectoryLocked(str(path), collection, None if service is None else str(service)) from None
     except OSError as error:
         kind = QdrantDiskFull if error.errno in _NO_ROOM else QdrantError
         way_out = "This process's user must be able to write to it; qdrant.path says which directory is meant."

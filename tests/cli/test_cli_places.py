@@ -1,0 +1,163 @@
+"""Which store a command uses: it says so where that isn't plain, and makes none where it only looks."""
+
+from pathlib import Path
+
+import pytest
+from support.cli import Cli
+
+pytestmark = pytest.mark.slow
+
+FACT = b'{"source_uri": "a", "extraction_type": "fact", "data": {"text": "a fact"}}\n'
+NOT_HERE = "There is no store here yet"
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("search fact", 0),
+        ("search fact -p nowhere", 1),
+        ("projects list", 0),
+        ("projects delete p --yes", 1),
+        ("sources list -p p", 1),
+        ("runs list -p p", 1),
+        ("history a -p p", 1),
+        ("jobs list", 0),
+        ("metrics", 0),
+        ("verify", 0),
+        ("verify --repair", 0),
+        ("reindex", 0),
+        ("optimize", 0),
+        ("ingest - -p p --replace source --dry-run", 0),
+    ],
+)
+def test_a_command_in_an_empty_folder_names_the_database_and_makes_nothing(
+    cli: Cli, command: str, code: int
+) -> None:
+    told = cli(*command.split(), stdin=FACT, code=code).stderr.decode()
+    assert f"{NOT_HERE}: no database {cli.folder / 'data' / 'agent-storage.db'}" in told
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_json_of_an_empty_folder_is_that_of_an_empty_store(cli: Cli) -> None:
+    assert cli.json("search", "fact") == []
+    empty = cli.json("metrics")
+    cli("db", "upgrade")
+    assert {**cli.json("metrics"), "lanes": 0, "pool": 0} == {**empty, "lanes": 0, "pool": 0}
+
+
+def test_ingest_says_where_it_stores_what(cli: Cli) -> None:
+    database, index = cli.folder / "data" / "agent-storage.db", cli.folder / "data" / "qdrant"
+    first = cli("ingest", "-", stdin=FACT).stderr.decode()
+    assert "No --project was given: storing in project default." in first
+    assert f"A new store: the database {database}, and the index in {index}." in first
+    again = cli("ingest", "-", stdin=FACT).stderr.decode()
+    assert again == (
+        f"No --project was given: storing in project default, in the database {database}, and the index in {index}.\n"
+    )
+    assert cli("ingest", "-", "-p", "default", stdin=FACT).stderr == b"", "whoever names it knows"
+    assert cli("search", "fact").stderr == b""
+
+
+def test_a_server_of_the_index_is_named_by_its_address(cli: Cli) -> None:
+    cli.environment |= {"QDRANT_URL": "http://user:hidden@127.0.0.1:9", "QDRANT_RETRY_TIMEOUT": "0.1"}
+    told = cli("ingest", "-", stdin=FACT, code=1).stderr.decode()
+    assert "the index at http://********@127.0.0.1:9" in told
+    assert "hidden" not in told
+
+
+# --- AGENT_STORAGE_HOME ----------------------------------------------------------------------------------
+
+
+def test_one_folder_holds_data_and_configuration_whatever_the_current_directory(tmp_path: Path) -> None:
+    home, here, there = (tmp_path / name for name in ("store", "here", "there"))
+    for folder in (home, here, there):
+        folder.mkdir()
+    (home / "config.yml").write_text("embedding:\n  dimension: 8\n")
+    (home / ".env").write_text("WORKER_BATCH_SIZE=7\n")
+    for folder in (here, there):  # which count for nothing
+        (folder / "config.yml").write_text("embedding:\n  dimension: 16\n")
+        (folder / ".env").write_text("WORKER_BATCH_SIZE=9\n")
+    Cli(here, AGENT_STORAGE_HOME=str(home))("ingest", "-", stdin=FACT)
+    cli = Cli(there, AGENT_STORAGE_HOME="../store")
+    assert len(cli.json("search", "fact")) == 1
+    shown = {entry["key"]: entry for entry in cli.json("config", "show")}
+    assert shown["embedding.dimension"]["value"] == 8
+    assert shown["embedding.dimension"]["source"] == str(home / "config.yml")
+    assert str(shown["worker.batch_size"]["value"]) == "7"
+    assert shown["qdrant.path"] == {
+        "key": "qdrant.path",
+        "value": str(home / "data" / "qdrant"),
+        "source": "default",
+    }
+    assert {path.name for path in home.iterdir()} == {"config.yml", ".env", "data"}
+    assert {path.name for folder in (here, there) for path in folder.iterdir()} == {"config.yml", ".env"}
+
+
+def test_the_folder_named_in_a_dotenv_file_is_ignored_aloud(cli: Cli) -> None:
+    (cli.folder / ".env").write_text("AGENT_STORAGE_HOME=/srv/store\n")
+    told = cli("search", "fact").stderr.decode()
+    assert "AGENT_STORAGE_HOME (.env) is ignored" in told
+    assert str(cli.folder / "data" / "agent-storage.db") in told
+
+
+def test_the_home_folder_stands_behind_a_tilde_everywhere(tmp_path: Path) -> None:
+    home, here = tmp_path / "me", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    (home / "my.yml").write_text("database:\n  url: sqlite:///~/sql/a.db\nqdrant:\n  path: ~/index\n")
+    (home / "in.jsonl").write_bytes(FACT + b"bad\n")
+    cli = Cli(here, HOME=str(home))
+    cli(
+        "--config", "~/my.yml", "ingest", "~/in.jsonl", "--skip-invalid", "--rejects", "~/rejects.jsonl", code=3
+    )  # fmt: skip
+    cli("--config", "~/my.yml", "backup", "~/backups")
+    cli("--config", "~/my.yml", "restore", "~/backups", "--overwrite")
+    cli.environment["AGENT_STORAGE_CONFIG"] = "~/my.yml"
+    assert len(cli.json("search", "fact")) == 1
+    assert {path.name for path in home.iterdir()} == {
+        "my.yml",
+        "in.jsonl",
+        "rejects.jsonl",
+        "sql",
+        "index",
+        "backups",
+    }
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AGENT_STORAGE_HOME", "~nobody-of-that-name/store"),
+        ("QDRANT_PATH", "~nobody-of-that-name/index"),
+        ("DATABASE_URL", "sqlite:///~nobody-of-that-name/a.db"),
+        ("AGENT_STORAGE_CONFIG", "~nobody-of-that-name/config.yml"),
+    ],
+)
+def test_a_home_folder_of_nobody_is_named_and_nothing_made(cli: Cli, variable: str, value: str) -> None:
+    cli.environment[variable] = value
+    assert "~nobody-of-that-name" in cli("search", "fact", code=1).stderr.decode()
+    assert list(cli.folder.iterdir()) == []
+
+
+# --- a newer schema --------------------------------------------------------------------------------------
+
+
+def test_an_old_program_says_what_helps_against_a_newer_schema(cli: Cli) -> None:
+    import sqlite3  # noqa: PLC0415 - here alone
+
+    cli("db", "upgrade")
+    with sqlite3.connect(cli.folder / "data" / "agent-storage.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    for command in ("search fact", "db upgrade", "ingest -"):
+        told = cli(*command.split(), stdin=FACT, code=1).stderr.decode()
+        assert "schema is at 9999" in told
+        assert "Install that version or a later one" in told
+        assert "agent-storage restore DIR --overwrite" in told
+        assert "Run `agent-storage db upgrade`" not in told
