@@ -8,7 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
-from app.errors import InvalidInput
+from app.errors import ExtraMissing, InvalidInput
 from app.intake.byte_stream import ByteStream
 from app.intake.csv_rows import CsvRows
 from app.intake.formats import Format, format_of, named
@@ -62,9 +62,7 @@ def _parquet(source: str, mapping: ColumnMapping) -> RowSource:
     try:
         from app.intake.parquet_rows import ParquetRows  # noqa: PLC0415 - needs an extra
     except ImportError:
-        raise InvalidInput(
-            f"{source} is read as Parquet, which needs the extra `parquet`: pip install 'agent-storage[parquet]'"
-        ) from None
+        raise ExtraMissing("pyarrow", "parquet", f"{named(source)}, which is read as Parquet,") from None
     return ParquetRows(source, mapping)
 
 
