@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from app.cli.context import DEFAULT_PROJECT, Api, InProject, run_at, to_the_end, usage_error
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, at_home, run_at, to_the_end, usage_error
 from app.cli.filtering import WantedExtractions, takes_filters
 from app.cli.output import counted, note, progress
 from app.domain.export import ExportFormat
@@ -41,6 +41,7 @@ def export(
             "--output",
             "-o",
             metavar="FILE",
+            callback=at_home,
             help="Write FILE, which is there only once it is whole; compressed if its name ends in .gz. Default: "
             "standard output.",
         ),

@@ -45,6 +45,7 @@ OURS = {
     "jobs pause": "verify",
     "jobs resume": "verify",
     "projects list": "",
+    "export": "-p seeded",
     "extractions list": "-p seeded",
     "extractions count": "-p seeded",
     "sources list": "-p seeded",

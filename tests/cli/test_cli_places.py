@@ -115,6 +115,7 @@ def test_the_home_folder_stands_behind_a_tilde_everywhere(tmp_path: Path) -> Non
     cli(
         "--config", "~/my.yml", "ingest", "~/in.jsonl", "--skip-invalid", "--rejects", "~/rejects.jsonl", code=3
     )  # fmt: skip
+    cli("--config", "~/my.yml", "export", "-o", "~/out.jsonl")
     cli("--config", "~/my.yml", "backup", "~/backups")
     cli("--config", "~/my.yml", "restore", "~/backups", "--overwrite")
     cli.environment["AGENT_STORAGE_CONFIG"] = "~/my.yml"
@@ -123,6 +124,7 @@ def test_the_home_folder_stands_behind_a_tilde_everywhere(tmp_path: Path) -> Non
         "my.yml",
         "in.jsonl",
         "rejects.jsonl",
+        "out.jsonl",
         "sql",
         "index",
         "backups",
