@@ -1,11 +1,10 @@
 """``agent-storage ingest --replace``: a file says what its sources hold now."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -15,6 +14,7 @@ from app.cli.output import counted, note, print_json, printable, progress
 from app.cli.request_run import OfRun
 from app.cli.stores import Remote, is_remote
 from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
+from app.reading_ahead import reading_ahead
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from app.domain.sources import ReplaceOptions, SourceFacts
     from app.executor import Lane
     from app.intake.rows import RowReader
+    from app.intake.source_lines import SourceLines
     from app.services.ingestion import IngestionService
-
-T = TypeVar("T")
 
 _TOTALS = ("added", "changed", "unchanged", "removed")
 
@@ -178,39 +177,22 @@ class NearReplacement:
         stream = self._ingestion.replacing(project, options)
         sources = SourceLines(self._batch_size, self._text_fields, unit=lines.unit)
 
-        def read() -> "list[list[SourceFacts]] | None":
-            some = lines.next_lines(self._batch_size)
-            return sources.take_lines(some) if some else None
-
-        async with reading_ahead(lambda: self._files.run(read)) as following:
-            while (batches := await following()) is not None:
-                for batch in batches:
-                    await replaced(await stream.take(batch))
+        async with aclosing(reading_ahead(self._batches(lines, sources))) as batches:
+            async for batch in batches:
+                await replaced(await stream.take(batch))
         for batch in sources.end():
             await replaced(await stream.take(batch))
         if sources.any:
             await replaced(await stream.finish())
 
+    async def _batches(self, lines: "Lines", sources: "SourceLines") -> "AsyncIterator[list[SourceFacts]]":
+        def read() -> "list[list[SourceFacts]] | None":
+            some = lines.next_lines(self._batch_size)
+            return sources.take_lines(some) if some else None
 
-@asynccontextmanager
-async def reading_ahead(
-    read: Callable[[], Coroutine[Any, Any, T]],
-) -> AsyncIterator[Callable[[], Awaitable[T]]]:
-    """Gives the results of ``read`` one by one; the next is made while the caller works on the last."""
-    reading = asyncio.create_task(read())
-
-    async def following() -> T:
-        nonlocal reading
-        result = await reading
-        if result is not None:
-            reading = asyncio.create_task(read())
-        return result
-
-    try:
-        yield following
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        while (batches := await self._files.run(read)) is not None:
+            for batch in batches:
+                yield batch
 
 
 def replace_file(

@@ -1,6 +1,7 @@
 """Reads a project's extractions in order, page by page."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from app.domain.export import (
 )
 from app.domain.filters import ANY, Filters
 from app.domain.ids import parse_extraction_id
+from app.reading_ahead import reading_ahead
 from app.services.storage.repositories.exportable import rows_to_export, statement_to_export
 from app.services.storage.repositories.project import ProjectRepository
 
@@ -52,9 +54,15 @@ class ExportService:
         """All pages after a cursor, each as :meth:`page` reads it; the last one may be empty.
 
         Between two pages others may write. An extraction that is there all the time comes exactly once, with what was
-        stored when its page was read; one that is stored or deleted meanwhile may come or not. The pages after the first
+        stored when its page was read, which is while the caller works on the page before; one that is stored or deleted
+        meanwhile may come or not. The pages after the first
         wait for a thread even if many others do: whoever hands pages on bounds how many exports there are.
         """
+        async with aclosing(reading_ahead(self._pages(project, filters, after))) as pages:
+            async for page in pages:
+                yield page
+
+    async def _pages(self, project: str, filters: Filters, after: str | None) -> AsyncIterator[ExportPage]:
         reading = _Reading(project, filters)
         page = await self._database.read(lambda session: reading.page(session, after))
         yield page
