@@ -60,13 +60,16 @@ def print_table(
     """A table for people; numbers stand to the right, words that don't fit are cut with an ellipsis.
 
     A column named ``wide`` gets the width that the others leave, which then keep to one line and to their share. What is
-    in a column of ``whole`` is never cut: it goes on in the next line. A cell that is a tuple has a line for each member.
+    in a column of ``whole`` is never cut: it goes on in the next line, on a narrow terminal below what is ``wide``. A cell
+    that is a tuple has a line for each member.
     """
     from rich.table import Table
     from rich.text import Text
 
     lines = [list(row) for row in rows]
     screen = console()
+    if screen.width < _ROOMY and wide in columns:
+        columns, lines = _stacked(columns, lines, wide, whole)
     share = screen.width // len(columns) - _FRAME if wide in columns else None
     table = Table(title=title, title_justify="left", title_style="bold", expand=share is not None)
     for name, cells in zip(columns, zip(*lines, strict=True) if lines else [()] * len(columns), strict=True):
@@ -84,6 +87,25 @@ def print_table(
     for line in lines:
         table.add_row(*(Text(_cell(cell)) for cell in line))
     screen.print(table)
+
+
+def _stacked(
+    columns: Sequence[str], lines: Sequence[list[object]], wide: str, whole: Collection[str]
+) -> tuple[Sequence[str], list[list[object]]]:
+    """The table without the columns of ``whole``, what is in them below what is ``wide``."""
+    kept = [place for place, name in enumerate(columns) if name not in whole]
+    below = [place for place, name in enumerate(columns) if name in whole]
+    at = kept.index(columns.index(wide))
+    stacked = []
+    for line in lines:
+        row = [line[place] for place in kept]
+        row[at] = (*_members(row[at]), *(member for place in below for member in _members(line[place])))
+        stacked.append(row)
+    return [columns[place] for place in kept], stacked
+
+
+def _members(cell: object) -> tuple[object, ...]:
+    return cell if isinstance(cell, tuple) else (cell,)
 
 
 def _numeric(cells: Sequence[object]) -> bool:

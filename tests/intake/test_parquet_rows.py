@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from app.errors import InvalidInput
+from app.errors import ExtraMissing, InvalidInput
 from app.intake.formats import Format
 from app.intake.mapping import ColumnMapping
 from app.intake.opening import open_rows
@@ -198,7 +198,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     for name in [name for name in sys.modules if name.startswith("app.intake.parquet_")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InvalidInput, match=r"pip install 'agent-storage\[parquet\]'"), open_rows(path, FIELDS):
+    with pytest.raises(ExtraMissing, match=r"pip install 'agent-storage\[parquet\]'"), open_rows(path, FIELDS):
         pass
 
 
