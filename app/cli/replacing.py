@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from app.intake.source_lines import SourceLines
     from app.services.ingestion import IngestionService
 
+_BATCHES_AT_ONCE = 4
+"""Most of what is replaced is there already, and costs a quarter of what is new; and each transaction has jobs of its own."""
+
 _TOTALS = ("added", "changed", "unchanged", "removed")
 
 
@@ -162,7 +165,7 @@ class NearReplacement:
         self._ingestion = ingestion
         self._files = files
         self._text_fields = text_fields
-        self._batch_size = batch_size
+        self._batch_size = _BATCHES_AT_ONCE * batch_size
 
     async def replace(
         self,
