@@ -85,8 +85,7 @@ class ChangeService:
             first = RunRepository(session).first_change(run_id)
             pages = _pages(lambda before: ledger.of_run(run_id, before=before, limit=_ENTRIES), before)
             changes, following = _newest(pages, limit, lambda _: True)
-            rows = _rows_of(session, changes)
-            changes = [each._replace(extraction=rows.get(each.extraction_id)) for each in changes]
+            changes = _with_rows_of(changes, _rows_of(session, changes))
             return History(changes, following, is_whole=first is None or first > stored.pruned_through)
 
         return await self._database.read(work)
@@ -143,8 +142,7 @@ def _history(  # noqa: PLR0913, PLR0917 - which page, and of what
 
     pages = _pages(read, before)
     changes, following = _newest(pages, limit, wanted)
-    rows = _rows_of(session, changes)
-    changes = [each._replace(extraction=rows.get(each.extraction_id)) for each in changes]
+    changes = _with_rows_of(changes, _rows_of(session, changes))
     oldest = changes[-1].kind if changes else None
     return History(changes, following, is_whole=following is None and oldest == ChangeKind.ADDED)
 
@@ -191,26 +189,29 @@ def _removed_bytes(change: Change) -> int:
 def changes_of(entry: LedgerRow) -> list[Change]:
     """The changes that an entry tells of, in order: what assertions alone say is none."""
     told = entry.changes
+    number, at, run_id, source_id = entry.number, entry.at, entry.run_id, entry.source_id
 
-    def change(
-        kind: ChangeKind,
-        id_: str | None = None,
-        before: dict[str, Any] | None = None,
-        after: dict[str, Any] | None = None,
-    ) -> Change:
-        extraction_id = None if id_ is None else ExtractionId(parse_uuid(id_))
-        return Change(entry.number, kind, entry.at, entry.run_id, entry.source_id, extraction_id, before, after)
+    def of_source(kind: ChangeKind, before: dict[str, Any], after: dict[str, Any] | None = None) -> Change:
+        return Change(number, kind, at, run_id, source_id, None, before, after)
+
+    def of_fact(kind: ChangeKind, id_: str, before: dict[str, Any] | None = None) -> Change:
+        return Change(number, kind, at, run_id, source_id, ExtractionId(parse_uuid(id_)), before)
 
     found: list[Change] = []
     if "group" in told:
         was, became = told["group"]
-        found.append(change(ChangeKind.REGROUPED, None, {"group": was}, {"group": became}))
-    found += [change(ChangeKind.REMOVED, each["id"], each) for each in told.get("removed", ())]
-    found += [change(ChangeKind.CHANGED, id_, was) for id_, was in told.get("changed", {}).items()]
-    found += [change(ChangeKind.ADDED, id_) for id_ in told.get("added", ())]
+        found.append(of_source(ChangeKind.REGROUPED, {"group": was}, {"group": became}))
+    found += [of_fact(ChangeKind.REMOVED, each["id"], each) for each in told.get("removed", ())]
+    found += [of_fact(ChangeKind.CHANGED, id_, was) for id_, was in told.get("changed", {}).items()]
+    found += [of_fact(ChangeKind.ADDED, id_) for id_ in told.get("added", ())]
     if "deleted" in told:
-        found.append(change(ChangeKind.SOURCE_DELETED, None, told["deleted"]))
+        found.append(of_source(ChangeKind.SOURCE_DELETED, told["deleted"]))
     return found
+
+
+def _with_rows_of(changes: Iterable[Change], rows: Mapping[ExtractionId | None, ExtractionRow]) -> list[Change]:
+    """The changes with the facts as they are now; by hand, because ``_replace`` takes twice as long."""
+    return [Change(*each[:-1], rows.get(each.extraction_id)) for each in changes]
 
 
 def _checked_place(project: Project, after: FeedPlace | None) -> FeedPlace:
@@ -257,7 +258,7 @@ def _with_rows(session: ReadSession, changes: list[Change]) -> list[Change]:
     while len(page) < len(changes) and taken_bytes <= _PAGE_BYTES:
         some = changes[len(page) : len(page) + size]
         rows = _rows_of(session, some)
-        page += [each._replace(extraction=rows.get(each.extraction_id)) for each in some]
+        page += _with_rows_of(some, rows)
         taken_bytes += len(orjson.dumps([row.data for row in rows.values()]))
         size = max(1, (_PAGE_BYTES - taken_bytes) * len(page) // max(1, taken_bytes))
     return page
