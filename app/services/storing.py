@@ -38,24 +38,22 @@ def store(
     )
     ids = [extraction_id_of(project_id, item) for item in items]
     facts = FactRepository(session)
-    stored = facts.find_batch(ids)
+    stored = facts.find_batch(_perhaps_stored(sources, ids, items))
     wanted = _last_assertions(zip(ids, items, strict=True))
-    new = ExtractionRepository(session).create_batch(
-        [
-            new_extraction(id_, project_id, sources.ids[item.source_uri], item, wanted[id_], run_id)
-            for id_, item in dict(zip(ids, items, strict=True)).items()
-            if id_ not in stored
-        ],
-        held=(),
-    )
-    if missed := [id_ for id_ in ids if id_ not in stored and id_ not in new]:
-        stored |= facts.find_batch(missed)  # another transaction has just stored them
-    changes = _changes_of(sources, new, zip(ids, items, strict=True))
+    fresh = [
+        new_extraction(id_, project_id, sources.ids[item.source_uri], item, wanted[id_], run_id)
+        for id_, item in dict(zip(ids, items, strict=True)).items()
+        if id_ not in stored
+    ]
+    new = ExtractionRepository(session).create_batch(fresh, held=())
+    if len(new) < len(fresh):  # another transaction has just stored them
+        stored |= facts.find_batch([each.id for each in fresh if each.id not in new])
+    changes = _changes_of(sources, [each for each in fresh if each.id in new])
     changed = _assert(facts, stored, wanted, changes, run_id)
     regrouped = {id_ for id_ in stored.keys() - changed if stored[id_].source_id in sources.regrouped}
     payloads = {id_ for id_ in changed if differs_in_payload(stored[id_].assertion, wanted[id_])}
     payload_job_ids = queue_payloads(session, project_id, payloads, sources.regrouped)
-    job_id = queue_embedding(session, project_id, [id_ for id_ in dict.fromkeys(ids) if id_ in new])
+    job_id = queue_embedding(session, project_id, [each.id for each in fresh if each.id in new])
     for source_id, group in sources.regrouped.items():
         changes[source_id].group = group
     for id_ in regrouped:
@@ -144,6 +142,17 @@ def note_asserted(
         changes[fact.source_id].asserted.setdefault(fact.last_run_id, []).append(fact.id)
 
 
+def _perhaps_stored(
+    sources: StoredSources, ids: Sequence[ExtractionId], items: Sequence[Item]
+) -> list[ExtractionId]:
+    """A source that was new had no extractions."""
+    if len(sources.new) == len(sources.ids):
+        return []
+    return [
+        id_ for id_, item in zip(ids, items, strict=True) if sources.ids[item.source_uri] not in sources.new
+    ]
+
+
 def _last_assertions(items: Iterable[tuple[ExtractionId, Item]]) -> dict[ExtractionId, Assertion]:
     """What the items say; of those that contradict each other the last one counts."""
     wanted: dict[ExtractionId, Assertion] = {}
@@ -161,14 +170,12 @@ def _over(before: Assertion, now: Assertion) -> Assertion:
     )
 
 
-def _changes_of(
-    sources: StoredSources, new: set[ExtractionId], items: Iterable[tuple[ExtractionId, Item]]
-) -> ChangesBySource:
+def _changes_of(sources: StoredSources, new: Iterable[NewExtraction]) -> ChangesBySource:
     changes = ChangesBySource()
     for source_id in sources.new:
         changes[source_id].is_new = True
-    for id_, item in {id_: item for id_, item in items if id_ in new}.items():
-        changes[sources.ids[item.source_uri]].added.append(id_)
+    for extraction in new:
+        changes[extraction.source_id].added.append(extraction.id)
     return changes
 
 

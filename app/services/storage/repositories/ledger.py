@@ -79,6 +79,8 @@ class SourceChanges:
     @property
     def size(self) -> int:
         """About how many bytes it takes as JSON."""
+        if not (self.changed or self.removed or self.asserted):  # as most
+            return _ID_BYTES * len(self.added)
         ids = len(self.added) + len(self.changed) + sum(map(len, self.asserted.values()))
         whole = [was.metadata for was in self.changed.values() if was.metadata], self.removed_as_json()
         return _ID_BYTES * ids + (len(orjson.dumps(whole)) if any(whole) else 0)
