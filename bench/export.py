@@ -74,6 +74,8 @@ def fill(url: str, extractions: int) -> None:
 
     with running(create_container(settings), migrate=True) as container:
         asyncio.run(accept(container))
+        with container.engine().begin() as connection:
+            connection.exec_driver_sql("ANALYZE")  # as PostgreSQL does by itself within a minute
 
 
 # --- the contestants: each writes all lines to a file ----------------------------------------------------
