@@ -117,8 +117,6 @@ class _Export:
         self._written = 0
 
     async def run(self, parts: "ServiceParts") -> None:
-        from app.cli.part_file import PartFile
-
         lane = parts.files_lane()
         encoder = await lane.run(self._open_encoder)
         filters = await self._wanted.of_project(parts, self._project)
@@ -129,19 +127,20 @@ class _Export:
             bar = display.add_task("exported", total=total)
             pages = parts.export().pages(self._project, filters, after=self._cursor)
             first = await anext(pages)  # what is refused makes no file
-            target = _StandardOutput() if self._output is None else await lane.run(PartFile, self._output)
-            writing = _Writing(lane, encoder, target)
+            writing = _Writing(lane, encoder, self._output)
             try:
+                await to_the_end(writing.begin())
                 await self._write(writing, first, pages, lambda: display.update(bar, completed=self._written))
             except OSError as error:
-                await lane.run(target.discard)
+                await writing.discard()
                 if self._output is None:  # whoever ends the command knows what to say of it
                     raise
                 raise ExportFailed(str(self._output), error.strerror or str(error)) from error
             except BaseException:
-                with suppress(OSError):
-                    await to_the_end(writing.break_off())
-                self._tell_place()
+                if writing.has_begun:
+                    with suppress(OSError):
+                        await to_the_end(writing.break_off())
+                    self._tell_place()
                 raise
         self._tell_end()
 
@@ -184,10 +183,24 @@ class _Export:
 class _Writing:
     """Encodes and writes on a thread for files."""
 
-    def __init__(self, lane: "Lane", encoder: "Encoder", target: _Target) -> None:
+    def __init__(self, lane: "Lane", encoder: "Encoder", output: Path | None) -> None:
+        self.has_begun = False
         self._lane = lane
         self._encoder = encoder
-        self._target = target
+        self._output = output
+        self._target: _Target = _StandardOutput()
+
+    async def begin(self) -> None:
+        """Make the file.
+
+        Raises:
+            InvalidInput: it can't be made there.
+        """
+        from app.cli.part_file import PartFile
+
+        if self._output is not None:
+            self._target = await self._lane.run(PartFile, self._output)
+        self.has_begun = True
 
     async def add(self, rows: "ExportRows") -> None:
         await self._lane.run(lambda: self._target.write(self._encoder.page(rows)))
@@ -198,6 +211,10 @@ class _Writing:
     async def break_off(self) -> None:
         """What was added stays, and can be read."""
         await self._lane.run(self._end, self._target.close)
+
+    async def discard(self) -> None:
+        """It can't be written."""
+        await self._lane.run(self._target.discard)
 
     def _end(self, leave: Callable[[], None]) -> None:
         self._target.write(self._encoder.end())
