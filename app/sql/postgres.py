@@ -36,7 +36,7 @@ _STATEMENT, _IDLE = "statement_timeout", "idle_in_transaction_session_timeout"
 _SETTINGS = {_STATEMENT: "database.statement_timeout", _IDLE: "database.idle_in_transaction_timeout"}
 _QUERY_CANCELED, _IDLE_IN_TRANSACTION, _READ_ONLY_TRANSACTION = "57014", "25P03", "25006"
 
-_READ_ONLY_FOR_S = 1.0
+READ_ONLY_FOR_S = 1.0
 """How long a connection is kept that says it takes no writes. After a failover the next one may lead to the primary."""
 
 _OPENED = "agent_storage_opened"
@@ -117,7 +117,7 @@ def _replace_read_only(
     """
     says = connection.info.parameter_status
     read_only = "on" in (says("in_hot_standby"), says("default_transaction_read_only"))
-    if read_only and time.monotonic() - entry.info[_OPENED] > _READ_ONLY_FOR_S:
+    if read_only and time.monotonic() - entry.info[_OPENED] > READ_ONLY_FOR_S:
         raise DisconnectionError("the server takes no writes")
 
 
