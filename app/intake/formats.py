@@ -57,8 +57,11 @@ def check_look(head: bytes, source: str, expected: Format) -> None:
     """Compare the first bytes of ``source``, a file's name or ``-``, with the format it is to be read as.
 
     Raises:
-        InvalidInput: they are of another. The message says what they look like, and the command that takes it.
+        InvalidInput: they are of another. The message says what they look like, and the command that takes it. Or there are none,
+            of a format that has some for no rows too.
     """
+    if not head and expected is Format.PARQUET:
+        raise InvalidInput(f"{named(source)} holds no extraction: it is empty")
     look = _binary_look(head, source, expected) or _text_look(head, source, expected)
     if look is None or look.format is expected:
         return

@@ -1,5 +1,6 @@
 """Parquet, read in batches of rows; needs the extra ``parquet``."""
 
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -123,13 +124,23 @@ class ParquetRows:
         batches = self._file.iter_batches(batch_size=at_once, columns=wanted, use_threads=False)
         try:
             for batch in batches:
-                values = {name: json_values(batch.column(name)) for name in wanted}
+                values = {name: _converted(name, batch.column(name)) for name in wanted}
                 yield from zip(*(values[name] for name in names), strict=True)
         except (ArrowException, OSError, ValueError) as error:
             raise BrokenStream(f"it can't be read on ({_first_line(error)}),") from error
 
     def _unusable(self, reason: str) -> InvalidInput:
         return InvalidInput(f"{self._source}: {reason}")
+
+
+def _converted(name: str, column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow has no types
+    try:
+        return json_values(column)
+    except OverflowError:  # Parquet has dates that Python hasn't
+        raise BrokenStream(
+            f"the column {name!r} has a date outside the years 1 to 9999 (cast it to text, or leave it out by "
+            f"--ignore {shlex.quote(name)}),"
+        ) from None
 
 
 def _decoded(field: str, text: str) -> object:

@@ -147,6 +147,27 @@ def test_a_row_that_cant_be_used_is_named(tmp_path: Path) -> None:
     assert b"'source_uri': 'b'" in batch.rejects[0].raw
 
 
+@pytest.mark.parametrize(
+    "column", [pa.array([2**50, 0], pa.timestamp("ms")), pa.array([-(10**6), 0], pa.date32())]
+)
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_date_that_python_cant_have_names_its_column(tmp_path: Path, column: Any, is_nested: bool) -> None:
+    if is_nested:
+        column = pa.array([{"on": moment} for moment in column], pa.struct({"on": column.type}))
+    path = write(tmp_path, {"source_uri": ["a", "b"], "text": ["x", "x"], "when": column})
+    with pytest.raises(
+        InvalidInput, match=r"the column 'when' has a date outside .* --ignore when\), after row 0"
+    ):
+        read(path)
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "it.parquet"
+    path.touch()
+    with pytest.raises(InvalidInput, match=r"it\.parquet holds no extraction: it is empty$"):
+        read(str(path))
+
+
 @pytest.mark.parametrize("size", [1, 7, 400, 5_000])
 def test_batches_hold_every_row_once(tmp_path: Path, size: int) -> None:
     names = [f"u{number}" for number in range(1_234)]
