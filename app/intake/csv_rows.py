@@ -169,6 +169,10 @@ class CsvRows:
         try:
             names = [name.strip() for name in next(self._parser, [])]
         except csv.Error as error:
+            if b"\r" in self._lines.taken[0].rstrip(b"\r\n"):
+                raise self._unusable(
+                    "its lines end in a carriage return alone, as on old Macs; convert them by `tr '\\r' '\\n'`"
+                ) from None
             raise self._unusable(f"the header isn't CSV: {error}") from None
         if self._lines.fault is not None:
             raise self._unusable(self._lines.fault)

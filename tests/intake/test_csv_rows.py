@@ -152,6 +152,13 @@ def test_a_quotation_mark_that_isnt_closed_swallows_nothing(tail: bytes) -> None
         reader.next_batch(10)
 
 
+def test_lines_of_old_macs_are_named_with_the_way_out() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"it\.csv: its lines end in a carriage return alone.* `tr '\\r' '\\n'`$"
+    ):
+        read(b"url,text\ru,a\rv,b\r")
+
+
 def test_the_columns_of_an_export_go_back_in() -> None:
     header = b"source_uri,source_group,extraction_type,confidence,metadata,data\n"
     row = b'u,g,t,0.50,"{""page"": 7}","{""text"": ""a"", ""n"": ""007""}"\n'
