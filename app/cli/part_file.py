@@ -75,7 +75,10 @@ def _locked(part: Path) -> BinaryIO:
         raise InvalidInput("the file's name holds the character U+0000") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno()))
     except BlockingIOError:
+        ours = False
+    if not ours:  # or it was finished since it was opened: then this is the whole file, under its name
         file.close()
-        raise InvalidInput(f"another process is writing {part}; wait for it, or name another file") from None
+        raise InvalidInput(f"another process is writing {part}; wait for it, or name another file")
     return file
