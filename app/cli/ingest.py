@@ -148,6 +148,7 @@ def ingest(
     hands_in = of_run(run, run_meta)
     source = InputFile(file, format_, mapping_of(mapped, constants, rest, ignored, texts, numbers))
     options = _options(replace, observed_at, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
+    source.require()
     note_default_project(ctx, context_of(ctx).settings(), api)
     if options is not None:
         if skip_invalid:

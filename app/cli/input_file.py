@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import usage_error
+from app.cli.output import fail
 from app.errors import InvalidInput
 from app.intake.formats import Format
 
@@ -90,6 +91,15 @@ class InputFile:
     name: str
     format: Format | None = None
     mapping: "ColumnMapping | None" = None
+
+    def require(self) -> None:
+        """End the command if there is no such file, before it makes a store."""
+        from app.intake.opening import check_there
+
+        try:
+            check_there(self.name)
+        except InvalidInput as error:
+            fail(error)
 
     def open(
         self, text_fields: Sequence[str], *, skip_invalid: bool = False

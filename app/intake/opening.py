@@ -18,6 +18,19 @@ from app.intake.mapping import ColumnMapping
 from app.intake.rows import RowReader, RowSource
 
 
+def check_there(source: str) -> None:
+    """See that what :func:`open_rows` is to open is there, without reading of it.
+
+    Raises:
+        InvalidInput: there is no such file, it is a directory, or it may not be read.
+    """
+    if (
+        source != "-" and not Path(source).is_fifo()
+    ):  # whose writer would take closing it for the end of its reader
+        with _opened(source):
+            return
+
+
 @contextmanager
 def open_rows(
     source: str,

@@ -43,6 +43,13 @@ def test_a_command_in_an_empty_folder_names_the_database_and_makes_nothing(
     assert list(cli.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [(), ("--replace", "source"), ("--skip-invalid",), ("--json",)])
+def test_a_file_that_is_not_there_makes_no_store(cli: Cli, options: tuple[str, ...]) -> None:
+    done = cli("ingest", "missing.csv", "-p", "p", *options, code=1)
+    assert done.stderr == b"Error: missing.csv can't be read: No such file or directory\n"
+    assert list(cli.folder.iterdir()) == []
+
+
 def test_json_of_an_empty_folder_is_that_of_an_empty_store(cli: Cli) -> None:
     assert cli.json("search", "fact") == []
     empty = cli.json("metrics")
