@@ -24,6 +24,7 @@ from app.errors import (
     QdrantDiskFull,
     QdrantError,
     SchemaMismatch,
+    ServiceError,
     UnsupportedDialect,
 )
 from app.settings.masking import masked_url
@@ -129,7 +130,9 @@ async def _ask_service(service: Service) -> list[_Row]:
             itself = _Row("service", round((time.monotonic() - started) * 1e3, 1))
             found = await parts.health().check(_PATIENCE_S)
     except AgentStorageError as error:
-        return [_Row("service", None, str(error), f"Does it run, and is {service.url} its address?")]
+        answered = isinstance(error, ServiceError) and error.status is not None
+        hint = None if answered else f"Does it run, and is {service.url} its address?"
+        return [_Row("service", None, str(error), hint)]
     log = "The service's log says why; its own settings are what counts."
     return [
         itself,

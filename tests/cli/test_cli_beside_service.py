@@ -322,6 +322,7 @@ def test_the_key_is_the_settings_own_or_that_of_the_environment(tmp_path: Path) 
         [row] = [row for row in without.json("doctor", code=1) if not row["ok"]]
         assert row["part"] == "service"
         assert "not authenticated" in row["error"]
+        assert row["hint"] is None, "it runs, and that is its address"
 
 
 def test_a_service_on_another_database_is_not_gone_through(service: Service, cli: Cli) -> None:
