@@ -147,6 +147,10 @@ def open_backup(path: Path) -> Backup:
         BackupUnusable: it isn't whole, or no backup.
         BackupTooNew: it has a manifest that this version can't read.
     """
+    if path.suffix not in {".db", ".json"}:
+        raise BackupUnusable(
+            str(path), "a backup is a file that ends in .db, with its manifest, .json, beside it"
+        )
     file = path.with_suffix(".db") if path.suffix == ".json" else path
     manifest = load_manifest(path.with_suffix(".json"))
     try:
