@@ -13,7 +13,7 @@ from app.domain.export import ExportFormat, ExportRow, ExportRows
 from app.errors import ExtraMissing
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pyarrow import RecordBatch
     from pyarrow.parquet import ParquetWriter
 
 _AS_GZIP = 16 + zlib.MAX_WBITS
@@ -101,13 +101,15 @@ class _Parquet:
     """Columns as in CSV: ``confidence`` is a double, all others are strings, ``metadata`` and ``data`` with JSON in them."""
 
     def __init__(self) -> None:
-        self._table, self._writer, self._file = _open_parquet()
-        self._rows: ExportRows = []
+        self._batch_of, self._write, self._writer, self._file = _open_parquet()
+        self._batches: list[RecordBatch] = []
         self._chars = 0
 
     def page(self, rows: ExportRows) -> bytes:
-        self._rows += rows
-        self._chars += sum(len(row.data) for row in rows)
+        if rows:
+            # Arrow's own columns at once: as Python's objects, the rows of a group fragmented the heap by 100 MB.
+            self._batches.append(self._batch_of(list(map(list, zip(*rows, strict=True)))))
+            self._chars += sum(len(row.data) for row in rows)
         return self._row_group() if self._chars >= _ROW_GROUP_CHARS else b""
 
     def end(self) -> bytes:
@@ -116,10 +118,9 @@ class _Parquet:
         return group + self._file.take()
 
     def _row_group(self) -> bytes:
-        if self._rows:
-            columns = list(map(list, zip(*self._rows, strict=True)))
-            self._writer.write_table(self._table(columns))
-            self._rows, self._chars = [], 0
+        if self._batches:
+            self._write(self._batches)
+            self._batches, self._chars = [], 0
         return self._file.take()
 
 
@@ -146,8 +147,10 @@ class _Sink(io.RawIOBase):
         return b"".join(pieces)
 
 
-def _open_parquet() -> "tuple[Callable[[list[Any]], Table], ParquetWriter, _Sink]":
-    """What makes a table of columns, a writer of tables, and where it writes."""
+def _open_parquet() -> (
+    "tuple[Callable[[list[Any]], RecordBatch], Callable[[list[RecordBatch]], None], ParquetWriter, _Sink]"
+):
+    """What makes a batch of columns, what writes batches as one row group, their writer, and where it writes."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and 30 MB of memory
         from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - likewise
@@ -157,7 +160,12 @@ def _open_parquet() -> "tuple[Callable[[list[Any]], Table], ParquetWriter, _Sink
         [(name, pa.float64() if name == "confidence" else pa.string()) for name in ExportRow._fields]
     )
     sink = _Sink()
-    return partial(pa.Table.from_arrays, schema=schema), ParquetWriter(sink, schema), sink
+    writer = ParquetWriter(sink, schema)
+
+    def write(batches: "list[RecordBatch]") -> None:
+        writer.write_table(pa.Table.from_batches(batches))
+
+    return partial(pa.RecordBatch.from_arrays, schema=schema), write, writer, sink
 
 
 class _Gzipped:
