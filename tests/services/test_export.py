@@ -313,3 +313,5 @@ async def test_a_page_is_found_by_the_index(container: Container, engine: Engine
     used = plan(engine, read)
     assert re.search(r"ix_extractions_project_id|pk_extractions", used), used
     assert not re.search(r"Seq Scan|SCAN extractions(?! USING)|SCAN sources", used), used
+    if engine.dialect.name == "postgresql":
+        assert len(re.findall(r" on extractions\b", used)) == 1, used

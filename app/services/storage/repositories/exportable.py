@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    FromClause,
     Integer,
     LargeBinary,
     Select,
@@ -32,6 +33,7 @@ from app.services.storage.repositories.indexable import digits_of_confidence, nu
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
+_ORIGINS = _SOURCES.alias("origins")  # a filter may join the sources too
 _BEFORE_ALL = UUID(int=0)
 
 
@@ -41,20 +43,50 @@ def statement_to_export(session: Session, filters: Filters) -> Select[Any]:
     Raises:
         InvalidInput: a data filter can't be used.
     """
-    dialect = session.get_bind().dialect.name
-    passing = ExtractionRepository(session).passing(filters, _TABLE.c.id, _bytes(dialect).label("bytes"))
-    beyond = passing.where(_TABLE.c.id > bindparam("after", type_=_TABLE.c.id.type))
-    found = beyond.order_by(_TABLE.c.id).limit(bindparam("limit", type_=Integer)).subquery("found")
+    extractions = ExtractionRepository(session)
+    if session.get_bind().dialect.name == "postgresql":
+        return _of_postgres(extractions, filters)
+    return _of_sqlite(extractions, filters)
+
+
+def _of_postgres(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
+    """Reads each row once. A window in the frame of all rows so far keeps none of them.
+
+    The sources are joined below the limit, where the planner knows that few are looked up; above it, it reads all.
+    """
+    columns = [each.label(name) for name, each in _columns(_TABLE.c.confidence, _ORIGINS).items()]
+    passing = extractions.passing(filters, *columns, _TABLE.c.id.label("place"))
+    found = _next_of(passing.join_from(_TABLE, _ORIGINS, _TABLE.c.source_id == _ORIGINS.c.id)).subquery("found")
+    bytes_ = func.octet_length(found.c.data) + func.coalesce(func.octet_length(found.c.metadata), 0)
+    taken = func.sum(bytes_).over(order_by=found.c.place, rows=(None, 0)).label("taken")
+    page = select(found, bytes_.label("bytes"), taken).subquery("page")
+    exported = [page.c[name] for name in ExportRow._fields]
+    return select(*exported, cast(page.c.taken, BigInteger)).where(_fits(page)).order_by(page.c.place)
+
+
+def _of_sqlite(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
+    """All rows as one JSON document, in no order."""
+    # The length of a text is told in characters.
+    data, metadata = (func.length(cast(_TABLE.c[name], LargeBinary)) for name in ("data", "metadata"))
+    bytes_ = data + func.coalesce(metadata, 0)
+    found = _next_of(extractions.passing(filters, _TABLE.c.id, bytes_.label("bytes"))).subquery("found")
     # The window is over sizes alone. Over whole rows it would hold all of them, however large they are.
     taken = func.sum(found.c.bytes).over(order_by=found.c.id, rows=(None, 0))
     page = select(found.c.id, found.c.bytes, taken.label("taken")).cte("page")
     tables = page.join(_TABLE, _TABLE.c.id == page.c.id).join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id)
-    fits = page.c.taken - page.c.bytes < bindparam("most_bytes", type_=BigInteger)
-    if dialect == "postgresql":
-        columns = (*_columns(_TABLE.c.confidence), cast(page.c.taken, BigInteger))
-        return select(*columns).select_from(tables).where(fits).order_by(_TABLE.c.id)
-    row = func.json_array(*_columns(digits_of_confidence()), page.c.taken)
-    return select(func.json_group_array(row)).select_from(tables).where(fits)
+    row = func.json_array(*_columns(digits_of_confidence(), _SOURCES).values(), page.c.taken)
+    return select(func.json_group_array(row)).select_from(tables).where(_fits(page))
+
+
+def _next_of(passing: Select[Any]) -> Select[Any]:
+    """The ``limit`` next by id after ``after``."""
+    beyond = passing.where(_TABLE.c.id > bindparam("after", type_=_TABLE.c.id.type))
+    return beyond.order_by(_TABLE.c.id).limit(bindparam("limit", type_=Integer))
+
+
+def _fits(page: FromClause) -> ColumnElement[bool]:
+    """Up to the row with which ``most_bytes`` are taken."""
+    return page.c.taken - page.c.bytes < bindparam("most_bytes", type_=BigInteger)
 
 
 def rows_to_export(
@@ -78,23 +110,14 @@ def rows_to_export(
     return exported, rows[-1][-1] if rows else 0
 
 
-def _columns(confidence: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+def _columns(confidence: ColumnElement[Any], sources: FromClause) -> dict[str, ColumnElement[Any]]:
+    """Those of :class:`ExportRow`, by name."""
     own = {
         "id": cast(_TABLE.c.id, Text),
-        "source_uri": _SOURCES.c.uri,
-        "source_group": _SOURCES.c.source_group,
+        "source_uri": sources.c.uri,
+        "source_group": sources.c.source_group,
         "confidence": confidence,
         "metadata": cast(_TABLE.c.metadata, String),
         "data": cast(_TABLE.c.data, String),
     }
-    return [own[name] if name in own else _TABLE.c[name] for name in ExportRow._fields]
-
-
-def _bytes(dialect: str) -> ColumnElement[int]:
-    """How long an extraction's JSON is."""
-    if dialect == "postgresql":
-        sizes = [func.octet_length(cast(_TABLE.c[name], Text)) for name in ("data", "metadata")]
-    else:
-        # The length of a text is told in characters.
-        sizes = [func.length(cast(_TABLE.c[name], LargeBinary)) for name in ("data", "metadata")]
-    return sizes[0] + func.coalesce(sizes[1], 0)
+    return {name: own[name] if name in own else _TABLE.c[name] for name in ExportRow._fields}
