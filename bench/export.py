@@ -5,7 +5,7 @@
 SQLite: against one `SELECT` by `sqlite3`, row by row. PostgreSQL: against `COPY ... TO STDOUT` by psycopg. What they read is
 made lines by the product's own encoder, and each runs in a process of its own; they take turns. Rates are medians, by the
 clock and by the CPU time of the process (without the server's). The ratio of each turn is taken, and their median told. The command's peak
-memory is that of a process that writes all of it to a file.
+memory, for JSON lines and Parquet, is that of a process that writes all of it to a file.
 """
 
 import argparse
@@ -194,9 +194,21 @@ def contest(url: str, extractions: int, repeats: int, folder: Path) -> float:
     return extractions / statistics.median(turn["ours"][0] for turn in turns)
 
 
-def peak_mb(url: str, file: Path) -> int:
+def peak_mb(url: str, form: str, folder: Path) -> int:
     """Of the command in MB."""
-    command = [sys.executable, "-m", "app.entrypoints.cli", "export", "-p", PROJECT, "-o", str(file)]
+    file = folder / f"out.{form}"
+    command = [
+        sys.executable,
+        "-m",
+        "app.entrypoints.cli",
+        "export",
+        "-p",
+        PROJECT,
+        "--format",
+        form,
+        "-o",
+        str(file),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": url, "QDRANT_MODE": "memory"}
     script = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
     script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -230,7 +242,8 @@ def main() -> None:
             for url in (sqlite, postgres):
                 fill(url, given.extractions)
                 contest(url, given.extractions, given.repeats, Path(folder))
-        print(f"the command's peak memory: {peak_mb(sqlite, Path(folder, 'out.jsonl'))} MB")
+        for form in ("jsonl", "parquet"):
+            print(f"the command's peak memory, {form}: {peak_mb(sqlite, form, Path(folder))} MB")
     print(f"the aims: {LEAST_RATE:,} rows/s on SQLite, {LEAST_RATIO} x on PostgreSQL")
 
 
