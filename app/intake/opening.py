@@ -19,16 +19,16 @@ from app.intake.rows import RowReader, RowSource
 
 
 def check_there(source: str) -> None:
-    """See that what :func:`open_rows` is to open is there, without reading of it.
+    """Make sure that what :func:`open_rows` will open is there, without reading it.
+
+    A FIFO isn't opened: its writer would take the close for the end of its reader.
 
     Raises:
         InvalidInput: there is no such file, it is a directory, or it may not be read.
     """
-    if (
-        source != "-" and not Path(source).is_fifo()
-    ):  # whose writer would take closing it for the end of its reader
+    if source != "-" and not Path(source).is_fifo():
         with _opened(source):
-            return
+            pass
 
 
 @contextmanager
