@@ -17,13 +17,18 @@ from sqlalchemy import Engine
 
 from app.config import Settings, load_settings, settings_from
 from app.database import Database, open_engine
+from app.domain.text import TextRules
 from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
 from app.services.backup.service import BackupService
 from app.services.changes import ChangeService
+from app.services.embedding.choices import EmbedderChoices
+from app.services.embedding.comparison import EmbedderComparison
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.measured import MeasuredEmbedder
+from app.services.embedding.model2vec import Model2VecEmbedder
+from app.services.embedding.multilingual import MultilingualEmbedder
 from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
 from app.services.export.service import ExportService
@@ -33,6 +38,8 @@ from app.services.index_use import IndexOwnership
 from app.services.indexing import IndexingService
 from app.services.ingestion import IngestionService
 from app.services.jobs.service import JobService
+from app.services.language_watch import LanguageWatch
+from app.services.meaning_search import MeaningSearch
 from app.services.metrics.collector import MetricsCollector
 from app.services.metrics.dialects import DurationDialect, duration_dialect_for
 from app.services.metrics.prometheus import MetricsExporter, PrometheusInstruments, new_registry
@@ -47,6 +54,8 @@ from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.wakeup import Wakeup
+from app.services.words.indexing import WordIndexing
+from app.services.words.searching import WordSearch
 from app.settings.lanes import LaneLimits, LaneName, lane_limits_of, qdrant_limit
 from app.settings.sections import (
     DatabaseSettings,
@@ -213,6 +222,14 @@ class Container(containers.DeclarativeContainer):
         wordllama=providers.ThreadSafeSingleton(
             WordllamaEmbedder, embedding_lane, batch_size=embedding_settings.batch_size
         ),
+        multilingual=providers.ThreadSafeSingleton(MultilingualEmbedder, embedding_lane),
+        model2vec=providers.ThreadSafeSingleton(
+            Model2VecEmbedder,
+            embedding_lane,
+            embedding_settings.path,
+            batch_size=embedding_settings.batch_size,
+            dimension=embedding_settings.dimension,
+        ),
         openai=providers.ThreadSafeSingleton(
             OpenAIEmbedder, embedding_lane, embedding_connections, embedding_settings
         ),
@@ -220,6 +237,11 @@ class Container(containers.DeclarativeContainer):
             DeterministicEmbedder, embedding_lane, dimension=embedding_settings.dimension
         ),
     )
+
+    embedder_choices = providers.ThreadSafeSingleton(
+        EmbedderChoices, embedding_lane, embedding_connections, embedding_settings
+    )
+    embedder_comparison = providers.ThreadSafeSingleton(EmbedderComparison, embedding_lane)
 
     measured_embedder = providers.ThreadSafeSingleton(MeasuredEmbedder, embedder, instruments)
 
@@ -243,7 +265,14 @@ class Container(containers.DeclarativeContainer):
 
     wakeup = providers.ThreadSafeSingleton(Wakeup)
 
-    ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup, instruments)
+    text_rules = providers.ThreadSafeSingleton(
+        TextRules,
+        fields=embedding_settings.text_fields,
+        take=embedding_settings.take_fields,
+        leave=embedding_settings.leave_fields,
+    )
+    language_watch = providers.ThreadSafeSingleton(LanguageWatch, embedder, files_lane, text_rules, instruments)
+    ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup, instruments, language_watch)
     extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup, instruments)
     export = providers.ThreadSafeSingleton(ExportService, database)
     projects = providers.ThreadSafeSingleton(ProjectService, database, wakeup)
@@ -257,7 +286,7 @@ class Container(containers.DeclarativeContainer):
         database,
         qdrant_repository,
         measured_embedder,
-        text_fields=embedding_settings.text_fields,
+        text_rules=text_rules,
         batch_size=worker_settings.batch_size,
         max_chars=embedding_settings.max_chars,
         instruments=instruments,
@@ -269,8 +298,14 @@ class Container(containers.DeclarativeContainer):
         qdrant_repository,
         measured_embedder,
         indexing,
+        text_rules=text_rules,
     )
-    search = providers.ThreadSafeSingleton(SearchService, database, qdrant_repository, measured_embedder)
+    meaning_search = providers.ThreadSafeSingleton(
+        MeaningSearch, database, qdrant_repository, measured_embedder, text_rules=text_rules
+    )
+    word_indexing = providers.ThreadSafeSingleton(WordIndexing, database)
+    word_search = providers.ThreadSafeSingleton(WordSearch)
+    search = providers.ThreadSafeSingleton(SearchService, database, meaning_search, word_search)
     reconciliation = providers.ThreadSafeSingleton(
         ReconciliationService, database, qdrant_repository, indexing, batch_size=worker_settings.batch_size
     )
@@ -292,6 +327,7 @@ class Container(containers.DeclarativeContainer):
         verify=reconciliation.provided.verify,
         repair=reconciliation.provided.repair,
         reindex=reindexing.provided.reindex,
+        index_words=word_indexing.provided.index_words,
     )
     # A factory, because several may run in one process, each with its own jobs.
     worker = providers.Factory(

@@ -732,7 +732,11 @@ class EmbeddingUnavailable(EmbeddingError):
         super().__init__(reason)
 
 
-class EmbedderMismatch(AgentStorageError):
+class IndexMismatch(AgentStorageError):
+    """The stored vectors aren't what this process makes, and aren't mixed with its own."""
+
+
+class EmbedderMismatch(IndexMismatch):
     """The stored vectors were made by another embedder than the configured one."""
 
     def __init__(self, stored: str, configured: str) -> None:
@@ -742,6 +746,19 @@ class EmbedderMismatch(AgentStorageError):
             f"the index was made by {stored}, and the configured embedder is {configured}; vectors of two "
             "embedders are never mixed. Configure the former again, or run `agent-storage reindex`. For an embedder of your "
             "own, container.factory names the function that makes its container."
+        )
+
+
+class TextsMismatch(IndexMismatch):
+    """The stored vectors were made of other texts than are made now."""
+
+    def __init__(self, stored: str, configured: str) -> None:
+        self.stored = stored
+        self.configured = configured
+        super().__init__(
+            f"the index was made from texts of {stored}, and texts are now made by {configured}; vectors of texts that were "
+            "made in two ways are never mixed. Run `agent-storage reindex`, or set embedding.text_fields, "
+            "embedding.take_fields and embedding.leave_fields as before, if the version is the same."
         )
 
 
@@ -788,7 +805,7 @@ class ReindexSuperseded(Conflict):
 
 
 class IndexChanged(AgentStorageError):
-    """The index was rebuilt by another embedder since this process was started."""
+    """The index was rebuilt by another embedder, or from other texts, since this process was started."""
 
     retryable: ClassVar[bool] = True
     retry_after_s = 30.0
@@ -797,6 +814,6 @@ class IndexChanged(AgentStorageError):
         self.stored = stored
         self.configured = configured
         super().__init__(
-            f"the index was rebuilt by {stored}, and this process still embeds with {configured}. Restart it with "
+            f"the index was rebuilt by {stored}, and this process still makes {configured}. Restart it with "
             "the settings that `agent-storage reindex` ran with."
         )

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     CheckConstraint,
@@ -22,9 +23,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    event,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, parse_uuid
@@ -116,6 +120,36 @@ FINISHED_JOB = "completed_at IS NOT NULL"
 """A job that will not run again unless somebody retries it. A query finds the partial index by this very text."""
 
 
+GIN_OPTIONS = {"gin_pending_list_limit": 256}
+"""In KiB. A search reads the whole list of what was inserted lately, and 4 MiB of it, the default, would take 10 ms."""
+
+OF_DIALECT = "dialect"
+"""The key of an index's ``info`` with the name of the only dialect that has it."""
+
+WORDS_INDEX = "extraction_words_index"
+"""SQLite's full-text table."""
+
+_WORDS_TABLE = """
+CREATE VIRTUAL TABLE extraction_words_index
+USING fts5(tokens, content='extraction_words', content_rowid='number', detail=none, columnsize=0, tokenize='ascii')
+"""
+_WORDS_ADDED = """
+CREATE TRIGGER extraction_words_added AFTER INSERT ON extraction_words BEGIN
+    INSERT INTO extraction_words_index (rowid, tokens) VALUES (new.number, new.tokens);
+END
+"""
+_WORDS_REMOVED = """
+CREATE TRIGGER extraction_words_removed AFTER DELETE ON extraction_words BEGIN
+    INSERT INTO extraction_words_index (extraction_words_index, rowid, tokens)
+    VALUES ('delete', old.number, old.tokens);
+END
+"""
+WORDS_INDEX_ON_SQLITE = (_WORDS_TABLE, _WORDS_ADDED, _WORDS_REMOVED)
+"""The triggers run for rows that a foreign key deletes too. Words are never updated, only deleted and inserted."""
+
+DROP_WORDS_INDEX_ON_SQLITE = "DROP TABLE extraction_words_index"
+
+
 def _partial_index(name: str, *columns: str | ColumnElement[Any], where: str, unique: bool = False) -> Index:
     return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
@@ -201,6 +235,45 @@ class Extraction(Base):
     last_run_id: Mapped[RunId | None] = mapped_column(UuidText)
     # SQLAlchemy keeps the attribute's usual name for itself.
     own_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata", JsonDocument)
+
+
+class ExtractionWords(Base):
+    """The words of an extraction, for the full-text search; see :mod:`app.words`.
+
+    ``tokens`` are its distinct terms, eight characters each and sorted; ``counts`` has a character a token: how often
+    it occurs. ``length`` is how many there are in all, ``language`` whose stems they are. ``made_by`` is the version of the rules that made them. SQLite
+    finds tokens by the full-text table ``extraction_words_index``, which triggers keep, PostgreSQL by a GIN index.
+    """
+
+    __tablename__ = "extraction_words"
+    __table_args__ = (
+        Index(None, "extraction_id", unique=True),
+        Index(
+            None,
+            "tokens",
+            postgresql_using="gin",
+            postgresql_with=GIN_OPTIONS,
+            info={OF_DIALECT: "postgresql"},
+        ).ddl_if("postgresql"),
+    )
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    extraction_id: Mapped[ExtractionId] = mapped_column(ForeignKey("extractions.id", ondelete="CASCADE"))
+    made_by: Mapped[int] = mapped_column(Integer)
+    language: Mapped[str] = mapped_column(Text)
+    length: Mapped[int] = mapped_column(Integer)
+    counts: Mapped[str] = mapped_column(Text)
+    tokens: Mapped[str] = mapped_column(Text().with_variant(TSVECTOR(), "postgresql"))
+
+
+def _on_sqlite(statement: str) -> ExecutableDDLElement:
+    made: ExecutableDDLElement = DDL(statement).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
+    return made
+
+
+for _statement in WORDS_INDEX_ON_SQLITE:
+    event.listen(ExtractionWords.__table__, "after_create", _on_sqlite(_statement))
+event.listen(ExtractionWords.__table__, "before_drop", _on_sqlite(DROP_WORDS_INDEX_ON_SQLITE))
 
 
 class Run(Base):
@@ -346,6 +419,7 @@ class IdempotencyKey(Base):
 class IndexState(Base):
     """What made the vectors, in one row (``id`` = 1).
 
+    ``texts`` says how the texts were made that they stand for: :attr:`app.domain.text.TextRules.identity`.
     ``rebuilding`` is true from when a reindex cleared every ``embedding_id`` until every extraction has its
     new vector; the index isn't used in between. ``generation`` counts the rebuilds, and stands in the payload of
     each vector that one of them made.
@@ -360,6 +434,7 @@ class IndexState(Base):
     dimension: Mapped[int] = mapped_column(Integer)
     rebuilding: Mapped[bool] = mapped_column(default=False)
     generation: Mapped[int] = mapped_column(Integer, default=0)
+    texts: Mapped[str] = mapped_column(Text, server_default="version 1")
 
 
 class StoreIdentity(Base):

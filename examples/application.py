@@ -8,7 +8,7 @@ import asyncio
 
 from app.config import Settings, load_settings
 from app.domain.items import parse_item
-from app.domain.search import Query, SearchHit
+from app.domain.search import Query, SearchHits
 from containers import Container, create_container, running
 
 FACTS = [
@@ -18,7 +18,7 @@ FACTS = [
 ]
 
 
-async def store_and_find(container: Container, settings: Settings, question: str) -> list[SearchHit]:
+async def store_and_find(container: Container, settings: Settings, question: str) -> SearchHits:
     """Store the facts, let a worker index them, and ask."""
     # Makes the collection, and refuses one that another embedder has filled.
     await container.indexing().prepare()

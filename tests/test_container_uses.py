@@ -35,7 +35,7 @@ def fake(make_lane: Callable[..., Lane]) -> DeterministicEmbedder:
 
 def consumers_of(container: Any) -> set[object]:
     """The embedders that the container's parts were given."""
-    parts = (container.indexing(), container.reindexing(), container.search())
+    parts = (container.indexing(), container.reindexing(), container.meaning_search())
     return {part._embedder._embedder for part in parts}
 
 

@@ -15,6 +15,7 @@ from app.api.parts import ApiOptions
 from app.config import Settings
 from app.entrypoints.api import options_of
 from app.logs import configure_logging
+from app.services.embedding.embedder import TextRole
 from app.settings.sources import setting_keys
 from app.sql.sqlite import is_in_memory
 from app.worker.policy import pause_after, time_limit_of
@@ -137,13 +138,18 @@ CASES = [
     used("embedding.provider", "wordllama", lambda c: type(c.embedder()).__name__, "WordllamaEmbedder"),
     used("embedding.model", "own", lambda c: c.embedder().identity.name, "openai/own", **OPENAI),
     used("embedding.dimension", 48, lambda c: c.embedder().identity.dimension),
+    used("embedding.path", "/models/own", lambda c: c.embedder()._folder.as_posix(), provider="model2vec"),
+    used("embedding.passage_prefix", "passage: ", lambda c: openai(c)._prefixes[TextRole.PASSAGE], **OPENAI),
+    used("embedding.query_prefix", "query: ", lambda c: openai(c)._prefixes[TextRole.QUERY], **OPENAI),
     used("embedding.base_url", "http://own/v2", lambda c: openai(c)._url, "http://own/v2/embeddings", **OPENAI),
     used("embedding.api_key", "k-3-y", lambda c: openai(c)._connections.key(), **OPENAI),
     used("embedding.batch_size", 31, lambda c: openai(c)._settings.batch_size, **OPENAI),
     used("embedding.max_chars", 8000, lambda c: c.indexing()._max_chars),
     used("embedding.timeout", 37.5, lambda c: openai(c)._settings.timeout, **OPENAI),
     used("embedding.retry_timeout", 43.5, lambda c: openai(c)._retry.total_s, **OPENAI),
-    used("embedding.text_fields", ("own",), lambda c: c.indexing()._text_fields),
+    used("embedding.text_fields", ("own",), lambda c: c.indexing()._text_rules.fields),
+    used("embedding.take_fields", ("a.b",), lambda c: c.reindexing()._text_rules.take),
+    used("embedding.leave_fields", ("own",), lambda c: c.meaning_search()._text_rules.leave),
     used("worker.concurrency", 9, worker("concurrency")),
     used("worker.batch_size", 47, lambda c: c.indexing()._batch_size),
     used("worker.lease_timeout", 53.5, worker("lease_timeout")),

@@ -131,6 +131,7 @@ class _Report:
     known: int = 0
     changed: int = 0
     jobs: list[JobId] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
     answer: SpooledAnswer = field(default_factory=lambda: SpooledAnswer("items"))
 
     def add(self, accepted: Accepted) -> None:
@@ -145,6 +146,7 @@ class _Report:
         self.known += len(accepted.ids) - len(accepted.new)
         self.changed += len(accepted.changed)
         self.jobs += accepted.job_ids
+        self.warnings = accepted.warnings or self.warnings
 
     def finish(
         self, last: Accepted | None, run_id: RunId | None, waited: Waited | None
@@ -160,6 +162,7 @@ class _Report:
             "job_id": self.jobs[-1] if self.jobs else None,
             "run_id": run_id,
             "waited": waited_as_json(waited),
+            "warnings": self.warnings,
         }
         return self.answer.finish(rest)
 

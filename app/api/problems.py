@@ -87,6 +87,7 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     ),
     errors.EmbeddingRejected: Kind(422, "embedding-rejected", "The text can't be embedded"),
     errors.EmbedderMismatch: _INDEX,
+    errors.TextsMismatch: _INDEX,
     errors.IndexMissing: _INDEX,
     errors.GenerationMismatch: _INDEX,
     errors.CollectionMissing: _INDEX,
@@ -101,8 +102,8 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.IndexChanged: Kind(
         503,
         "index-changed",
-        "The index was rebuilt by another embedder",
-        "The index was rebuilt by another embedder than this process has; it has to be restarted with that one.",
+        "The index was rebuilt in another way",
+        "The index was rebuilt by another embedder or from other texts than this process makes; it has to be restarted with those settings.",
         30.0,
     ),
     errors.CollectionMismatch: _INDEX,

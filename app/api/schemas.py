@@ -13,7 +13,7 @@ from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS,
 from app.domain.normal_form import composed
 from app.domain.outcomes import Undone
 from app.domain.rows import ExtractionRow, ProjectSummary, RunRow, SourceRow
-from app.domain.search import MAX_HITS, MAX_QUERY_CHARS
+from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchMode
 
 MOST_FAULTS = 100
 """How many errors of one body are looked for."""
@@ -134,6 +134,29 @@ class SearchQuery(Filters):
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
     limit: int = Field(default=10, ge=1, le=MAX_HITS)
+    mode: Annotated[SearchMode, Field(strict=False)] = Field(
+        default=SearchMode.AUTO, description="By meaning, by words, or by both, their scores put together."
+    )
+    offset: int = Field(
+        default=0, ge=0, lt=MAX_HITS, description="How many hits to pass over; with `limit` at most 1,000."
+    )
+    min_score: float | None = Field(default=None, allow_inf_nan=False, description="No hits that score less.")
+    collapse: bool = Field(
+        default=False, description="Facts with the same type and data from several sources become one hit."
+    )
+
+    def as_query(self, project: str | None) -> Query:
+        """The search, in a project or in all."""
+        return Query(
+            self.query,
+            project,
+            self.limit,
+            self.for_service(),
+            self.mode,
+            self.offset,
+            self.min_score,
+            self.collapse,
+        )
 
 
 class Deletion(Body):
@@ -236,17 +259,43 @@ class Extractions(BaseModel):
     next_cursor: str | None
 
 
+class RankedSide(BaseModel):
+    """Where the extraction stands in what one side found, counted from 1, and its score there."""
+
+    rank: int
+    score: float
+
+
+class TwinOfHit(BaseModel):
+    """Another extraction of the same type and data, and where it was taken from."""
+
+    id: UUID
+    source_uri: str
+
+
 class Hit(BaseModel):
-    """A result of a search: cosine similarity from -1 to 1, and what it stands for."""
+    """A result of a search, and why it was found.
+
+    `score` is from 0 to 1; by meaning alone it is the cosine similarity, from -1 to 1. `words.score` is the share of the
+    best score that the query's words allow. `highlights` has, by the path in `data`, where words of the query stand: pairs
+    of begin and end in characters (code points).
+    """
 
     score: float
+    meaning: RankedSide | None
+    words: RankedSide | None
+    terms: list[str]
+    highlights: dict[str, list[tuple[int, int]]]
+    twins: list[TwinOfHit]
     extraction: Extraction
 
 
 class Hits(BaseModel):
-    """The best matches, best first."""
+    """The best matches, best first. `degraded` says what the answer lacks, such as one of the two sides."""
 
     items: list[Hit]
+    more: bool = Field(description="Whether there is a next page: the same search with a larger `offset`.")
+    degraded: list[str]
 
 
 class Stored(BaseModel):
@@ -278,6 +327,9 @@ class Accepted(BaseModel):
     job_id: UUID | None
     run_id: UUID | None
     waited: Waited | None = Field(description="Null unless `wait` was asked for.")
+    warnings: list[str] = Field(
+        description="For a person: such as that the project's text isn't in the embedder's languages."
+    )
 
 
 class ReplacedSource(BaseModel):

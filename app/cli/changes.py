@@ -1,6 +1,6 @@
 """How changes are printed: those of a run, of a source, and of an extraction."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
@@ -9,7 +9,7 @@ from app.cli.naming import unless_missing
 from app.cli.output import note, print_json_lines, print_table
 from app.domain.changes import Change, ChangeKind, History
 from app.domain.ids import ExtractionId, RunId, SourceId
-from app.domain.text import text_of
+from app.domain.text import TextRules, text_of
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _uris(changes: Iterable[Change]) -> Iterable[tuple[SourceId, str]]:
             yield change.source_id, str(change.before["uri"])
 
 
-def print_changes(told: Told, limit: int, fields: Sequence[str], *, as_json: bool) -> None:
+def print_changes(told: Told, limit: int, rules: TextRules, *, as_json: bool) -> None:
     """The ``limit`` first, and whether there are more, or there were."""
     changes = told.history.changes[:limit]
     if as_json:
@@ -68,7 +68,7 @@ def print_changes(told: Told, limit: int, fields: Sequence[str], *, as_json: boo
     elif not changes:
         note("Nothing was changed.")
     else:
-        texts = {id_: _text(data, fields) for id_, data in _data(told.history.changes)}
+        texts = dict(_texts(told.history.changes, rules))
         if told.sources is not None:
             _print_with_sources(changes, told.sources, texts)
         else:
@@ -119,13 +119,13 @@ def _type(change: Change) -> str:
     return str((change.before or {}).get("extraction_type", ""))
 
 
-def _data(changes: Iterable[Change]) -> Iterator[tuple[ExtractionId, Mapping[str, Any]]]:
+def _texts(changes: Iterable[Change], rules: TextRules) -> Iterator[tuple[ExtractionId, str]]:
     """What extractions say, as they are now or were when they were removed."""
     for change in changes:
         if change.extraction is not None:
-            yield change.extraction.id, change.extraction.data
+            yield change.extraction.id, _text(_type(change), change.extraction.data, rules)
         elif change.kind is ChangeKind.REMOVED and change.extraction_id and change.before:
-            yield change.extraction_id, change.before["data"]
+            yield change.extraction_id, _text(_type(change), change.before["data"], rules)
 
 
 def _what(change: Change, texts: _Texts) -> str:
@@ -166,9 +166,9 @@ def _or_none(value: object) -> str:
     return "none" if value is None else orjson.dumps(value).decode()
 
 
-def _text(data: Mapping[str, Any], fields: Sequence[str]) -> str:
+def _text(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> str:
     try:
-        return text_of(data, fields)
+        return text_of(extraction_type, data, rules)
     except InvalidInput:  # stored under other text fields than today's
         return str(data)
 

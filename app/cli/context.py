@@ -20,9 +20,12 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.cli.ports import JobRunner, ServiceParts
     from app.cli.stores import Service
     from app.config import Settings
+    from app.domain.text import TextRules
     from app.executor import BoundedExecutor, Lane
     from app.services.backup.service import BackupService
     from app.services.changes import ChangeService
+    from app.services.embedding.choices import EmbedderChoices
+    from app.services.embedding.comparison import EmbedderComparison
     from app.services.export.service import ExportService
     from app.services.extractions import ExtractionService
     from app.services.health import Health
@@ -84,6 +87,14 @@ class CommandParts(Protocol):
 
     def changes(self) -> "ChangeService":
         """What changed."""
+        ...
+
+    def embedder_choices(self) -> "EmbedderChoices":
+        """The embedders that there are."""
+        ...
+
+    def embedder_comparison(self) -> "EmbedderComparison":
+        """Tells how well embedders find texts."""
         ...
 
     def engine(self) -> "Engine":
@@ -213,6 +224,13 @@ class CliContext:
         except AgentStorageError as error:
             fail(error)
 
+    def text_rules(self) -> "TextRules":
+        """How texts are made under the settings."""
+        from app.domain.text import TextRules
+
+        embedding = self.settings().embedding
+        return TextRules(embedding.text_fields, embedding.take_fields, embedding.leave_fields)
+
 
 def context_of(ctx: typer.Context) -> CliContext:
     """The typed context object of a command."""
@@ -241,6 +259,16 @@ def run(
         note_if_new(settings)
     with nullcontext(settings) if makes else existing(settings) as chosen:
         return _run(context.open_parts(chosen, index=index, migrate=migrate, check=check), command)
+
+
+def run_without_store(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
+    """As :func:`run`, for a command to which no store matters: none is opened, made or looked for."""
+    from app.cli.stores import of_no_store
+
+    context = context_of(ctx)
+    return _run(
+        context.open_parts(of_no_store(context.settings()), index=False, migrate=False, check=False), command
+    )
 
 
 def run_at(

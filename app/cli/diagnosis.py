@@ -21,6 +21,7 @@ from app.errors import (
     DatabaseWritesRefused,
     DataDirectoryLocked,
     EmbeddingError,
+    ExtraMissing,
     QdrantDiskFull,
     QdrantError,
     SchemaMismatch,
@@ -38,7 +39,7 @@ _RETRYING_S = 3.0  # less than the patience, so that the part's own words are he
 _PARTS: tuple[tuple[str, tuple[type[AgentStorageError], ...]], ...] = (
     ("qdrant", (QdrantError,)),
     ("database", (DatabaseError, UnsupportedDialect)),
-    ("embedder", (EmbeddingError,)),
+    ("embedder", (EmbeddingError, ExtraMissing)),
 )
 _ASKED = tuple(part for part, _ in _PARTS)
 _SAY_WHAT_TO_DO = (

@@ -1,6 +1,5 @@
 """How extractions are printed: a list of them, or one whole."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,15 +7,16 @@ from app.cli.output import print_json_lines, print_table
 
 if TYPE_CHECKING:
     from app.domain.rows import ExtractionRow, ExtractionRows
+    from app.domain.text import TextRules
 
 _LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ShownRows:
-    """Prints page after page: as JSON lines, or as tables with the text that ``text_fields`` name."""
+    """Prints page after page: as JSON lines, or as tables with the text that ``rules`` make."""
 
-    text_fields: tuple[str, ...]
+    rules: "TextRules"
     as_json: bool
 
     def print(self, rows: "ExtractionRows") -> None:
@@ -34,18 +34,18 @@ class ShownRows:
         )
 
     def _what(self, row: "ExtractionRow") -> tuple[str, ...]:
-        text = shown_text(row, self.text_fields)
+        text = shown_text(row, self.rules)
         shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
         return (shown,) if row.set_aside_reason is None else (shown, f"set aside: {row.set_aside_reason}")
 
 
-def shown_text(row: "ExtractionRow", fields: Sequence[str]) -> str:
+def shown_text(row: "ExtractionRow", rules: "TextRules") -> str:
     """What is embedded of an extraction, or its data where that can't be told."""
     from app.domain.text import text_of
     from app.errors import InvalidInput
 
     try:
-        return text_of(row.data, fields)
+        return text_of(row.extraction_type, row.data, rules)
     except InvalidInput:  # stored under other text fields than today's
         return str(row.data)
 

@@ -40,7 +40,7 @@ def list_extractions(
     as_json: Json = False,
 ) -> None:
     """List a project's extractions by id; --json prints one object a line, whole."""
-    shown = ShownRows(context_of(ctx).settings().embedding.text_fields, as_json=as_json)
+    shown = ShownRows(context_of(ctx).text_rules(), as_json=as_json)
     run_at(ctx, api, lambda parts: _list(parts, project, wanted, limit, shown), index=False)
 
 

@@ -31,7 +31,7 @@ def history(
     from app.cli.changes import print_changes
 
     told = run_at(ctx, api, lambda parts: _told(parts, project, subject, limit, as_json=as_json), index=False)
-    print_changes(told, limit, context_of(ctx).settings().embedding.text_fields, as_json=as_json)
+    print_changes(told, limit, context_of(ctx).text_rules(), as_json=as_json)
 
 
 async def _told(parts: "ServiceParts", project: str, subject: str, limit: int, *, as_json: bool) -> "Told":

@@ -50,6 +50,8 @@ def verify(
                 ("ghosts: vectors without a row", found.ghosts, found.mended_ghosts),
                 ("missing: marked rows whose vector is gone", found.missing, found.mended_missing),
                 ("stale: vectors with other labels than their row", found.stale, found.mended_stale),
+                ("words missing: rows without words", found.words_missing, found.mended_words_missing),
+                ("words stale: words by other rules", found.words_stale, found.mended_words_stale),
             ],
         )
         typer.echo(

@@ -61,6 +61,7 @@ class Report:
     is_remote: bool = False
     unit: str = "line"
     remarks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     first_reject: "Reject | None" = field(default=None, repr=False)
 
     @property
@@ -167,6 +168,8 @@ def ingest(
     try:
         run_at(ctx, api, lambda parts: job.run(parts, text_fields, batch_size), near=near, makes=True)
     finally:
+        for warning in job.report.warnings:
+            note(f"Warning: {warning}.")
         for remark in job.report.remarks:
             note(printable(remark))
         _print(job.report, as_json=as_json, remote=job.report.is_remote)
@@ -283,6 +286,7 @@ class _Ingest:
         self.report.stored += len(accepted.new)
         self.report.known += len(accepted.ids) - len(accepted.new)
         self.report.changed += len(accepted.changed)
+        self.report.warnings = accepted.warnings or self.report.warnings
 
     def _nothing_read(self) -> bool:
         return not (self.report.stored or self.report.known or self.report.refused)
@@ -366,5 +370,6 @@ def _as_dict(report: Report) -> dict[str, Any]:
         "refused": report.refused,
         "first_refused": None if first is None else {"line": first.line, "reason": first.reason},
         "rejects_file": report.rejects_file,
+        "warnings": list(report.warnings),
         "seconds": round(report.seconds, 3),
     }

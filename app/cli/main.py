@@ -12,6 +12,7 @@ from app.cli import (
     config,
     db,
     diagnosis,
+    embedders,
     export,
     extractions,
     history,
@@ -82,5 +83,6 @@ app.add_typer(projects.app, name="projects")
 app.add_typer(extractions.app, name="extractions")
 app.add_typer(sources.app, name="sources")
 app.add_typer(runs.app, name="runs")
+app.add_typer(embedders.app, name="embedders")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

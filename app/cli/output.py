@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
 
 _FRAME = 4  # a cell's border and blanks, and some left for the wide column
@@ -64,7 +65,6 @@ def print_table(
     that is a tuple has a line for each member.
     """
     from rich.table import Table
-    from rich.text import Text
 
     lines = [list(row) for row in rows]
     screen = console()
@@ -85,7 +85,7 @@ def print_table(
                 name, justify=justify, overflow="ellipsis", no_wrap=share is not None, max_width=share
             )
     for line in lines:
-        table.add_row(*(Text(_cell(cell)) for cell in line))
+        table.add_row(*(_text(cell) for cell in line))
     screen.print(table)
 
 
@@ -135,6 +135,17 @@ def progress(*, shown: bool = True) -> Iterator["Progress"]:
 def printable(text: str) -> str:
     """Text from the data without control characters, which could drive the reader's terminal."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _text(cell: object) -> "Text":
+    """A cell as it is printed; what has a style keeps it."""
+    from rich.text import Text
+
+    if isinstance(cell, Text):
+        return cell
+    if isinstance(cell, tuple):
+        return Text("\n").join(map(_text, cell))
+    return Text(_cell(cell))
 
 
 def _cell(value: object) -> str:

@@ -82,7 +82,7 @@ def diff(
     from app.cli.changes import print_changes
 
     told = run_at(ctx, api, lambda parts: _diff(parts, project, run, limit, as_json=as_json), index=False)
-    print_changes(told, limit, context_of(ctx).settings().embedding.text_fields, as_json=as_json)
+    print_changes(told, limit, context_of(ctx).text_rules(), as_json=as_json)
 
 
 @app.command()

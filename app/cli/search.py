@@ -7,11 +7,17 @@ import typer
 
 from app.cli.context import Api, Json, Near, context_of, run_at, usage_error
 from app.cli.filtering import WantedExtractions, takes_filters_of_indexed
-from app.cli.output import note, print_json, print_table
+from app.cli.output import note, print_json, print_table, printable
+from app.domain.search import SearchMode
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from app.cli.ports import ServiceParts
-    from app.domain.search import Query, SearchHit
+    from app.domain.search import Query, Ranked, SearchHit, SearchHits
+    from app.domain.text import TextRules
+
+_SHOWN_SOURCES = 3
 
 
 @takes_filters_of_indexed
@@ -23,50 +29,84 @@ def search(
         str | None, typer.Option("--project", "-p", help="Only this project. Default: all.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many results.")] = 10,
+    offset: Annotated[int, typer.Option("--offset", min=0, max=999, help="How many results to pass over.")] = 0,
+    mode: Annotated[
+        SearchMode, typer.Option("--mode", "-m", help="By meaning, by words, or by both (auto).")
+    ] = SearchMode.AUTO,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="No results that score less; scores go from 0 to 1.")
+    ] = None,
+    collapse: Annotated[
+        bool,
+        typer.Option(help="Make one result of the same type and data from several sources."),
+    ] = True,
     wanted: WantedExtractions,
     api: Api = None,
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Find extractions by meaning, and by filter."""
+    """Find extractions by meaning, by words, and by filter."""
     from app.domain.search import Query
 
     if wanted.runs and project is None:
         usage_error("--run names a run of a project; give --project too")
-    asked = Query(query, project, limit)
-    fields = context_of(ctx).settings().embedding.text_fields
+    asked = Query(query, project, limit, mode=mode, offset=offset, min_score=min_score, collapse=collapse)
+    rules = context_of(ctx).text_rules()
     found = run_at(ctx, api, lambda parts: _search(parts, asked, wanted), near=near)
+    for lack in found.degraded:
+        note(f"Incomplete: {lack}")
     if as_json:
         print_json([_as_dict(result) for result in found])
     elif found:
-        _print(found, fields)
+        _print(found, rules)
+        if found.more:
+            note(f"There is more: --offset {offset + limit}")
     else:
         note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
 
 
-async def _search(parts: "ServiceParts", asked: "Query", wanted: WantedExtractions) -> "list[SearchHit]":
-    await parts.indexing().prepare()
+async def _search(parts: "ServiceParts", asked: "Query", wanted: WantedExtractions) -> "SearchHits":
+    if asked.mode is SearchMode.MEANING:
+        await parts.indexing().prepare()
     filters = wanted.filters if asked.project is None else await wanted.of_project(parts, asked.project)
     return await parts.search().search(replace(asked, filters=filters))
 
 
-def _print(found: "list[SearchHit]", fields: tuple[str, ...]) -> None:
-    from app.cli.extraction_rows import shown_text
-
+def _print(found: "SearchHits", rules: "TextRules") -> None:
     print_table(
         ("score", "text", "type", "group", "source"),
         [
             (
                 result.score,
-                shown_text(result.extraction, fields),
+                _text(result, rules),
                 result.extraction.extraction_type,
                 result.extraction.source_group,
-                result.extraction.source_uri,
+                _sources(result),
             )
             for result in found
         ],
         whole=("source",),
     )
+
+
+def _text(result: "SearchHit", rules: "TextRules") -> "Text":
+    """What is shown of a hit, with the words of the query in bold."""
+    from rich.text import Text
+
+    from app.cli.extraction_rows import shown_text
+    from app.words.highlights import spans_in
+
+    shown = shown_text(result.extraction, rules)
+    text = Text(printable(shown))
+    for start, end in spans_in(shown, result.terms):
+        text.stylize("bold", start, end)
+    return text
+
+
+def _sources(result: "SearchHit") -> tuple[str, ...]:
+    uris = list(dict.fromkeys((result.extraction.source_uri, *(twin.source_uri for twin in result.twins))))
+    more = len(uris) - _SHOWN_SOURCES
+    return (*uris[:_SHOWN_SOURCES], f"and {more:,} more") if more > 0 else tuple(uris)
 
 
 def _as_dict(result: "SearchHit") -> dict[str, Any]:
@@ -82,4 +122,13 @@ def _as_dict(result: "SearchHit") -> dict[str, Any]:
         "confidence": row.confidence,
         "metadata": row.metadata,
         "data": row.data,
+        "meaning": _side(result.meaning),
+        "words": _side(result.words),
+        "terms": result.terms,
+        "highlights": result.highlights,
+        "twins": [{"id": str(twin.id), "source_uri": twin.source_uri} for twin in result.twins],
     }
+
+
+def _side(ranked: "Ranked | None") -> dict[str, Any] | None:
+    return None if ranked is None else {"rank": ranked.rank, "score": ranked.score}

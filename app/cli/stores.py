@@ -87,6 +87,11 @@ def note_default_project(ctx: "typer.Context", settings: "Settings", api: str | 
     note(f"No --project was given: storing in project {ctx.params['project']}{where}.")
 
 
+def of_no_store(settings: "Settings") -> "Settings":
+    """The settings for a command that uses no store: of one in memory, which stays empty."""
+    return settings.model_copy(update={"database": settings.database.model_copy(update={"url": "sqlite://"})})
+
+
 @contextmanager
 def existing(settings: "Settings") -> Iterator["Settings"]:
     """The settings for a command that makes no store: where there is none, of an empty one that goes at the end."""

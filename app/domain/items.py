@@ -11,7 +11,7 @@ import orjson
 
 from app.domain.ids import ExtractionId, ProjectId, uuid5_of
 from app.domain.normal_form import composed
-from app.domain.text import text_of
+from app.domain.text import require_text
 from app.errors import InvalidField, InvalidInput
 
 _REQUIRED = ("source_uri", "extraction_type", "data")
@@ -29,6 +29,11 @@ OF_AN_ANSWER = frozenset(
         "set_aside_reason",
         "created_at",
         "score",
+        "meaning",
+        "words",
+        "terms",
+        "highlights",
+        "twins",
     }
 )
 """What answers say of an extraction besides what was handed in. An answer, which has ``id`` and ``project``, may be handed
@@ -116,7 +121,7 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
         )
     data = _composed_texts(data)
     try:
-        text_of(data, text_fields)
+        require_text(data, text_fields)
     except InvalidInput as error:
         raise InvalidField("data", str(error)) from error
     group = raw.get("source_group")

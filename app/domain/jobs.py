@@ -33,6 +33,7 @@ class JobType(StrEnum):
     VERIFY = "verify"
     REPAIR = "repair"
     REINDEX = "reindex"
+    INDEX_WORDS = "index_words"
 
 
 INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS, JobType.UPDATE_PAYLOAD)

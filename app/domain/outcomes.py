@@ -22,7 +22,7 @@ class Accepted:
     ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index those, or None when
     nothing was new. ``changed`` holds the ids that were stored with another confidence, or whose source was in
     another group; ``payload_job_ids`` are the jobs that bring the index in line with that. ``waited`` tells how the jobs
-    stood at the end, where the caller asked to wait for them.
+    stood at the end, where the caller asked to wait for them. ``warnings`` are sentences for a person.
     """
 
     ids: list[ExtractionId]
@@ -31,6 +31,7 @@ class Accepted:
     changed: AbstractSet[ExtractionId] = frozenset()
     payload_job_ids: list[JobId] = field(default_factory=list)
     waited: Waited | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def job_ids(self) -> list[JobId]:

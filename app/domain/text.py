@@ -1,49 +1,218 @@
-"""Which text of an extraction's data is embedded."""
+"""Which text of an extraction is embedded.
+
+Where the data has a prose field (``embedding.text_fields``), its text is that field. Elsewhere it says what the fields
+mean: ``workforce: city Oslo, employees 250``. How that is made is part of the index's identity.
+"""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
 
 from app.domain.normal_form import composed
+from app.domain.opaque import readable
 from app.errors import InvalidInput
 
+TEXT_VERSION: Final = 2
+"""Counts up with each change of what :func:`text_of` makes of the same data: vectors of two versions aren't mixed."""
 
-def text_of(data: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """The text to embed: the first of ``fields`` that is a string in ``data``, else all scalars of ``data``.
+ALL_FIELDS: Final = "*"
+"""In ``leave``: every field that ``take`` doesn't name."""
 
-    A field that isn't there or holds anything but a string is passed over. Scalars are collected depth first,
-    objects in the order of their sorted keys (databases don't keep another) and arrays in theirs, and joined
-    by spaces; numbers and booleans are spelled as in JSON, equal numbers alike (1.0 as 1); null is left out.
+_NEVER_SAID = "confidence"
+_LONGEST_CACHED_NAME = 100
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_APART = re.compile(r"[\s_.\-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TextRules:
+    """How texts are made.
+
+    ``fields`` names the prose fields, the first choice first. ``take`` and ``leave`` are for data without one: paths
+    into it, keys parted by dots, through arrays as if they weren't there. A path holds for all that is below it, and
+    the longest that fits decides. What is in ``take`` is said whatever it is, what is in ``leave`` isn't;
+    :data:`ALL_FIELDS` in ``leave`` is the shortest path of all. The rest is said unless it says nothing.
+    """
+
+    fields: tuple[str, ...]
+    take: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What vectors are only comparable under: the version, and the rules with what their order doesn't change."""
+        told = [f"version {TEXT_VERSION}", f"text_fields {_listed(self.fields)}"]
+        told += [
+            f"{name} {_listed(sorted(set(paths)))}"
+            for name, paths in (("take_fields", self.take), ("leave_fields", self.leave))
+            if paths
+        ]
+        return ", ".join(told)
+
+
+def text_of(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> str:
+    """The text to embed: the first of ``rules.fields`` that is a string in ``data``, else what ``data`` says.
+
+    The latter is the type, and each key with its value: ``pricing: monthly price eur 135, per seat``. Underscores,
+    dots, hyphens and camel case become spaces. Objects are gone through in the order of their sorted keys (databases
+    don't keep another), arrays in theirs, both depth first; a key is said once, before the first value below it, so the
+    text grows with the data and not with its depth. True is said as the key, false as ``no`` and the key; equal
+    numbers are spelled alike (1.0 as 1). Null, blank strings, ``confidence``, keys that begin with ``_``, and what
+    says nothing (:mod:`app.domain.opaque`) are left out, unless nothing would remain.
+
+    Raises:
+        InvalidInput: as :func:`require_text`.
+    """
+    prose = _prose(data, rules.fields)
+    if prose is not None:
+        return prose
+    names = _Names(rules.take, rules.leave)
+    said = ", ".join(_said(data, names)) or ", ".join(_said(data, _EVERYTHING))
+    if not said:
+        raise InvalidInput(_NOTHING)
+    return f"{_words(extraction_type) or extraction_type}: {said}"
+
+
+def require_text(data: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Make sure that there is a text to embed, under whatever rules have these prose fields.
 
     Raises:
         InvalidInput: the text is blank; a blank field isn't passed over, because whoever filled it in meant it.
     """
+    if _prose(data, fields) is None and not _says_anything(data):
+        raise InvalidInput(_NOTHING)
+
+
+def _says_anything(data: Mapping[str, Any]) -> bool:
+    """Whether there is any text, number or boolean: a quick look, since all that comes in is looked at."""
+    rest: list[Any] = [data]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            if value.strip():
+                return True
+        elif isinstance(value, Mapping):
+            rest.extend(value.values())
+        elif isinstance(value, list | tuple):
+            rest.extend(value)
+        elif value is not None:
+            return True
+    return False
+
+
+_NOTHING = "the data holds no text, number or boolean to embed"
+
+
+def _prose(data: Mapping[str, Any], fields: Sequence[str]) -> str | None:
     for field in fields:
         text = data.get(composed(field, "embedding.text_fields"))
         if isinstance(text, str):
-            return _not_blank(text, f"the field {field!r} is blank, so there is no text to embed")
-    return _not_blank(" ".join(_scalars(data)), "the data holds no text, number or boolean to embed")
+            if not text.strip():
+                raise InvalidInput(f"the field {field!r} is blank, so there is no text to embed")
+            return text
+    return None
 
 
-def _not_blank(text: str, reason: str) -> str:
-    if not text.strip():
-        raise InvalidInput(reason)
-    return text
+class _Names:
+    """Which fields were named, to be taken or left."""
+
+    def __init__(self, take: Sequence[str], leave: Sequence[str]) -> None:
+        self.everywhere = False if ALL_FIELDS in leave else None
+        self._named = {composed(path, "embedding.leave_fields"): False for path in leave}
+        self._named.update((composed(path, "embedding.take_fields"), True) for path in take)
+        self._longest = max(map(len, self._named), default=0)
+
+    def below(self, path: str | None, key: str) -> str | None:
+        """The path of a member; None where none that long was named, so that it isn't made."""
+        if path is None or len(path) + len(key) > self._longest:
+            return None
+        return f"{path}.{key}" if path else key
+
+    def wanted(self, path: str | None, key: str, inherited: bool | None) -> bool | None:
+        """Whether the member is taken, left, or neither was said."""
+        named = None if path is None else self._named.get(path)
+        if named is not None:
+            return named
+        if inherited is None and (key.startswith("_") or key == _NEVER_SAID):
+            return False
+        return inherited
 
 
-def _scalars(data: Mapping[str, Any]) -> Iterator[str]:
-    rest: list[Any] = [data]  # a stack, since data may be nested deeper than Python recurses
-    while rest:
-        value = rest.pop()
-        if isinstance(value, Mapping):
-            rest.extend(value[key] for key in sorted(value, reverse=True))
-        elif isinstance(value, list | tuple):
-            rest.extend(reversed(value))
-        elif isinstance(value, str):
-            yield value
-        elif value is not None:
-            yield _spelling(value)
+_EVERYTHING = _Names((), ())
+_EVERYTHING.everywhere = True
+
+
+@dataclass(slots=True)
+class _Place:
+    """A value on the way through the data, with what holds for it."""
+
+    value: Any
+    key: str
+    path: str | None
+    wanted: bool | None
+
+
+def _said(data: Mapping[str, Any], names: _Names) -> Iterator[str]:
+    """What each value says, with the keys that lead to it and weren't said yet."""
+    keys: list[str] = []
+    rest: list[_Place | int] = [_Place(data, "", "", names.everywhere)]
+    while rest:  # a stack, since data may be nested deeper than Python recurses
+        place = rest.pop()
+        if isinstance(place, int):  # the end of an object or array: how many keys it began with
+            del keys[place:]
+            continue
+        if isinstance(place.value, Mapping | list | tuple):
+            rest.append(len(keys))
+            keys.append(place.key)
+            rest.extend(_inner(place, names))
+        elif said := _value(place):
+            yield " ".join(filter(None, (*map(_words, keys), said))) if any(keys) else said
+            keys.clear()
+
+
+def _inner(place: _Place, names: _Names) -> Iterator[_Place]:
+    """The members or elements of an object or array, the last one first."""
+    value = place.value
+    if not isinstance(value, Mapping):
+        for element in reversed(value):
+            yield _Place(element, "", place.path, place.wanted)
+        return
+    for key in sorted(value, reverse=True):
+        path = names.below(place.path, key)
+        yield _Place(value[key], key, path, names.wanted(path, key, place.wanted))
+
+
+def _value(place: _Place) -> str:
+    value, key = place.value, _words(place.key)
+    if value is None or place.wanted is False:
+        return ""
+    if isinstance(value, bool) and key:
+        return key if value else f"no {key}"
+    said = value if isinstance(value, str) else _spelling(value)
+    if isinstance(value, str) and not place.wanted:
+        said = readable(value)
+    return f"{key} {said}".strip() if said.strip() else ""
 
 
 def _spelling(value: int | float) -> str:  # noqa: PYI041 - both are told apart below
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _words(name: str) -> str:
+    """A key or a type as words: ``employeeCount_eur`` is ``employee count eur``."""
+    return _cached_words(name) if len(name) <= _LONGEST_CACHED_NAME else _split(name)
+
+
+def _split(name: str) -> str:
+    words = _APART.split(_CAMEL.sub(" ", name))
+    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words if word)
+
+
+_cached_words = lru_cache(4_096)(_split)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return json.dumps([composed(name, "embedding.text_fields") for name in names], ensure_ascii=False)

@@ -25,7 +25,8 @@ class Differences:
     """What a comparison has found so far.
 
     ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
-    indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs. Rows that were set aside because they can't be embedded are counted apart and
+    indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs,
+    ``words_missing`` rows without words, ``words_stale`` rows with those of another version of the rules. Rows that were set aside because they can't be embedded are counted apart and
     are no difference; ``cut`` are those of which a repair has embedded the beginning alone. The ``mended_`` counts say how many of each a repair has dealt with.
     """
 
@@ -35,18 +36,22 @@ class Differences:
     ghosts: int = 0
     missing: int = 0
     stale: int = 0
+    words_missing: int = 0
+    words_stale: int = 0
     set_aside: int = 0
     cut: int = 0
     mended_orphans: int = 0
     mended_ghosts: int = 0
     mended_missing: int = 0
     mended_stale: int = 0
+    mended_words_missing: int = 0
+    mended_words_stale: int = 0
     left: int | None = None
 
     @property
     def remaining(self) -> int:
         """How many differences are left: all that were found, or what a finished repair has counted anew."""
-        found = self.orphans + self.ghosts + self.missing + self.stale
+        found = self.orphans + self.ghosts + self.missing + self.stale + self.words_missing + self.words_stale
         return found if self.left is None else self.left
 
     def as_dict(self) -> dict[str, int]:

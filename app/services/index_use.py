@@ -1,43 +1,83 @@
 """Whether the index may be used: by this store, with this embedder, now."""
 
+from dataclasses import dataclass
+
 from app.database import Database, ReadSession, WriteSession
 from app.domain.ids import ExtractionId, find_extraction_id
-from app.errors import EmbedderMismatch, ForeignCollection, IndexRebuilding
+from app.domain.text import TextRules
+from app.errors import EmbedderMismatch, ForeignCollection, IndexRebuilding, TextsMismatch
 from app.models import IndexState
-from app.services.embedding.embedder import EmbedderIdentity
+from app.services.embedding.embedder import Embedder, EmbedderIdentity
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.hits import IndexSeen
 from app.services.storage.repositories.index_state import IndexStateRepository
 
 _SAMPLE = 1_000
 
 
-def stored_identity(state: IndexState) -> EmbedderIdentity:
-    """The embedder that made the stored vectors."""
-    return EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
+@dataclass(frozen=True, slots=True)
+class IndexIdentity:
+    """What made the vectors of an index. They are comparable only with those that the same made of such texts."""
+
+    embedder: EmbedderIdentity
+    texts: str
+
+    def __str__(self) -> str:
+        return f"{self.embedder} from texts of {self.texts}"
 
 
-def require_usable(state: IndexState | None, identity: EmbedderIdentity) -> None:
-    """Make sure that vectors of this embedder may be written now.
+def identity_of(embedder: Embedder, rules: TextRules) -> IndexIdentity:
+    """What an index is made by that this embedder fills with texts made by these rules."""
+    return IndexIdentity(embedder.identity, rules.identity)
+
+
+def stored_identity(state: IndexState | IndexSeen) -> IndexIdentity:
+    """What made the stored vectors."""
+    embedder = EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
+    return IndexIdentity(embedder, state.texts)
+
+
+def require_same(state: IndexState, identity: IndexIdentity) -> None:
+    """Make sure that the stored vectors are what this makes, whether or not they are being rebuilt.
+
+    Raises:
+        EmbedderMismatch: another embedder makes them.
+        TextsMismatch: they are made of other texts.
+    """
+    stored = stored_identity(state)
+    if stored.embedder != identity.embedder:
+        raise EmbedderMismatch(str(stored.embedder), str(identity.embedder))
+    if stored.texts != identity.texts:
+        raise TextsMismatch(stored.texts, identity.texts)
+
+
+def require_usable(state: IndexState | None, identity: IndexIdentity) -> None:
+    """Make sure that vectors of this embedder and of these texts may be written now.
 
     Raises:
         IndexRebuilding: a rebuild is under way, or was cut short.
-        EmbedderMismatch: another embedder makes the vectors.
+        EmbedderMismatch, TextsMismatch: as :func:`require_same`.
     """
     if state is None:
         return
     if state.rebuilding:
         raise IndexRebuilding
-    if stored_identity(state) != identity:
-        raise EmbedderMismatch(str(stored_identity(state)), str(identity))
+    require_same(state, identity)
 
 
 def note_identity(
-    session: WriteSession, identity: EmbedderIdentity, *, rebuilding: bool = False, generation: int = 0
+    session: WriteSession, identity: IndexIdentity, *, rebuilding: bool = False, generation: int = 0
 ) -> IndexState:
-    """Say which embedder makes the vectors from now on."""
+    """Say what makes the vectors from now on."""
+    embedder = identity.embedder
     return IndexStateRepository(session).put(
-        identity.name, identity.version, identity.dimension, rebuilding=rebuilding, generation=generation
+        embedder.name,
+        embedder.version,
+        embedder.dimension,
+        texts=identity.texts,
+        rebuilding=rebuilding,
+        generation=generation,
     )
 
 

@@ -8,18 +8,21 @@ from sqlalchemy.orm import Session
 from app.database import Database, ReadSession, WriteSession
 from app.domain.ids import ExtractionId, ProjectId
 from app.domain.jobs import JobType
-from app.domain.text import text_of
+from app.domain.text import TextRules, text_of
 from app.domain.upkeep import Indexed
-from app.errors import (
-    EmbedderMismatch,
-    IndexMissing,
-    IndexRebuilding,
-    InvalidInput,
-)
+from app.errors import IndexMismatch, IndexMissing, IndexRebuilding, InvalidInput
 from app.models import IndexState
 from app.services.embedding.embedder import Embedder
 from app.services.extractions import queue_vectors_deletion
-from app.services.index_use import IndexOwnership, note_identity, require_usable, stored_identity
+from app.services.index_use import (
+    IndexIdentity,
+    IndexOwnership,
+    identity_of,
+    note_identity,
+    require_same,
+    require_usable,
+    stored_identity,
+)
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.metrics.instruments import Instruments, NullInstruments
@@ -41,7 +44,7 @@ class IndexingService:
         qdrant: QdrantRepository,
         embedder: Embedder,
         *,
-        text_fields: Sequence[str],
+        text_rules: TextRules,
         batch_size: int,
         max_chars: int | None = None,
         instruments: Instruments | None = None,
@@ -51,7 +54,7 @@ class IndexingService:
         self._ownership = IndexOwnership(database, qdrant)
         self._embedder = embedder
         self._vectors = VectorMaker(qdrant, embedder)
-        self._text_fields = tuple(text_fields)
+        self._text_rules = text_rules
         self._batch_size = batch_size
         self._max_chars = max_chars
         self._instruments = instruments or NullInstruments()
@@ -64,6 +67,7 @@ class IndexingService:
         Raises:
             ForeignCollection: the collection is another store's.
             EmbedderMismatch: its vectors were made by another embedder.
+            TextsMismatch: its vectors were made of other texts.
             IndexRebuilding: a reindex is under way, or was interrupted.
             IndexMissing: rows are marked, and there is no collection.
             CollectionMismatch: the collection is of another size or distance.
@@ -73,12 +77,16 @@ class IndexingService:
         if state is None or await self._is_free_to_choose(state, marked=marked):
             generation = 0 if state is None else state.generation + 1
             state = await self._database.write(
-                lambda session: note_identity(session, self._embedder.identity, generation=generation)
+                lambda session: note_identity(session, self._identity, generation=generation)
             )
-        require_usable(state, self._embedder.identity)
+        require_usable(state, self._identity)
         if marked and not mend and await self._qdrant.find_collection() is None:
             raise IndexMissing
         await self._qdrant.init_collection(await self._ownership.store_id())
+
+    @property
+    def _identity(self) -> IndexIdentity:
+        return identity_of(self._embedder, self._text_rules)
 
     async def ping(self) -> None:
         """Raise unless the index can be searched now, as far as that can be told without a search.
@@ -101,12 +109,12 @@ class IndexingService:
         ``rebuilding`` is for the rebuild itself, and the generation that it makes: all others have to wait for it.
 
         Raises:
-            IndexRebuilding, EmbedderMismatch: these vectors aren't wanted now, or not any more.
+            IndexRebuilding, IndexMismatch: these vectors aren't wanted now, or not any more.
         """
         vectors = await self._make_vectors(ids, rebuilding=rebuilding)
         try:
             await self._save(vectors, ids, unit)
-        except (IndexRebuilding, EmbedderMismatch):
+        except (IndexRebuilding, IndexMismatch):
             # A rebuild began meanwhile, and may have given these rows their vectors before ours came.
             await self._database.write(lambda session: _embed_again(session, vectors.indexed))
             raise
@@ -177,7 +185,7 @@ class IndexingService:
         write a payload has always seen the row as it was after that.
 
         Raises:
-            IndexRebuilding, EmbedderMismatch: the index can't be used now.
+            IndexRebuilding, IndexMismatch: the index can't be used now.
         """
         payloads = await self._database.read(lambda session: self._payloads_now(session, ids))
         await self._qdrant.set_payloads(payloads)
@@ -203,7 +211,7 @@ class IndexingService:
     def _require_usable(self, session: Session) -> int:
         """The generation of the index, if it can be written to now."""
         state = IndexStateRepository(session).get()
-        require_usable(state, self._embedder.identity)
+        require_usable(state, self._identity)
         return 0 if state is None else state.generation
 
     def _existing_when_usable(self, session: Session, ids: Sequence[ExtractionId]) -> set[ExtractionId]:
@@ -232,8 +240,8 @@ class IndexingService:
         )
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
-        """Whether another embedder may take over, because the one before has made nothing and is making nothing."""
-        if marked or state.rebuilding or stored_identity(state) == self._embedder.identity:
+        """Whether another embedder may take over, or other texts be taken, because the one before has made nothing and is making nothing."""
+        if marked or state.rebuilding or stored_identity(state) == self._identity:
             return False
         if not await self._qdrant.is_empty():
             return False
@@ -264,9 +272,9 @@ class IndexingService:
     def _require_same(self, state: IndexState | None, outcome: MadeVectors) -> None:
         """The index is still the one that the vectors were made for."""
         if outcome.rebuilding is None:
-            require_usable(state, self._embedder.identity)
-        elif state is not None and stored_identity(state) != self._embedder.identity:
-            raise EmbedderMismatch(str(stored_identity(state)), str(self._embedder.identity))
+            require_usable(state, self._identity)
+        elif state is not None:
+            require_same(state, self._identity)
         if state is not None and state.generation != outcome.generation:
             raise IndexRebuilding  # another rebuild has begun since, and may have ended
 
@@ -291,7 +299,7 @@ class IndexingService:
         for row in iter_waiting(session, ids, anew=anew):
             outcome.payloads[row.id] = payload = payload_of(row, outcome.generation)
             try:
-                whole = text_of(row.data, self._text_fields)
+                whole = text_of(row.extraction_type, row.data, self._text_rules)
                 texts.append(TextToEmbed(row.id, payload, whole).shortened(self._max_chars))
             except InvalidInput as error:  # it was accepted under other text fields
                 outcome.set_aside[row.id] = str(error)

@@ -16,6 +16,7 @@ from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts
 from app.errors import InvalidField, SourceRepeated
 from app.services.jobs.waiting import checked_wait, wait_for_jobs
+from app.services.language_watch import LanguageWatch
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.replacing import MassDeleteGuard, replace_project, replace_sources
 from app.services.storage.repositories.idempotency import IdempotencyRepository
@@ -41,9 +42,16 @@ class RequestPart:
 class IngestionService:
     """Stores extractions once each, durably, together with the job that makes them searchable."""
 
-    def __init__(self, database: Database, wakeup: Wakeup, instruments: Instruments | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        wakeup: Wakeup,
+        instruments: Instruments | None = None,
+        language_watch: LanguageWatch | None = None,
+    ) -> None:
         self._database = database
         self._wakeup = wakeup
+        self._watch = language_watch
         self._instruments = instruments or NullInstruments()
 
     async def accept(
@@ -65,6 +73,7 @@ class IngestionService:
         stored; of items that contradict each other the last one counts. All of it is the run's, if one is given.
 
         With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
+        Its ``warnings`` say where the embedder wasn't made for the project's languages.
 
         Raises:
             InvalidField: that is no project name, or longer than a minute.
@@ -83,6 +92,8 @@ class IngestionService:
         self._instruments.facts(Counts(len(accepted.new), len(accepted.changed)))
         if accepted.job_ids:
             self._wakeup.set()
+        if self._watch is not None:
+            accepted = replace(accepted, warnings=await self._watch.look(project, project_id, items))
         if wait_s is None:
             return accepted
         return replace(accepted, waited=await wait_for_jobs(self._database, accepted.job_ids, wait_s))

@@ -17,6 +17,7 @@ from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository, Mark
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, labels_of
+from app.services.words.indexing import WordDifferences, rewrite_words, word_differences
 
 
 class ReconciliationService:
@@ -92,6 +93,7 @@ class ReconciliationService:
                 await self._clear_marks(missing, generation, unit)
             if stale and unit is not None:
                 await self._indexing.sync_payloads(stale, unit)
+            words = await self._compare_words([mark.id for mark in page], unit)
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
@@ -99,6 +101,10 @@ class ReconciliationService:
                 missing=state.missing + len(missing),
                 stale=state.stale + len(stale),
                 mended_stale=state.mended_stale + (0 if unit is None else len(stale)),
+                words_missing=state.words_missing + len(words.missing),
+                words_stale=state.words_stale + len(words.stale),
+                mended_words_missing=state.mended_words_missing + (0 if unit is None else len(words.missing)),
+                mended_words_stale=state.mended_words_stale + (0 if unit is None else len(words.stale)),
                 set_aside=state.set_aside + set_aside,
                 orphans=state.orphans + len(page) - len(marked) - set_aside,
             )
@@ -127,6 +133,13 @@ class ReconciliationService:
             elif {**point, "generation": generation} != row:
                 stale.append(id_)
         return missing, stale
+
+    async def _compare_words(self, ids: list[ExtractionId], unit: UnitOfWork | None) -> WordDifferences:
+        found = await self._database.read(lambda session: word_differences(session, ids))
+        different = [*found.missing, *found.stale]
+        if different and unit is not None:
+            await unit.save(lambda session: rewrite_words(session, different))
+        return found
 
     async def _compare_points(
         self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None

@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import asdict
 
 from app.database import Database, WriteSession
+from app.domain.text import TextRules
 from app.domain.upkeep import Indexed
-from app.errors import EmbedderMismatch, IndexRebuilding, ReindexSuperseded
+from app.errors import IndexMismatch, IndexRebuilding, ReindexSuperseded
 from app.services.embedding.embedder import Embedder
-from app.services.index_use import IndexOwnership, note_identity, stored_identity
+from app.services.index_use import IndexIdentity, IndexOwnership, identity_of, note_identity, stored_identity
 from app.services.indexing import IndexingService
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
@@ -25,12 +26,19 @@ class ReindexingService:
         qdrant: QdrantRepository,
         embedder: Embedder,
         indexing: IndexingService,
+        *,
+        text_rules: TextRules,
     ) -> None:
         self._database = database
         self._qdrant = qdrant
         self._ownership = IndexOwnership(database, qdrant)
         self._embedder = embedder
         self._indexing = indexing
+        self._text_rules = text_rules
+
+    @property
+    def _identity(self) -> IndexIdentity:
+        return identity_of(self._embedder, self._text_rules)
 
     async def run(self) -> AsyncGenerator[Indexed, None]:
         """Rebuild, yielding what each batch brought. Cut short, the next call goes on where this one stopped.
@@ -63,7 +71,7 @@ class ReindexingService:
             async for indexed in self._indexing.index_orphans(job, rebuilding=generation):
                 done += indexed
                 await job.report(done=done.indexed + done.set_aside, total=total)
-        except (IndexRebuilding, EmbedderMismatch):
+        except (IndexRebuilding, IndexMismatch):
             raise ReindexSuperseded from None
 
         def end(session: WriteSession) -> None:
@@ -90,13 +98,13 @@ class ReindexingService:
         return await self._database.read(lambda session: ExtractionRepository(session).count())
 
     async def _find_resumable(self) -> int | None:
-        """The generation of a reindex with this embedder that was cut short after it had made its collection.
+        """The generation of a reindex with this embedder and such texts that was cut short after it had made its collection.
 
         Marks are cleared before the old collection is dropped and set only in the new one, so a mark and a
         collection prove that the new one stands.
         """
         state = await self._database.read(lambda session: IndexStateRepository(session).get())
-        if state is None or not state.rebuilding or stored_identity(state) != self._embedder.identity:
+        if state is None or not state.rebuilding or stored_identity(state) != self._identity:
             return None
         marked = await self._database.read(lambda session: ExtractionRepository(session).any_marked())
         return state.generation if marked and await self._qdrant.find_collection() is not None else None
@@ -119,11 +127,11 @@ class ReindexingService:
         state = IndexStateRepository(session).get_for_rebuilding()
         generation = 1 if state is None else state.generation + 1
         ExtractionRepository(session).clear_all_embedding_ids()
-        note_identity(session, self._embedder.identity, rebuilding=True, generation=generation)
+        note_identity(session, self._identity, rebuilding=True, generation=generation)
         return generation
 
     def _end(self, session: WriteSession, generation: int) -> None:
         state = IndexStateRepository(session).get_for_rebuilding()
         if state is None or state.generation != generation:
             raise IndexRebuilding
-        note_identity(session, self._embedder.identity, generation=generation)
+        note_identity(session, self._identity, generation=generation)

@@ -34,6 +34,7 @@ from app.services.storing import (
     queue_payloads,
     record,
 )
+from app.services.words.indexing import create_with_words
 
 FEW = 20
 """So many facts may be removed without being asked whether it is meant."""
@@ -284,7 +285,7 @@ class _Replacing:
                 )
                 for id_ in plan.added
             ]
-        ExtractionRepository(self._session).create_batch(new, held=())
+        create_with_words(self._session, new)
         jobs = (
             queue_embedding(self._session, self._project_id, page) for page in pages([each.id for each in new])
         )

@@ -1,188 +1,249 @@
-"""Find extractions by meaning and by filter."""
+"""Find extractions by meaning, by words and by filter."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+import orjson
 
 from app.database import Database, ReadSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId, project_id_of
+from app.domain.ids import project_id_of
 from app.domain.normal_form import composed
-from app.domain.rows import ExtractionRows
-from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits
-from app.errors import GenerationMismatch, IndexChanged, IndexRebuilding, InvalidInput, QdrantError
-from app.services.embedding.embedder import Embedder, EmbedderIdentity
-from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
+from app.domain.rows import ExtractionRow
+from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits, SearchMode, Span, Twin
+from app.errors import AgentStorageError, InvalidInput
+from app.services.fusion import STEPS, Side, fuse_in_steps
+from app.services.meaning_search import FoundByMeaning, MeaningSearch
 from app.services.storage.repositories.extraction import ExtractionRepository
-from app.services.storage.repositories.hits import IndexSeen, rows_of_hits
-from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.project import ProjectRepository
+from app.services.storage.repositories.words import WordsRepository
+from app.services.words.searching import FoundByWords, WordSearch
+from app.words.highlights import highlights
 
-_GHOSTS_AND_ROWS = 10_000
+_DECIMALS = 6
 
-Vector = NDArray[np.float32]
+_COLLAPSED_DEPTH = 4
+"""So many times as many hits are asked for, where several may become one."""
+
+PATIENCE_S = 2.0
+"""How long one side waits for the other, once it has found something."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What the two sides found; None where a side wasn't asked, failed or was late."""
+
+    meaning: list[FoundByMeaning] | None
+    words: FoundByWords | None
+    degraded: tuple[str, ...]
 
 
 class SearchService:
-    """Asks Qdrant for the nearest vectors and SQL for what they stand for.
-
-    A filter on ``data`` names at most ``ids_a_page`` extractions in one request; where more satisfy it, the
-    best ``glance`` of all points are looked through first.
-    """
+    """Asks for what is near in meaning and for what has the words, at once, and puts both in one order."""
 
     def __init__(
         self,
         database: Database,
-        qdrant: QdrantRepository,
-        embedder: Embedder,
+        meaning: MeaningSearch,
+        words: WordSearch,
         *,
-        ids_a_page: int = 10_000,
-        glance: int = 1_000,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._database = database
-        self._qdrant = qdrant
-        self._embedder = embedder
-        self._ids_a_page = ids_a_page
-        self._glance = glance
+        self._meaning = meaning
+        self._words = words
+        self._patience_s = patience_s
 
     async def search(self, query: Query) -> SearchHits:
         """The best matches, best first, at most ``query.limit``.
 
-        A vector whose row is gone is never among them, nor a row of another project, whatever Qdrant says of it.
+        With the mode ``auto``, one side answers alone where the other fails or is late, and the answer says so.
 
         Raises:
             InvalidInput: the query is blank or too long, or the limit is out of range.
             NotFound: there is no such project.
-            IndexRebuilding, CollectionMissing: the index can't be searched now.
-            GenerationMismatch: one of the two stores was restored from before a reindex.
-            IndexChanged: another embedder made the vectors; they would be compared with what they aren't made for.
+            IndexRebuilding, CollectionMissing, GenerationMismatch, IndexChanged: by meaning alone, the index can't be
+                searched now.
         """
         _check(query)
+        text = composed(query.text, "query")
         project_id = None if query.project is None else project_id_of(query.project)
         filters = replace(query.filters, project_id=project_id)
-        vector = (await self._embedder.embed([composed(query.text, "query")]))[0]
-        try:
-            found = await self._nearest(vector, query.limit, filters)
-        except QdrantError:  # it may be gone, or of another size
-            await self._database.read(self._require_current)
-            raise
-        if not found:
-            await self._require_current_and_project(query.project)
+        sides = await self._ask(text, filters, _depth(query), query)
+        unrelated = await self._meaning.unrelated() if sides.meaning and sides.words else 0.0
+        return await self._database.read(lambda session: _answer(session, query, sides, unrelated))
+
+    async def _ask(self, text: str, filters: Filters, depth: int, query: Query) -> _Sides:
+        by_meaning = self._meaning.find(text, filters, depth)
+        if query.mode is SearchMode.MEANING:
+            return _Sides(await by_meaning, None, ())
+        by_words = self._database.read(lambda session: self._words.find(session, text, filters, depth))
+        if query.mode is SearchMode.WORDS:
+            by_meaning.close()
+            found = await by_words
+            return _Sides(None, found, _incomplete(found))
+        return await self._both(self._measured(by_meaning), by_words)
+
+    async def _measured(self, finding: Awaitable[list[FoundByMeaning]]) -> list[FoundByMeaning]:
+        """What is found, once it is known what unrelated texts score: to fail at that is to fail at this side."""
+        found = await finding
+        if found:
+            await self._meaning.unrelated()
         return found
 
-    async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> SearchHits:
-        """SQL alone decides what a filter on ``data`` or on sources means; Qdrant ranks.
-
-        If few rows satisfy it, Qdrant ranks just those. If many do, the best of all points will often hold
-        enough of them; if they don't, all that satisfy it are ranked, a page at a time.
-        """
-        if not filters.for_sql:
-            return await self._ranked(vector, limit, filters)
-        ids = await self._matching(filters, after=None)
-        if len(ids) < self._ids_a_page:
-            return await self._among(vector, limit, filters, ids)
-        points = await self._qdrant.search(vector, self._glance, filters.part_for_index)
-        found = await self._hydrate(points, filters)
-        if len(found) >= limit:
-            return found[:limit]
-        best: SearchHits = []
-        while ids:
-            best += await self._among(vector, limit, filters, ids)
-            best = sorted(best, key=lambda hit: (-hit.score, hit.extraction.id))[:limit]
-            ids = await self._matching(filters, after=ids[-1])
-        return best
-
-    async def _ranked(self, vector: Vector, limit: int, filters: Filters) -> SearchHits:
-        """The best matches of ``filters``; reads on where ghosts took the place of rows."""
-        of_points = filters.part_for_index
-        asked = limit
-        while True:
-            points = await self._qdrant.search(vector, asked, of_points)
-            found = await self._hydrate(points, filters)
-            if len(found) >= limit or len(points) < asked or asked == _GHOSTS_AND_ROWS:
-                return found[:limit]
-            asked = min(asked * 4, _GHOSTS_AND_ROWS)
-
-    async def _among(
-        self, vector: Vector, limit: int, filters: Filters, ids: Sequence[ExtractionId]
-    ) -> SearchHits:
-        return await self._ranked(vector, limit, replace(filters, extraction_ids=tuple(ids)))
-
-    async def _matching(self, filters: Filters, *, after: ExtractionId | None) -> list[ExtractionId]:
-        of_rows = filters.part_for_sql
-        return await self._database.read(
-            lambda session: ExtractionRepository(session).list_ids(of_rows, after=after, limit=self._ids_a_page)
-        )
-
-    async def _hydrate(self, points: Sequence[SearchResult], filters: Filters) -> SearchHits:
-        """The rows that the points stand for, in their order; a point without one is passed over."""
-        if not points:
-            return []
-        scores = {point.extraction_id: point.score for point in points}
-        generations = {point.extraction_id: point.payload.get("generation", 0) for point in points}
-        ids = list(scores)
-
-        def read(session: ReadSession) -> ExtractionRows:
-            kept = ids
-            if filters.for_sql:
-                kept = list(ExtractionRepository(session).keep_passing(ids, filters.part_for_sql))
-            # In the statement that reads the rows, so that the check costs no query of its own.
-            seen, rows = rows_of_hits(session, kept)
-            self._check(seen)
-            return rows if seen is None else self._of_generation(seen.generation, rows, generations)
-
-        rows = {row.id: row for row in await self._database.read(read)}
-        if filters.project_id is not None:
-            rows = {id_: row for id_, row in rows.items() if row.project_id == filters.project_id}
-        return [SearchHit(score, rows[id_]) for id_, score in scores.items() if id_ in rows]
-
-    def _of_generation(
-        self, current: int, rows: ExtractionRows, generations: Mapping[ExtractionId, object]
-    ) -> ExtractionRows:
-        """Those rows whose vectors the last rebuild, or what came after it, has made.
-
-        A vector that came late is passed over; its row is unmarked, and embedded again. Where all are of another
-        generation and a row is marked, a store is of an older backup.
-        """
-        kept = [row for row in rows if generations[row.id] == current]
-        if not kept and any(row.embedding_id is not None for row in rows):
-            raise GenerationMismatch(self._qdrant.collection, current)
-        return kept
-
-    def _check(self, seen: IndexSeen | None) -> None:
-        """The vectors that were searched are those of this process's embedder, and all of them are there."""
-        if seen is None:
-            return
-        if seen.rebuilding:
-            raise IndexRebuilding
-        stored = EmbedderIdentity(seen.embedder_name, seen.embedder_version, seen.dimension)
-        if stored != self._embedder.identity:
-            raise IndexChanged(str(stored), str(self._embedder.identity))
-
-    def _require_current(self, session: ReadSession) -> None:
-        state = IndexStateRepository(session).get()
-        if state is not None:
-            self._check(
-                IndexSeen(
-                    state.embedder_name,
-                    state.embedder_version,
-                    state.dimension,
-                    state.rebuilding,
-                    state.generation,
-                )
+    async def _both(self, meaning: Awaitable[list[FoundByMeaning]], words: Awaitable[FoundByWords]) -> _Sides:
+        """Whoever is first waits a while for the other."""
+        tasks = asyncio.ensure_future(meaning), asyncio.ensure_future(words)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            failed = any(task.exception() for task in done)
+            await asyncio.wait(tasks, timeout=None if failed else self._patience_s)
+            lacks = tuple(
+                lack
+                for name, task in zip(("meaning", "words"), tasks, strict=True)
+                if (lack := _lack(name, task))
             )
+            if len(lacks) == len(tasks):
+                raise tasks[0].exception() or tasks[1].exception() or AssertionError
+            found = _result(tasks[1])
+            return _Sides(_result(tasks[0]), found, (*lacks, *_incomplete(found)))
+        finally:
+            for task in tasks:
+                task.cancel()
 
-    async def _require_current_and_project(self, project: str | None) -> None:
-        """Why nothing was found, if it is for another reason than that nothing fits."""
 
-        def read(session: ReadSession) -> None:
-            self._require_current(session)
-            if project is not None:
-                ProjectRepository(session).get(project)
+def _depth(query: Query) -> int:
+    """How many hits each side is asked for: a step of those in which they are fused."""
+    wanted = max(STEPS[0], min(query.offset + query.limit + 1, MAX_HITS))
+    wanted *= _COLLAPSED_DEPTH if query.collapse else 1
+    return next(step for step in STEPS if step >= wanted)
 
-        await self._database.read(read)
+
+def _lack(name: str, task: "asyncio.Future[T]") -> str | None:
+    if not task.done():
+        return f"{name}: no answer in time"
+    error = task.exception()
+    if error is None:
+        return None
+    if not isinstance(error, AgentStorageError) or isinstance(error, InvalidInput):
+        raise error
+    return f"{name}: {error}"
+
+
+def _incomplete(found: FoundByWords | None) -> tuple[str, ...]:
+    if found is None or found.complete:
+        return ()
+    return ("words: the job index_words is still making the words of what was stored before",)
+
+
+def _result(task: "asyncio.Future[T]") -> T | None:
+    return task.result() if task.done() and task.exception() is None else None
+
+
+def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float) -> SearchHits:
+    """The page of hits that was asked for, from what the sides found."""
+    if query.project is not None and not sides.meaning and not (sides.words and sides.words.matches):
+        ProjectRepository(session).get(query.project)
+    meaning = Side.of([(str(each.row.id), each.score) for each in sides.meaning or ()])
+    found = sides.words.matches if sides.words else ()
+    words = Side.of([(each.id, each.share) for each in found], [each.id for each in found if each.certain])
+    if sides.words is None:
+        ordered = [(id_, each.score) for id_, each in meaning.ranked.items()]
+    elif sides.meaning is None:
+        ordered = [(id_, each.score) for id_, each in words.ranked.items()]
+    else:
+        shares = _shares(session, sides.words, sides.meaning, words)
+        ordered = fuse_in_steps(meaning, words, shares, unrelated, depth=_depth(query))
+    if query.min_score is not None:
+        # As it is shown, so that a score that was read off an answer finds its hit again.
+        ordered = [each for each in ordered if round(each[1], _DECIMALS) >= query.min_score]
+    rows = {str(each.row.id): each.row for each in sides.meaning or ()}
+    hits = _Hits(session, rows, query, ordered).take(query.offset + query.limit + 1)
+    page = hits[query.offset : query.offset + query.limit]
+    hits_of_page = tuple(_explained(hit, meaning, words, sides.words) for hit in page)
+    return SearchHits(hits_of_page, sides.degraded, len(hits) > query.offset + query.limit)
+
+
+def _shares(
+    session: ReadSession, words: FoundByWords, meaning: Sequence[FoundByMeaning], side: Side
+) -> dict[str, float]:
+    """The words' scores of what only the meaning has found."""
+    shares = dict[str, float]()
+    for project_id, query in words.queries.items():
+        ids = [
+            each.row.id
+            for each in meaning
+            if each.row.project_id == project_id and str(each.row.id) not in side.ranked
+        ]
+        if ids and query.weights:
+            documents = WordsRepository(session).documents_of(ids)
+            shares |= {match.id: match.share for match in query.matches(documents)}
+    return shares
+
+
+class _Hits:
+    """Hits with their rows, those of the same type and data as one if that is asked for."""
+
+    def __init__(
+        self,
+        session: ReadSession,
+        rows: dict[str, ExtractionRow],
+        query: Query,
+        ordered: Sequence[tuple[str, float]],
+    ) -> None:
+        self._session = session
+        self._rows = rows
+        self._collapse = query.collapse
+        self._ordered = ordered
+
+    def take(self, wanted: int) -> list[SearchHit]:
+        """The first so many; a row that was deleted meanwhile is passed over."""
+        hits, at, size = dict[object, SearchHit](), 0, wanted
+        while at < len(self._ordered) and (len(hits) < wanted or self._collapse):
+            some = self._ordered[at : at + size]
+            self._read([id_ for id_, _ in some])
+            for id_, score in some:
+                if id_ in self._rows:
+                    self._add(hits, self._rows[id_], score)
+            at += len(some)
+        return list(hits.values())[:wanted]
+
+    def _read(self, ids: Sequence[str]) -> None:
+        missing = [id_ for id_ in ids if id_ not in self._rows]
+        for row in ExtractionRepository(self._session).get_batch(missing):
+            self._rows[str(row.id)] = row
+
+    def _add(self, hits: dict[object, SearchHit], row: ExtractionRow, score: float) -> None:
+        key: object = row.id
+        if self._collapse:
+            key = (row.project_id, row.extraction_type, orjson.dumps(row.data, option=orjson.OPT_SORT_KEYS))
+        if key in hits:
+            hits[key] = replace(hits[key], twins=(*hits[key].twins, Twin(row.id, row.source_uri)))
+        else:
+            hits[key] = SearchHit(score, row)
+
+
+def _explained(hit: SearchHit, meaning: Side, words: Side, found: FoundByWords | None) -> SearchHit:
+    id_ = str(hit.extraction.id)
+    query = found.queries.get(hit.extraction.project_id) if found else None
+    terms: tuple[str, ...] = ()
+    spans: dict[str, tuple[Span, ...]] = {}
+    if query is not None:
+        terms, spans = highlights(
+            hit.extraction.extraction_type, hit.extraction.data, {term.term for term in query.terms.values()}
+        )
+    return replace(
+        hit,
+        score=round(hit.score, _DECIMALS),
+        meaning=meaning.ranked.get(id_),
+        words=words.ranked.get(id_),
+        terms=terms,
+        highlights=spans,
+    )
 
 
 def _check(query: Query) -> None:
@@ -194,5 +255,12 @@ def _check(query: Query) -> None:
         )
     if not 1 <= query.limit <= MAX_HITS:
         raise InvalidInput(f"a limit of {query.limit} is out of range; it may be 1 to {MAX_HITS:,}")
-    if query.filters.indexed is False or query.filters.set_aside:
-        raise InvalidInput("a search finds what is indexed alone; list the extractions that aren't")
+    if query.offset < 0 or query.offset + query.limit > MAX_HITS:
+        raise InvalidInput(
+            f"an offset of {query.offset} with a limit of {query.limit} is out of range; together they may be at most "
+            f"{MAX_HITS:,}"
+        )
+    if query.filters.set_aside and query.mode is SearchMode.MEANING:
+        raise InvalidInput("what is set aside has no vector; search it by words")
+    if query.filters.indexed is False and query.mode is SearchMode.MEANING:
+        raise InvalidInput("what isn't indexed has no vector; search it by words")

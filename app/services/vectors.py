@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.upkeep import Indexed
 from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable, InvalidVector
-from app.services.embedding.embedder import HARMLESS_TEXT, Embedder
+from app.services.embedding.embedder import HARMLESS_TEXT, Embedder, TextRole
 from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
@@ -72,7 +72,7 @@ class VectorMaker:
         if not texts:
             return
         try:
-            vectors = await self._embedder.embed([each.text for each in texts])
+            vectors = await self._embedder.embed([each.text for each in texts], TextRole.PASSAGE)
         except EmbeddingError as error:
             await self._require_fault_of_texts(error)
             if len(texts) == 1:

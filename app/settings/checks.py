@@ -11,7 +11,8 @@ from app.settings.unchecked import UncheckedSettings
 
 DIALECTS = ("postgresql", "sqlite")
 _SCHEMES = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
-_WORDLLAMA_DIMENSION = 256
+_ALL_FIELDS = "*"
+_OWN_DIMENSIONS = {"wordllama": 256, "multilingual": 384}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,31 @@ def _dimension_fits_provider(settings: UncheckedSettings) -> str | None:
     embedding = settings.embedding
     if embedding.provider == "openai" and embedding.dimension is None:
         return "must be the model's dimension when embedding.provider is openai"
-    if embedding.provider == "wordllama" and embedding.dimension != _WORDLLAMA_DIMENSION:
-        return f"must be {_WORDLLAMA_DIMENSION} or null when embedding.provider is wordllama"
+    own = _OWN_DIMENSIONS.get(embedding.provider)
+    if own is not None and embedding.dimension != own:
+        return f"must be {own} or null when embedding.provider is {embedding.provider}"
     return None
+
+
+def _fields_are_taken_or_left(settings: UncheckedSettings) -> str | None:
+    embedding = settings.embedding
+    if _ALL_FIELDS in embedding.take_fields:
+        return f"is what is in a text in any case; {_ALL_FIELDS!r} belongs to embedding.leave_fields"
+    if both := set(embedding.take_fields) & set(embedding.leave_fields):
+        return f"names {min(both)!r}, and so does embedding.leave_fields; name it in one of the two"
+    return None
+
+
+def _model2vec_has_path(settings: UncheckedSettings) -> str | None:
+    if settings.embedding.provider == "model2vec" and settings.embedding.path is None:
+        return "must be the folder that holds the model when embedding.provider is model2vec"
+    return None
+
+
+def _prefixes_are_used(settings: UncheckedSettings, prefix: str | None) -> str | None:
+    if prefix is None or settings.embedding.provider == "openai":
+        return None
+    return "must be null unless embedding.provider is openai: the others have the prefixes that they need"
 
 
 def _remote_bind_has_key(settings: UncheckedSettings) -> str | None:
@@ -231,6 +254,16 @@ CHECKS = (
     Check(("embedding.base_url",), lambda settings: _http_url(settings.embedding.base_url)),
     Check(("embedding.model", "embedding.provider"), _openai_has_model),
     Check(("embedding.dimension", "embedding.provider"), _dimension_fits_provider),
+    Check(("embedding.take_fields", "embedding.leave_fields"), _fields_are_taken_or_left),
+    Check(("embedding.path", "embedding.provider"), _model2vec_has_path),
+    Check(
+        ("embedding.passage_prefix", "embedding.provider"),
+        lambda settings: _prefixes_are_used(settings, settings.embedding.passage_prefix),
+    ),
+    Check(
+        ("embedding.query_prefix", "embedding.provider"),
+        lambda settings: _prefixes_are_used(settings, settings.embedding.query_prefix),
+    ),
     Check(("worker.max_retry_delay", "worker.retry_delay"), _longest_pause_holds_first),
     Check(("worker.host", "worker.port", "api.api_keys"), _remote_worker_has_key),
     Check(("api.host", "api.api_keys"), _remote_bind_has_key),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 HOME_VARIABLE = "AGENT_STORAGE_HOME"
 """Names the folder at which relative paths of the settings start, in place of the current directory."""
 
-PATH_KEYS = ("qdrant.path", "qdrant.ca_file", "qdrant.cert_file", "qdrant.key_file")
+PATH_KEYS = ("qdrant.path", "qdrant.ca_file", "qdrant.cert_file", "qdrant.key_file", "embedding.path")
 URL_KEY = "database.url"
 
 _SQLITE = ("sqlite:///", "sqlite+pysqlite:///")

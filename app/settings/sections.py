@@ -21,11 +21,11 @@ from app.settings.masking import masked
 from app.settings.places import expanded, expanded_url
 
 QdrantMode = Literal["embedded", "server", "memory"]
-EmbeddingProvider = Literal["wordllama", "openai", "deterministic"]
+EmbeddingProvider = Literal["wordllama", "multilingual", "model2vec", "openai", "deterministic"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _DAY = 86_400
-_DIMENSIONS = {"wordllama": 256, "deterministic": 32}
+_DIMENSIONS = {"wordllama": 256, "multilingual": 384, "deterministic": 32}
 FEWEST_WORKERS = 4  # one a lane
 FEWEST_KEY_CHARS = 16
 
@@ -75,6 +75,7 @@ def _refuse_boolean(value: object) -> object:
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 FilePath = Annotated[Text, AfterValidator(expanded)]
+Prefix = Annotated[str, StringConstraints(pattern=r"\S", max_length=1_000)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
 ApiKey = Annotated[Secret, AfterValidator(_strong)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False), BeforeValidator(_refuse_boolean)]
@@ -190,11 +191,23 @@ class ExecutorSettings(Section):
     shutdown_timeout: float = _seconds(10.0)
 
 
-class EmbeddingSettings(Section):
-    """What makes vectors of which text. ``dimension`` is None only until the settings are checked."""
+_FIELD_PATHS = (
+    "a list of field names, nested ones with the names above them, parted by dots (address.city); in a variable, parted by "
+    "commas or as a JSON list"
+)
+FieldPaths = Annotated[
+    tuple[Annotated[Text, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$")], ...], BeforeValidator(_listed)
+]
 
-    provider: EmbeddingProvider = Field(default="wordllama", description="wordllama, openai or deterministic")
+
+class EmbeddingSettings(Section):
+    """What makes vectors of which text. Once checked, ``dimension`` is None only where the model's own counts."""
+
+    provider: EmbeddingProvider = Field(
+        default="wordllama", description="wordllama, multilingual, model2vec, openai or deterministic"
+    )
     model: Text | None = Field(default=None, description="a model's name, or null")
+    path: FilePath | None = _optional("a folder")
     base_url: Text = Field(default="https://api.openai.com/v1", description="a URL")
     api_key: Secret | None = Field(
         default=None, description="text that isn't blank (a number needs quotes), or null"
@@ -202,6 +215,8 @@ class EmbeddingSettings(Section):
     dimension: int | None = Field(
         default=None, ge=1, validate_default=True, description="a whole number, 1 or more, or null"
     )
+    passage_prefix: Prefix | None = _optional("text that isn't blank")
+    query_prefix: Prefix | None = _optional("text that isn't blank")
     batch_size: int = _count(256)
     max_chars: int | None = Field(default=None, ge=1, description="a whole number, 1 or more, or null")
     timeout: float = _seconds(30.0)
@@ -212,12 +227,20 @@ class EmbeddingSettings(Section):
         description="at least one field name; in a variable, parted by commas or as a JSON list",
     )
 
+    take_fields: FieldPaths = Field(default=(), description=_FIELD_PATHS)
+    leave_fields: FieldPaths = Field(default=(), description=_FIELD_PATHS)
+
     @property
     def label(self) -> str:
         """What makes the vectors of what, for comparing two settings; without secrets."""
-        named = "/".join(filter(None, (self.provider, self.model)))
-        fields = ", ".join(self.text_fields)
-        return f"{named} with {self.dimension} dimensions, of the first field of {fields}"
+        named = "/".join(filter(None, (self.provider, self.model, self.path)))
+        dimensions = f"{self.dimension} dimensions" if self.dimension else "the model's dimensions"
+        prefixes = [repr(it) for it in (self.passage_prefix, self.query_prefix) if it is not None]
+        prefixed = f" and the prefixes {', '.join(prefixes)}" if prefixes else ""
+        label = f"{named} with {dimensions}{prefixed}, of the first field of {', '.join(self.text_fields)}"
+        for done, paths in (("with", self.take_fields), ("without", self.leave_fields)):
+            label += f", {done} {', '.join(paths)}" if paths else ""
+        return label
 
     @field_validator("dimension", mode="before")
     @classmethod

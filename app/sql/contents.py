@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Inspector, inspect, text
+from sqlalchemy import Connection, Index, Inspector, Table, inspect, text
 
-from app.models import Base
+from app.models import OF_DIALECT, WORDS_INDEX, Base
 
 COUNTED = ("projects", "sources", "extractions", "jobs")
 
@@ -53,6 +53,9 @@ def _count(connection: Connection, table: str) -> int:
 
 def _missing(inspector: Inspector) -> Iterator[str]:
     tables = set(inspector.get_table_names())
+    dialect = inspector.dialect.name
+    if dialect == "sqlite" and WORDS_INDEX not in tables:
+        yield f"table {WORDS_INDEX}"
     for table in Base.metadata.sorted_tables:
         if table.name not in tables:
             yield f"table {table.name}"
@@ -62,8 +65,12 @@ def _missing(inspector: Inspector) -> Iterator[str]:
         if not inspector.get_pk_constraint(table.name)["constrained_columns"]:
             yield f"primary key of {table.name}"
         indexes = {index["name"] for index in inspector.get_indexes(table.name)}
-        yield from (f"index {index.name}" for index in table.indexes if index.name not in indexes)
+        yield from (f"index {index.name}" for index in _of_dialect(table, dialect) if index.name not in indexes)
         keys = {tuple(key["constrained_columns"]) for key in inspector.get_foreign_keys(table.name)}
         for key in table.foreign_key_constraints:
             if tuple(key.column_keys) not in keys:
                 yield f"foreign key {table.name}.{', '.join(key.column_keys)}"
+
+
+def _of_dialect(table: Table, dialect: str) -> Iterator[Index]:
+    return (index for index in table.indexes if index.info.get(OF_DIALECT, dialect) == dialect)

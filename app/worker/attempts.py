@@ -13,8 +13,8 @@ from app.database import Database
 from app.domain.jobs import JobStatus
 from app.errors import (
     AgentStorageError,
-    EmbedderMismatch,
     HandlerCrashed,
+    IndexMismatch,
     IndexRebuilding,
     JobCancelled,
     LeaseLost,
@@ -31,7 +31,7 @@ from app.worker.policy import pause_after, time_limit_of
 
 logger = logging.getLogger(__name__)
 
-_NO_FAULT_OF_THE_JOB = (Saturated, IndexRebuilding, EmbedderMismatch)
+_NO_FAULT_OF_THE_JOB = (Saturated, IndexRebuilding, IndexMismatch)
 """A lane that is full, which requests can keep so for long; an index that is being rebuilt, or was by another embedder,
 whose workers can run the job. It waits, and isn't counted as failed."""
 

@@ -11,7 +11,7 @@ from app.config import Settings, load_settings
 from app.entrypoints.api import serve
 from app.executor import Lane
 from app.services.embedding.batches import TextBatch, batches, normalised
-from app.services.embedding.embedder import EmbedderIdentity
+from app.services.embedding.embedder import EmbedderIdentity, TextRole
 from containers import Container, create_container
 
 
@@ -20,11 +20,17 @@ class TrigramEmbedder:
 
     # Stored with the index. Raise the version when the same text would get another vector.
     identity = EmbedderIdentity("trigrams", "1", dimension=512)
+    # None: any. Otherwise ISO 639-1 codes, such as frozenset({"en", "de"}): text in other languages is warned of.
+    languages: frozenset[str] | None = None
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - queries and passages are one to it
+    ) -> NDArray[np.float32]:
         """One row of norm 1 for each text."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         # Refuses blank texts, and bounds what is computed at once.

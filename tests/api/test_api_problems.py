@@ -32,6 +32,7 @@ UNDOING: dict[type[AgentStorageError], AgentStorageError] = {
     errors.EmbeddingError: errors.EmbeddingError(f"http://{SECRET}@embedder said no"),
     errors.EmbeddingUnavailable: errors.EmbeddingUnavailable(f"http://{SECRET}@embedder is gone"),
     errors.EmbedderMismatch: errors.EmbedderMismatch(f"{SECRET}/v1", "/srv/data"),
+    errors.TextsMismatch: errors.TextsMismatch(f"{SECRET}/v1", "/srv/data"),
     errors.IndexMissing: errors.IndexMissing(),
     errors.GenerationMismatch: errors.GenerationMismatch("extractions", 1),
     errors.IndexRebuilding: errors.IndexRebuilding(),

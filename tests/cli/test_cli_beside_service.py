@@ -39,6 +39,8 @@ OURS = {
     "history": "doc:2 -p seeded",
     "metrics": "--json",
     "backup": "backups",
+    "embedders list": "",
+    "embedders compare": "pairs.jsonl --embedder deterministic",
     "graph": "",
     "jobs list": "",
     "jobs prune": "--older-than 1h",
@@ -73,7 +75,7 @@ REFUSED = {
 }
 """Commands that end with exit code 1, with a reason: the service is in the way, or there is no such job."""
 
-NO_API = {"serve", "worker", "graph", "config show", "config check"}
+NO_API = {"serve", "worker", "graph", "embedders list", "embedders compare", "config show", "config check"}
 """Commands that use no store of a service's, or are one."""
 
 IN_WORDS = {"adopt", "optimize", "backup", "restore", "db upgrade"}
@@ -105,6 +107,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data."""
     folder = tmp_path_factory.mktemp("home")
     cli = Cli(folder)
+    (folder / "pairs.jsonl").write_text('{"query": "which fact", "text": "fact number 1"}\n')
     seeds = b"".join(map(fact, range(20)))
     cli("ingest", "-", "-p", "seeded", "--run", "first", stdin=seeds)
     cli("ingest", "-", "-p", "undone", "--run", "first", stdin=seeds)

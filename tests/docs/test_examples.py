@@ -115,7 +115,9 @@ def find_over_http(client: httpx2.Client, text: str, query: str) -> float:
     while time.monotonic() < deadline:
         with suppress(httpx2.TransportError, httpx2.HTTPStatusError):
             client.post("/v1/projects/p/extractions", json={"extractions": items}).raise_for_status()
-            answer = client.post("/v1/projects/p/search", json={"query": query}).raise_for_status()
+            answer = client.post(
+                "/v1/projects/p/search", json={"query": query, "mode": "meaning"}
+            ).raise_for_status()
             if hits := answer.json()["items"]:
                 score: float = hits[0]["score"]
                 return score

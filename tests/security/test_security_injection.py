@@ -156,16 +156,21 @@ def test_a_query_parameter_is_compared_as_it_stands(filled: Target, name: str) -
             assert [item["source"]["uri"] for item in found] == [attack]
 
 
-def test_a_body_is_compared_as_it_stands(filled: Target) -> None:
-    path = "/v1/projects/papers/search"
+@pytest.mark.parametrize("path", ["/v1/projects/papers/search", "/v1/search"])
+def test_a_body_is_compared_as_it_stands(filled: Target, path: str) -> None:
+    """Nothing is indexed yet, so that what is found is found by its words, in SQL."""
+    some = 0
     with filled.unharmed():
         for number, attack in enumerate(ATTACKS):
-            body: dict[str, Any] = {"query": attack, "limit": 100}
-            for filters in ({"source_groups": [attack]}, {"extraction_types": [attack]}):
-                # Nothing is indexed yet, and asking is what is to harm nothing.
-                assert filled.items(filled.client.post(path, json=body | filters)) == []
             wanted = {} if "." in attack else {attack: attack, f"deep.{attack}": number}
-            assert filled.items(filled.client.post(path, json=body | {"where": wanted})) == []
+            for filters in ({"source_groups": [attack]}, {"extraction_types": [attack]}, {"where": wanted}):
+                for query in (attack, f"river {attack}"):
+                    body: dict[str, Any] = {"query": query, "limit": 100, **filters}
+                    found = filled.items(filled.client.post(path, json=body))
+                    some += len(found)
+                    if filters != {"where": {}}:
+                        assert {hit["extraction"]["source"]["uri"] for hit in found} <= {attack}
+    assert some > len(ATTACKS)
 
 
 def test_deleting_by_a_filter_deletes_what_comparing_finds(target: Target) -> None:

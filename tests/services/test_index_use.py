@@ -22,13 +22,14 @@ from support.waiting import until
 from app.domain.filters import Filters
 from app.domain.items import Item, parse_item
 from app.domain.jobs import JobType
-from app.domain.search import Query
+from app.domain.search import Query, SearchMode
+from app.domain.text import TextRules
 from app.domain.upkeep import Differences
 from app.errors import CollectionMissing, ForeignCollection, GenerationMismatch, IndexChanged, IndexRebuilding
 from app.executor import Lane
 from app.services.embedding.deterministic import DeterministicEmbedder
-from app.services.embedding.embedder import EmbedderIdentity
-from app.services.index_use import note_identity
+from app.services.embedding.embedder import EmbedderIdentity, TextRole
+from app.services.index_use import identity_of, note_identity
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import ClientFailure, VectorClient
@@ -50,11 +51,11 @@ class GatedEmbedder(DeterministicEmbedder):
         self.asked = asyncio.Event()
         self.texts = 0
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
         self.texts += len(texts)
         self.asked.set()
         await self.gate.wait()
-        return await super().embed(texts)
+        return await super().embed(texts, role)
 
 
 class ReversedEmbedder(DeterministicEmbedder):
@@ -64,8 +65,8 @@ class ReversedEmbedder(DeterministicEmbedder):
         super().__init__(lane, DIMENSION)
         self.identity = EmbedderIdentity("reversed", "1", DIMENSION)
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        vectors = await super().embed([" ".join(word[::-1] for word in text.split()) for text in texts])
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
+        vectors = await super().embed([" ".join(word[::-1] for word in text.split()) for text in texts], role)
         return np.ascontiguousarray(vectors[:, ::-1])
 
 
@@ -118,7 +119,9 @@ async def rebuilt(container: Container) -> int:
 
 
 async def found_by(container: Container, text: str, **filters: Any) -> list[tuple[float, Any]]:
-    hits = await container.search().search(Query(text, "papers", 5, Filters(**filters)))
+    hits = await container.search().search(
+        Query(text, "papers", 5, Filters(**filters), mode=SearchMode.MEANING)
+    )
     return [(round(hit.score, 3), hit.extraction.data["n"]) for hit in hits]
 
 
@@ -355,7 +358,7 @@ class TestRebuilding:
 
 
 async def searched(api: Api) -> Any:
-    return await api.client.post("/v1/projects/papers/search", json={"query": "mountain"})
+    return await api.client.post("/v1/projects/papers/search", json={"query": "mountain", "mode": "meaning"})
 
 
 # --- two embedders ---------------------------------------------------------------------------------------
@@ -376,6 +379,33 @@ class TestTwoEmbedders:
             await found_by(old, "mountain", extraction_types=("none",))
         after = await found_by(new, make_item(7).data["fact_text"])
         assert after[0] == before[0] == (1.0, 7)
+
+    async def test_who_still_makes_the_old_texts_finds_nothing_either(
+        self, open_process: Callable[..., Container]
+    ) -> None:
+        old, new = open_process(), open_process(text_rules=TextRules(("n", "fact_text")))
+        await fill(old, [make_item(n) for n in range(3)])
+        await rebuilt(new)
+        with pytest.raises(
+            IndexChanged, match=r'\["n", "fact_text"\], and this process still makes .*"summary"'
+        ):
+            await found_by(old, "mountain")
+        with pytest.raises(IndexChanged):
+            await found_by(old, "mountain", extraction_types=("none",))
+        assert len(await found_by(new, "mountain")) == 3
+
+    async def test_a_rebuild_with_other_texts_begins_again(
+        self, open_process: Callable[..., Container]
+    ) -> None:
+        """What was made before it was cut short isn't kept."""
+        old, new = open_process(), open_process(text_rules=TextRules(("n", "fact_text")))
+        await fill(old, [make_item(n) for n in range(12)])
+        async for _ in old.reindexing().run():
+            break
+        assert await old.reindexing().total() == 7
+        assert await new.reindexing().total() == 12
+        assert await rebuilt(new) == 12
+        await new.indexing().prepare()
 
     async def test_the_check_costs_no_query_of_its_own(
         self, open_process: Callable[..., Container], engine: Engine
@@ -426,7 +456,9 @@ class TestTwoEmbedders:
         with suppress(Exception):
             await attempt
         # What the late vectors would rank is passed over, and their rows are embedded again.
-        late_only = await new.search().search(Query(make_item(2).data["fact_text"], "papers", 1))
+        late_only = await new.search().search(
+            Query(make_item(2).data["fact_text"], "papers", 1, mode=SearchMode.MEANING)
+        )
         assert [hit.extraction.data["n"] for hit in late_only] == [7]
         assert await found_by(new, make_item(7).data["fact_text"]) == [(1.0, 7)]
         await index_all(new)
@@ -441,7 +473,7 @@ class TestTwoEmbedders:
         await fill(old, [make_item(n) for n in range(20)])
         await rebuilt(new)
         with writing(engine) as session:
-            note_identity(session, old.embedder().identity)
+            note_identity(session, identity_of(old.embedder(), old.text_rules()))
         with pytest.raises(GenerationMismatch, match="verify --repair"):
             await found_by(old, make_item(7).data["fact_text"])
         assert (await compared(old, repair=True)).remaining == 0

@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
-from support.parts import fill, index_all, make_item, open_container, settings_for
+from support.parts import FIELDS, fill, index_all, make_item, open_container, settings_for
 from support.rows import writing
 
 from app.domain.jobs import JobType
 from app.domain.search import Query
+from app.domain.text import TextRules
 from app.errors import (
     EmbedderMismatch,
     EmbeddingError,
@@ -25,10 +26,12 @@ from app.errors import (
     IndexMissing,
     IndexRebuilding,
     LeaseLost,
+    TextsMismatch,
 )
 from app.executor import Lane
 from app.models import Extraction, IndexState, Job
 from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.embedding.embedder import TextRole
 from app.services.indexing import embed_returned
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
@@ -51,7 +54,7 @@ class MoodyEmbedder(DeterministicEmbedder):
         self.asked = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
         self.asked.set()
         if self.gate is not None:
             await self.gate.wait()
@@ -59,7 +62,7 @@ class MoodyEmbedder(DeterministicEmbedder):
             raise self.error
         if self.poison is not None and any(self.poison in text for text in texts):
             raise EmbeddingRejected("one of these texts is too long")
-        vectors = await super().embed(texts)
+        vectors = await super().embed(texts, role)
         for vector, text in zip(vectors, texts, strict=True):
             if self.broken is not None and self.broken in text:
                 vector[0] = np.nan
@@ -362,6 +365,18 @@ class LateDeletion(QdrantRepository):
         return await self._delete_late(extraction_ids)
 
 
+class NotingEmbedder(DeterministicEmbedder):
+    """Notes what it is given to embed."""
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__(lane, 32)
+        self.texts: list[str] = []
+
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
+        self.texts += texts
+        return await super().embed(texts, role)
+
+
 # --- what made the vectors -------------------------------------------------------------------------------
 
 
@@ -373,6 +388,35 @@ async def test_another_embedder_is_refused_with_the_way_out(
     with open_container(tmp_path, engine=engine, embedder=DeterministicEmbedder(lane, 16)) as other, refused:
         await other.indexing().prepare()
     await container.indexing().prepare()
+
+
+async def test_texts_made_otherwise_are_refused_with_the_way_out(
+    container: Container, engine: Engine, tmp_path: Path
+) -> None:
+    await fill(container, [make_item(1)])
+    refused = pytest.raises(TextsMismatch, match=r'"text", "summary"\], and .*leave_fields \["n"\]; .*reindex')
+    rules = TextRules(FIELDS, leave=("n",))
+    with open_container(tmp_path, engine=engine, text_rules=rules) as other:
+        with refused:
+            await other.indexing().prepare()
+        await other.ingestion().accept("papers", [make_item(2)])
+        with refused:
+            await other.worker().run_one()
+    assert [job.status for job in jobs(engine)] == ["completed", "queued"]  # for a worker that makes such texts
+    assert len([row for row in rows(engine) if row.embedding_id]) == 1
+    await container.indexing().prepare()
+
+
+async def test_what_fields_mean_is_embedded_with_them(tmp_path: Path, lane: Lane) -> None:
+    """The embedder has the texts, and the words of a type's name and of a key find the extraction."""
+    noting = NotingEmbedder(lane)
+    item = make_item(
+        1, extraction_type="headcount", data={"employeeCount": 250, "confidence": 1, "id": str(UUID(int=7))}
+    )
+    with open_container(tmp_path, embedder=noting) as container:
+        await fill(container, [item, make_item(2)])
+    assert "headcount: employee count 250" in noting.texts
+    assert make_item(2).data["fact_text"] in noting.texts
 
 
 async def test_an_embedder_that_has_made_nothing_gives_way(tmp_path: Path, lane: Lane) -> None:

@@ -113,7 +113,7 @@ class TestEmbedder:
     def test_every_consumer_has_it(self, tmp_path: Path) -> None:
         with open_container(tmp_path) as container:
             measured = container.measured_embedder()
-            for consumer in (container.indexing(), container.reindexing(), container.search()):
+            for consumer in (container.indexing(), container.reindexing(), container.meaning_search()):
                 assert consumer._embedder is measured
 
 

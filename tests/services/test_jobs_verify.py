@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 from support.faulty_client import FaultyClient, When
 from support.jobs import jobs_of
@@ -16,7 +16,7 @@ from support.waiting import until
 from app.domain.filters import Filters
 from app.domain.jobs import JobType, has_ended
 from app.errors import InvalidField, LeaseLost, NotFound
-from app.models import Extraction
+from app.models import Extraction, ExtractionWords
 from app.services.storage.repositories.lease import LeaseRepository
 from containers import Container
 
@@ -165,3 +165,21 @@ class TestDeleting:
             await container.extractions().delete(row.id)
         await index_all(container)
         assert await container.qdrant_repository().count() == 0
+
+
+async def test_verify_counts_the_words_that_differ_and_repair_makes_them(
+    container: Container, engine: Engine
+) -> None:
+    await fill(container, [make_item(n) for n in range(20)])
+    with writing(engine) as session:
+        numbers = session.scalars(select(ExtractionWords.number)).all()
+        session.execute(delete(ExtractionWords).where(ExtractionWords.number.in_(numbers[:3])))
+        session.execute(update(ExtractionWords).where(ExtractionWords.number == numbers[3]).values(made_by=1))
+    results = []
+    for repair in (False, True, False):
+        job = await container.jobs().verify(repair=repair)
+        await index_all(container)
+        result = (await container.jobs().get(job.id)).result or {}
+        names = ("words_missing", "words_stale", "mended_words_missing", "mended_words_stale", "remaining")
+        results.append(tuple(result[name] for name in names))
+    assert results == [(3, 1, 0, 0, 4), (3, 1, 3, 1, 0), (0, 0, 0, 0, 0)]

@@ -6,13 +6,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container
 
-from app.domain.search import Query
+from app.domain.search import Query, SearchMode
 from app.domain.upkeep import Differences
-from app.models import Extraction
+from app.models import Extraction, ExtractionWords
 from containers import Container
 
 COUNT = 120
@@ -105,3 +105,35 @@ async def test_a_repair_beside_other_work_judges_by_what_is_left(container: Cont
         if state.extractions == COUNT + 3 and not state.points:
             await index_all(container)
     assert (states[-1].orphans, states[-1].mended_orphans, states[-1].remaining) == (3, 0, 0)
+
+
+async def test_words_that_are_missing_or_stale_are_found_and_made_again(
+    container: Container, engine: Engine
+) -> None:
+    await fill(container, [make_item(n) for n in range(COUNT)])
+    with Session(engine) as session, session.begin():
+        ids = list(session.scalars(select(ExtractionWords.extraction_id).order_by(ExtractionWords.number)))
+        session.execute(delete(ExtractionWords).where(ExtractionWords.extraction_id.in_(ids[:7])))
+        of_others = ExtractionWords.extraction_id.in_(ids[7:9])
+        session.execute(update(ExtractionWords).where(of_others).values(made_by=1))
+    found = await verify(container)
+    assert (found.words_missing, found.words_stale, found.remaining) == (7, 2, 9)
+    assert await verify(container) == found, "looking changes nothing"
+
+    mended = await verify(container, repair=True)
+    assert (mended.mended_words_missing, mended.mended_words_stale, mended.remaining) == (7, 2, 0)
+    assert await verify(container) == Differences(extractions=COUNT, points=COUNT)
+    hits = await container.search().search(Query("river", "papers", 1_000, mode=SearchMode.WORDS))
+    assert {hit.extraction.data["n"] for hit in hits} == {
+        n for n in range(COUNT) if "river" in make_item(n).data["fact_text"]
+    }
+
+
+async def test_words_of_one_project_alone_are_made_again(container: Container, engine: Engine) -> None:
+    for project in ("papers", "other"):
+        await fill(container, [make_item(n) for n in range(5)], project=project)
+    with Session(engine) as session, session.begin():
+        session.execute(delete(ExtractionWords))
+    states = [each async for each in container.reconciliation().run(repair=True, project="papers")]
+    assert (states[-1].words_missing, states[-1].mended_words_missing) == (5, 5)
+    assert (await verify(container)).words_missing == 5

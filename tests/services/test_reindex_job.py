@@ -10,7 +10,7 @@ from support.parts import fill, index_all, make_item, open_container
 from support.rows import writing
 
 from app.domain.jobs import JobType
-from app.domain.search import Query
+from app.domain.search import Query, SearchMode
 from app.domain.upkeep import Differences
 from app.errors import IndexRebuilding, JobCancelled, ReindexSuperseded
 from app.services.jobs.running import RunningJob
@@ -68,11 +68,11 @@ async def test_the_index_is_usable_when_the_job_is_completed_and_not_before(
     running = claimed(container, engine)
     done = await container.reindexing().reindex(running)
     with pytest.raises(IndexRebuilding):
-        await container.search().search(Query("mountain"))
+        await container.search().search(Query("mountain", mode=SearchMode.MEANING))
     assert done.effect is not None
     with writing(engine) as session:
         done.effect(session)
-    assert len(await container.search().search(Query("mountain"))) == 5
+    assert len(await container.search().search(Query("mountain", mode=SearchMode.MEANING))) == 5
     assert job_of(engine, job.id).status == "running"
 
 
@@ -98,7 +98,7 @@ async def test_a_job_that_was_cancelled_half_way_is_gone_on_with_by_the_next(
         await container.reindexing().reindex(running)
     assert seen == [0, 50]
     with pytest.raises(IndexRebuilding):
-        await container.search().search(Query("mountain"))
+        await container.search().search(Query("mountain", mode=SearchMode.MEANING))
     with writing(engine) as session:
         LeaseRepository(session).expire_all()
     before = generation(engine)

@@ -1,21 +1,28 @@
 """Searching: by meaning, with every filter, as filtering in Python would."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from dependency_injector import providers
+from numpy.typing import NDArray
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
-from support.parts import fill, make_item, open_container
+from support.parts import fill, make_item, open_container, settings_for
 
 from app.domain.filters import Filters
 from app.domain.ids import project_id_of
-from app.domain.search import Query
+from app.domain.search import Query, SearchMode
 from app.errors import InvalidInput, NotFound
+from app.executor import Lane
 from app.models import Extraction
+from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.embedding.embedder import TextRole
+from app.services.meaning_search import MeaningSearch
 from app.services.search import SearchService
-from containers import Container
+from containers import Container, create_container, running
 
 COUNT = 120
 
@@ -35,13 +42,15 @@ async def filled(container: Container) -> Container:
 
 async def numbers(container: Container, **query: Any) -> list[int]:
     found = await container.search().search(
-        Query(**{"text": "river", "project": "papers", "limit": 1000, **query})
+        Query(**{"text": "river", "project": "papers", "limit": 1000, "mode": SearchMode.MEANING, **query})
     )
     return [result.extraction.data["n"] for result in found]
 
 
 async def test_the_nearest_come_first_with_what_sql_has_of_them(filled: Container) -> None:
-    found = await filled.search().search(Query("violin glacier 53", project="papers", limit=3))
+    found = await filled.search().search(
+        Query("violin glacier 53", project="papers", limit=3, mode=SearchMode.MEANING)
+    )
     best = found[0].extraction
     assert best.data == make_item(53).data
     assert (best.source_uri, best.source_group, best.extraction_type) == ("doc:26", "group-2", "claim")
@@ -50,12 +59,41 @@ async def test_the_nearest_come_first_with_what_sql_has_of_them(filled: Containe
     assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
 
 
+class NotingEmbedder(DeterministicEmbedder):
+    """Notes in which role each text came."""
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__(lane, 32)
+        self.asked: list[tuple[TextRole, str]] = []
+
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
+        self.asked += [(role, text) for text in texts]
+        return await super().embed(texts, role)
+
+
+async def test_what_is_stored_is_a_passage_and_what_is_asked_a_query(tmp_path: Path, engine: Engine) -> None:
+    container = create_container(settings_for(tmp_path), engine=engine)
+    container.override_providers(
+        embedder=providers.ThreadSafeSingleton(NotingEmbedder, container.embedding_lane)
+    )
+    with running(container):
+        await fill(container, [make_item(0), make_item(1)])
+        await container.search().search(Query("violin", project="papers", mode=SearchMode.MEANING))
+        asked = container.embedder().asked
+    assert sorted(asked[:2]) == [(TextRole.PASSAGE, "mountain river 1"), (TextRole.PASSAGE, "river river 0")]
+    assert asked[2:] == [(TextRole.QUERY, "violin")]
+
+
 async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Container) -> None:
-    [wanted, *_] = await filled.search().search(Query("violin glacier 3", project="other", limit=1))
+    [wanted, *_] = await filled.search().search(
+        Query("violin glacier 3", project="other", limit=1, mode=SearchMode.MEANING)
+    )
     [vector] = await filled.embedder().embed(["violin glacier 3"])
     payload = {"project_id": str(project_id_of("papers"))}
     await filled.qdrant_repository().upsert(str(wanted.extraction.id), vector, payload)
-    found = await filled.search().search(Query("violin glacier 3", project="papers", limit=200))
+    found = await filled.search().search(
+        Query("violin glacier 3", project="papers", limit=200, mode=SearchMode.MEANING)
+    )
     assert len(found) == COUNT
     assert wanted.extraction.id not in {result.extraction.id for result in found}
 
@@ -93,13 +131,25 @@ async def test_a_filter_finds_what_filtering_in_python_does(
 
 async def test_a_broad_data_filter_is_answered_exactly_too(filled: Container) -> None:
     """With pages this small, every way of answering is taken."""
-    service = SearchService(
-        filled.database(), filled.qdrant_repository(), filled.embedder(), ids_a_page=7, glance=5
+    meaning = MeaningSearch(
+        filled.database(),
+        filled.qdrant_repository(),
+        filled.embedder(),
+        text_rules=filled.text_rules(),
+        ids_a_page=7,
+        glance=5,
     )
+    service = SearchService(filled.database(), meaning, filled.word_search())
     everything = await numbers(filled)
     for limit in (1, 3, 60):
         found = await service.search(
-            Query("river", project="papers", limit=limit, filters=Filters(where={"odd": True}))
+            Query(
+                "river",
+                project="papers",
+                limit=limit,
+                filters=Filters(where={"odd": True}),
+                mode=SearchMode.MEANING,
+            )
         )
         assert [result.extraction.data["n"] for result in found] == [n for n in everything if n % 2][:limit]
 
@@ -114,7 +164,7 @@ async def test_the_runs_and_the_state_of_a_row_narrow_a_search(filled: Container
 
 
 async def test_without_a_project_all_are_searched(filled: Container) -> None:
-    found = await filled.search().search(Query("river", limit=1000))
+    found = await filled.search().search(Query("river", limit=1000, mode=SearchMode.MEANING))
     assert len(found) == COUNT + 5
     assert len({result.extraction.project_id for result in found}) == 2
 
@@ -125,7 +175,10 @@ async def test_a_vector_without_a_row_is_never_shown_and_takes_no_place(
     before = await numbers(filled, limit=20)
     with Session(engine) as session, session.begin():
         gone = [
-            result.extraction.id for result in await filled.search().search(Query("river", "papers", limit=15))
+            result.extraction.id
+            for result in await filled.search().search(
+                Query("river", "papers", limit=15, mode=SearchMode.MEANING)
+            )
         ]
         session.execute(delete(Extraction).where(Extraction.id.in_(gone)))
     after = await numbers(filled, limit=20)
@@ -147,8 +200,8 @@ async def test_an_unknown_project_is_named(container: Container) -> None:
         ({"limit": 0}, "limit of 0"),
         ({"limit": 1_001}, "limit of 1001"),
         ({"project": "no good"}, "no project name"),
-        ({"filters": Filters(indexed=False)}, "finds what is indexed alone"),
-        ({"filters": Filters(set_aside=True)}, "finds what is indexed alone"),
+        ({"filters": Filters(indexed=False)}, "search it by words"),
+        ({"filters": Filters(set_aside=True)}, "search it by words"),
     ],
 )
 async def test_a_bad_query_is_refused(container: Container, query: dict[str, Any], reason: str) -> None:

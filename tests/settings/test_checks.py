@@ -40,6 +40,8 @@ SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(k
 OTHER = [
     "api.api_keys",
     "embedding.text_fields",
+    "embedding.take_fields",
+    "embedding.leave_fields",
     "worker.time_limits",
     "worker.keep_finished",
     "retention.history",
@@ -59,6 +61,10 @@ WRONG: list[tuple[str, object]] = [
     *itertools.product(["database.pool_size", "executor.max_workers", "worker.max_attempts"], [0, None]),
     *itertools.product(["executor.max_workers"], [1, 3]),
     *itertools.product(["embedding.text_fields"], [[], [""], [1], 5, {"a": 1}, "[a", "[" * 5000, "[1]", None]),
+    *itertools.product(
+        ["embedding.take_fields", "embedding.leave_fields"],
+        [[""], [" "], [1], 5, {"a": 1}, "[a", ["a."], [".a"], ["a..b"], None],
+    ),
     *itertools.product(["api.api_keys"], [[""], [" "], [1], 5, {"a": 1}, "[a", '[""]', None]),
     *itertools.product(
         ["api.api_keys"],
@@ -211,8 +217,14 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str, str]] = [
     ({"qdrant": {"write_consistency_factor": 2}}, "qdrant.write_consistency_factor", "must be at most 1 (qdrant.replication_factor)"),
     ({"embedding": {"base_url": "api.openai.com"}}, "embedding.base_url", "must be a URL with http or https and a host"),
     ({"embedding": {"dimension": 64}}, "embedding.dimension", "must be 256 or null"),
+    ({"embedding": {"provider": "multilingual", "dimension": 256}}, "embedding.dimension", "must be 384 or null"),
+    ({"embedding": {"provider": "model2vec"}}, "embedding.path", "must be the folder that holds the model"),
+    ({"embedding": {"passage_prefix": "passage: "}}, "embedding.passage_prefix", "must be null unless embedding.provider is openai"),
+    ({"embedding": {"provider": "multilingual", "query_prefix": "query: "}}, "embedding.query_prefix", "must be null unless"),
     ({"embedding": {"provider": "openai", "dimension": 3}}, "embedding.model", "must name the endpoint's model"),
     ({"embedding": {"provider": "openai", "model": "m"}}, "embedding.dimension", "must be the model's dimension"),
+    ({"embedding": {"take_fields": ["*"]}}, "embedding.take_fields", "is what is in a text in any case"),
+    ({"embedding": {"take_fields": ["a", "b.c"], "leave_fields": ["b.c"]}}, "embedding.take_fields", "names 'b.c', and so does embedding.leave_fields"),
     ({"api": {"host": "0.0.0.0"}}, "api.host", "can be reached from other machines"),  # noqa: S104
     ({"api": {"host": "::"}}, "api.host", "can be reached from other machines"),
     ({"api": {"host": "storage.example"}}, "api.host", "can be reached from other machines"),
@@ -266,6 +278,9 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
         {"qdrant": {"mode": "memory", "url": "http://q"}},
         {"embedding": {"provider": "openai", "model": "m", "dimension": 3}},
         {"embedding": {"provider": "deterministic", "dimension": 4}},
+        {"embedding": {"provider": "multilingual", "dimension": 384}},
+        {"embedding": {"provider": "model2vec", "path": "models/own", "dimension": 64}},
+        {"embedding": {"provider": "openai", "model": "m", "dimension": 3, "query_prefix": "query: "}},
         {"api": {"host": "0.0.0.0", "api_keys": ["a-key-of-16-chars"]}},  # noqa: S104
         {"api": {"host": "localhost"}},
         {"worker": {"host": "0.0.0.0"}},  # noqa: S104
@@ -274,6 +289,7 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
         {"worker": {"retry_delay": 5, "max_retry_delay": 5}},
         {"worker": {"time_limits": {"verify": 7200}}},
         {"api": {"host": "127.9.9.9"}},
+        {"embedding": {"take_fields": ["address.city", "id"], "leave_fields": ["*", "address"]}},
     ],
 )
 def test_settings_that_agree_are_accepted(values: dict[str, object], folder: Path) -> None:
@@ -295,7 +311,9 @@ def test_the_mode_follows_the_url_unless_it_is_set(values: dict[str, str], mode:
     assert Settings.model_validate({"qdrant": values}).qdrant.mode == mode
 
 
-@pytest.mark.parametrize(("provider", "dimension"), [("wordllama", 256), ("deterministic", 32)])
+@pytest.mark.parametrize(
+    ("provider", "dimension"), [("wordllama", 256), ("multilingual", 384), ("deterministic", 32)]
+)
 def test_the_dimension_follows_the_provider(provider: str, dimension: int) -> None:
     assert Settings.model_validate({"embedding": {"provider": provider}}).embedding.dimension == dimension
 

@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sqlalchemy import Engine, inspect, text
 from support.postgres import PostgresServer, open_test_engine
 
 from app.errors import SchemaMismatch
-from app.models import Base
+from app.models import OF_DIALECT, Base
 from app.sql import schema
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,16 @@ def empty_engine(empty_url: str) -> Iterator[Engine]:
     engine = open_test_engine(empty_url)
     yield engine
     engine.dispose()
+
+
+def is_own(name: str | None, type_: str, _parents: object) -> bool:
+    """Whether it is one of the models' tables; those of SQLite's full-text index are its own affair."""
+    return type_ != "table" or not str(name).startswith("extraction_words_index")
+
+
+def is_of(dialect: str) -> Callable[..., bool]:
+    """Whether databases of that dialect have it."""
+    return lambda each, *_: getattr(each, "info", {}).get(OF_DIALECT, dialect) == dialect
 
 
 def set_revision(engine: Engine, revision: str) -> None:
@@ -65,7 +75,9 @@ def upgrade_in_process(url: str) -> None:
 
 def test_autogenerate_finds_no_difference(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        dialect = connection.dialect.name
+        opts = {"compare_type": True, "include_name": is_own, "include_object": is_of(dialect)}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
 
 
@@ -87,7 +99,8 @@ def test_upgrade_makes_every_table(empty_engine: Engine) -> None:
     assert schema.current_revision(empty_engine) is None
     schema.upgrade(empty_engine)
     assert schema.current_revision(empty_engine) == schema.HEAD
-    assert set(inspect(empty_engine).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+    names = {name for name in inspect(empty_engine).get_table_names() if is_own(name, "table", None)}
+    assert names == {*Base.metadata.tables, "alembic_version"}
 
 
 def test_upgrade_again_changes_nothing(engine: Engine) -> None:

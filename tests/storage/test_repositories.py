@@ -329,14 +329,20 @@ class TestIndexState:
         with writing(engine) as session:
             states = IndexStateRepository(session)
             assert states.get() is None
-            states.put("wordllama", "1", 256, rebuilding=False)
+            states.put("wordllama", "1", 256, texts="version 1", rebuilding=False)
         with writing(engine) as session:
-            IndexStateRepository(session).put("openai", "2", 1536, rebuilding=True)
+            IndexStateRepository(session).put("openai", "2", 1536, texts="version 2", rebuilding=True)
         with writing(engine) as session:
             state = IndexStateRepository(session).get()
             assert state is not None
-            found = (state.embedder_name, state.embedder_version, state.dimension, state.rebuilding)
-        assert found == ("openai", "2", 1536, True)
+            found = (
+                state.embedder_name,
+                state.embedder_version,
+                state.dimension,
+                state.texts,
+                state.rebuilding,
+            )
+        assert found == ("openai", "2", 1536, "version 2", True)
 
 
 @pytest.mark.parametrize(

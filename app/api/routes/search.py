@@ -1,4 +1,7 @@
-"""``/v1/projects/{name}/search``."""
+"""``/v1/search`` and ``/v1/projects/{name}/search``."""
+
+from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter, Response
 
@@ -6,21 +9,42 @@ from app.api.answers import ExactRoute, answer_json
 from app.api.parts import PartsOf
 from app.api.problems import documented
 from app.api.schemas import Hits, ProjectName, SearchQuery, extraction_of
-from app.domain.search import Query
+from app.domain.search import Query, Ranked, SearchHit
+from app.services.search import SearchService
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=ExactRoute)
 
 
 @router.post("/projects/{name}/search", response_model=Hits, responses=documented(404))
 async def search(parts: PartsOf, name: ProjectName, body: SearchQuery) -> Response:
-    """Find a project's extractions by meaning and by filter, best first."""
-    found = await parts.search().search(
-        Query(
-            text=body.query,
-            project=name,
-            limit=body.limit,
-            filters=body.for_service(),
-        )
+    """Find a project's extractions by meaning, by words and by filter, best first."""
+    return await _answer(parts.search(), body.as_query(name))
+
+
+@router.post("/search", response_model=Hits)
+async def search_all(parts: PartsOf, body: SearchQuery) -> Response:
+    """Find extractions of all projects. By words, it takes longer the more projects there are."""
+    return await _answer(parts.search(), body.as_query(None))
+
+
+async def _answer(service: SearchService, query: Query) -> Response:
+    found = await service.search(query)
+    return answer_json(
+        {"items": [_hit(hit) for hit in found], "more": found.more, "degraded": list(found.degraded)}
     )
-    hits = [{"score": hit.score, "extraction": extraction_of(hit.extraction)} for hit in found]
-    return answer_json({"items": hits})
+
+
+def _hit(hit: SearchHit) -> dict[str, Any]:
+    return {
+        "score": hit.score,
+        "meaning": _side(hit.meaning),
+        "words": _side(hit.words),
+        "terms": hit.terms,
+        "highlights": hit.highlights,
+        "twins": [asdict(twin) for twin in hit.twins],
+        "extraction": extraction_of(hit.extraction),
+    }
+
+
+def _side(ranked: Ranked | None) -> dict[str, Any] | None:
+    return None if ranked is None else asdict(ranked)

@@ -5,7 +5,6 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from heapq import nlargest
 from typing import Any
 from urllib.parse import quote
 
@@ -18,13 +17,11 @@ from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, proj
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames, has_ended
 from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
-from app.domain.search import Query, SearchHit, SearchHits
+from app.domain.search import Query, Ranked, SearchHit, SearchHits, Twin
 from app.domain.sources import ReplaceOptions
 from app.errors import JobCancelled, JobFailed, JobStalled, ServiceError
 
-_NOT_FOUND = 404
 _TOO_LARGE = 413
-_PROJECTS_A_PAGE = 1_000
 _LINES_AT_ONCE = 1_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
@@ -65,6 +62,7 @@ class RemoteIngestion:
             second.job_id or first.job_id,
             first.changed | second.changed,
             first.payload_job_ids + second.payload_job_ids,
+            warnings=second.warnings or first.warnings,
         )
 
     async def replace(
@@ -103,52 +101,35 @@ class RemoteIngestion:
 
 
 class RemoteSearch:
-    """Searches one project, or each of them."""
+    """Searches one project, or all."""
 
     def __init__(self, service: Connection) -> None:
         self._service = service
 
     async def search(self, query: Query) -> SearchHits:
         """As :meth:`SearchService.search`."""
+        path = "/v1/search"
         if query.project is not None:
             project_id_of(query.project)
+            path = f"/v1/projects/{quote(query.project, safe='')}/search"
         if query.filters.extraction_ids == ():  # of what matches nothing the API knows no filter
             return await self._none(query.project)
-        if query.project is not None:
-            return await self._in_project(query, query.project)
-        found = [hit async for name in self._projects() for hit in await self._if_there(query, name)]
-        return nlargest(query.limit, found, key=lambda hit: hit.score)
+        body = {
+            "query": query.text,
+            "limit": query.limit,
+            "mode": query.mode,
+            "offset": query.offset,
+            "min_score": query.min_score,
+            "collapse": query.collapse,
+            **body_of(query.filters),
+        }
+        return _read(path, _hits, await self._service.post(path, body))
 
     async def _none(self, project: str | None) -> SearchHits:
         """Nothing, once it is sure that there is such a project."""
         if project is not None:
             await self._service.get(f"/v1/projects/{quote(project, safe='')}")
-        return []
-
-    async def _projects(self) -> AsyncIterator[str]:
-        """The names of all projects, page by page."""
-        path, cursor = "/v1/projects", None
-        while True:
-            params = {"limit": _PROJECTS_A_PAGE} | ({} if cursor is None else {"cursor": cursor})
-            names, cursor = _read(path, _project_page, await self._service.get(path, params))
-            for name in names:
-                yield name
-            if cursor is None:
-                return
-
-    async def _if_there(self, query: Query, name: str) -> SearchHits:
-        try:
-            return await self._in_project(query, name)
-        except ServiceError as error:
-            if error.status == _NOT_FOUND:  # deleted since it was listed
-                return []
-            raise
-
-    async def _in_project(self, query: Query, name: str) -> SearchHits:
-        path = f"/v1/projects/{quote(name, safe='')}/search"
-        body = {"query": query.text, "limit": query.limit, **body_of(query.filters)}
-        answer = await self._service.post(path, body)
-        return _read(path, lambda hits: [_hit(each) for each in hits["items"]], answer)
+        return SearchHits()
 
 
 class RemoteJobs:
@@ -302,15 +283,30 @@ def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
     changed = {id_ for id_, each in zip(ids, answer["items"], strict=True) if each["changed"]}
     jobs = [JobId(uuid.UUID(each)) for each in answer["jobs"]]
     job_id = jobs[-1] if new else None
-    return Accepted(ids, new, job_id, changed, jobs[:-1] if new else jobs), jobs
+    warnings = tuple(map(str, answer.get("warnings", ())))  # an earlier version's answer has none
+    return Accepted(ids, new, job_id, changed, jobs[:-1] if new else jobs, warnings=warnings), jobs
 
 
-def _project_page(answer: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    return [str(each["name"]) for each in answer["items"]], answer["next_cursor"]
+def _hits(answer: Mapping[str, Any]) -> SearchHits:
+    return SearchHits(
+        tuple(map(_hit, answer["items"])), tuple(map(str, answer["degraded"])), bool(answer["more"])
+    )
 
 
 def _hit(hit: Mapping[str, Any]) -> SearchHit:
-    return SearchHit(hit["score"], extraction_of(hit["extraction"]))
+    return SearchHit(
+        hit["score"],
+        extraction_of(hit["extraction"]),
+        _ranked(hit["meaning"]),
+        _ranked(hit["words"]),
+        tuple(hit["terms"]),
+        {path: tuple((start, end) for start, end in spans) for path, spans in hit["highlights"].items()},
+        tuple(Twin(ExtractionId(uuid.UUID(twin["id"])), twin["source_uri"]) for twin in hit["twins"]),
+    )
+
+
+def _ranked(side: Mapping[str, Any] | None) -> Ranked | None:
+    return None if side is None else Ranked(side["rank"], side["score"])
 
 
 def job_of(job: Mapping[str, Any]) -> JobRow:

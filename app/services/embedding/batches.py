@@ -11,10 +11,14 @@ from app.errors import EmbeddingRejected
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """Consecutive texts; ``first`` is the place of the first among all that were asked for, from 0."""
+    """Consecutive texts; ``first`` is the place of the first among all that were asked for, from 0.
+
+    ``prefix`` stands before each when the model gets them.
+    """
 
     first: int
     texts: list[str]
+    prefix: str = ""
 
     def __str__(self) -> str:
         last = self.first + len(self.texts) - 1
@@ -26,8 +30,8 @@ class TextBatch:
         return slice(self.first, self.first + len(self.texts))
 
 
-def batches(texts: Sequence[str], *, max_texts: int, max_characters: int) -> list[TextBatch]:
-    """Split texts in order. Only a batch of one text may be longer than ``max_characters``.
+def batches(texts: Sequence[str], *, max_texts: int, max_characters: int, prefix: str = "") -> list[TextBatch]:
+    """Split texts in order. Only a batch of one text may be longer than ``max_characters``, its prefix not counted.
 
     Raises:
         EmbeddingRejected: a text is blank or isn't valid Unicode; it is named by its place, not quoted.
@@ -38,7 +42,7 @@ def batches(texts: Sequence[str], *, max_texts: int, max_characters: int) -> lis
         _refuse_unusable(text, place)
         room -= len(text)
         if room < 0 or len(split[-1].texts) == max_texts:
-            split.append(TextBatch(place, []))
+            split.append(TextBatch(place, [], prefix))
             room = max_characters - len(text)
         split[-1].texts.append(text)
     return split

@@ -8,17 +8,23 @@ from numpy.typing import NDArray
 
 from app.executor import Lane
 from app.services.embedding.batches import TextBatch, batches, normalised
-from app.services.embedding.embedder import EmbedderIdentity
+from app.services.embedding.embedder import EmbedderIdentity, TextRole
 
 
 class DeterministicEmbedder:
     """Sums a direction for each word, drawn from the word's hash; texts that share words are closer."""
 
+    languages: frozenset[str] | None = None
+
     def __init__(self, lane: Lane, dimension: int) -> None:
         self.identity = EmbedderIdentity("deterministic", "1", dimension)
         self._lane = lane
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both are one to it
+    ) -> NDArray[np.float32]:
         """As :meth:`Embedder.embed`."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         for batch in batches(texts, max_texts=256, max_characters=32_768):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.services.embedding.embedder import Embedder, EmbedderIdentity
+from app.services.embedding.embedder import Embedder, EmbedderIdentity, TextRole
 from app.services.metrics.instruments import Instruments
 
 
@@ -22,11 +22,16 @@ class MeasuredEmbedder:
         """As :meth:`Embedder.identity`."""
         return self._embedder.identity
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """As :meth:`Embedder.languages`."""
+        return self._embedder.languages
+
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
         """As :meth:`Embedder.embed`."""
         started = time.monotonic()
         try:
-            vectors = await self._embedder.embed(texts)
+            vectors = await self._embedder.embed(texts, role)
         except Exception:
             self._instruments.embedding(len(texts), time.monotonic() - started, failed=True)
             raise

@@ -1,8 +1,9 @@
 """Any endpoint that speaks OpenAI's ``/v1/embeddings``."""
 
+import hashlib
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import numpy as np
@@ -15,7 +16,7 @@ from app.intake.bounded_body import AnswerTooLongError, AnswerTooSlowError, read
 from app.retry import GaveUp, RetryPolicy, retrying
 from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.connections import Connections
-from app.services.embedding.embedder import HARMLESS_TEXT, EmbedderIdentity
+from app.services.embedding.embedder import HARMLESS_TEXT, EmbedderIdentity, TextRole
 from app.services.embedding.openai_answer import (
     RefusedError,
     TransientEndpointError,
@@ -42,12 +43,20 @@ class OpenAIEmbedder:
     Neither the key nor a text gets into a log, an error or a ``repr``.
     """
 
+    languages: frozenset[str] | None = None
+
     def __init__(self, lane: Lane, connections: Connections, settings: EmbeddingSettings) -> None:
         """Takes settings with a model and a dimension, which checked settings for this provider have."""
         if settings.model is None or settings.dimension is None:
             raise ValueError("an OpenAI embedder needs embedding.model and embedding.dimension")
+        self._prefixes = {
+            TextRole.PASSAGE: settings.passage_prefix or "",
+            TextRole.QUERY: settings.query_prefix or "",
+        }
         # The URL is no part of it: the same model behind another address makes the same vectors.
-        self.identity = EmbedderIdentity(f"openai/{settings.model}", "1", settings.dimension)
+        self.identity = EmbedderIdentity(
+            f"openai/{settings.model}", _version(self._prefixes), settings.dimension
+        )
         self._lane = lane
         self._connections = connections
         self._settings = settings
@@ -55,10 +64,15 @@ class OpenAIEmbedder:
         self._secrets = _secrets_in(settings.base_url)
         self._retry = RetryPolicy(settings.retry_timeout)
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`."""
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
+        """As :meth:`Embedder.embed`; each text goes to the endpoint with the prefix of its role."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
-        for batch in batches(texts, max_texts=self._settings.batch_size, max_characters=_REQUEST_CHARACTERS):
+        for batch in batches(
+            texts,
+            max_texts=self._settings.batch_size,
+            max_characters=_REQUEST_CHARACTERS,
+            prefix=self._prefixes[role],
+        ):
             vectors[batch.rows] = await self._embed(batch)
         return vectors
 
@@ -125,7 +139,8 @@ class OpenAIEmbedder:
     def _post(self, batch: TextBatch, timeout_s: float, until: float) -> NDArray[np.float32]:
         import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
 
-        body = orjson.dumps({"model": self._settings.model, "input": batch.texts, "encoding_format": "float"})
+        texts = [batch.prefix + text for text in batch.texts]
+        body = orjson.dumps({"model": self._settings.model, "input": texts, "encoding_format": "float"})
         most_bytes = max(_ANY_ANSWER_BYTES, len(batch.texts) * self.identity.dimension * _NUMBER_BYTES)
         client = self._connections.client()
         try:
@@ -149,6 +164,14 @@ class OpenAIEmbedder:
         check_status(response, content, unquotable)
         vectors = read_vectors(content, len(batch.texts), self.identity.dimension, unquotable)
         return normalised(vectors, batch.first)
+
+
+def _version(prefixes: Mapping[TextRole, str]) -> str:
+    """``1`` without prefixes, and otherwise another for each pair of them: they change the vectors."""
+    if not any(prefixes.values()):
+        return "1"
+    told = orjson.dumps([prefixes[TextRole.PASSAGE], prefixes[TextRole.QUERY]])
+    return f"1 with prefixes {hashlib.sha256(told).hexdigest()[:12]}"
 
 
 def _secrets_in(url: str) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.errors import EmbeddingError, EmbeddingRejected
 from app.executor import Lane
 from app.services.embedding.batches import TextBatch, batches, normalised
-from app.services.embedding.embedder import EmbedderIdentity
+from app.services.embedding.embedder import EmbedderIdentity, TextRole
 
 _DIMENSION = 256
 _BATCH_CHARACTERS = 32_768  # bounds a batch's memory: about a token, and so 1 KB, every four characters
@@ -26,6 +26,8 @@ _GATHERED_TOKENS = 32_768  # a text with more tokens is counted, not gathered: 4
 
 class WordllamaEmbedder:
     """Embeds on the lane's threads. The model (80 MB, half a second) is loaded there, once, when it is first needed."""
+
+    languages = frozenset({"en"})
 
     def __init__(self, lane: Lane, batch_size: int) -> None:
         self._lane = lane
@@ -38,7 +40,11 @@ class WordllamaEmbedder:
         """The model with the package's version: its weights are part of the package."""
         return EmbedderIdentity("wordllama/l2_supercat", importlib.metadata.version("wordllama"), _DIMENSION)
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both are one to it
+    ) -> NDArray[np.float32]:
         """As :meth:`Embedder.embed`; a call of the lane for each batch."""
         vectors = np.empty((len(texts), _DIMENSION), np.float32)
         for batch in batches(texts, max_texts=self._batch_size, max_characters=_BATCH_CHARACTERS):

@@ -20,6 +20,9 @@ class Instruments(Protocol):
     def cut_texts(self, count: int) -> None:
         """So many texts were cut, because they are longer than the model takes, and the beginning embedded."""
 
+    def foreign_texts(self, count: int) -> None:
+        """So many texts of a sample are in a language that the embedder wasn't made for."""
+
     def facts(self, counts: Counts) -> None:
         """So many facts were added, changed and removed."""
 
@@ -40,6 +43,9 @@ class NullInstruments:
         """See :class:`Instruments`."""
 
     def cut_texts(self, count: int) -> None:
+        """See :class:`Instruments`."""
+
+    def foreign_texts(self, count: int) -> None:
         """See :class:`Instruments`."""
 
     def facts(self, counts: Counts) -> None:

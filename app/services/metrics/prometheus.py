@@ -77,6 +77,10 @@ class PrometheusInstruments:
         """See :class:`Instruments`."""
         self._cut_texts.inc(count)
 
+    def foreign_texts(self, count: int) -> None:
+        """See :class:`Instruments`."""
+        self._foreign_texts.inc(count)
+
     def facts(self, counts: Counts) -> None:
         """See :class:`Instruments`."""
         for change in ("added", "changed", "removed"):
@@ -126,6 +130,11 @@ class PrometheusInstruments:
         self._cut_texts = Counter(
             "agent_storage_cut_texts",
             "Texts that are longer than the model takes, of which the beginning was embedded.",
+            registry=registry,
+        )
+        self._foreign_texts = Counter(
+            "agent_storage_foreign_texts",
+            "Texts handed in that are in a language which the embedder wasn't made for; of a sample of each batch.",
             registry=registry,
         )
 

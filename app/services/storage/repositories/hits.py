@@ -23,6 +23,7 @@ class IndexSeen(NamedTuple):
     dimension: int
     rebuilding: bool
     generation: int
+    texts: str
 
 
 def rows_of_hits(session: Session, ids: Ids) -> tuple[IndexSeen | None, ExtractionRows]:

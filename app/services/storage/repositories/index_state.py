@@ -32,10 +32,10 @@ class IndexStateRepository:
         self._lock(func.pg_advisory_xact_lock(_LOCK))
         return self.get()
 
-    def put(
-        self, name: str, version: str, dimension: int, *, rebuilding: bool, generation: int = 0
+    def put(  # noqa: PLR0913 - each is a column
+        self, name: str, version: str, dimension: int, *, texts: str, rebuilding: bool, generation: int = 0
     ) -> IndexState:
-        """Say which embedder makes the vectors from now on, and whether they are being rebuilt."""
+        """Say which embedder makes the vectors from now on, of which texts, and whether they are being rebuilt."""
         state = self._session.merge(
             IndexState(
                 id=_ROW,
@@ -44,6 +44,7 @@ class IndexStateRepository:
                 dimension=dimension,
                 rebuilding=rebuilding,
                 generation=generation,
+                texts=texts,
             )
         )
         self._session.flush()

@@ -1,0 +1,179 @@
+"""Comparing embedders on pairs of a query and the text that it is to find."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.pairs import Pair
+from app.errors import EmbeddingRejected
+from app.executor import Lane
+from app.services.embedding.embedder import Embedder, EmbedderIdentity, TextRole
+
+Progress = Callable[[int], None]
+"""Told how many more texts have been embedded."""
+
+_AT_ONCE = 256
+_CUTS = 8
+_NEVER = np.iinfo(np.intp).max
+_MEGABYTE = 2**20
+_STATM = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How one embedder did.
+
+    ``hit_1`` and ``hit_10`` are shares of the queries whose text was first and among the first ten of all texts.
+    ``memory_mb`` is what the process grew by, None where the system doesn't tell; ``load_s`` ends with the first vector.
+    """
+
+    identity: EmbedderIdentity
+    languages: frozenset[str] | None
+    hit_1: float
+    hit_10: float
+    texts_per_s: float
+    load_s: float
+    memory_mb: float | None
+    queries: int
+    texts: int
+    cut: int
+    """Texts and queries of which only the beginning was embedded, because the model takes no more."""
+    refused: int
+    """Texts and queries that the model makes no vector of; such a query finds nothing, and such a text isn't found."""
+
+
+class EmbedderComparison:
+    """Ranks by the cosine of the vectors over all texts, without an index."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def run(self, embedder: Embedder, pairs: Sequence[Pair], progress: Progress) -> Compared:
+        """Embed every text and query once, and look for each query's text.
+
+        Raises:
+            EmbeddingUnavailable, EmbeddingError: no text can be embedded now, or as things are configured.
+            ExtraMissing: a package is missing.
+        """
+        texts = list(dict.fromkeys(pair.text for pair in pairs))
+        places = {text: place for place, text in enumerate(texts)}
+        wanted = np.array([places[pair.text] for pair in pairs])
+        before = _resident_bytes()
+        started = time.perf_counter()
+        await embedder.ping()
+        loaded = time.perf_counter()
+        stored = await self._embed(embedder, texts, TextRole.PASSAGE, progress)
+        embedded = time.perf_counter()
+        asked = await self._embed(embedder, [pair.query for pair in pairs], TextRole.QUERY, progress)
+        after = _resident_bytes()
+        ranks = await self._ranks(stored.vectors, asked.vectors, wanted)
+        return Compared(
+            embedder.identity,
+            embedder.languages,
+            hit_1=float(np.mean(ranks < 1)),
+            hit_10=float(np.mean(ranks < 10)),  # noqa: PLR2004 - as its name says
+            texts_per_s=len(texts) / (embedded - loaded),
+            load_s=loaded - started,
+            memory_mb=None if before is None or after is None else max(0, after - before) / _MEGABYTE,
+            queries=len(pairs),
+            texts=len(texts),
+            cut=stored.cut + asked.cut,
+            refused=stored.refused + asked.refused,
+        )
+
+    async def _embed(
+        self, embedder: Embedder, texts: Sequence[str], role: TextRole, progress: Progress
+    ) -> "_Embedded":
+        done = _Embedded(np.zeros((len(texts), embedder.identity.dimension), np.float32))
+        for start in range(0, len(texts), _AT_ONCE):
+            await _embed_into(done, embedder, start, texts[start : start + _AT_ONCE], role)
+            progress(min(_AT_ONCE, len(texts) - start))
+        return done
+
+    async def _ranks(
+        self, stored: NDArray[np.float32], asked: NDArray[np.float32], wanted: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """How many texts come before each query's own."""
+        ranks = np.empty(len(asked), np.intp)
+        for start in range(0, len(asked), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            ranks[part] = await self._lane.run(_ranks_of, stored, asked[part], wanted[part])
+        return ranks
+
+
+@dataclass(slots=True)
+class _Embedded:
+    """A row a text; that of one which was refused is zero, and its cosine with all others is 0."""
+
+    vectors: NDArray[np.float32]
+    cut: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shortened:
+    text: str
+    cuts: int = 0
+
+
+async def _embed_into(
+    done: _Embedded, embedder: Embedder, start: int, texts: Sequence[str], role: TextRole
+) -> None:
+    """Embed texts, halving them where one is refused, until it is alone."""
+    try:
+        done.vectors[start : start + len(texts)] = await embedder.embed(texts, role)
+    except EmbeddingRejected as error:
+        if len(texts) == 1:
+            await _embed_cut(done, embedder, start, _Shortened(texts[0]), role, error)
+            return
+        middle = len(texts) // 2
+        await _embed_into(done, embedder, start, texts[:middle], role)
+        await _embed_into(done, embedder, start + middle, texts[middle:], role)
+
+
+async def _embed_cut(  # noqa: PLR0913, PLR0917 - what was tried, and why it failed
+    done: _Embedded,
+    embedder: Embedder,
+    place: int,
+    shortened: _Shortened,
+    role: TextRole,
+    refused: EmbeddingRejected,
+) -> None:
+    """Embed as much of a text as fits, as indexing does."""
+    while refused.fits is not None and shortened.cuts < _CUTS:
+        fitting = shortened.text[: max(1, int(len(shortened.text) * refused.fits))].rstrip()
+        shortened = replace(shortened, text=fitting, cuts=shortened.cuts + 1)
+        try:
+            done.vectors[place] = (await embedder.embed([fitting], role))[0]
+        except EmbeddingRejected as error:
+            refused = error
+        else:
+            done.cut += 1
+            return
+    done.refused += 1
+
+
+def _ranks_of(
+    stored: NDArray[np.float32], asked: NDArray[np.float32], wanted: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Of texts that are equally near, the earlier one comes first; what was refused comes last of all."""
+    scores = asked @ stored.T
+    scores[:, ~stored.any(axis=1)] = -np.inf
+    own = scores[np.arange(len(asked)), wanted][:, np.newaxis]
+    earlier = np.arange(len(stored)) < wanted[:, np.newaxis]
+    ranks: NDArray[np.intp] = ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
+    ranks[~asked.any(axis=1) | np.isneginf(own[:, 0])] = _NEVER
+    return ranks
+
+
+def _resident_bytes() -> int | None:
+    """The memory that the process holds now, the mapped part of files included."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        return None

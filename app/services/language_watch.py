@@ -1,0 +1,103 @@
+"""Whether the text that a project gets is in the languages that the embedder was made for."""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.domain.ids import ProjectId
+from app.domain.items import Item
+from app.domain.text import TextRules, text_of
+from app.errors import InvalidInput
+from app.executor import Lane
+from app.services.embedding.embedder import Embedder
+from app.services.metrics.instruments import Instruments, NullInstruments
+from app.words.languages import UNKNOWN, guess
+
+_SHARE = 0.2
+_FEWEST_CHARACTERS = 300
+"""Of text in a known language, before its share says anything: the language of a few words is often guessed wrong."""
+_LOOKED_AT = 8
+"""Items of a batch, spread evenly: a guess costs up to a millisecond, which all of them would make a second."""
+_GUESSED_FROM = 200
+"""Characters of a text: two sentences tell its language."""
+_PROJECTS = 1_000
+_NAMED = 5
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Characters of a project's text, by the language they were guessed to be in."""
+
+    characters: Counter[str] = field(default_factory=Counter)
+
+
+class LanguageWatch:
+    """Keeps a tally for each project of what was handed in to this process: stored or known already, replaced or new.
+
+    It begins empty when the process starts, takes a sample of each batch, and forgets the project that was handed
+    nothing for the longest time when it has a thousand. Text of no telling language isn't counted.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        lane: Lane,
+        text_rules: TextRules,
+        instruments: Instruments | None = None,
+    ) -> None:
+        self._lane = lane
+        self._embedder = embedder
+        self._text_rules = text_rules
+        self._instruments = instruments or NullInstruments()
+        self._counting = threading.Lock()
+        self._tallies: OrderedDict[ProjectId, _Tally] = OrderedDict()
+
+    async def look(self, project: str, project_id: ProjectId, items: Sequence[Item]) -> tuple[str, ...]:
+        """Count these items, and return what there is to warn of: nothing, or one sentence."""
+        languages = self._embedder.languages
+        if languages is None or not items:
+            return ()
+        return await self._lane.run(self._look, project, project_id, items, languages)
+
+    def _look(
+        self, project: str, project_id: ProjectId, items: Sequence[Item], languages: frozenset[str]
+    ) -> tuple[str, ...]:
+        step = -(-len(items) // _LOOKED_AT)
+        seen = Counter[str]()
+        foreign = 0
+        for item in items[::step]:
+            text = self._text(item)
+            language = guess(text[:_GUESSED_FROM])
+            if language != UNKNOWN:
+                seen[language] += len(text)
+                foreign += language not in languages
+        self._instruments.foreign_texts(foreign)
+        with self._counting:
+            tally = self._tallies.pop(project_id, None) or _Tally()
+            self._tallies[project_id] = tally
+            tally.characters += seen
+            if len(self._tallies) > _PROJECTS:
+                self._tallies.popitem(last=False)
+            return self._warning(project, tally.characters, languages)
+
+    def _text(self, item: Item) -> str:
+        try:
+            return text_of(item.extraction_type, item.data, self._text_rules)
+        except InvalidInput:  # what accepts it says so
+            return ""
+
+    def _warning(self, project: str, characters: Counter[str], languages: frozenset[str]) -> tuple[str, ...]:
+        total = characters.total()
+        others = Counter({code: count for code, count in characters.items() if code not in languages})
+        if total < _FEWEST_CHARACTERS or others.total() < _SHARE * total:
+            return ()
+        named = ", ".join(code for code, _ in others.most_common(_NAMED))
+        return (self._told(project, others.total() / total, named),)
+
+    def _told(self, project: str, share: float, named: str) -> str:
+        return (
+            f"{share:.0%} of the text of project {project!r} is in languages ({named}) that the embedder "
+            f"{self._embedder.identity.name} wasn't made for: a search by meaning finds little of it. "
+            "`agent-storage embedders list` names others, such as multilingual"
+        )

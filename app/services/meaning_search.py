@@ -1,0 +1,203 @@
+"""Find extractions by their meaning: Qdrant ranks, SQL says what its points stand for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.database import Database, ReadSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId
+from app.domain.rows import ExtractionRow, ExtractionRows
+from app.domain.text import TextRules
+from app.errors import GenerationMismatch, IndexChanged, IndexRebuilding, QdrantError
+from app.services.embedding.embedder import Embedder, TextRole
+from app.services.index_use import identity_of, stored_identity
+from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.hits import IndexSeen, rows_of_hits
+from app.services.storage.repositories.index_state import IndexStateRepository
+
+_GHOSTS_AND_ROWS = 10_000
+
+_UNRELATED = (
+    "The bridge over the river was closed for repairs in March.",
+    "Insulin lowers the level of sugar in the blood.",
+    "The orchestra played the second symphony without a pause.",
+    "Quarterly revenue rose by four percent to two million euro.",
+    "Owls hunt at night and swallow their prey whole.",
+    "The parser reports the line and the column of each error.",
+    "She won the election with a narrow majority.",
+    "Knead the dough for ten minutes and let it rest.",
+)
+
+Vector = NDArray[np.float32]
+
+
+class FoundByMeaning(NamedTuple):
+    """An extraction as SQL has it, and its cosine similarity to the query, from -1 to 1."""
+
+    score: float
+    row: ExtractionRow
+
+
+class MeaningSearch:
+    """Asks Qdrant for the nearest vectors and SQL for what they stand for.
+
+    A filter on ``data`` names at most ``ids_a_page`` extractions in one request; where more satisfy it, the
+    best ``glance`` of all points are looked through first.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
+        self,
+        database: Database,
+        qdrant: QdrantRepository,
+        embedder: Embedder,
+        *,
+        text_rules: TextRules,
+        ids_a_page: int = 10_000,
+        glance: int = 1_000,
+    ) -> None:
+        self._database = database
+        self._qdrant = qdrant
+        self._embedder = embedder
+        self._text_rules = text_rules
+        self._ids_a_page = ids_a_page
+        self._glance = glance
+        self._unrelated: float | None = None
+
+    async def unrelated(self) -> float:
+        """The cosine similarity that the embedder gives a query and a passage that have nothing to do with each other.
+
+        Measured once, on texts of different fields; some models give 0.1, others 0.8.
+        """
+        if self._unrelated is None:
+            queries = await self._embedder.embed(_UNRELATED[::2], TextRole.QUERY)
+            passages = await self._embedder.embed(_UNRELATED[1::2], TextRole.PASSAGE)
+            self._unrelated = float((queries @ passages.T).mean())
+        return self._unrelated
+
+    async def find(self, text: str, filters: Filters, limit: int) -> list[FoundByMeaning]:
+        """The best matches, best first, at most ``limit``.
+
+        A vector whose row is gone is never among them, nor a row of another project, whatever Qdrant says of it.
+
+        Raises:
+            IndexRebuilding, CollectionMissing: the index can't be searched now.
+            GenerationMismatch: one of the two stores was restored from before a reindex.
+            IndexChanged: another embedder made the vectors; they would be compared with what they aren't made for.
+        """
+        vector = (await self._embedder.embed([text], TextRole.QUERY))[0]
+        try:
+            found = await self._nearest(vector, limit, filters)
+        except QdrantError:  # it may be gone, or of another size
+            await self._database.read(self._require_current)
+            raise
+        if not found:
+            await self._database.read(self._require_current)
+        return found
+
+    async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> list[FoundByMeaning]:
+        """SQL alone decides what a filter on ``data`` or on sources means; Qdrant ranks.
+
+        If few rows satisfy it, Qdrant ranks just those. If many do, the best of all points will often hold
+        enough of them; if they don't, all that satisfy it are ranked, a page at a time.
+        """
+        if not filters.for_sql:
+            return await self._ranked(vector, limit, filters)
+        ids = await self._matching(filters, after=None)
+        if len(ids) < self._ids_a_page:
+            return await self._among(vector, limit, filters, ids)
+        points = await self._qdrant.search(vector, self._glance, filters.part_for_index)
+        found = await self._hydrate(points, filters)
+        if len(found) >= limit:
+            return found[:limit]
+        best: list[FoundByMeaning] = []
+        while ids:
+            best += await self._among(vector, limit, filters, ids)
+            best = sorted(best, key=lambda hit: (-hit.score, hit.row.id))[:limit]
+            ids = await self._matching(filters, after=ids[-1])
+        return best
+
+    async def _ranked(self, vector: Vector, limit: int, filters: Filters) -> list[FoundByMeaning]:
+        """The best matches of ``filters``; reads on where ghosts took the place of rows."""
+        of_points = filters.part_for_index
+        asked = limit
+        while True:
+            points = await self._qdrant.search(vector, asked, of_points)
+            found = await self._hydrate(points, filters)
+            if len(found) >= limit or len(points) < asked or asked == _GHOSTS_AND_ROWS:
+                return found[:limit]
+            asked = min(asked * 4, _GHOSTS_AND_ROWS)
+
+    async def _among(
+        self, vector: Vector, limit: int, filters: Filters, ids: Sequence[ExtractionId]
+    ) -> list[FoundByMeaning]:
+        return await self._ranked(vector, limit, replace(filters, extraction_ids=tuple(ids)))
+
+    async def _matching(self, filters: Filters, *, after: ExtractionId | None) -> list[ExtractionId]:
+        of_rows = filters.part_for_sql
+        return await self._database.read(
+            lambda session: ExtractionRepository(session).list_ids(of_rows, after=after, limit=self._ids_a_page)
+        )
+
+    async def _hydrate(self, points: Sequence[SearchResult], filters: Filters) -> list[FoundByMeaning]:
+        """The rows that the points stand for, in their order; a point without one is passed over."""
+        if not points:
+            return []
+        scores = {point.extraction_id: point.score for point in points}
+        generations = {point.extraction_id: point.payload.get("generation", 0) for point in points}
+        ids = list(scores)
+
+        def read(session: ReadSession) -> ExtractionRows:
+            kept = ids
+            if filters.for_sql:
+                kept = list(ExtractionRepository(session).keep_passing(ids, filters.part_for_sql))
+            # In the statement that reads the rows, so that the check costs no query of its own.
+            seen, rows = rows_of_hits(session, kept)
+            self._check(seen)
+            return rows if seen is None else self._of_generation(seen.generation, rows, generations)
+
+        rows = {row.id: row for row in await self._database.read(read)}
+        if filters.project_id is not None:
+            rows = {id_: row for id_, row in rows.items() if row.project_id == filters.project_id}
+        return [FoundByMeaning(score, rows[id_]) for id_, score in scores.items() if id_ in rows]
+
+    def _of_generation(
+        self, current: int, rows: ExtractionRows, generations: Mapping[ExtractionId, object]
+    ) -> ExtractionRows:
+        """Those rows whose vectors the last rebuild, or what came after it, has made.
+
+        A vector that came late is passed over; its row is unmarked, and embedded again. Where all are of another
+        generation and a row is marked, a store is of an older backup.
+        """
+        kept = [row for row in rows if generations[row.id] == current]
+        if not kept and any(row.embedding_id is not None for row in rows):
+            raise GenerationMismatch(self._qdrant.collection, current)
+        return kept
+
+    def _check(self, seen: IndexSeen | None) -> None:
+        """The vectors that were searched are this process's embedder's, of texts as it makes them, and all are there."""
+        if seen is None:
+            return
+        if seen.rebuilding:
+            raise IndexRebuilding
+        stored, ours = stored_identity(seen), identity_of(self._embedder, self._text_rules)
+        if stored != ours:
+            raise IndexChanged(str(stored), str(ours))
+
+    def _require_current(self, session: ReadSession) -> None:
+        state = IndexStateRepository(session).get()
+        if state is not None:
+            self._check(
+                IndexSeen(
+                    state.embedder_name,
+                    state.embedder_version,
+                    state.dimension,
+                    state.rebuilding,
+                    state.generation,
+                    state.texts,
+                )
+            )

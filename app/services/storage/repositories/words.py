@@ -1,0 +1,203 @@
+"""The words of extractions: written with them, and found by the full-text index that each database has of its own."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
+
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId, ProjectId
+from app.domain.jobs import JobType
+from app.models import OPEN_JOB, WORDS_INDEX, Extraction, ExtractionWords, Job, Project, UuidText
+from app.services.storage.repositories.bulk_insert import insert_all
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.id_lists import Ids, among
+
+_TABLE = ExtractionWords.__table__
+_EXTRACTIONS = Extraction.__table__
+_OF_EXTRACTION = _TABLE.c.extraction_id == _EXTRACTIONS.c.id
+
+_POSTINGS = {
+    "sqlite": "(SELECT json_group_array(rowid) FROM (SELECT rowid FROM {index} WHERE {index} MATCH :t{n} LIMIT :most))",
+    "postgresql": "(SELECT coalesce(json_agg(number), '[]') FROM (SELECT number FROM extraction_words "
+    "WHERE tokens @@ CAST(:t{n} AS tsquery) LIMIT :most) AS found)",
+}
+_ARRAY = {"sqlite": "json_array", "postgresql": "json_build_array"}
+_AND = {"sqlite": " AND ", "postgresql": " & "}
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Extractions by their words; what is at one place of each list is of one extraction."""
+
+    ids: Sequence[str]
+    lengths: Sequence[int]
+    counts: Sequence[str]
+    tokens: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class WordsRow(NamedTuple):
+    """The words of an extraction, as they are stored."""
+
+    extraction_id: ExtractionId
+    made_by: int
+    language: str
+    length: int
+    counts: str
+    tokens: str
+
+
+class WordsRepository:
+    """Over a session, in its transaction; never commits. A row's number stands for its extraction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    def add_batch(self, rows: Sequence[WordsRow]) -> None:
+        """Store the words of extractions that have none. They go with their extraction when it is deleted."""
+        if rows:
+            columns = dict(zip(WordsRow._fields, zip(*rows, strict=True), strict=True))
+            insert_all(self._session, _TABLE, columns)
+
+    def delete_batch(self, ids: Ids) -> None:
+        """Delete the words of these extractions."""
+        if ids:
+            self._session.execute(delete(_TABLE).where(among(_TABLE.c.extraction_id, ids, self._dialect)))
+
+    def made_by(self, ids: Ids) -> dict[str, int]:
+        """Which version of the rules made the words of these extractions, by id; those that have none are left out."""
+        query = select(cast(_TABLE.c.extraction_id, Text), _TABLE.c.made_by)
+        query = query.where(among(_TABLE.c.extraction_id, ids, self._dialect))
+        return {row[0]: row[1] for row in self._session.execute(query)}
+
+    def projects(self, project_id: UUID | str | None) -> tuple[dict[ProjectId, int], bool]:
+        """The newest entry's number in the ledger of the project, or of each, and whether all extractions have their words.
+
+        They haven't while a job is open that makes the words of what was stored before.
+        """
+        given = {} if project_id is None else {"project": project_id}
+        found = self._session.connection().execute(_projects(one=project_id is not None), given).all()
+        return {row[0]: row[1] for row in found}, not any(row[2] for row in found)
+
+    def postings(self, tokens: Sequence[str], most: int) -> dict[str, list[int]]:
+        """The rows that have each token, at most ``most`` of each; one statement."""
+        if not tokens:
+            return {}
+        return dict(zip(tokens, self._numbers(tokens, most), strict=True))
+
+    def having_all(self, tokens: Sequence[str], most: int) -> list[int]:
+        """The rows that have all the tokens, at most ``most``."""
+        return self._numbers([_AND[self._dialect].join(tokens)], most)[0]
+
+    def documents(self, numbers: Collection[int], filters: Filters) -> Documents:
+        """The words of those rows whose extractions pass the filters, in any order."""
+        query = self._passing(filters).where(_numbered(self._dialect))
+        given = list(numbers) if self._dialect == "postgresql" else orjson.dumps(list(numbers)).decode()
+        return self._documents(query, {"numbers": given})
+
+    def documents_of(self, ids: Ids) -> Documents:
+        """The words of these extractions, in any order; those that have none are left out."""
+        query = select(*_columns()).where(among(_TABLE.c.extraction_id, ids, self._dialect))
+        return self._documents(query, {})
+
+    def sample(self, project_id: ProjectId, size: int) -> Documents:
+        """The words of the project's first extractions by id. Ids are hashes, so they are as good as drawn at random."""
+        first = select(_EXTRACTIONS.c.id).where(_EXTRACTIONS.c.project_id == project_id)
+        first = first.order_by(_EXTRACTIONS.c.id).limit(size)
+        query = select(*_columns()).where(_TABLE.c.extraction_id.in_(first))
+        return self._documents(query, {})
+
+    def languages(self, ids: Ids) -> tuple[str, ...]:
+        """Whose stems the words of these extractions are, the most frequent first."""
+        query = select(_TABLE.c.language).where(among(_TABLE.c.extraction_id, ids, self._dialect))
+        query = query.group_by(_TABLE.c.language).order_by(func.count().desc(), _TABLE.c.language)
+        return tuple(self._session.scalars(query))
+
+    def _passing(self, filters: Filters) -> Select[Any]:
+        """Tokens are apart for each project: what they found is of no other."""
+        if filters == Filters(filters.project_id):
+            return _all_words()
+        passing = ExtractionRepository(self._session).passing(filters, *_columns())
+        return passing.join(_TABLE, _OF_EXTRACTION)
+
+    def _numbers(self, queries: Sequence[str], most: int) -> list[list[int]]:
+        given = {f"t{place}": query for place, query in enumerate(queries)}
+        found = self._session.scalar(_lists(self._dialect, len(queries)), {**given, "most": most})
+        lists: list[list[int]] = orjson.loads(found) if isinstance(found, str) else found
+        return lists
+
+    def _documents(self, query: Select[Any], given: dict[str, Any]) -> Documents:
+        """On SQLite as one JSON document: row by row, the driver would give up Python's lock at each one."""
+        if self._dialect == "sqlite":
+            rows = query.with_only_columns(_as_document())
+            found: Iterable[Sequence[Any]] = orjson.loads(self._session.scalar(rows, given) or "[]")
+        else:
+            found = self._session.execute(query, given).all()
+        columns = list(zip(*found, strict=True)) or [(), (), (), ()]
+        return Documents(*columns)
+
+
+@cache
+def _columns() -> tuple[ColumnElement[Any], ...]:
+    """Those of :class:`Documents`. PostgreSQL spells a tsvector with quotes around each token."""
+    tokens = func.replace(cast(_TABLE.c.tokens, Text), "'", "")
+    return cast(_TABLE.c.extraction_id, Text), _TABLE.c.length, _TABLE.c.counts, tokens
+
+
+@cache
+def _as_document() -> ColumnElement[Any]:
+    return func.json_group_array(func.json_array(*_columns()))
+
+
+@cache
+def _projects(*, one: bool) -> Select[Any]:
+    making = select(Job.id).where(
+        text("unique_key IS NOT NULL"), text(OPEN_JOB), Job.unique_key == JobType.INDEX_WORDS
+    )
+    columns: list[Any] = [Project.id, Project.last_change, making.exists()]
+    query = select(*columns)
+    return query.where(Project.id == bindparam("project", type_=UuidText)) if one else query
+
+
+@cache
+def _all_words() -> Select[Any]:
+    return select(*_columns())
+
+
+@cache
+def _numbered(dialect: str) -> ColumnElement[bool]:
+    numbers = bindparam("numbers", type_=NullType())
+    if dialect == "postgresql":
+        return _TABLE.c.number == any_(cast(numbers, ARRAY(BigInteger)))
+    return _TABLE.c.number.in_(select(func.json_each(numbers).table_valued("value").c.value))
+
+
+@cache
+def _lists(dialect: str, queries: int) -> TextClause:
+    one = _POSTINGS[dialect]
+    lists = ", ".join(one.format(index=WORDS_INDEX, n=place) for place in range(queries))
+    return text(f"SELECT {_ARRAY[dialect]}({lists})")

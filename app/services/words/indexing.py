@@ -1,0 +1,119 @@
+"""The words of extractions: written in the transaction that stores them, and made again where they are missing or stale."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.database import Database, ReadSession, WriteSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId
+from app.domain.rows import ExtractionRow, ExtractionRows
+from app.services.jobs.running import Done, RunningJob
+from app.services.jobs.unit_of_work import UnitOfWork
+from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
+from app.services.storage.repositories.facts import FactRepository
+from app.services.storage.repositories.words import WordsRepository, WordsRow
+from app.services.words.encoding import TokenEncoder
+from app.words.languages import guess
+from app.words.texts import text_to_index
+from app.words.tokens import TOKENIZER_VERSION, terms_and_length
+
+_TEXT_VERSION = 1
+"""Of what is taken from the data, :mod:`app.words.texts`."""
+
+WORDS_VERSION = TOKENIZER_VERSION * 100 + _TEXT_VERSION
+"""Words of another version are stale. A release that raises it brings a migration that queues the job ``index_words``."""
+
+ENCODER = TokenEncoder()
+
+_PAGE = 1_000
+_PAGE_BYTES = 8 * 2**20
+
+
+def create_with_words(session: Session, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
+    """Store the extractions that aren't there yet, each with its words; return the ids of those that were new.
+
+    The caller has looked: on SQLite, where nobody else writes, none of them is there.
+    """
+    new = ExtractionRepository(session).create_batch(extractions, held=())
+    WordsRepository(session).add_batch([_words_of(each) for each in extractions if each.id in new])
+    return new
+
+
+@dataclass(frozen=True, slots=True)
+class WordDifferences:
+    """Which extractions have no words, and which have those of another version of the rules."""
+
+    missing: Sequence[ExtractionId]
+    stale: Sequence[ExtractionId]
+
+
+def word_differences(session: Session, ids: Sequence[ExtractionId]) -> WordDifferences:
+    """How the words of these extractions differ from what they should be."""
+    made_by = WordsRepository(session).made_by(ids)
+    versions = {id_: made_by.get(str(id_)) for id_ in ids}
+    return WordDifferences(
+        [id_ for id_, version in versions.items() if version is None],
+        [id_ for id_, version in versions.items() if version not in {None, WORDS_VERSION}],
+    )
+
+
+def rewrite_words(session: WriteSession, ids: Sequence[ExtractionId]) -> None:
+    """Make the words of these extractions again; of those that are gone there will be none."""
+    FactRepository(session).lock(ids)
+    words = WordsRepository(session)
+    words.delete_batch(ids)
+    for rows in _pages(ExtractionRepository(session), ids):
+        words.add_batch([_words_of(row) for row in rows])
+
+
+class WordIndexing:
+    """Gives words to the extractions that were stored before there were any, or under other rules."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def index_words(self, job: RunningJob) -> Done:
+        """The handler of ``index_words``. An attempt that was cut short is gone on with: what is done is passed over."""
+        total = await self._database.read(lambda session: ExtractionRepository(session).count())
+        done = made = 0
+        async for page in self._pages_of_ids():
+            made += await self._rewrite(page, job)
+            done += len(page)
+            await job.report(done=done, total=total)
+        return Done({"made": made})
+
+    async def _rewrite(self, ids: Sequence[ExtractionId], unit: UnitOfWork) -> int:
+        found = await self._database.read(lambda session: word_differences(session, ids))
+        different = [*found.missing, *found.stale]
+        if different:
+            await unit.save(lambda session: rewrite_words(session, different))
+        return len(different)
+
+    async def _pages_of_ids(self) -> AsyncIterator[list[ExtractionId]]:
+        after: ExtractionId | None = None
+
+        def read(session: ReadSession) -> list[ExtractionId]:
+            return ExtractionRepository(session).list_ids(Filters(), after=after, limit=_PAGE)
+
+        while page := await self._database.read(read):
+            yield page
+            after = page[-1]
+
+
+def _words_of(extraction: NewExtraction | ExtractionRow) -> WordsRow:
+    text = text_to_index(extraction.extraction_type, extraction.data)
+    language = guess(text)
+    words = ENCODER.encode(extraction.project_id, *terms_and_length(text, language))
+    return WordsRow(extraction.id, WORDS_VERSION, language, words.length, words.counts, words.tokens)
+
+
+def _pages(extractions: ExtractionRepository, ids: Iterable[ExtractionId]) -> Iterable[ExtractionRows]:
+    """The rows of these ids, as many at a time as take about 8 MB."""
+    filters, after, more = Filters(extraction_ids=tuple(ids)), None, True
+    while more:
+        rows, more = extractions.list_within(_PAGE_BYTES, filters, after=after, limit=_PAGE)
+        if rows:
+            after = rows[-1].id
+            yield rows

@@ -1,0 +1,250 @@
+"""Find extractions by their words, in SQL: candidates by the database's full-text index, ranked by BM25."""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.database import ReadSession
+from app.domain.filters import Filters
+from app.domain.ids import ProjectId
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.words import Documents, WordsRepository
+from app.services.words.indexing import ENCODER
+from app.services.words.ranking import K1, Statistics, bm25, idf
+from app.words.languages import guess
+from app.words.tokens import QueryTerm, query_terms
+
+MOST_CANDIDATES = 500
+"""How many extractions of a project are ranked at most."""
+
+_LISTED = 2_000
+"""How many extractions of one word are looked at. A word that more have only tells apart what others have found."""
+
+_ENOUGH = 200
+_MOST_WORDS = 64
+"""Of a longer query, the rarest words count."""
+
+_SAMPLE = 2_000
+_REMEMBERED_PROJECTS = 64
+_STALE_AFTER_S = 1.0
+_READING_SHARE = 50
+"""Statistics are read again when the project has changed, but for at most a fiftieth of the time."""
+
+_WORTH_READING = 0.3
+"""Of what the words of the best candidate weigh: BM25 tells two extractions with the same words that far apart."""
+
+_CERTAIN_MOST = 10
+"""An identifier that more extractions have isn't what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordMatch:
+    """An extraction by its words: which share of the best possible score it has, from 0 to 1.
+
+    ``certain`` tells one that has an identifier of the query that few others have.
+    """
+
+    id: str
+    share: float
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedQuery:
+    """What a query looks for in a project: tokens with their weights, those that make certain, and the best score possible."""
+
+    project_id: ProjectId
+    terms: Mapping[str, QueryTerm]
+    weights: Mapping[str, float]
+    certain: frozenset[str]
+    best: float
+    mean_length: float
+
+    def matches(self, documents: Documents, most: int | None = None) -> list[WordMatch]:
+        """How well the documents fit that have any of the words, the best ``most``, best first."""
+        shares = bm25(documents, self.weights, self.mean_length) / max(self.best, 1e-9)
+        certain = self._certain(documents)
+        scores, ids = shares.tolist(), documents.ids
+        found = [at for at, score in enumerate(scores) if score > 0]
+        found.sort(key=lambda at: (at not in certain, -scores[at], ids[at]))
+        return [WordMatch(ids[at], scores[at], at in certain) for at in found[:most]]
+
+    def _certain(self, documents: Documents) -> set[int]:
+        if not self.certain:
+            return set()
+        return {at for at, tokens in enumerate(documents.tokens) if any(map(tokens.__contains__, self.certain))}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundByWords:
+    """The best matches, best first, and the query that found them, for others to be judged by.
+
+    ``complete`` is False while words are still being made of extractions that have none.
+    """
+
+    matches: Sequence[WordMatch]
+    queries: Mapping[ProjectId, WeighedQuery]
+    complete: bool
+
+
+class WordSearch:
+    """Searches the words of one project or of all, in a caller's transaction. Keeps statistics of the projects searched last."""
+
+    def __init__(self) -> None:
+        self._statistics: OrderedDict[ProjectId, _Kept] = OrderedDict()
+
+    def find(self, session: ReadSession, text: str, filters: Filters, limit: int) -> FoundByWords:
+        """The best ``limit`` matches of a query.
+
+        Raises:
+            InvalidInput: a data filter can't be used.
+        """
+        changes, complete = WordsRepository(session).projects(filters.project_id)
+        matches, queries = list[WordMatch](), dict[ProjectId, WeighedQuery]()
+        for project_id, last_change in changes.items():
+            statistics = self._statistics_of(session, project_id, last_change)
+            query, candidates = _candidates(session, project_id, text, statistics)
+            queries[project_id] = query
+            documents = _documents(session, candidates, replace(filters, project_id=project_id), limit)
+            matches += query.matches(documents, limit)
+        best = sorted(matches, key=lambda match: (not match.certain, -match.share, match.id))
+        return FoundByWords(best[:limit], queries, complete)
+
+    def _statistics_of(self, session: ReadSession, project_id: ProjectId, last_change: int) -> "_Statistics":
+        kept = self._statistics.get(project_id)
+        now = time.monotonic()
+        if kept is None or (kept.last_change != last_change and now > kept.good_until):
+            statistics = _read_statistics(session, project_id)
+            done = time.monotonic()
+            good_until = done + max(_STALE_AFTER_S, _READING_SHARE * (done - now))
+            kept = _Kept(
+                statistics, last_change, good_until if statistics.numbers.extractions > _SAMPLE else 0.0
+            )
+            self._statistics[project_id] = kept
+            if len(self._statistics) > _REMEMBERED_PROJECTS:
+                self._statistics.popitem(last=False)
+        return kept.statistics
+
+
+@dataclass(frozen=True, slots=True)
+class _Statistics:
+    numbers: Statistics
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    statistics: _Statistics
+    last_change: int
+    good_until: float
+
+
+def _read_statistics(session: ReadSession, project_id: ProjectId) -> _Statistics:
+    """All of a project that is small, else of a sample."""
+    words = WordsRepository(session)
+    sample = words.sample(project_id, _SAMPLE)
+    extractions = len(sample)
+    if extractions >= _SAMPLE:
+        extractions = ExtractionRepository(session).count(Filters(project_id=project_id))
+    frequencies = Counter[str]()
+    for tokens in sample.tokens:
+        frequencies.update(tokens.split())
+    languages = words.languages(sample.ids)
+    mean_length = sum(sample.lengths) / max(1, len(sample))
+    return _Statistics(Statistics(extractions, mean_length, len(sample), frequencies), languages)
+
+
+def _candidates(
+    session: ReadSession, project_id: ProjectId, text: str, statistics: _Statistics
+) -> tuple[WeighedQuery, list[int]]:
+    """The query as the project's words weigh it, and the rows that may fit best, best first."""
+    known = query_terms(text, guess(text), statistics.languages)
+    terms = dict(zip(ENCODER.tokens(project_id, [each.term for each in known]), known, strict=True))
+    numbers = statistics.numbers
+    estimates = {token: numbers.estimate(token) for token in terms}
+    rarest = sorted(terms, key=lambda token: (estimates[token], token))[:_MOST_WORDS]
+    words = WordsRepository(session)
+    looked_up = [token for token in rarest if estimates[token] <= 4 * _LISTED]
+    lists = words.postings(looked_up, _LISTED + 1)
+    having = {token: max(estimates[token], 0.0) for token in rarest}
+    having |= {token: _frequency(rows, estimates[token]) for token, rows in lists.items()}
+    query = _weigh(project_id, {token: terms[token] for token in rarest}, having, numbers)
+    candidates = _Candidates(query.weights)
+    for token, rows in lists.items():
+        if len(rows) <= _LISTED:
+            candidates.add((token,), rows)
+    common = sorted(
+        (token for token in rarest if having[token] > _LISTED), key=lambda token: (having[token], token)
+    )
+    while common and len(candidates) < _ENOUGH:
+        candidates.add(common, words.having_all(common, _LISTED))
+        common = common[: len(common) // 2]
+    return query, candidates.best()
+
+
+def _frequency(rows: Sequence[int], estimate: float) -> float:
+    return len(rows) if len(rows) <= _LISTED else max(_LISTED + 1.0, estimate)
+
+
+def _weigh(
+    project_id: ProjectId, terms: Mapping[str, QueryTerm], having: Mapping[str, float], numbers: Statistics
+) -> WeighedQuery:
+    """Of a word's spellings that no extraction has, the weight counts against all, once, if none has another."""
+    extractions = max(numbers.extractions, 1)
+    weights = {
+        token: term.weight * idf(extractions, min(having[token], extractions)) for token, term in terms.items()
+    }
+    best = dict[int, float]()
+    for token, term in terms.items():
+        if having[token]:
+            best[term.word] = best.get(term.word, 0.0) + weights[token]
+    for token, term in terms.items():
+        best.setdefault(term.word, weights[token])
+    certain = frozenset(
+        token for token, term in terms.items() if term.identifier and 0 < having[token] <= _CERTAIN_MOST
+    )
+    found = {token: weights[token] for token in terms if having[token]}
+    return WeighedQuery(project_id, terms, found, certain, (K1 + 1) * sum(best.values()), numbers.mean_length)
+
+
+class _Candidates:
+    """Rows with what the words weigh that are known to be theirs."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._weights = weights
+        self._rows: list[NDArray[np.int64]] = []
+        self._worth: list[float] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows))
+
+    def add(self, tokens: Iterable[str], rows: Sequence[int]) -> None:
+        """These rows have these words."""
+        self._rows.append(np.asarray(rows, np.int64))
+        self._worth.append(sum(self._weights.get(token, 0.0) for token in tokens))
+
+    def best(self) -> list[int]:
+        """Those that may be among the best."""
+        if not len(self):
+            return []
+        rows, places = np.unique(np.concatenate(self._rows), return_inverse=True)
+        worth = np.bincount(places, np.repeat(self._worth, list(map(len, self._rows))))
+        order = np.lexsort((rows, -worth))[:MOST_CANDIDATES]
+        if len(order) > _ENOUGH:
+            order = order[worth[order] >= _WORTH_READING * worth[order[_ENOUGH // 4]]]
+        best: list[int] = rows[order].tolist()
+        return best
+
+
+def _documents(session: ReadSession, candidates: Sequence[int], filters: Filters, limit: int) -> Documents:
+    """The candidates that pass the filters; where few do, all of the project that pass them."""
+    words = WordsRepository(session)
+    found = words.documents(candidates, filters)
+    if filters == Filters(filters.project_id) or len(found) >= limit:
+        return found
+    ids = ExtractionRepository(session).list_ids(filters, limit=_LISTED)
+    return words.documents_of(ids) if len(ids) < _LISTED else found

@@ -1,0 +1,81 @@
+"""The words of extractions, for the full-text search.
+
+What is stored already gets its words by a job, which waits for the next worker.
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import TSVECTOR
+
+from app.models import DROP_WORDS_INDEX_ON_SQLITE, GIN_OPTIONS, WORDS_INDEX_ON_SQLITE, UtcDateTime, UuidText
+
+revision = "0007"
+down_revision = "0006"
+
+_ZEROS = ("priority", "attempt", "failures", "lapses", "done")
+_MOMENTS = ("created_at", "updated_at", "run_at")
+
+
+def upgrade() -> None:
+    """To this revision."""
+    op.create_table(
+        "extraction_words",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=False),
+        sa.Column("extraction_id", UuidText(), nullable=False),
+        sa.Column("made_by", sa.Integer(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("length", sa.Integer(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.Text().with_variant(TSVECTOR(), "postgresql"), nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_extraction_words"),
+        sa.ForeignKeyConstraint(
+            ["extraction_id"],
+            ["extractions.id"],
+            name="fk_extraction_words_extraction_id_extractions",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("ix_extraction_words_extraction_id", "extraction_words", ["extraction_id"], unique=True)
+    if op.get_bind().dialect.name == "sqlite":
+        for statement in WORDS_INDEX_ON_SQLITE:
+            op.execute(statement)
+    else:
+        op.create_index(
+            "ix_extraction_words_tokens",
+            "extraction_words",
+            ["tokens"],
+            postgresql_using="gin",
+            postgresql_with=GIN_OPTIONS,
+        )
+    if op.get_bind().execute(sa.text("SELECT 1 FROM extractions LIMIT 1")).first():
+        _queue_words()
+
+
+def _queue_words() -> None:
+    jobs = sa.table(
+        "jobs",
+        sa.column("id", UuidText),
+        sa.column("type"),
+        sa.column("status"),
+        *(sa.column(name) for name in _ZEROS),
+        *(sa.column(name, UtcDateTime) for name in _MOMENTS),
+        sa.column("payload", sa.JSON),
+        sa.column("unique_key"),
+    )
+    values: dict[str, object] = {"id": uuid4(), "type": "index_words", "status": "queued", "payload": {}}
+    values |= dict.fromkeys(_ZEROS, 0) | dict.fromkeys(_MOMENTS, datetime.now(UTC))
+    op.execute(jobs.insert().values(unique_key="index_words", **values))
+
+
+def downgrade() -> None:
+    """Back to 0006."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(DROP_WORDS_INDEX_ON_SQLITE)
+    op.drop_table("extraction_words")
+    op.execute("DELETE FROM jobs WHERE type = 'index_words'")

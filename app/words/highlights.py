@@ -1,0 +1,54 @@
+"""Which words of a query an extraction has, and where they stand in its texts."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from app.words.languages import guess
+from app.words.texts import text_to_index, texts_in
+from app.words.tokens import tokenize
+
+MOST_CHARACTERS = 20_000
+"""How much of an extraction's texts is looked through; what stands beyond is found, and isn't highlighted."""
+
+_MOST_SPANS = 100
+
+Span = tuple[int, int]
+"""Where a match begins and ends."""
+
+
+def highlights(
+    extraction_type: str, data: Mapping[str, Any], terms: Collection[str]
+) -> tuple[tuple[str, ...], dict[str, tuple[Span, ...]]]:
+    """The terms that the extraction has, and by the path in ``data`` where they begin and end, in code points."""
+    wanted = set(terms)
+    language = guess(text_to_index(extraction_type, data)[:MOST_CHARACTERS])
+    found, spans, left = dict[str, None](), dict[str, tuple[Span, ...]](), MOST_CHARACTERS
+    for said in texts_in(data):
+        here = [token for token in tokenize(said.text[:left], language) if token.term in wanted]
+        found.update((token.term, None) for token in here)
+        if here:
+            spans[".".join(map(str, said.path))] = _merged([(token.start, token.end) for token in here])
+        left -= len(said.text)
+        if left <= 0:
+            break
+    return tuple(found), spans
+
+
+def spans_in(text: str, terms: Collection[str]) -> tuple[Span, ...]:
+    """Where these terms begin and end in a text, in code points."""
+    shown = text[:MOST_CHARACTERS]
+    wanted = set(terms)
+    return _merged(
+        [(token.start, token.end) for token in tokenize(shown, guess(shown)) if token.term in wanted]
+    )
+
+
+def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """The spans without those that lie in others, in their order."""
+    merged = list[Span]()
+    for start, end in sorted(set(spans), key=lambda span: (span[0], -span[1])):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged[:_MOST_SPANS])
