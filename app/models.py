@@ -241,8 +241,9 @@ class ExtractionWords(Base):
     """The words of an extraction, for the full-text search; see :mod:`app.words`.
 
     ``tokens`` are its distinct terms, eight characters each and sorted; ``counts`` has a character a token: how often
-    it occurs. ``length`` is how many there are in all, ``language`` whose stems they are. ``made_by`` is the version of the rules that made them. SQLite
-    finds tokens by the full-text table ``extraction_words_index``, which triggers keep, PostgreSQL by a GIN index.
+    it occurs. ``length`` is how many there are in all, ``language`` whose stems they are. ``made_by`` is the version of
+    the rules that made them. SQLite finds tokens by the full-text table ``extraction_words_index``, which triggers
+    keep, PostgreSQL by a GIN index.
     """
 
     __tablename__ = "extraction_words"

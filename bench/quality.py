@@ -25,7 +25,7 @@ from _judged import Collection, Question, read_collections
 from _setup import ROOT
 
 from app.config import Settings
-from app.domain.search import Query, SearchHit, SearchMode
+from app.domain.search import Query, SearchHit, SearchHits, SearchMode
 from containers import Container, create_container, running
 
 SHIPPED = ROOT / "examples" / "search"
@@ -73,13 +73,15 @@ async def ask(
     def key(hit: SearchHit) -> str:
         return collection.key(hit.extraction.source_uri, hit.extraction.data)
 
-    for question in questions:
+    async def whole_answer(text: str) -> SearchHits:
         for _ in range(PATIENCE):
-            found = await search.search(Query(question.text, PROJECT, mode=mode))
+            found = await search.search(Query(text, PROJECT, mode=mode))
             if not found.degraded:
-                break
-        else:
-            raise SystemExit(f"no whole answer to {question.text!r}: {found.degraded}")
+                return found
+        raise SystemExit(f"no whole answer to {text!r}: a side was late {PATIENCE} times")
+
+    for question in questions:
+        found = await whole_answer(question.text)
         scores.append(score([key(hit) for hit in found], question.relevant))
     return scores
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from app.words.languages import guess
+from app.words.languages import stemmed_as
 from app.words.texts import text_to_index, texts_in
 from app.words.tokens import tokenize
 
@@ -21,7 +21,7 @@ def highlights(
 ) -> tuple[tuple[str, ...], dict[str, tuple[Span, ...]]]:
     """The terms that the extraction has, and by the path in ``data`` where they begin and end, in code points."""
     wanted = set(terms)
-    language = guess(text_to_index(extraction_type, data)[:MOST_CHARACTERS])
+    language = stemmed_as(text_to_index(extraction_type, data)[:MOST_CHARACTERS])
     found, spans, left = dict[str, None](), dict[str, tuple[Span, ...]](), MOST_CHARACTERS
     for said in texts_in(data):
         here = [token for token in tokenize(said.text[:left], language) if token.term in wanted]
@@ -39,7 +39,7 @@ def spans_in(text: str, terms: Collection[str]) -> tuple[Span, ...]:
     shown = text[:MOST_CHARACTERS]
     wanted = set(terms)
     return _merged(
-        [(token.start, token.end) for token in tokenize(shown, guess(shown)) if token.term in wanted]
+        [(token.start, token.end) for token in tokenize(shown, stemmed_as(shown)) if token.term in wanted]
     )
 
 

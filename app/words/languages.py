@@ -7,6 +7,7 @@ from typing import Final
 
 from app.words.function_words import ARABIC, CYRILLIC, DEVANAGARI, LATIN
 
+ENGLISH: Final = "en"
 UNKNOWN: Final = "und"
 """ISO 639's code for a language that isn't known."""
 SEEN_FOR_SCRIPT: Final = 160
@@ -80,6 +81,15 @@ def guess(text: str) -> str:
     """
     script = "latin" if text[:SEEN_FOR_WORDS].isascii() else _script(text[:SEEN_FOR_SCRIPT])
     return _by_words(text[:SEEN_FOR_WORDS].lower(), script) if script in _OF_SHARED else script
+
+
+def stemmed_as(text: str) -> str:
+    """The language whose stems the words of a text get: the one it is guessed to be in, else English.
+
+    Texts that tell no language are short, of fields and names; most of their words that are inflected are English.
+    """
+    language = guess(text)
+    return ENGLISH if language == UNKNOWN else language
 
 
 def _script(text: str) -> str:

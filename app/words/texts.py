@@ -24,22 +24,25 @@ def text_to_index(extraction_type: str, data: Mapping[str, Any]) -> str:
     ``confidence`` and members whose key begins with ``_`` aren't about what was found, and are left out.
     """
     values, keys = list[str](), dict[str, None]()
-    rest: list[Any] = [data]  # a stack, since data may be nested deeper than Python recurses
+    rest: list[tuple[str | None, Any]] = [
+        (None, data)
+    ]  # a stack, since data may be nested deeper than Python recurses
     while rest:
-        value = rest.pop()
+        key, value = rest.pop()
+        if key is not None:
+            keys[key] = None
         if isinstance(value, str):
             values.append(value)
         elif isinstance(value, dict):
             wanted = [key for key in sorted(value, reverse=True) if _counts(key) and _says(value[key])]
-            keys.update(dict.fromkeys(wanted))
-            rest += [value[key] for key in wanted]
+            rest += [(key, value[key]) for key in wanted]
         elif isinstance(value, list):
-            rest += reversed(value)
+            rest += [(None, element) for element in reversed(value)]
         elif value is not None and not isinstance(value, bool):
             values.append(json.dumps(value))
     if any(map(_PROSE.match, values)):
         return "\n".join(values)
-    return "\n".join([*map(_as_words, (extraction_type, *reversed(keys))), *values])
+    return "\n".join([*map(_as_words, (extraction_type, *keys)), *values])
 
 
 def _says(value: object) -> bool:

@@ -31,14 +31,14 @@ def not_a_container(_: Settings) -> Any:
 def test_commands_run_with_it(tmp_path: Path) -> None:
     plain, own = Cli(tmp_path), Cli(tmp_path, CONTAINER_FACTORY=TRIGRAMS)
     plain("ingest", "-", "--project", "p", stdin=FACT)
-    refused = own("search", "bridge", "--project", "p", code=1).stderr.decode()
+    refused = own("search", "bridge", "--project", "p", "--mode", "meaning", code=1).stderr.decode()
     assert "made by deterministic" in refused
     assert "agent-storage reindex" in refused
     own("reindex")
-    [hit] = own.json("search", "teh brigde was close", "--project", "p")
+    [hit] = own.json("search", "teh brigde was close", "--project", "p", "--mode", "meaning")
     assert hit["score"] > 0.3
     own("verify")
-    refused = plain("search", "bridge", "--project", "p", code=1).stderr.decode()
+    refused = plain("search", "bridge", "--project", "p", "--mode", "meaning", code=1).stderr.decode()
     assert "container.factory" in refused
 
 

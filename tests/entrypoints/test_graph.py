@@ -14,5 +14,9 @@ def test_the_page_shows_the_container_as_it_is() -> None:
 def test_the_diagram_holds_the_edges() -> None:
     graph = draw_graph()
     assert "executor([executor])" in graph
-    for edge in ("executor --> engine", "search --> qdrant_repository", "qdrant_repository --> qdrant_lane"):
+    for edge in (
+        "executor --> engine",
+        "meaning_search --> qdrant_repository",
+        "qdrant_repository --> qdrant_lane",
+    ):
         assert f"    {edge}\n" in f"{graph}\n"

@@ -120,7 +120,7 @@ class Partial:
         ),
         ("qdrant_client", Partial, r"qdrant_client can't be .*Partial.*: it has no batch_size, close, count"),
         ("qdrant_client", dict, r"qdrant_client can't be \{\}: it has no batch_size"),
-        ("embedder", dict, r"embedder can't be \{\}: it has no embed, identity, ping"),
+        ("embedder", dict, r"embedder can't be \{\}: it has no embed, identity, languages, ping"),
         ("embedder", lambda: example.NumpyClient, "embedder is the class NumpyClient"),
         ("engine", lambda: "sqlite://", "engine can't be 'sqlite://': it has no dialect, dispose"),
         (

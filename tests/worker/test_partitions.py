@@ -29,9 +29,14 @@ def partition(session: Session) -> None:
             f"FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {place})"
             for place in range(PARTITIONS)
         ),
+        "ALTER TABLE extraction_words DROP CONSTRAINT fk_extraction_words_extraction_id_extractions",
         "DROP TABLE extractions",
         *made_after,
         "ALTER TABLE partitioned RENAME TO extractions",
+        (
+            "ALTER TABLE extraction_words ADD CONSTRAINT fk_extraction_words_extraction_id_extractions "
+            "FOREIGN KEY (extraction_id) REFERENCES extractions (id) ON DELETE CASCADE"
+        ),
     ]
     for statement in statements:
         session.execute(text(statement))

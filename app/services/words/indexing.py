@@ -1,5 +1,6 @@
 """The words of extractions: written in the transaction that stores them, and made again where they are missing or stale."""
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.words import WordsRepository, WordsRow
-from app.services.words.encoding import TokenEncoder
-from app.words.languages import guess
+from app.services.words.encoding import MAX_TERMS, TokenEncoder
+from app.words.languages import stemmed_as
 from app.words.texts import text_to_index
 from app.words.tokens import TOKENIZER_VERSION, terms_and_length
 
@@ -26,6 +27,8 @@ WORDS_VERSION = TOKENIZER_VERSION * 100 + _TEXT_VERSION
 """Words of another version are stale. A release that raises it brings a migration that queues the job ``index_words``."""
 
 ENCODER = TokenEncoder()
+
+_logger = logging.getLogger(__name__)
 
 _PAGE = 1_000
 _PAGE_BYTES = 8 * 2**20
@@ -104,8 +107,15 @@ class WordIndexing:
 
 def _words_of(extraction: NewExtraction | ExtractionRow) -> WordsRow:
     text = text_to_index(extraction.extraction_type, extraction.data)
-    language = guess(text)
+    language = stemmed_as(text)
     words = ENCODER.encode(extraction.project_id, *terms_and_length(text, language))
+    if words.left_out:
+        _logger.warning(
+            "extraction %s: its %d last distinct words can't be searched for, beyond the first %d",
+            extraction.id,
+            words.left_out,
+            MAX_TERMS,
+        )
     return WordsRow(extraction.id, WORDS_VERSION, language, words.length, words.counts, words.tokens)
 
 

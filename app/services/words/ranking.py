@@ -1,7 +1,8 @@
 """How well extractions fit the words of a query: Okapi BM25, computed here, so that every database ranks alike.
 
 The formula, and an idf that stays above zero, are those of Robertson and Zaragoza, "The Probabilistic Relevance
-Framework: BM25 and Beyond" (2009), with the idf that Lucene uses.
+Framework: BM25 and Beyond" (2009), with the idf that Lucene uses and a bound on how
+much a long text loses.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from app.services.words.encoding import as_counts, as_numbers
 
 K1 = 1.2
 B = 0.75
+
+MOST_RELATIVE_LENGTH = 3.0
+"""A text longer than three average ones scores as if it were as long: a word deep in it counts for something still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ def bm25(documents: Documents, weights: Mapping[str, float], mean_length: float)
     owners = np.repeat(np.arange(len(documents)), sizes)[found]
     counts = as_counts("".join(documents.counts))[found]
     lengths = np.asarray(documents.lengths, np.float64)[owners]
-    saturated = counts * (K1 + 1) / (counts + K1 * (1 - B + B * lengths / max(mean_length, 1.0)))
+    relative = np.minimum(lengths / max(mean_length, 1.0), MOST_RELATIVE_LENGTH)
+    saturated = counts * (K1 + 1) / (counts + K1 * (1 - B + B * relative))
     np.add.at(scores, owners, saturated * worth[places[found]])
     return scores

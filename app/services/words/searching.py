@@ -15,7 +15,7 @@ from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.words import Documents, WordsRepository
 from app.services.words.indexing import ENCODER
 from app.services.words.ranking import K1, Statistics, bm25, idf
-from app.words.languages import guess
+from app.words.languages import stemmed_as
 from app.words.tokens import QueryTerm, query_terms
 
 MOST_CANDIDATES = 500
@@ -162,7 +162,7 @@ def _candidates(
     session: ReadSession, project_id: ProjectId, text: str, statistics: _Statistics
 ) -> tuple[WeighedQuery, list[int]]:
     """The query as the project's words weigh it, and the rows that may fit best, best first."""
-    known = query_terms(text, guess(text), statistics.languages)
+    known = query_terms(text, stemmed_as(text), statistics.languages)
     terms = dict(zip(ENCODER.tokens(project_id, [each.term for each in known]), known, strict=True))
     numbers = statistics.numbers
     estimates = {token: numbers.estimate(token) for token in terms}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.ids import ProjectId
 from app.services.storage.repositories.words import Documents
 from app.services.words.encoding import TokenEncoder
-from app.services.words.ranking import K1, B, Statistics, bm25, idf
+from app.services.words.ranking import K1, MOST_RELATIVE_LENGTH, B, Statistics, bm25, idf
 
 PROJECT = ProjectId(UUID(int=1))
 ENCODER = TokenEncoder()
@@ -38,7 +38,7 @@ def reference(text: list[str], weights: dict[str, float], mean_length: float) ->
     score = 0.0
     for word, weight in weights.items():
         count = min(text.count(word), 35)
-        relative = len(text) / max(mean_length, 1.0)
+        relative = min(len(text) / max(mean_length, 1.0), MOST_RELATIVE_LENGTH)
         score += weight * count * (K1 + 1) / (count + K1 * (1 - B + B * relative)) if count else 0.0
     return score
 
@@ -65,6 +65,12 @@ def test_each_document_has_its_own_score_wherever_it_stands(texts: list[list[str
     scores = bm25(documents_of(texts), weights, 5.0)
     shuffled = bm25(documents_of([texts[place] for place in order]), weights, 5.0)
     assert shuffled.tolist() == scores[order].tolist()
+
+
+def test_a_word_deep_in_a_very_long_text_counts_for_something() -> None:
+    texts = [["a", *["b"] * 9], ["a", *["b"] * 29], ["a", *["b"] * 99_999]]
+    short, long, very_long = bm25(documents_of(texts), weights_of({"a": 1.0}), 10.0)
+    assert short > long == very_long > 0.5 * short
 
 
 def test_a_rare_word_weighs_more_and_none_less_than_nothing() -> None:

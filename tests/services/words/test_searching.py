@@ -22,9 +22,9 @@ from app.domain.ids import ExtractionId, ProjectId, project_id_of
 from app.models import Extraction, Project
 from app.services.words import searching
 from app.services.words.indexing import create_with_words
-from app.services.words.ranking import K1, B, idf
+from app.services.words.ranking import K1, MOST_RELATIVE_LENGTH, B, idf
 from app.services.words.searching import FoundByWords, WordSearch
-from app.words.languages import guess
+from app.words.languages import stemmed_as
 from app.words.texts import text_to_index
 from app.words.tokens import query_terms, terms_and_length
 
@@ -110,7 +110,7 @@ def test_the_order_is_the_same_on_every_dialect(filled: list[Engine]) -> None:
 def passages() -> list[tuple[str, str, dict[str, int], int]]:
     """Id, language, terms and length of every text, in the order of their ids."""
     return sorted(
-        (str(id_of(PAPERS, place)), guess(text), *terms_and_length(text, guess(text)))
+        (str(id_of(PAPERS, place)), stemmed_as(text), *terms_and_length(text, stemmed_as(text)))
         for place, text in enumerate(TEXTS)
     )
 
@@ -124,14 +124,15 @@ def reference(query: str) -> dict[str, float]:
     sample = passages()[:2_000]
     mean = sum(length for _, _, _, length in sample) / len(sample)
     languages = [name for name, _ in Counter(sorted(name for _, name, _, _ in sample)).most_common()]
-    asked = query_terms(query, guess(query), languages)
+    asked = query_terms(query, stemmed_as(query), languages)
     worth = {each.term: each.weight * idf(len(TEXTS), frequency[each.term]) for each in asked}
     scores = dict[str, float]()
     for id_, _, terms, length in passages():
         score = 0.0
         for term, weight in worth.items():
             count = min(terms.get(term, 0), 35)
-            score += weight * count * (K1 + 1) / (count + K1 * (1 - B + B * length / mean))
+            relative = min(length / mean, MOST_RELATIVE_LENGTH)
+            score += weight * count * (K1 + 1) / (count + K1 * (1 - B + B * relative))
         if score:
             scores[id_] = score
     return scores

@@ -23,7 +23,7 @@ from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.lease import LeaseRepository
 from app.services.words.indexing import ENCODER, WORDS_VERSION, WordIndexing, rewrite_words, word_differences
 from app.sql import schema
-from app.words.languages import guess
+from app.words.languages import stemmed_as
 from app.words.texts import text_to_index
 from app.words.tokens import terms_of
 from containers import Container
@@ -46,7 +46,7 @@ def check(engine: Engine) -> int:
         assert set(words) == set(extractions)
         for id_, row in extractions.items():
             said = text_to_index(row.extraction_type, row.data)
-            language = guess(said)
+            language = stemmed_as(said)
             wanted = ENCODER.encode(row.project_id, terms_of(said, language), 0)
             assert words[id_].tokens.replace("'", "") == wanted.tokens
             assert (words[id_].counts, words[id_].language) == (wanted.counts, language)
@@ -220,3 +220,12 @@ def test_an_empty_store_has_no_words_to_make(engine: Engine) -> None:
     migrate(engine, "0006")
     migrate(engine, "0007")
     assert jobs_of(engine) == []
+
+
+async def test_words_beyond_what_a_fact_can_have_are_told_in_the_log(
+    container: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.services.words.encoding.MAX_TERMS", 5)
+    monkeypatch.setattr("app.services.words.indexing.MAX_TERMS", 5)
+    await replaced(container, "doc", "one two three four five six seven")
+    assert "its 2 last distinct words can't be searched for, beyond the first 5" in caplog.text
