@@ -19,7 +19,8 @@ from _setup import ROOT, lane
 from loop_stall import LoopProbe
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
-from app.services.storage.qdrant.adapter import QdrantClientAdapter
+from app.services.storage.qdrant.adapter import Connection, QdrantClientAdapter
+from app.services.storage.qdrant.point_calls import CallsByHttp
 from app.services.storage.qdrant.ports import COLLECTION, VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.qdrant.server import server_client
@@ -96,8 +97,9 @@ def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
     """The repository's client with other connection limits than its own."""
     tls = httpx.create_ssl_context()
 
-    def connect() -> QdrantClient:
-        return QdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False, verify=tls)
+    def connect() -> Connection:
+        client = QdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False, verify=tls)
+        return Connection(client, CallsByHttp(COLLECTION))
 
     return QdrantClientAdapter(connect, COLLECTION, size=THREADS, batch_size=256)
 

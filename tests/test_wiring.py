@@ -51,7 +51,7 @@ def adapter(container: Container) -> Any:
 
 def qdrant_connection(container: Container) -> Any:
     """A client as the adapter opens it; no server is asked."""
-    return adapter(container)._clients._connect()
+    return adapter(container)._clients._connect().client
 
 
 def openai(container: Container) -> Any:

@@ -58,20 +58,31 @@ _Broken = dict[str, AgentStorageError]
 
 
 class _Row(NamedTuple):
-    """How one part is; ``ms`` is None where nothing was measured, ``error`` where nothing is wrong."""
+    """How one part is; ``ms`` is None where nothing was measured, ``error`` where nothing is wrong.
+
+    ``note`` says what else there is to know.
+    """
 
     part: str
     ms: float | None = None
     error: str | None = None
     hint: str | None = None
+    note: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         ok = self.error is None
-        return {"part": self.part, "ok": ok, "ms": self.ms, "error": self.error, "hint": self.hint}
+        return {
+            "part": self.part,
+            "ok": ok,
+            "ms": self.ms,
+            "error": self.error,
+            "hint": self.hint,
+            "note": self.note,
+        }
 
     def cells(self) -> tuple[object, ...]:
         ms = None if self.ms is None else round(self.ms)
-        return self.part, self.error is None, ms, " → ".join(filter(None, (self.error, self.hint)))
+        return self.part, self.error is None, ms, " → ".join(filter(None, (self.error, self.hint or self.note)))
 
 
 def doctor(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Json = False) -> None:
@@ -182,12 +193,24 @@ async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> li
         h for h in await parts.health().check(timeout_s=_PATIENCE_S, parts=_ASKED) if h.part not in broken
     ]
     rows = [
-        _Row(h.part, round(h.latency_seconds * 1e3, 1), h.error, None if h.ok else _hint(h.part, settings))
+        _Row(
+            h.part,
+            round(h.latency_seconds * 1e3, 1),
+            h.error,
+            None if h.ok else _hint(h.part, settings),
+            _note(parts) if h.part == "qdrant" and h.ok else None,
+        )
         for h in health
     ]
     if not broken and all(h.ok for h in health):
         rows.append(await _ask_index(parts))
     return rows
+
+
+def _note(parts: CommandParts) -> str | None:
+    """How Qdrant is spoken to, where that was found out and not set."""
+    protocol = parts.qdrant_repository().protocol
+    return f"by {protocol}" if protocol else None
 
 
 async def _ask_index(parts: CommandParts) -> _Row:

@@ -8,7 +8,7 @@ import typer
 from app.cli.context import Api, Json, Near, context_of, run_at, usage_error
 from app.cli.filtering import WantedExtractions, takes_filters_of_indexed
 from app.cli.output import note, print_json, print_table, printable
-from app.domain.search import SearchMode
+from app.domain.search import MAX_HITS, SearchMode
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,8 +28,10 @@ def search(
     project: Annotated[
         str | None, typer.Option("--project", "-p", help="Only this project. Default: all.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many results.")] = 10,
-    offset: Annotated[int, typer.Option("--offset", min=0, max=999, help="How many results to pass over.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_HITS, help="How many results.")] = 10,
+    offset: Annotated[
+        int, typer.Option("--offset", min=0, max=MAX_HITS - 1, help="How many results to pass over.")
+    ] = 0,
     mode: Annotated[
         SearchMode, typer.Option("--mode", "-m", help="By meaning, by words, or by both (auto).")
     ] = SearchMode.AUTO,
@@ -59,8 +61,10 @@ def search(
         print_json([_as_dict(result) for result in found])
     elif found:
         _print(found, rules)
-        if found.more:
+        if found.more and offset + limit < MAX_HITS:
             note(f"There is more: --offset {offset + limit}")
+        elif found.more:
+            note(f"There is more than the {MAX_HITS:,} that a search gives; narrow it by a filter.")
     else:
         note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
 

@@ -22,6 +22,9 @@ from app.services.storage.repositories.index_state import IndexStateRepository
 
 _GHOSTS_AND_ROWS = 10_000
 
+_VECTORS_KEPT = 1_000
+"""Of queries: a megabyte of the default embedder's."""
+
 _UNRELATED = (
     "The bridge over the river was closed for repairs in March.",
     "Insulin lowers the level of sugar in the blood.",
@@ -67,6 +70,7 @@ class MeaningSearch:
         self._ids_a_page = ids_a_page
         self._glance = glance
         self._unrelated: float | None = None
+        self._vectors: dict[str, Vector] = {}  # those used last, the oldest first
 
     async def unrelated(self) -> float:
         """The cosine similarity that the embedder gives a query and a passage that have nothing to do with each other.
@@ -89,7 +93,7 @@ class MeaningSearch:
             GenerationMismatch: one of the two stores was restored from before a reindex.
             IndexChanged: another embedder made the vectors; they would be compared with what they aren't made for.
         """
-        vector = (await self._embedder.embed([text], TextRole.QUERY))[0]
+        vector = await self._vector_of(text)
         try:
             found = await self._nearest(vector, limit, filters)
         except QdrantError:  # it may be gone, or of another size
@@ -98,6 +102,16 @@ class MeaningSearch:
         if not found:
             await self._database.read(self._require_current)
         return found
+
+    async def _vector_of(self, text: str) -> Vector:
+        """Of a query: pages of one search, and what many ask, are embedded once."""
+        vector = self._vectors.pop(text, None)
+        if vector is None:
+            vector = (await self._embedder.embed([text], TextRole.QUERY))[0]
+        self._vectors[text] = vector
+        if len(self._vectors) > _VECTORS_KEPT:
+            del self._vectors[next(iter(self._vectors))]
+        return vector
 
     async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> list[FoundByMeaning]:
         """SQL alone decides what a filter on ``data`` or on sources means; Qdrant ranks.

@@ -165,7 +165,10 @@ def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float)
     hits = _Hits(session, rows, query, ordered).take(query.offset + query.limit + 1)
     page = hits[query.offset : query.offset + query.limit]
     hits_of_page = tuple(_explained(hit, meaning, words, sides.words) for hit in page)
-    return SearchHits(hits_of_page, sides.degraded, len(hits) > query.offset + query.limit)
+    degraded = sides.degraded
+    if degraded and not hits and not ExtractionRepository(session).list_ids(Filters(), limit=1):
+        degraded = ()  # of nothing, nothing is missing
+    return SearchHits(hits_of_page, degraded, len(hits) > query.offset + query.limit)
 
 
 def _shares(

@@ -89,8 +89,8 @@ def _count(default: int | None, at_least: int = 1, allowed: str = "") -> Any:  #
     return Field(default, ge=at_least, description=allowed or words)
 
 
-def _switch(default: bool) -> Any:  # noqa: ANN401 - as Field
-    return Field(default, description="true or false")
+def _switch(default: bool | None) -> Any:  # noqa: ANN401 - as Field
+    return Field(default, description="true or false" + (", or null" if default is None else ""))
 
 
 def _optional(words: str) -> Any:  # noqa: ANN401 - as Field
@@ -110,7 +110,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_booleans(cls, value: object, info: ValidationInfo) -> object:
-        is_switch = cls.model_fields[str(info.field_name)].annotation is bool
+        is_switch = cls.model_fields[str(info.field_name)].annotation in {bool, bool | None}
         return value if is_switch else _refuse_boolean(value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -161,7 +161,7 @@ class QdrantSettings(Section):
     )
     timeout: int = _count(10, allowed="a whole number of seconds, 1 or more")
     retry_timeout: float = _seconds(30.0)
-    prefer_grpc: bool = _switch(default=False)
+    prefer_grpc: bool | None = _switch(default=None)
     grpc_port: int = Field(default=6334, ge=1, le=65_535, description="a whole number from 1 to 65535")
     ca_file: FilePath | None = _optional("a file")
     cert_file: FilePath | None = _optional("a file")

@@ -27,7 +27,7 @@ from app.intake.conditions import parse_condition
 from app.intake.exact_json import decode
 from app.intake.json_lines import JsonLines
 from app.intake.rows import RowReader
-from app.services.storage.qdrant.filters import edge_filter, server_filter
+from app.services.storage.qdrant.filters import edge_filter, grpc_filter, rest_filter
 from app.services.storage.repositories.data_filter import matches
 
 pytestmark = pytest.mark.slow
@@ -220,7 +220,8 @@ def test_any_filter_of_a_search_is_built_or_refused(
         return
     try:
         assert edge_filter(filters) is not None
-        assert server_filter(filters) is not None
+        assert rest_filter(filters) is not None
+        assert grpc_filter(filters) is not None
     except UnicodeEncodeError:
         assert any("\ud800" <= char <= "\udfff" for text in (project, *groups) for char in text)
 

@@ -7,7 +7,7 @@ share an HTTP connection pool close each other's sockets (docs/decisions/qdrant-
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from grpc import RpcError
@@ -18,7 +18,7 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from app.domain.filters import Filters
 from app.services.storage.qdrant.failures import is_passing, translated
-from app.services.storage.qdrant.filters import server_filter
+from app.services.storage.qdrant.point_calls import CallsByModels, PointCalls, as_sent
 from app.services.storage.qdrant.ports import (
     COLLECTION,
     FLOAT_FIELDS,
@@ -38,30 +38,43 @@ _OWNER = "agent_storage_owner"
 """The member of a collection's metadata that says whose index it is."""
 
 
+class Connection(NamedTuple):
+    """An open client, and how the frequent requests go through it."""
+
+    client: QdrantClient
+    calls: PointCalls
+
+
 def memory_client(collection: str = COLLECTION) -> "QdrantClientAdapter":
     """A client of an imitation in this process, which is gone when it is closed. For tests and trials."""
+    calls = CallsByModels(collection)
     return QdrantClientAdapter(
-        lambda: QdrantClient(":memory:"), collection, size=1, batch_size=64, has_indexes=False
+        lambda: Connection(QdrantClient(":memory:"), calls),
+        collection,
+        size=1,
+        batch_size=64,
+        has_indexes=False,
     )
 
 
 def borrowed_client(client: QdrantClient, collection: str) -> "QdrantClientAdapter":
     """A client over another's ``QdrantClient``, used by one thread at a time and closed by its owner alone."""
     imitation = isinstance(client._client, QdrantLocal)  # noqa: SLF001 - it says so nowhere else
+    connection = Connection(client, CallsByModels(collection))
     return QdrantClientAdapter(
-        lambda: client, collection, size=1, batch_size=64, has_indexes=not imitation, owned=False
+        lambda: connection, collection, size=1, batch_size=64, has_indexes=not imitation, owned=False
     )
 
 
 class QdrantClientAdapter:
-    """A :class:`VectorClient` over up to ``size`` ``QdrantClient``s, each used by one thread at a time.
+    """A :class:`VectorClient` over up to ``size`` connections, each used by one thread at a time.
 
     A thread that finds all of them in use waits; with ``size`` at the lane's limit none does.
     """
 
     def __init__(  # noqa: PLR0913 - each is a property of the engine behind it
         self,
-        connect: Callable[[], QdrantClient],
+        connect: Callable[[], Connection],
         collection: str,
         *,
         size: int,
@@ -70,7 +83,7 @@ class QdrantClientAdapter:
         cluster: Mapping[str, Any] | None = None,
         owned: bool = True,
     ) -> None:
-        """Takes what opens one ``QdrantClient``; ``has_indexes`` is False for the imitation, which has none.
+        """Takes what opens a connection; ``has_indexes`` is False for the imitation, which has none.
 
         ``cluster`` is what the collection is made with besides its vectors. Clients that aren't ``owned`` are never
         closed.
@@ -86,9 +99,14 @@ class QdrantClientAdapter:
         """See :class:`VectorClient`."""
         return self._batch_size
 
+    @property
+    def protocol(self) -> str:
+        """How a server is spoken to, REST or gRPC; empty before the first call, and where there is no server."""
+        return self._clients.protocol
+
     def get_collection(self) -> CollectionInfo | None:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             if not client.collection_exists(self._collection):
                 return None
             info = client.get_collection(self._collection)
@@ -101,7 +119,7 @@ class QdrantClientAdapter:
 
     def create_collection(self, dimension: int, owner: str | None = None) -> None:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             if not client.collection_exists(self._collection):
                 self._make_collection(client, dimension, owner)
             existing = client.get_collection(self._collection).payload_schema
@@ -123,39 +141,30 @@ class QdrantClientAdapter:
 
     def set_owner(self, owner: str) -> None:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             client.update_collection(self._collection, metadata={_OWNER: owner})
 
     def delete_collection(self) -> None:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             client.delete_collection(self._collection)
 
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
         """See :class:`VectorClient`."""
-        points = models.Batch.model_construct(ids=list(ids), vectors=vectors.tolist(), payloads=list(payloads))
-        with self._clients.one() as client:
-            client.upsert(self._collection, points, wait=True)
+        with self._clients.one() as (client, calls):
+            calls.upsert(client, ids, vectors, payloads)
 
     def query_points(
         self, vector: NDArray[np.float32], limit: int, filters: Filters | None
     ) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
-            found = client.query_points(
-                self._collection,
-                vector.tolist(),
-                query_filter=server_filter(filters),
-                limit=limit,
-                with_payload=True,
-            )
-        return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in found.points]
+        with self._clients.one() as (client, calls):
+            return calls.query(client, vector, limit, filters)
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
-            found = client.retrieve(self._collection, _spelled(ids), with_payload=payloads, with_vectors=False)
-        return {str(record.id): record.payload or {} for record in found}
+        with self._clients.one() as (client, calls):
+            return calls.retrieve(client, ids, payloads=payloads)
 
     def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
         """See :class:`VectorClient`."""
@@ -168,31 +177,24 @@ class QdrantClientAdapter:
             )
             for payload, ids in groups
         ]
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             client.batch_update_points(self._collection, operations, wait=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
-            client.delete(self._collection, models.PointIdsList(points=_spelled(ids)), wait=True)
+        with self._clients.one() as (client, _):
+            client.delete(
+                self._collection, models.PointIdsList(points=[as_sent(id_) for id_ in ids]), wait=True
+            )
 
     def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
         """See :class:`VectorClient`."""
-        chosen = server_filter(filters)
-        with self._clients.one() as client:
-            records, following = client.scroll(
-                self._collection,
-                scroll_filter=chosen,
-                limit=limit,
-                offset=None if start is None else _as_sent(start),
-                with_payload=False,
-                with_vectors=False,
-            )
-        return [str(record.id) for record in records], None if following is None else str(following)
+        with self._clients.one() as (client, calls):
+            return calls.scroll(client, start, limit, filters)
 
     def count(self) -> int:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             return client.count(self._collection, exact=True).count
 
     def optimize(self) -> None:
@@ -200,7 +202,7 @@ class QdrantClientAdapter:
 
     def ping(self) -> None:
         """See :class:`VectorClient`."""
-        with self._clients.one() as client:
+        with self._clients.one() as (client, _):
             client.collection_exists(self._collection)
 
     def close(self) -> None:
@@ -208,63 +210,57 @@ class QdrantClientAdapter:
         self._clients.close()
 
 
-def _spelled(ids: Sequence[str]) -> list[models.ExtendedPointId]:
-    return [_as_sent(id_) for id_ in ids]
-
-
-def _as_sent(point_id: str) -> models.ExtendedPointId:
-    """Points of other programs may have numbers for IDs, and a server takes the text of one for a broken UUID."""
-    return int(point_id) if point_id.isdecimal() else point_id
-
-
 class _Clients:
-    """Up to ``size`` clients, opened when needed, the last used first; each is lent to one thread at a time."""
+    """Up to ``size`` connections, opened when needed, the last used first; each is lent to one thread at a time."""
 
-    def __init__(self, connect: Callable[[], QdrantClient], size: int, *, owned: bool) -> None:
+    def __init__(self, connect: Callable[[], Connection], size: int, *, owned: bool) -> None:
         self._connect = connect
         self._owned = owned
         self._slots = threading.Semaphore(size)
         self._changing = threading.Lock()
-        self._idle: list[QdrantClient] = []
+        self._idle: list[Connection] = []
         self._closed = False
+        self.protocol = ""
 
     @contextmanager
-    def one(self) -> Iterator[QdrantClient]:
-        """A client for this thread alone, whose errors are translated."""
+    def one(self) -> Iterator[Connection]:
+        """A connection for this thread alone, whose errors are translated."""
         with self._slots, translated():
-            client = self._take()
+            connection = self._take()
             reusable = True
             try:
-                yield client
+                yield connection
             except RpcError as error:
                 # A channel may keep a dead connection, and waits longer and longer before it connects anew.
                 reusable = not (self._owned and is_passing(error))
                 raise
             finally:
                 if reusable:
-                    self._give_back(client)
+                    self._give_back(connection)
                 else:
-                    client.close()
+                    connection.client.close()
 
     def close(self) -> None:
         with self._changing:
             self._closed = True
             idle, self._idle = self._idle, []
-        for client in idle if self._owned else ():
-            client.close()
+        for connection in idle if self._owned else ():
+            connection.client.close()
 
-    def _take(self) -> QdrantClient:
+    def _take(self) -> Connection:
         with self._changing:
             if self._closed:
                 raise ClientFailure("the client is closed")
             if self._idle:
                 return self._idle.pop()
-        return self._connect()
+        connection = self._connect()
+        self.protocol = connection.calls.name
+        return connection
 
-    def _give_back(self, client: QdrantClient) -> None:
+    def _give_back(self, connection: Connection) -> None:
         with self._changing:
             if not self._closed:
-                self._idle.append(client)
+                self._idle.append(connection)
                 return
         if self._owned:
-            client.close()
+            connection.client.close()

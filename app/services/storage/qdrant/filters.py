@@ -7,7 +7,7 @@ from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     import qdrant_edge
-    from qdrant_client import models
+    from qdrant_client import grpc
 
 
 def edge_filter(filters: Filters | None) -> "qdrant_edge.Filter | None":
@@ -28,21 +28,39 @@ def edge_filter(filters: Filters | None) -> "qdrant_edge.Filter | None":
     return edge.Filter(must=must) if must else None
 
 
-def server_filter(filters: Filters | None) -> "models.Filter | None":
-    """In ``qdrant_client``'s models; None when there is nothing to filter by."""
+def rest_filter(filters: Filters | None) -> dict[str, Any] | None:
+    """As the JSON that a server takes; None when there is nothing to filter by."""
     if filters is None:
         return None
-    from qdrant_client import models  # noqa: PLC0415 - slow to import, and the embedded mode never does
-
-    must: list[Any] = [
-        models.FieldCondition(key=field, match=models.MatchAny(any=values))
-        for field, values in _keywords(filters).items()
+    must: list[dict[str, Any]] = [
+        {"key": field, "match": {"any": values}} for field, values in _keywords(filters).items()
     ]
     if bounds := _confidence_range(filters):
-        must.append(models.FieldCondition(key="confidence", range=models.Range(**bounds)))
+        must.append({"key": "confidence", "range": bounds})
     if filters.extraction_ids is not None:
-        must.append(models.HasIdCondition(has_id=list(map(str, filters.extraction_ids))))
-    return models.Filter(must=must) if must else None
+        must.append({"has_id": list(map(str, filters.extraction_ids))})
+    return {"must": must} if must else None
+
+
+def grpc_filter(filters: Filters | None) -> "grpc.Filter | None":
+    """As a message of gRPC; None when there is nothing to filter by."""
+    if filters is None:
+        return None
+    from qdrant_client import grpc  # noqa: PLC0415 - slow to import, and the embedded mode never does
+
+    def field(key: str, **condition: Any) -> grpc.Condition:  # noqa: ANN401 - one of the message's own fields
+        return grpc.Condition(field=grpc.FieldCondition(key=key, **condition))
+
+    must = [
+        field(key, match=grpc.Match(keywords=grpc.RepeatedStrings(strings=values)))
+        for key, values in _keywords(filters).items()
+    ]
+    if bounds := _confidence_range(filters):
+        must.append(field("confidence", range=grpc.Range(**bounds)))
+    if filters.extraction_ids is not None:
+        ids = [grpc.PointId(uuid=str(id_)) for id_ in filters.extraction_ids]
+        must.append(grpc.Condition(has_id=grpc.HasIdCondition(has_id=ids)))
+    return grpc.Filter(must=must) if must else None
 
 
 def _keywords(filters: Filters) -> dict[str, list[str]]:

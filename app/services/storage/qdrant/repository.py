@@ -107,6 +107,11 @@ class QdrantRepository:
         self._batch_size = batch_size or client.batch_size(dimension)
         self._instruments = instruments
 
+    @property
+    def protocol(self) -> str:
+        """How the server is spoken to, REST or gRPC; empty before the first request, and where there is no server."""
+        return str(getattr(self._client, "protocol", ""))
+
     async def init_collection(self, owner: str | None = None) -> None:
         """Make the collection, for the store ``owner``, and its payload indexes, where they are missing.
 

@@ -1,21 +1,29 @@
 """How a Qdrant server is connected to: over HTTP or gRPC, with TLS or without."""
 
 import ssl
-from collections.abc import Callable
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+from grpc import RpcError, StatusCode
 from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from app.errors import ConfigurationError, Problem
-from app.services.storage.qdrant.adapter import QdrantClientAdapter
+from app.services.storage.qdrant.adapter import Connection, QdrantClientAdapter
+from app.services.storage.qdrant.point_calls import CallsByGrpc, CallsByHttp
 from app.settings.masking import MASK
 from app.settings.sections import QdrantSettings
 
 _IDLE_S = 30.0
 _ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
 _BATCH_SIZE = 256
+_TRIAL_S = 2
+"""How long gRPC may take to answer before HTTP is taken, in whole seconds, as the client counts them."""
+_REFUSED = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 
 
 def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAdapter:
@@ -32,7 +40,7 @@ def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAda
         "write_consistency_factor": settings.write_consistency_factor,
     }
     return QdrantClientAdapter(
-        _connecting(settings, api_key),
+        _Connecting(settings, api_key),
         settings.collection,
         size=connections,
         batch_size=_BATCH_SIZE,
@@ -40,28 +48,86 @@ def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAda
     )
 
 
-def _connecting(settings: QdrantSettings, api_key: str | None) -> Callable[[], QdrantClient]:
-    # One for all: every client would make its own, https or not.
-    tls = _tls(settings)
-    channel = _channel_options(settings)
+class _Connecting:
+    """Opens connections, by the protocol that the settings name, or by gRPC if that answers."""
 
-    def connect() -> QdrantClient:
-        transport: dict[str, Any] = {"limits": _ONE_CONNECTION}
-        if settings.prefer_grpc:
-            # A copy, because the client adds to it. The pool's size is that of its channels.
-            transport = {"grpc_options": dict(channel), "pool_size": 1}
+    def __init__(self, settings: QdrantSettings, api_key: str | None) -> None:
+        self._settings = settings
+        self._api_key = api_key
+        # One for all: every client would make its own, https or not.
+        self._tls = _tls(settings)
+        self._channel = _channel_options(settings)
+        self._by_http = CallsByHttp(settings.collection)
+        self._by_grpc = CallsByGrpc(settings.collection, settings.timeout)
+        self._choosing = threading.Lock()
+        self._grpc = settings.prefer_grpc
+        if self._grpc is None and not _may_have_grpc(settings):
+            self._grpc = False
+
+    def __call__(self) -> Connection:
+        if self._grpc is None:
+            return self._tried()
+        return self._over_grpc() if self._grpc else self._over_http()
+
+    def _tried(self) -> Connection:
+        """Over gRPC if that is answered. If HTTP alone is, it stays; if neither, the next connection tries again."""
+        with self._choosing:
+            if self._grpc is None:
+                over_grpc = self._over_grpc(timeout_s=min(_TRIAL_S, self._settings.timeout))
+                with closing(over_grpc.client):
+                    if _answers(over_grpc.client, self._settings.collection):
+                        self._grpc = True
+            if self._grpc is None:
+                over_http = self._over_http()
+                if _answers(over_http.client, self._settings.collection):
+                    self._grpc = False
+                return over_http
+        return self()
+
+    def _over_http(self) -> Connection:
+        return Connection(self._client(prefer_grpc=False, limits=_ONE_CONNECTION), self._by_http)
+
+    def _over_grpc(self, timeout_s: int | None = None) -> Connection:
+        # A copy, because the client adds to it. The pool's size is that of its channels.
+        client = self._client(
+            prefer_grpc=True, timeout_s=timeout_s, grpc_options=dict(self._channel), pool_size=1
+        )
+        return Connection(client, self._by_grpc)
+
+    def _client(self, *, timeout_s: int | None = None, **transport: Any) -> QdrantClient:  # noqa: ANN401 - the client's
         return QdrantClient(
-            url=settings.url,
-            grpc_port=settings.grpc_port,
-            prefer_grpc=settings.prefer_grpc,
-            api_key=api_key,
-            timeout=settings.timeout,
+            url=self._settings.url,
+            grpc_port=self._settings.grpc_port,
+            api_key=self._api_key,
+            timeout=timeout_s or self._settings.timeout,
             check_compatibility=False,
-            verify=tls,
+            verify=self._tls,
             **transport,
         )
 
-    return connect
+
+def _may_have_grpc(settings: QdrantSettings) -> bool:
+    """Whether the gRPC port is this server's by all appearances: a port of its own, or the usual pair of ports.
+
+    Elsewhere another server may listen on the usual gRPC port of this host.
+    """
+    parts = urlsplit(settings.url or "")
+    usual = QdrantSettings.model_fields["grpc_port"].default
+    pair = (parts.port or usual - 1, settings.grpc_port) == (usual - 1, usual)
+    return not parts.path.strip("/") and (pair or settings.grpc_port != usual)
+
+
+def _answers(client: QdrantClient, collection: str) -> bool:
+    """Whether a Qdrant server answers; one that refuses the API key does."""
+    try:
+        client.collection_exists(collection)
+    except RpcError as error:
+        return error.code() in _REFUSED
+    except UnexpectedResponse:
+        return True
+    except ApiException:
+        return False
+    return True
 
 
 def _channel_options(settings: QdrantSettings) -> dict[str, Any]:

@@ -1,0 +1,240 @@
+"""The requests about points, which run often: sent and read without a model of each point in between.
+
+``qdrant_client`` checks each point of an answer against a model, which takes longer than the server takes to find it.
+So these go through the client's connection in the protocol's own form: one class over HTTP, one over gRPC, and one by
+the client's models for its imitation of a server, which knows no other form.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, grpc, models
+from qdrant_client.conversions.conversion import grpc_to_payload, payload_to_grpc
+
+from app.domain.filters import Filters
+from app.services.storage.qdrant.filters import grpc_filter, rest_filter
+from app.services.storage.qdrant.ports import Payload, ScoredPoint
+
+Vectors = NDArray[np.float32]
+
+
+class PointCalls(Protocol):
+    """Requests to one collection, as :class:`VectorClient` has them; each fails as ``client`` does."""
+
+    name: str
+    """The protocol; empty where it is the client's own affair."""
+
+    def upsert(
+        self, client: QdrantClient, ids: Sequence[str], vectors: Vectors, payloads: Sequence[Payload]
+    ) -> None:
+        """Store points."""
+
+    def query(
+        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+    ) -> list[ScoredPoint]:
+        """The best points."""
+
+    def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
+        """Those that exist."""
+
+    def scroll(
+        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
+    ) -> tuple[list[str], str | None]:
+        """A page of ids."""
+
+
+class CallsByHttp:
+    """As JSON."""
+
+    name = "REST"
+
+    def __init__(self, collection: str) -> None:
+        self._collection = collection
+
+    def upsert(
+        self, client: QdrantClient, ids: Sequence[str], vectors: Vectors, payloads: Sequence[Payload]
+    ) -> None:
+        """See :class:`PointCalls`."""
+        batch = {"ids": ids, "vectors": vectors, "payloads": payloads}
+        self._request(client, "PUT", "", {"batch": batch}, {"wait": "true"})
+
+    def query(
+        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+    ) -> list[ScoredPoint]:
+        """See :class:`PointCalls`."""
+        body = {"query": vector, "filter": rest_filter(filters), "limit": limit, "with_payload": True}
+        found = self._request(client, "POST", "/query", body)["points"]
+        return [
+            ScoredPoint(str(point["id"]), float(point["score"]), point.get("payload") or {}) for point in found
+        ]
+
+    def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
+        """See :class:`PointCalls`."""
+        body = {"ids": [as_sent(id_) for id_ in ids], "with_payload": payloads, "with_vector": False}
+        found = self._request(client, "POST", "", body)
+        return {str(record["id"]): record.get("payload") or {} for record in found}
+
+    def scroll(
+        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
+    ) -> tuple[list[str], str | None]:
+        """See :class:`PointCalls`."""
+        body = {
+            "filter": rest_filter(filters),
+            "offset": None if start is None else as_sent(start),
+            "limit": limit,
+            "with_payload": False,
+            "with_vector": False,
+        }
+        found = self._request(client, "POST", "/scroll", body)
+        following = found["next_page_offset"]
+        return [str(record["id"]) for record in found["points"]], None if following is None else str(following)
+
+    def _request(
+        self, client: QdrantClient, method: str, path: str, body: object, params: dict[str, str] | None = None
+    ) -> Any:  # noqa: ANN401 - JSON
+        answer = client.http.client.request(
+            type_=dict[str, Any],
+            method=method,
+            url="/collections/{collection_name}/points" + path,
+            path_params={"collection_name": self._collection},
+            params=params or {},
+            headers={"Content-Type": "application/json"},
+            content=orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY),
+        )
+        return answer["result"]
+
+
+class CallsByGrpc:
+    """As messages of gRPC. Each may take ``timeout_s``."""
+
+    name = "gRPC"
+
+    def __init__(self, collection: str, timeout_s: float) -> None:
+        self._collection = collection
+        self._timeout_s = timeout_s
+
+    def upsert(
+        self, client: QdrantClient, ids: Sequence[str], vectors: Vectors, payloads: Sequence[Payload]
+    ) -> None:
+        """See :class:`PointCalls`."""
+        points = [
+            grpc.PointStruct(
+                id=_point_id(id_),
+                vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=vector))),
+                payload=payload_to_grpc(payload),
+            )
+            for id_, vector, payload in zip(ids, vectors.tolist(), payloads, strict=True)
+        ]
+        request = grpc.UpsertPoints(collection_name=self._collection, wait=True, points=points)
+        client.grpc_points.Upsert(request, timeout=self._timeout_s)
+
+    def query(
+        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+    ) -> list[ScoredPoint]:
+        """See :class:`PointCalls`."""
+        request = grpc.QueryPoints(
+            collection_name=self._collection,
+            query=grpc.Query(nearest=grpc.VectorInput(dense=grpc.DenseVector(data=vector.tolist()))),
+            filter=grpc_filter(filters),
+            limit=limit,
+            with_payload=grpc.WithPayloadSelector(enable=True),
+        )
+        found = client.grpc_points.Query(request, timeout=self._timeout_s).result
+        return [ScoredPoint(_text(point.id), point.score, grpc_to_payload(point.payload)) for point in found]
+
+    def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
+        """See :class:`PointCalls`."""
+        request = grpc.GetPoints(
+            collection_name=self._collection,
+            ids=[_point_id(id_) for id_ in ids],
+            with_payload=grpc.WithPayloadSelector(enable=payloads),
+            with_vectors=grpc.WithVectorsSelector(enable=False),
+        )
+        found = client.grpc_points.Get(request, timeout=self._timeout_s).result
+        return {_text(record.id): grpc_to_payload(record.payload) for record in found}
+
+    def scroll(
+        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
+    ) -> tuple[list[str], str | None]:
+        """See :class:`PointCalls`."""
+        request = grpc.ScrollPoints(
+            collection_name=self._collection,
+            filter=grpc_filter(filters),
+            offset=None if start is None else _point_id(start),
+            limit=limit,
+            with_payload=grpc.WithPayloadSelector(enable=False),
+            with_vectors=grpc.WithVectorsSelector(enable=False),
+        )
+        found = client.grpc_points.Scroll(request, timeout=self._timeout_s)
+        following = _text(found.next_page_offset) if found.HasField("next_page_offset") else None
+        return [_text(record.id) for record in found.result], following
+
+
+class CallsByModels:
+    """As the client's models, which any ``QdrantClient`` takes, its imitation of a server too."""
+
+    name = ""
+
+    def __init__(self, collection: str) -> None:
+        self._collection = collection
+
+    def upsert(
+        self, client: QdrantClient, ids: Sequence[str], vectors: Vectors, payloads: Sequence[Payload]
+    ) -> None:
+        """See :class:`PointCalls`."""
+        points = models.Batch.model_construct(ids=list(ids), vectors=vectors.tolist(), payloads=list(payloads))
+        client.upsert(self._collection, points, wait=True)
+
+    def query(
+        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+    ) -> list[ScoredPoint]:
+        """See :class:`PointCalls`."""
+        found = client.query_points(
+            self._collection,
+            vector.tolist(),
+            query_filter=_modelled(filters),
+            limit=limit,
+            with_payload=True,
+        )
+        return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
+        """See :class:`PointCalls`."""
+        wanted = [as_sent(id_) for id_ in ids]
+        found = client.retrieve(self._collection, wanted, with_payload=payloads, with_vectors=False)
+        return {str(record.id): record.payload or {} for record in found}
+
+    def scroll(
+        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
+    ) -> tuple[list[str], str | None]:
+        """See :class:`PointCalls`."""
+        records, following = client.scroll(
+            self._collection,
+            scroll_filter=_modelled(filters),
+            limit=limit,
+            offset=None if start is None else as_sent(start),
+            with_payload=False,
+            with_vectors=False,
+        )
+        return [str(record.id) for record in records], None if following is None else str(following)
+
+
+def as_sent(point_id: str) -> models.ExtendedPointId:
+    """Points of other programs may have numbers for IDs, and a server takes the text of one for a broken UUID."""
+    return int(point_id) if point_id.isdecimal() else point_id
+
+
+def _point_id(point_id: str) -> grpc.PointId:
+    return grpc.PointId(num=int(point_id)) if point_id.isdecimal() else grpc.PointId(uuid=point_id)
+
+
+def _text(point_id: grpc.PointId) -> str:
+    return point_id.uuid or str(point_id.num)
+
+
+def _modelled(filters: Filters | None) -> models.Filter | None:
+    spelled = rest_filter(filters)
+    return None if spelled is None else models.Filter.model_validate(spelled)

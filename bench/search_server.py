@@ -1,0 +1,233 @@
+"""Searches through a real Qdrant server: by our service called directly and over HTTP, against the raw client.
+
+Each query is another one, so that nothing is answered from what is remembered. The raw client asks for the same vectors
+under the same filter, over HTTP and over gRPC, and gets payloads as we do. All take turns, a query at a time.
+
+    python bench/search_server.py QDRANT FILE [--facts 100000] [--searches 400] [--postgres]
+
+QDRANT is the server's program; FILE has extractions, which are combined with each other where more are asked for.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from _setup import postgres_server, read_extractions
+from api import Connection, service
+from qdrant_client import QdrantClient, models
+
+from app.config import Settings
+from app.domain.ids import project_id_of
+from app.domain.items import parse_item
+from app.domain.search import Query, SearchMode
+from containers import Container, create_container, running
+
+PROJECT = "bench"
+FOUND = 10
+BATCH = 5_000
+CLIENTS = 16
+WARM_UP = 20
+
+Call = Callable[[int], Awaitable[object]]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def qdrant_server(program: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """The ports, for HTTP and gRPC, of a server with its data under ``folder``."""
+    http, grpc = free_port(), free_port()
+    settings = {
+        "SERVICE__HOST": "127.0.0.1",
+        "SERVICE__HTTP_PORT": str(http),
+        "SERVICE__GRPC_PORT": str(grpc),
+        "STORAGE__STORAGE_PATH": str(folder / "storage"),
+        "STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
+        "TELEMETRY_DISABLED": "true",
+        "LOG_LEVEL": "WARN",
+    }
+    environment = {**os.environ, **{f"QDRANT__{name}": value for name, value in settings.items()}}
+    folder.mkdir(exist_ok=True)
+    process = subprocess.Popen([program.absolute()], cwd=folder, env=environment)
+    try:
+        for _ in range(300):
+            try:
+                if httpx2.get(f"http://127.0.0.1:{http}/readyz").is_success:
+                    break
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.1)
+        yield http, grpc
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def facts_of(file: Path, count: int) -> list[dict[str, Any]]:
+    """So many facts: those of the file, then two of them in one."""
+    known = read_extractions(file)
+    made = known[:count]
+    for place in range(count - len(made)):
+        one, other = known[place % len(known)], known[(place * 7 + 3) % len(known)]
+        text = f"{one['data']['fact_text']}, or {other['data']['fact_text']} ({place})"
+        made.append({**one, "source_uri": f"{one['source_uri']}#{place}", "data": {"fact_text": text}})
+    return made
+
+
+def queries_of(facts: Sequence[dict[str, Any]], count: int) -> list[str]:
+    """As many different queries: four words in a row, of a text drawn at random."""
+    drawn = random.Random(4)  # noqa: S311 - for drawing questions
+    queries = dict[str, None]()
+    while len(queries) < count:
+        words = drawn.choice(facts)["data"]["fact_text"].split()
+        start = drawn.randrange(max(1, len(words) - 3))
+        queries[" ".join(words[start : start + 4])] = None
+    return list(queries)
+
+
+async def fill(container: Container, facts: Sequence[dict[str, Any]], fields: Sequence[str]) -> None:
+    """Store and index them."""
+    await container.indexing().prepare()
+    worker = container.worker()
+    for start in range(0, len(facts), BATCH):
+        await container.ingestion().accept(
+            PROJECT, [parse_item(raw, fields) for raw in facts[start : start + BATCH]]
+        )
+        while await worker.run_one() is not None:
+            pass
+
+
+async def take_turns(calls: dict[str, Call], count: int) -> dict[str, list[float]]:
+    """Seconds of each call, sorted; each takes every query once."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(-WARM_UP, count):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            await call(number)
+            if number >= 0:
+                taken[name].append(time.perf_counter() - started)
+    return {name: sorted(seconds) for name, seconds in taken.items()}
+
+
+async def rate(call: Call, count: int) -> float:
+    """Calls a second, 16 at a time."""
+    numbers = iter(range(count))
+
+    async def one_client() -> None:
+        for number in numbers:
+            await call(number)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
+    return count / (time.perf_counter() - started)
+
+
+async def report(
+    container: Container, url: str, clients: dict[str, QdrantClient], queries: Sequence[str], count: int
+) -> None:
+    """Take turns and print."""
+    search, collection = container.search(), container.qdrant_repository().collection
+    vectors = [vector.tolist() for vector in await container.embedder().embed(queries)]
+    of_project = models.FieldCondition(
+        key="project_id", match=models.MatchValue(value=str(project_id_of(PROJECT)))
+    )
+    only = models.Filter(must=[of_project])
+
+    def raw(client: QdrantClient) -> Call:
+        async def call(number: int) -> object:
+            return client.query_points(collection, vectors[number], query_filter=only, limit=FOUND)
+
+        return call
+
+    def called(mode: SearchMode, shift: int) -> Call:
+        return lambda number: search.search(
+            Query(queries[(number + shift) % len(queries)], PROJECT, FOUND, mode=mode)
+        )
+
+    connections = [Connection(url) for _ in range(CLIENTS)]
+    free = list(connections)
+
+    def over_http(mode: SearchMode, shift: int) -> Call:
+        async def call(number: int) -> object:
+            connection = free.pop()
+            body = {"query": queries[(number + shift) % len(queries)], "limit": FOUND, "mode": mode}
+            try:
+                return await connection.post(f"/v1/projects/{PROJECT}/search", body)
+            finally:
+                free.append(connection)
+
+        return call
+
+    calls = {f"raw client, {name}": raw(client) for name, client in clients.items()}
+    for place, mode in enumerate(SearchMode):
+        calls[f"called directly, {mode}"] = called(mode, place * count)
+        calls[f"over HTTP, {mode}"] = over_http(mode, place * count)
+    taken = await take_turns(calls, count)
+    bases = [statistics.median(taken[f"raw client, {name}"]) for name in clients]
+    for name, seconds in taken.items():
+        p50 = statistics.median(seconds)
+        ratios = ", ".join(f"{p50 / base:.2f} x {client}" for client, base in zip(clients, bases, strict=True))
+        print(
+            f"{name:26} p50 {p50 * 1e3:6.1f} ms, p95 {seconds[int(len(seconds) * 0.95)] * 1e3:6.1f} ms: {ratios}"
+        )
+    for place, mode in enumerate(SearchMode):
+        each = await rate(over_http(mode, (place + 3) * count), count)
+        print(f"over HTTP, {mode}, {CLIENTS} at a time: {each:.0f}/s")
+    for connection in connections:
+        connection.close()
+
+
+def main() -> None:
+    """Fill a new store, and search it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("qdrant", type=Path)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--facts", type=int, default=100_000)
+    parser.add_argument("--searches", type=int, default=400)
+    parser.add_argument("--postgres", action="store_true")
+    arguments = parser.parse_args()
+    facts = facts_of(arguments.file, arguments.facts)
+    queries = queries_of(facts, 6 * arguments.searches)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        http, grpc = stack.enter_context(qdrant_server(arguments.qdrant, folder / "qdrant"))
+        database = f"sqlite:///{folder}/bench.db"
+        if arguments.postgres:
+            database = stack.enter_context(postgres_server(folder))
+        os.environ |= {
+            "DATABASE_URL": database,
+            "QDRANT_URL": f"http://127.0.0.1:{http}",
+            "QDRANT_GRPC_PORT": str(grpc),
+        }
+        settings = Settings()
+        container = stack.enter_context(running(create_container(settings)))
+        asyncio.run(fill(container, facts, settings.embedding.text_fields))
+        url = stack.enter_context(service(str(folder), 0))
+        clients = {
+            "REST": QdrantClient(url=settings.qdrant.url, timeout=30),
+            "gRPC": QdrantClient(url=settings.qdrant.url, prefer_grpc=True, grpc_port=grpc, timeout=30),
+        }
+        for client in clients.values():
+            stack.enter_context(closing(client))
+        asyncio.run(report(container, url, clients, queries, arguments.searches))
+
+
+if __name__ == "__main__":
+    main()
