@@ -119,6 +119,7 @@ class _Report:
     sources: int = 0
     counts: Counts = field(default_factory=Counts)
     jobs: list[JobId] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
     answer: SpooledAnswer = field(default_factory=lambda: SpooledAnswer("sources"))
 
     def add(self, replaced: Replaced) -> None:
@@ -127,12 +128,14 @@ class _Report:
         self.sources += len(replaced.sources)
         self.counts += replaced.counts
         self.jobs += replaced.job_ids
+        self.warnings = replaced.warnings or self.warnings
 
     def finish(self, run_id: RunId | None, waited: Waited | None) -> tuple[int, bytes | None]:
         """Write the rest; see :meth:`SpooledAnswer.finish`."""
         job_id = self.jobs[-1] if self.jobs else None
         rest = {"jobs": self.jobs, "job_id": job_id, "run_id": run_id, "dry_run": self.dry_run}
-        return self.answer.finish({**asdict(self.counts), **rest, "waited": waited_as_json(waited)})
+        told = {"waited": waited_as_json(waited), "warnings": self.warnings}
+        return self.answer.finish({**asdict(self.counts), **rest, **told})
 
 
 def _described(replaced: Replaced) -> Iterator[dict[str, Any]]:

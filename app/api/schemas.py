@@ -357,6 +357,7 @@ class Replaced(BaseModel):
     run_id: UUID | None
     dry_run: bool
     waited: Waited | None = Field(description="Null unless `wait` was asked for.")
+    warnings: list[str] = Field(description="As where extractions are handed in.")
 
 
 class DeletedAnswer(BaseModel):

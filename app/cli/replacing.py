@@ -49,10 +49,12 @@ class _Report:
     seconds: float = 0.0
     unit: str = "line"
     remarks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     def add(self, replaced: "Replaced") -> None:
         self.sources += replaced.sources
         self.jobs += map(str, replaced.job_ids)
+        self.warnings = replaced.warnings or self.warnings
 
     def total(self, name: str) -> int:
         return sum(getattr(source.counts, name) for source in self.sources)
@@ -232,6 +234,8 @@ async def _told(job: FileReplacement, running: Awaitable[None]) -> None:
             )
         raise
     finally:
+        for warning in job.report.warnings:
+            note(f"Warning: {warning}.")
         for remark in job.report.remarks:
             note(printable(remark))
 
@@ -271,5 +275,6 @@ def _as_dict(report: _Report) -> dict[str, Any]:
         "jobs": report.jobs,
         "indexed": report.indexed,
         "set_aside": report.set_aside,
+        "warnings": list(report.warnings),
         "seconds": round(report.seconds, 3),
     }

@@ -71,12 +71,13 @@ class ReplacedSource(NamedTuple):
 class Replaced:
     """What a replace has changed, source by source in the order handed in, and the jobs that follow from it.
 
-    ``waited`` tells how these stood at the end, where the caller asked to wait for them.
+    ``waited`` and ``warnings`` are as in :class:`Accepted`.
     """
 
     sources: list[ReplacedSource] = field(default_factory=list)
     job_ids: list[JobId] = field(default_factory=list)
     waited: Waited | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def counts(self) -> Counts:
@@ -84,7 +85,11 @@ class Replaced:
         return Counts.total(source.counts for source in self.sources)
 
     def __add__(self, other: "Replaced") -> "Replaced":
-        return Replaced(self.sources + other.sources, self.job_ids + other.job_ids)
+        return Replaced(
+            self.sources + other.sources,
+            self.job_ids + other.job_ids,
+            warnings=other.warnings or self.warnings,
+        )
 
 
 @dataclass(frozen=True, slots=True)

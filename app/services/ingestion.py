@@ -111,7 +111,7 @@ class IngestionService:
 
         What is new is stored with its job, what isn't given any more is deleted with the job for its vectors, and
         confidence, metadata and group become as given, without embedding anything again. With the scope ``project``,
-        sources that aren't given are emptied. ``wait`` is as in :meth:`accept`.
+        sources that aren't given are emptied. ``wait`` and the warnings are as in :meth:`accept`.
 
         Raises:
             InvalidField: that is no project name, or ``wait`` is longer than a minute.
@@ -133,7 +133,9 @@ class IngestionService:
         Raises:
             InvalidField: that is no project name, or no key.
         """
-        return ReplaceStream(self._database, self._wakeup, self._instruments, project, options, key)
+        return ReplaceStream(
+            self._database, self._wakeup, self._instruments, project, options, key, self._watch
+        )
 
 
 class ReplaceStream:
@@ -147,8 +149,11 @@ class ReplaceStream:
         project: str,
         options: ReplaceOptions,
         key: str | None,
+        language_watch: LanguageWatch | None,
     ) -> None:
         self._database = database
+        self._project = project
+        self._watch = language_watch
         self._wakeup = wakeup
         self._instruments = instruments
         self._options = options
@@ -204,7 +209,10 @@ class ReplaceStream:
         self._instruments.facts(counts)
         if replaced.job_ids:
             self._wakeup.set()
-        return replaced
+        if self._watch is None:
+            return replaced
+        items = [item for each in sources or () for item in each.items]
+        return replace(replaced, warnings=await self._watch.look(self._project, self._project_id, items))
 
     def _once(
         self,

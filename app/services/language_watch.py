@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.domain.ids import ProjectId
 from app.domain.items import Item
 from app.domain.text import TextRules, text_of
-from app.errors import InvalidInput
+from app.errors import DeadlineExceeded, InvalidInput, Saturated, ShuttingDown
 from app.executor import Lane
 from app.services.embedding.embedder import Embedder
 from app.services.metrics.instruments import Instruments, NullInstruments
@@ -54,11 +54,17 @@ class LanguageWatch:
         self._tallies: OrderedDict[ProjectId, _Tally] = OrderedDict()
 
     async def look(self, project: str, project_id: ProjectId, items: Sequence[Item]) -> tuple[str, ...]:
-        """Count these items, and return what there is to warn of: nothing, or one sentence."""
+        """Count these items, and return what there is to warn of: nothing, or one sentence.
+
+        They are stored already, so where there is no thread for it, they go uncounted, and nobody is told of a fault.
+        """
         languages = self._embedder.languages
         if languages is None or not items:
             return ()
-        return await self._lane.run(self._look, project, project_id, items, languages)
+        try:
+            return await self._lane.run(self._look, project, project_id, items, languages)
+        except (DeadlineExceeded, Saturated, ShuttingDown):
+            return ()
 
     def _look(
         self, project: str, project_id: ProjectId, items: Sequence[Item], languages: frozenset[str]

@@ -115,7 +115,7 @@ class TestHandingIn:
         shown = await api.get(f"/v1/extractions/{item['id']}")
         assert shown["indexed"]
         [hit] = (await api.post("/v1/projects/papers/search", {"query": shown["data"]["fact_text"]}))["items"]
-        assert hit["score"] == pytest.approx(1.0, abs=1e-4)
+        assert hit["meaning"]["score"] == pytest.approx(1.0, abs=1e-4)
         assert hit["extraction"] == shown
 
     async def test_an_item_named_twice_is_stored_once(self, api: Api, engine: Engine) -> None:

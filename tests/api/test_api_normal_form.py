@@ -91,7 +91,8 @@ async def test_a_search_finds_every_form(api: Api, stored: str, asked: str, wher
     filters = {"where": {asked: asked}} if where else {"source_groups": [asked], "extraction_types": [asked]}
     query = {"query": f"{asked} au lait", **filters}
     [hit] = (await api.post("/v1/projects/papers/search", query))["items"]
-    assert hit["score"] == pytest.approx(1.0, abs=1e-4)
+    assert hit["meaning"]["score"] == pytest.approx(1.0, abs=1e-4)
+    assert hit["words"]["rank"] == 1
 
 
 async def test_one_path_in_two_forms_is_refused(api: Api) -> None:

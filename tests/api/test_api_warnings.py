@@ -34,3 +34,10 @@ async def test_text_in_another_language_is_warned_of_and_counted(api: Api) -> No
 async def test_lines_in_several_batches_are_warned_of_once(api: Api) -> None:
     answer = await api.accepted(items(GERMAN, 120), lines=True)
     assert len(answer["warnings"]) == 1
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_a_replace_warns_of_it_too(api: Api, lines: bool) -> None:
+    assert (await api.replaced(items(ENGLISH), lines=lines))["warnings"] == []
+    answer = await api.replaced(items(GERMAN, 40), lines=lines)
+    assert "languages (de)" in answer["warnings"][0]

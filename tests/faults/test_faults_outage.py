@@ -258,6 +258,8 @@ def test_a_qdrant_that_fails_and_recovers(
 
 
 def search_meanwhile(client: ServiceClient, until: float) -> None:
-    """Searches get the problem that says to come back."""
+    """Searches by meaning get the problem that says to come back; others are answered by words, and say so."""
     while time.monotonic() < until:
-        assert asked_again_later(client.search("river"))
+        assert asked_again_later(client.search("river", mode="meaning"))
+        answer = client.search("river").raise_for_status().json()
+        assert [lack.partition(":")[0] for lack in answer["degraded"]] == ["meaning"]

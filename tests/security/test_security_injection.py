@@ -181,7 +181,7 @@ def test_deleting_by_a_filter_deletes_what_comparing_finds(target: Target) -> No
     for number, item in enumerate(items):
         attack, key = item["source_uri"], ("source_groups", "extraction_types", "where")[number % 3]
         filters = {key: {attack: attack} if key == "where" else [attack]}
-        with target.unharmed("extractions", "jobs", "projects", "ledger"):
+        with target.unharmed("extractions", "extraction_words", "jobs", "projects", "ledger"):
             answer = target.client.post(f"{project}/delete", json={"filters": filters})
         left -= 1
         assert answer.json()["deleted"] == 1, (answer.text, attack)

@@ -1,5 +1,7 @@
 """Warning of text that the embedder wasn't made for."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -121,3 +123,19 @@ async def test_the_project_that_was_quiet_longest_is_forgotten(
     await look(watch, [GERMAN] * 4, "third")
     assert len(watch._tallies) == 2
     assert await look(watch, [GERMAN], "second") == (), "forgotten"
+
+
+async def test_where_there_is_no_thread_for_it_handing_in_goes_on(instruments: Counted) -> None:
+    """What was handed in is stored already: an error would have it handed in again."""
+    executor = BoundedExecutor(2)
+    lane = executor.lane("files", limit=1, max_waiting=0, wait_timeout_s=30)
+    watch = LanguageWatch(EnglishEmbedder(lane, 4), lane, TextRules(("text",)), instruments)
+    free = threading.Event()
+    holding = asyncio.ensure_future(lane.run(free.wait))
+    await asyncio.sleep(0)
+    assert await look(watch, [GERMAN] * 8) == ()
+    free.set()
+    await holding
+    assert executor.close(30)
+    assert await look(watch, [GERMAN] * 8) == ()
+    assert instruments.foreign == 0

@@ -38,9 +38,10 @@ class ServiceClient:
         headers = {} if key is None else {"idempotency-key": key}
         return self.http.post(f"{self._project}/extractions", json={"extractions": items}, headers=headers)
 
-    def search(self, query: str, limit: int = 10) -> httpx2.Response:
+    def search(self, query: str, limit: int = 10, mode: str = "auto") -> httpx2.Response:
         """Search by text."""
-        return self.http.post(f"{self._project}/search", json={"query": query, "limit": limit})
+        asked = {"query": query, "limit": limit, "mode": mode}
+        return self.http.post(f"{self._project}/search", json=asked)
 
     def get(self, path: str, **parameters: Json) -> Json:
         """The JSON of an answer that must be there."""

@@ -274,7 +274,12 @@ def _replaced(answer: Mapping[str, Any]) -> Replaced:
         )
         for each in answer["sources"]
     ]
-    return Replaced(sources, [JobId(uuid.UUID(each)) for each in answer["jobs"]])
+    jobs = [JobId(uuid.UUID(each)) for each in answer["jobs"]]
+    return Replaced(sources, jobs, warnings=_warnings(answer))
+
+
+def _warnings(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(map(str, answer.get("warnings", ())))  # an earlier version's answer has none
 
 
 def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
@@ -283,8 +288,7 @@ def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
     changed = {id_ for id_, each in zip(ids, answer["items"], strict=True) if each["changed"]}
     jobs = [JobId(uuid.UUID(each)) for each in answer["jobs"]]
     job_id = jobs[-1] if new else None
-    warnings = tuple(map(str, answer.get("warnings", ())))  # an earlier version's answer has none
-    return Accepted(ids, new, job_id, changed, jobs[:-1] if new else jobs, warnings=warnings), jobs
+    return Accepted(ids, new, job_id, changed, jobs[:-1] if new else jobs, warnings=_warnings(answer)), jobs
 
 
 def _hits(answer: Mapping[str, Any]) -> SearchHits:
