@@ -27,7 +27,7 @@ from _setup import postgres_server, read_extractions
 from api import Connection, service
 from qdrant_client import QdrantClient, models
 
-from app.config import Settings
+from app.config import load_settings
 from app.domain.ids import project_id_of
 from app.domain.items import parse_item
 from app.domain.search import Query, SearchMode
@@ -216,7 +216,7 @@ def main() -> None:
             "QDRANT_URL": f"http://127.0.0.1:{http}",
             "QDRANT_GRPC_PORT": str(grpc),
         }
-        settings = Settings()
+        settings = load_settings()
         container = stack.enter_context(running(create_container(settings)))
         asyncio.run(fill(container, facts, settings.embedding.text_fields))
         url = stack.enter_context(service(str(folder), 0))

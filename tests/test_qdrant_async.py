@@ -80,10 +80,14 @@ class WatchedClient:
             client.upsert(ids, vectors, payloads)
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None = None,
     ) -> list[ScoredPoint]:
         with self._watch() as client:
-            return client.query_points(vector, limit, filters)
+            return client.query_points(vector, limit, filters, fields)
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         with self._watch() as client:

@@ -1,6 +1,6 @@
-"""Find extractions by their meaning: Qdrant ranks, SQL says what its points stand for."""
+"""Find extractions by their meaning: Qdrant ranks, SQL says which of its points stand for something."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 
 from app.database import Database, ReadSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId
-from app.domain.rows import ExtractionRow, ExtractionRows
+from app.domain.ids import ExtractionId, ProjectId
 from app.domain.text import TextRules
 from app.errors import GenerationMismatch, IndexChanged, IndexRebuilding, QdrantError
 from app.services.embedding.embedder import Embedder, TextRole
 from app.services.index_use import identity_of, stored_identity
 from app.services.storage.qdrant.repository import QdrantRepository, SearchResult
 from app.services.storage.repositories.extraction import ExtractionRepository
-from app.services.storage.repositories.hits import IndexSeen, rows_of_hits
-from app.services.storage.repositories.index_state import IndexStateRepository
+from app.services.storage.repositories.hits import IndexSeen, RowSeen, seen_of
 
 _GHOSTS_AND_ROWS = 10_000
+
+_READ = ("generation",)
+"""Of payloads."""
 
 _VECTORS_KEPT = 1_000
 """Of queries: a megabyte of the default embedder's."""
@@ -40,10 +41,11 @@ Vector = NDArray[np.float32]
 
 
 class FoundByMeaning(NamedTuple):
-    """An extraction as SQL has it, and its cosine similarity to the query, from -1 to 1."""
+    """An extraction that has a row, and its cosine similarity to the query, from -1 to 1."""
 
+    id: str
     score: float
-    row: ExtractionRow
+    project_id: ProjectId
 
 
 class MeaningSearch:
@@ -124,14 +126,14 @@ class MeaningSearch:
         ids = await self._matching(filters, after=None)
         if len(ids) < self._ids_a_page:
             return await self._among(vector, limit, filters, ids)
-        points = await self._qdrant.search(vector, self._glance, filters.part_for_index)
-        found = await self._hydrate(points, filters)
+        points = await self._search(vector, self._glance, filters.part_for_index)
+        found = await self._keep(points, filters)
         if len(found) >= limit:
             return found[:limit]
         best: list[FoundByMeaning] = []
         while ids:
             best += await self._among(vector, limit, filters, ids)
-            best = sorted(best, key=lambda hit: (-hit.score, hit.row.id))[:limit]
+            best = sorted(best, key=lambda hit: (-hit.score, hit.id))[:limit]
             ids = await self._matching(filters, after=ids[-1])
         return best
 
@@ -140,11 +142,14 @@ class MeaningSearch:
         of_points = filters.part_for_index
         asked = limit
         while True:
-            points = await self._qdrant.search(vector, asked, of_points)
-            found = await self._hydrate(points, filters)
+            points = await self._search(vector, asked, of_points)
+            found = await self._keep(points, filters)
             if len(found) >= limit or len(points) < asked or asked == _GHOSTS_AND_ROWS:
                 return found[:limit]
             asked = min(asked * 4, _GHOSTS_AND_ROWS)
+
+    async def _search(self, vector: Vector, limit: int, filters: Filters) -> list[SearchResult]:
+        return await self._qdrant.search(vector, limit, filters, fields=_READ)
 
     async def _among(
         self, vector: Vector, limit: int, filters: Filters, ids: Sequence[ExtractionId]
@@ -157,40 +162,43 @@ class MeaningSearch:
             lambda session: ExtractionRepository(session).list_ids(of_rows, after=after, limit=self._ids_a_page)
         )
 
-    async def _hydrate(self, points: Sequence[SearchResult], filters: Filters) -> list[FoundByMeaning]:
-        """The rows that the points stand for, in their order; a point without one is passed over."""
+    async def _keep(self, points: Sequence[SearchResult], filters: Filters) -> list[FoundByMeaning]:
+        """The points that stand for a row, in their order."""
         if not points:
             return []
-        scores = {point.extraction_id: point.score for point in points}
-        generations = {point.extraction_id: point.payload.get("generation", 0) for point in points}
-        ids = list(scores)
+        ids = [point.extraction_id for point in points]
 
-        def read(session: ReadSession) -> ExtractionRows:
-            kept = ids
+        def read(session: ReadSession) -> tuple[Mapping[str, RowSeen], int]:
+            kept: Collection[ExtractionId] = ids
             if filters.for_sql:
-                kept = list(ExtractionRepository(session).keep_passing(ids, filters.part_for_sql))
-            # In the statement that reads the rows, so that the check costs no query of its own.
-            seen, rows = rows_of_hits(session, kept)
+                kept = ExtractionRepository(session).keep_passing(ids, filters.part_for_sql)
+            # In the statement that looks for the rows, so that the check costs no query of its own.
+            seen, rows = seen_of(session, kept)
             self._check(seen)
-            return rows if seen is None else self._of_generation(seen.generation, rows, generations)
+            return rows, 0 if seen is None else seen.generation
 
-        rows = {row.id: row for row in await self._database.read(read)}
-        if filters.project_id is not None:
-            rows = {id_: row for id_, row in rows.items() if row.project_id == filters.project_id}
-        return [FoundByMeaning(score, rows[id_]) for id_, score in scores.items() if id_ in rows]
+        rows, generation = await self._database.read(read)
+        found = [(str(point.extraction_id), point) for point in points]
+        self._require_generation(found, rows, generation)
+        return [
+            FoundByMeaning(id_, point.score, rows[id_].project_id)
+            for id_, point in found
+            if id_ in rows
+            and _generation(point) == generation
+            and filters.project_id in {None, rows[id_].project_id, str(rows[id_].project_id)}
+        ]
 
-    def _of_generation(
-        self, current: int, rows: ExtractionRows, generations: Mapping[ExtractionId, object]
-    ) -> ExtractionRows:
-        """Those rows whose vectors the last rebuild, or what came after it, has made.
+    def _require_generation(
+        self, found: Sequence[tuple[str, SearchResult]], rows: Mapping[str, RowSeen], current: int
+    ) -> None:
+        """Vectors are of the last rebuild, or of what came after it.
 
-        A vector that came late is passed over; its row is unmarked, and embedded again. Where all are of another
-        generation and a row is marked, a store is of an older backup.
+        One that came late is passed over; its row is unmarked, and embedded again. Where all are of another generation
+        and a row is marked, a store is of an older backup.
         """
-        kept = [row for row in rows if generations[row.id] == current]
-        if not kept and any(row.embedding_id is not None for row in rows):
+        current_ones = any(id_ in rows and _generation(point) == current for id_, point in found)
+        if not current_ones and any(row.marked for row in rows.values()):
             raise GenerationMismatch(self._qdrant.collection, current)
-        return kept
 
     def _check(self, seen: IndexSeen | None) -> None:
         """The vectors that were searched are this process's embedder's, of texts as it makes them, and all are there."""
@@ -203,15 +211,8 @@ class MeaningSearch:
             raise IndexChanged(str(stored), str(ours))
 
     def _require_current(self, session: ReadSession) -> None:
-        state = IndexStateRepository(session).get()
-        if state is not None:
-            self._check(
-                IndexSeen(
-                    state.embedder_name,
-                    state.embedder_version,
-                    state.dimension,
-                    state.rebuilding,
-                    state.generation,
-                    state.texts,
-                )
-            )
+        self._check(seen_of(session, ())[0])
+
+
+def _generation(point: SearchResult) -> object:
+    return point.payload.get("generation", 0)

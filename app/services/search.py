@@ -12,7 +12,17 @@ from app.domain.filters import Filters
 from app.domain.ids import project_id_of
 from app.domain.normal_form import composed
 from app.domain.rows import ExtractionRow
-from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchHit, SearchHits, SearchMode, Span, Twin
+from app.domain.search import (
+    MAX_HITS,
+    MAX_QUERY_CHARS,
+    Query,
+    Ranked,
+    SearchHit,
+    SearchHits,
+    SearchMode,
+    Span,
+    Twin,
+)
 from app.errors import AgentStorageError, InvalidInput
 from app.services.fusion import STEPS, Side, fuse_in_steps
 from app.services.meaning_search import FoundByMeaning, MeaningSearch
@@ -117,10 +127,11 @@ class SearchService:
 
 
 def _depth(query: Query) -> int:
-    """How many hits each side is asked for: a step of those in which they are fused."""
-    wanted = max(STEPS[0], min(query.offset + query.limit + 1, MAX_HITS))
-    wanted *= _COLLAPSED_DEPTH if query.collapse else 1
-    return next(step for step in STEPS if step >= wanted)
+    """How many hits each side is asked for: a step of those in which both are fused, or one of them collapsed."""
+    wanted = query.offset + query.limit + 1
+    wanted = min(wanted * _COLLAPSED_DEPTH if query.collapse else wanted, STEPS[-1])
+    alone = query.mode is not SearchMode.AUTO
+    return wanted if alone and not query.collapse else next(step for step in STEPS if step >= wanted)
 
 
 def _lack(name: str, task: "asyncio.Future[T]") -> str | None:
@@ -148,7 +159,7 @@ def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float)
     """The page of hits that was asked for, from what the sides found."""
     if query.project is not None and not sides.meaning and not (sides.words and sides.words.matches):
         ProjectRepository(session).get(query.project)
-    meaning = Side.of([(str(each.row.id), each.score) for each in sides.meaning or ()])
+    meaning = Side.of([(each.id, each.score) for each in sides.meaning or ()])
     found = sides.words.matches if sides.words else ()
     words = Side.of([(each.id, each.share) for each in found], [each.id for each in found if each.certain])
     if sides.words is None:
@@ -161,8 +172,7 @@ def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float)
     if query.min_score is not None:
         # As it is shown, so that a score that was read off an answer finds its hit again.
         ordered = [each for each in ordered if round(each[1], _DECIMALS) >= query.min_score]
-    rows = {str(each.row.id): each.row for each in sides.meaning or ()}
-    hits = _Hits(session, rows, query, ordered).take(query.offset + query.limit + 1)
+    hits = _Hits(session, query, ordered).take(query.offset + query.limit + 1)
     page = hits[query.offset : query.offset + query.limit]
     hits_of_page = tuple(_explained(hit, meaning, words, sides.words) for hit in page)
     degraded = sides.degraded
@@ -177,11 +187,7 @@ def _shares(
     """The words' scores of what only the meaning has found."""
     shares = dict[str, float]()
     for project_id, query in words.queries.items():
-        ids = [
-            each.row.id
-            for each in meaning
-            if each.row.project_id == project_id and str(each.row.id) not in side.ranked
-        ]
+        ids = [each.id for each in meaning if each.project_id == project_id and each.id not in side.ranked]
         if ids and query.weights:
             documents = WordsRepository(session).documents_of(ids)
             shares |= {match.id: match.share for match in query.matches(documents)}
@@ -191,15 +197,9 @@ def _shares(
 class _Hits:
     """Hits with their rows, those of the same type and data as one if that is asked for."""
 
-    def __init__(
-        self,
-        session: ReadSession,
-        rows: dict[str, ExtractionRow],
-        query: Query,
-        ordered: Sequence[tuple[str, float]],
-    ) -> None:
+    def __init__(self, session: ReadSession, query: Query, ordered: Sequence[tuple[str, float]]) -> None:
         self._session = session
-        self._rows = rows
+        self._rows = dict[str, ExtractionRow]()
         self._collapse = query.collapse
         self._ordered = ordered
 
@@ -242,11 +242,15 @@ def _explained(hit: SearchHit, meaning: Side, words: Side, found: FoundByWords |
     return replace(
         hit,
         score=round(hit.score, _DECIMALS),
-        meaning=meaning.ranked.get(id_),
-        words=words.ranked.get(id_),
+        meaning=_shown(meaning.ranked.get(id_)),
+        words=_shown(words.ranked.get(id_)),
         terms=terms,
         highlights=spans,
     )
+
+
+def _shown(side: Ranked | None) -> Ranked | None:
+    return None if side is None else Ranked(side.rank, round(side.score, _DECIMALS))
 
 
 def _check(query: Query) -> None:

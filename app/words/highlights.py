@@ -24,7 +24,7 @@ def highlights(
     language = stemmed_as(text_to_index(extraction_type, data)[:MOST_CHARACTERS])
     found, spans, left = dict[str, None](), dict[str, tuple[Span, ...]](), MOST_CHARACTERS
     for said in texts_in(data):
-        here = [token for token in tokenize(said.text[:left], language) if token.term in wanted]
+        here = tokenize(said.text[:left], language, wanted)
         found.update((token.term, None) for token in here)
         if here:
             spans[".".join(map(str, said.path))] = _merged([(token.start, token.end) for token in here])
@@ -38,9 +38,7 @@ def spans_in(text: str, terms: Collection[str]) -> tuple[Span, ...]:
     """Where these terms begin and end in a text, in code points."""
     shown = text[:MOST_CHARACTERS]
     wanted = set(terms)
-    return _merged(
-        [(token.start, token.end) for token in tokenize(shown, stemmed_as(shown)) if token.term in wanted]
-    )
+    return _merged([(token.start, token.end) for token in tokenize(shown, stemmed_as(shown), wanted)])
 
 
 def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:

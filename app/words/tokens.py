@@ -1,7 +1,9 @@
 """The terms of passages and of queries: what is indexed, compared and highlighted."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -50,15 +52,21 @@ class QueryTerm:
     identifier: bool
 
 
-def tokenize(text: str, language: str) -> list[Token]:
+def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) -> list[Token]:
     """The tokens of a passage or a query in the order of their words. Never raises; linear in the text's length.
+
+    With ``among``, only those whose term is one of them, which takes a fraction of the time.
 
     A word gives its stem and itself, a compound its parts, an identifier itself and its parts. ``language`` is an
     ISO 639-1 code; with "und" or a language that has no stemmer, words are only folded.
     """
-    return [
-        Token(term.term, base + term.start, base + term.end, term.exact) for base, term in _all(text, language)
-    ]
+    tokens = list[Token]()
+    for found in chunks().finditer(text):
+        base, terms = found.start(), _terms(found, language)
+        if among is not None:
+            terms = [term for term in terms if term.term in among]
+        tokens += [Token(term.term, base + term.start, base + term.end, term.exact) for term in terms]
+    return tokens
 
 
 def terms_of(text: str, language: str) -> dict[str, int]:
@@ -92,7 +100,7 @@ def query_terms(text: str, language: str, also: Sequence[str] = ()) -> list[Quer
     words = dict[tuple[int, int], int]()
     for each in dict.fromkeys((language, *also)):
         of_each = dict[str, QueryTerm]()
-        for base, term in _all(text, each):
+        for base, term in _placed(text, each):
             word = words.setdefault((base, term.word), len(words))
             weight = _weight(term, text[base + term.start : base + term.end], each)
             weight *= 1.0 if each == language else ALSO_WEIGHT
@@ -105,20 +113,25 @@ def query_terms(text: str, language: str, also: Sequence[str] = ()) -> list[Quer
     return sorted(terms.values(), key=lambda term: term.word)
 
 
+def _placed(text: str, language: str) -> Iterator[tuple[int, ChunkTerm]]:
+    """Each term with the place that its own is counted from."""
+    for found in chunks().finditer(text):
+        for term in _terms(found, language):
+            yield found.start(), term
+
+
 def _weight(term: ChunkTerm, written: str, language: str) -> float:
     return term.weight * (FUNCTION_WORD_WEIGHT if written.lower() in function_words(language) else 1.0)
 
 
-def _all(text: str, language: str) -> Iterator[tuple[int, ChunkTerm]]:
-    """Each term with the place that its own is counted from."""
-    for found in chunks().finditer(text):
-        base = found.start()
-        if not found.lastindex:
-            for term in chunk_terms(found[0], language):
-                yield base, term
-            continue
-        for word, gram in enumerate(grams(found[0])):
-            yield base, ChunkTerm(gram.text, gram.start, gram.end, exact=False, weight=gram.weight, word=word)
+def _terms(found: re.Match[str], language: str) -> Sequence[ChunkTerm]:
+    """Of a chunk; places are counted from its own."""
+    if not found.lastindex:
+        return chunk_terms(found[0], language)
+    return [
+        ChunkTerm(gram.text, gram.start, gram.end, exact=False, weight=gram.weight, word=word)
+        for word, gram in enumerate(grams(found[0]))
+    ]
 
 
 def _is_identifier(term: str) -> bool:

@@ -80,7 +80,11 @@ class NumpyClient:
 
     @_locked
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None = None,  # noqa: ARG002 - payloads are at hand
     ) -> list[ScoredPoint]:
         points = self._points()
         ids = [id_ for id_, payload in points.payloads.items() if _passes(id_, payload, filters)]
@@ -211,7 +215,11 @@ class PgvectorClient:
         )
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None = None,  # noqa: ARG002 - payloads are at hand
     ) -> list[ScoredPoint]:
         where, values = _conditions(filters)
         values |= {"vector": str(vector.tolist()), "limit": limit}

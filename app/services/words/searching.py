@@ -34,7 +34,7 @@ _STALE_AFTER_S = 1.0
 _READING_SHARE = 50
 """Statistics are read again when the project has changed, but for at most a fiftieth of the time."""
 
-_WORTH_READING = 0.3
+_WORTH_READING = 0.5
 """Of what the words of the best candidate weigh: BM25 tells two extractions with the same words that far apart."""
 
 _CERTAIN_MOST = 10

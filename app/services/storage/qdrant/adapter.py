@@ -155,11 +155,15 @@ class QdrantClientAdapter:
             calls.upsert(client, ids, vectors, payloads)
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None = None,
     ) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
         with self._clients.one() as (client, calls):
-            return calls.query(client, vector, limit, filters)
+            return calls.query(client, vector, limit, filters, fields)
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""

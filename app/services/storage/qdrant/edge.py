@@ -158,12 +158,19 @@ class EdgeClient:
             self._empty_log_if_long(shard, vectors.nbytes + _PAYLOAD_BYTES * len(points))
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None = None,
     ) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
         with self._using() as shard:
             request = edge.QueryRequest(
-                limit, query=edge.Query.Nearest(vector.tolist()), with_payload=True, filter=edge_filter(filters)
+                limit,
+                query=edge.Query.Nearest(vector.tolist()),
+                with_payload=True if fields is None else list(fields),
+                filter=edge_filter(filters),
             )
             return [ScoredPoint(str(p.id), p.score, p.payload or {}) for p in shard.query(request)]
 

@@ -6,7 +6,7 @@ the client's models for its imitation of a server, which knows no other form.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import orjson
@@ -33,9 +33,14 @@ class PointCalls(Protocol):
         """Store points."""
 
     def query(
-        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+        self,
+        client: QdrantClient,
+        vector: Vectors,
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None,
     ) -> list[ScoredPoint]:
-        """The best points."""
+        """The best points; of their payloads these ``fields``, or all."""
 
     def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
         """Those that exist."""
@@ -62,10 +67,20 @@ class CallsByHttp:
         self._request(client, "PUT", "", {"batch": batch}, {"wait": "true"})
 
     def query(
-        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+        self,
+        client: QdrantClient,
+        vector: Vectors,
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None,
     ) -> list[ScoredPoint]:
         """See :class:`PointCalls`."""
-        body = {"query": vector, "filter": rest_filter(filters), "limit": limit, "with_payload": True}
+        body = {
+            "query": vector,
+            "filter": rest_filter(filters),
+            "limit": limit,
+            "with_payload": _all_if_none(fields),
+        }
         found = self._request(client, "POST", "/query", body)["points"]
         return [
             ScoredPoint(str(point["id"]), float(point["score"]), point.get("payload") or {}) for point in found
@@ -132,7 +147,12 @@ class CallsByGrpc:
         client.grpc_points.Upsert(request, timeout=self._timeout_s)
 
     def query(
-        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+        self,
+        client: QdrantClient,
+        vector: Vectors,
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None,
     ) -> list[ScoredPoint]:
         """See :class:`PointCalls`."""
         request = grpc.QueryPoints(
@@ -140,7 +160,7 @@ class CallsByGrpc:
             query=grpc.Query(nearest=grpc.VectorInput(dense=grpc.DenseVector(data=vector.tolist()))),
             filter=grpc_filter(filters),
             limit=limit,
-            with_payload=grpc.WithPayloadSelector(enable=True),
+            with_payload=_selector(fields),
         )
         found = client.grpc_points.Query(request, timeout=self._timeout_s).result
         return [ScoredPoint(_text(point.id), point.score, grpc_to_payload(point.payload)) for point in found]
@@ -189,7 +209,12 @@ class CallsByModels:
         client.upsert(self._collection, points, wait=True)
 
     def query(
-        self, client: QdrantClient, vector: Vectors, limit: int, filters: Filters | None
+        self,
+        client: QdrantClient,
+        vector: Vectors,
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None,
     ) -> list[ScoredPoint]:
         """See :class:`PointCalls`."""
         found = client.query_points(
@@ -197,7 +222,7 @@ class CallsByModels:
             vector.tolist(),
             query_filter=_modelled(filters),
             limit=limit,
-            with_payload=True,
+            with_payload=_all_if_none(fields),
         )
         return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in found.points]
 
@@ -225,6 +250,16 @@ class CallsByModels:
 def as_sent(point_id: str) -> models.ExtendedPointId:
     """Points of other programs may have numbers for IDs, and a server takes the text of one for a broken UUID."""
     return int(point_id) if point_id.isdecimal() else point_id
+
+
+def _all_if_none(fields: Sequence[str] | None) -> Literal[True] | list[str]:
+    return True if fields is None else list(fields)
+
+
+def _selector(fields: Sequence[str] | None) -> grpc.WithPayloadSelector:
+    if fields is None:
+        return grpc.WithPayloadSelector(enable=True)
+    return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=fields))
 
 
 def _point_id(point_id: str) -> grpc.PointId:

@@ -99,9 +99,13 @@ class VectorClient(Protocol):
         """Store points, replacing those with the same ids. ``vectors`` has one row of norm 1 a point."""
 
     def query_points(
-        self, vector: NDArray[np.float32], limit: int, filters: Filters | None
+        self,
+        vector: NDArray[np.float32],
+        limit: int,
+        filters: Filters | None,
+        fields: Sequence[str] | None = None,
     ) -> list[ScoredPoint]:
-        """The ``limit`` best points, best first."""
+        """The ``limit`` best points, best first; of their payloads at least these ``fields``, or all."""
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """Those of ``ids`` that exist, with their payloads if asked for, else with empty ones."""

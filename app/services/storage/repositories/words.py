@@ -31,7 +31,7 @@ from app.domain.jobs import JobType
 from app.models import OPEN_JOB, WORDS_INDEX, Extraction, ExtractionWords, Job, Project, UuidText
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.extraction import ExtractionRepository
-from app.services.storage.repositories.id_lists import Ids, among
+from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound
 
 _TABLE = ExtractionWords.__table__
 _EXTRACTIONS = Extraction.__table__
@@ -115,20 +115,22 @@ class WordsRepository:
 
     def documents(self, numbers: Collection[int], filters: Filters) -> Documents:
         """The words of those rows whose extractions pass the filters, in any order."""
-        query = self._passing(filters).where(_numbered(self._dialect))
+        if filters == Filters(filters.project_id):
+            query = _words_of_numbers(self._dialect)
+        else:
+            query = self._passing(filters).where(_numbered(self._dialect))
         given = list(numbers) if self._dialect == "postgresql" else orjson.dumps(list(numbers)).decode()
         return self._documents(query, {"numbers": given})
 
     def documents_of(self, ids: Ids) -> Documents:
         """The words of these extractions, in any order; those that have none are left out."""
-        query = select(*_columns()).where(among(_TABLE.c.extraction_id, ids, self._dialect))
-        return self._documents(query, {})
+        return self._documents(_words_of_ids(self._dialect), {"ids": bound(ids, self._dialect)})
 
     def sample(self, project_id: ProjectId, size: int) -> Documents:
         """The words of the project's first extractions by id. Ids are hashes, so they are as good as drawn at random."""
         first = select(_EXTRACTIONS.c.id).where(_EXTRACTIONS.c.project_id == project_id)
         first = first.order_by(_EXTRACTIONS.c.id).limit(size)
-        query = select(*_columns()).where(_TABLE.c.extraction_id.in_(first))
+        query = select(*_selected(self._dialect)).where(_TABLE.c.extraction_id.in_(first))
         return self._documents(query, {})
 
     def languages(self, ids: Ids) -> tuple[str, ...]:
@@ -139,9 +141,7 @@ class WordsRepository:
 
     def _passing(self, filters: Filters) -> Select[Any]:
         """Tokens are apart for each project: what they found is of no other."""
-        if filters == Filters(filters.project_id):
-            return _all_words()
-        passing = ExtractionRepository(self._session).passing(filters, *_columns())
+        passing = ExtractionRepository(self._session).passing(filters, *_selected(self._dialect))
         return passing.join(_TABLE, _OF_EXTRACTION)
 
     def _numbers(self, queries: Sequence[str], most: int) -> list[list[int]]:
@@ -151,26 +151,25 @@ class WordsRepository:
         return lists
 
     def _documents(self, query: Select[Any], given: dict[str, Any]) -> Documents:
-        """On SQLite as one JSON document: row by row, the driver would give up Python's lock at each one."""
+        found = self._session.connection().execute(query, given)
+        rows: Iterable[Sequence[Any]] = found.all()
         if self._dialect == "sqlite":
-            rows = query.with_only_columns(_as_document())
-            found: Iterable[Sequence[Any]] = orjson.loads(self._session.scalar(rows, given) or "[]")
-        else:
-            found = self._session.execute(query, given).all()
-        columns = list(zip(*found, strict=True)) or [(), (), (), ()]
+            [[document]] = rows
+            rows = orjson.loads(document)
+        columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
         return Documents(*columns)
 
 
 @cache
-def _columns() -> tuple[ColumnElement[Any], ...]:
-    """Those of :class:`Documents`. PostgreSQL spells a tsvector with quotes around each token."""
+def _selected(dialect: str) -> tuple[ColumnElement[Any], ...]:
+    """What is selected to read :class:`Documents`.
+
+    On SQLite one JSON document: row by row, the driver would give up Python's lock at each one. PostgreSQL spells a
+    tsvector with quotes around each token.
+    """
     tokens = func.replace(cast(_TABLE.c.tokens, Text), "'", "")
-    return cast(_TABLE.c.extraction_id, Text), _TABLE.c.length, _TABLE.c.counts, tokens
-
-
-@cache
-def _as_document() -> ColumnElement[Any]:
-    return func.json_group_array(func.json_array(*_columns()))
+    columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.length, _TABLE.c.counts, tokens
+    return (func.json_group_array(func.json_array(*columns)),) if dialect == "sqlite" else columns
 
 
 @cache
@@ -184,8 +183,14 @@ def _projects(*, one: bool) -> Select[Any]:
 
 
 @cache
-def _all_words() -> Select[Any]:
-    return select(*_columns())
+def _words_of_numbers(dialect: str) -> Select[Any]:
+    return select(*_selected(dialect)).where(_numbered(dialect))
+
+
+@cache
+def _words_of_ids(dialect: str) -> Select[Any]:
+    ids = bindparam("ids", type_=NullType())
+    return select(*_selected(dialect)).where(among_bound(_TABLE.c.extraction_id, ids, dialect))
 
 
 @cache
