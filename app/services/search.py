@@ -129,9 +129,11 @@ class SearchService:
 def _depth(query: Query) -> int:
     """How many hits each side is asked for: a step of those in which both are fused, or one of them collapsed."""
     wanted = query.offset + query.limit + 1
-    wanted = min(wanted * _COLLAPSED_DEPTH if query.collapse else wanted, STEPS[-1])
-    alone = query.mode is not SearchMode.AUTO
-    return wanted if alone and not query.collapse else next(step for step in STEPS if step >= wanted)
+    if query.collapse:
+        wanted = max(wanted, STEPS[0]) * _COLLAPSED_DEPTH
+    elif query.mode is not SearchMode.AUTO:
+        return wanted
+    return next(step for step in STEPS if step >= min(wanted, STEPS[-1]))
 
 
 def _lack(name: str, task: "asyncio.Future[T]") -> str | None:

@@ -78,7 +78,7 @@ class TestWriting:
             words = WordsRepository(session)
             words.add_batch([row])
             tokens = f"{token(3)} {token(5)} {token(9)}"
-            assert words.documents_of([id_]) == Documents((str(id_),), (40,), ("12z",), (tokens,))
+            assert words.documents_of([id_]) == Documents([str(id_)], [40], ["12z"], [tokens])
             assert words.made_by([id_]) == {str(id_): 101}
             assert words.languages([id_]) == ("de",)
 
@@ -93,7 +93,7 @@ class TestWriting:
     def test_an_extraction_without_words_is_a_document_without_tokens(self, engine: Engine) -> None:
         with writing(engine) as session:
             [id_] = store_words(session, [[]])
-            assert WordsRepository(session).documents_of([id_]) == Documents((str(id_),), (0,), ("",), ("",))
+            assert WordsRepository(session).documents_of([id_]) == Documents([str(id_)], [0], [""], [""])
 
     def test_many_are_added_at_once(self, engine: Engine) -> None:
         with writing(engine) as session:
