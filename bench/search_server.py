@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from _setup import postgres_server, read_extractions
+from _setup import migrated, postgres_server, read_extractions
 from api import Connection, service
 from qdrant_client import QdrantClient, models
 
@@ -211,6 +211,8 @@ def main() -> None:
         database = f"sqlite:///{folder}/bench.db"
         if arguments.postgres:
             database = stack.enter_context(postgres_server(folder))
+            with migrated(database):
+                pass
         os.environ |= {
             "DATABASE_URL": database,
             "QDRANT_URL": f"http://127.0.0.1:{http}",

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from app.words.compounds import divisions
 from app.words.folding import fold, normal
-from app.words.splitting import MOST_CHUNK, MOST_TERM, Kind, Piece, bounded, pieces
+from app.words.splitting import MOST_CHUNK, MOST_TERM, Kind, Piece, bounded, pieces, plain_word
 from app.words.stemming import stem
 
 WHOLE_WEIGHT: Final = 0.3
@@ -69,6 +69,9 @@ def counts_of_chunks(written: Sequence[str], language: str) -> list[tuple[Sequen
 def _remember(
     known: dict[str, tuple[Sequence[str], int]], run: str, language: str
 ) -> tuple[Sequence[str], int]:
+    if len(run) <= MOST_TERM and run.isascii() and (word := plain_word(run)):
+        known[run] = plain = _terms_of_word(word.lower(), language), 1
+        return plain
     parts = [
         chunk_counts(run[start : start + MOST_CHUNK], language) for start in range(0, len(run), MOST_CHUNK)
     ]
@@ -76,6 +79,15 @@ def _remember(
     if len(run) <= MOST_CHUNK:
         known[run] = found
     return found
+
+
+def _terms_of_word(lower: str, language: str) -> tuple[str, ...]:
+    """Of an ASCII word in lower case: most new ones of a text, without a look at what else a chunk may be."""
+    stemmed = _stemmed(lower, language)
+    terms = (stemmed,) if stemmed == lower else (stemmed, lower)  # tuples of texts cost the garbage collector nothing
+    for place in divisions(lower, language):
+        terms += (_stemmed(lower[:place], language), _stemmed(lower[place:], language))
+    return terms
 
 
 def _forms(piece: Piece, language: str) -> Iterator[tuple[str, int, int, float]]:

@@ -102,6 +102,12 @@ def pieces(chunk: str) -> Iterator[Piece]:
             yield from _compound(chunk[start : found.end()], start)
 
 
+def plain_word(chunk: str) -> str:
+    """The word that the chunk is, but for punctuation around it; "" where it is anything else."""
+    plain = _PLAIN.fullmatch(chunk)
+    return plain[1] if plain else ""
+
+
 def bounded(term: str) -> str:
     """The term, or of one too long its first 47 characters, a tilde and 16 hexadecimal digits of its BLAKE2b hash."""
     if len(term) <= MOST_TERM:
