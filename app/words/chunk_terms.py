@@ -84,7 +84,8 @@ def _remember(
 def _terms_of_word(lower: str, language: str) -> tuple[str, ...]:
     """Of an ASCII word in lower case: most new ones of a text, without a look at what else a chunk may be."""
     stemmed = _stemmed(lower, language)
-    terms = (stemmed,) if stemmed == lower else (stemmed, lower)  # tuples of texts cost the garbage collector nothing
+    # A tuple, because the garbage collector passes over tuples of texts.
+    terms: tuple[str, ...] = (stemmed,) if stemmed == lower else (stemmed, lower)
     for place in divisions(lower, language):
         terms += (_stemmed(lower[:place], language), _stemmed(lower[place:], language))
     return terms
