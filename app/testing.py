@@ -101,6 +101,13 @@ class VectorClientContract:
         for point in found:
             assert abs(point.score - similarity[point.id]) < 1e-5
 
+    def test_a_search_reads_the_fields_it_is_asked_for(self, client: VectorClient) -> None:
+        self.make(client, [1])
+        [found] = client.query_points(unit_vector(1), 1, None, ("extraction_type", "none"))
+        assert (found.payload or {})["extraction_type"] == payload_of(1)["extraction_type"]
+        [whole] = client.query_points(unit_vector(1), 1, None, None)
+        assert whole.payload == payload_of(1)
+
     def test_filters_narrow_a_search_and_a_listing(self, client: VectorClient) -> None:
         self.make(client, range(12))
         cases: list[tuple[Filters | None, set[int]]] = [

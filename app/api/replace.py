@@ -133,9 +133,15 @@ class _Report:
     def finish(self, run_id: RunId | None, waited: Waited | None) -> tuple[int, bytes | None]:
         """Write the rest; see :meth:`SpooledAnswer.finish`."""
         job_id = self.jobs[-1] if self.jobs else None
-        rest = {"jobs": self.jobs, "job_id": job_id, "run_id": run_id, "dry_run": self.dry_run}
-        told = {"waited": waited_as_json(waited), "warnings": self.warnings}
-        return self.answer.finish({**asdict(self.counts), **rest, **told})
+        rest = {
+            "jobs": self.jobs,
+            "job_id": job_id,
+            "run_id": run_id,
+            "dry_run": self.dry_run,
+            "waited": waited_as_json(waited),
+            "warnings": self.warnings,
+        }
+        return self.answer.finish({**asdict(self.counts), **rest})
 
 
 def _described(replaced: Replaced) -> Iterator[dict[str, Any]]:

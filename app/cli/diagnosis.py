@@ -208,7 +208,7 @@ async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> li
 
 
 def _note(parts: CommandParts) -> str | None:
-    """How Qdrant is spoken to, where that was found out and not set."""
+    """The protocol spoken with the Qdrant server; None with the embedded engine."""
     protocol = parts.qdrant_repository().protocol
     return f"by {protocol}" if protocol else None
 

@@ -10,7 +10,7 @@ from app.domain.ids import ExtractionId, ProjectId
 from app.domain.jobs import JobType
 from app.domain.text import TextRules, text_of
 from app.domain.upkeep import Indexed
-from app.errors import IndexMismatch, IndexMissing, IndexRebuilding, InvalidInput
+from app.errors import CollectionMissing, IndexMismatch, IndexMissing, IndexRebuilding, InvalidInput
 from app.models import IndexState
 from app.services.embedding.embedder import Embedder
 from app.services.extractions import queue_vectors_deletion
@@ -93,13 +93,18 @@ class IndexingService:
 
         Raises:
             IndexRebuilding: a reindex is under way, or was interrupted.
-            IndexMissing: there is no collection.
+            IndexMissing: extractions are marked, and there is no collection.
+            CollectionMissing: there is none yet.
         """
-        state, _ = await self._database.read(_look)
+        state, marked = await self._database.read(_look)
         if state is not None and state.rebuilding:
             raise IndexRebuilding
         if await self._qdrant.look_at_collection() is None:
-            raise IndexMissing
+            raise (
+                IndexMissing
+                if marked
+                else CollectionMissing("search", self._qdrant.collection, "it isn't made yet")
+            )
 
     async def index(
         self, ids: Sequence[ExtractionId], unit: UnitOfWork, *, rebuilding: int | None = None

@@ -56,7 +56,7 @@ class LanguageWatch:
     async def look(self, project: str, project_id: ProjectId, items: Sequence[Item]) -> tuple[str, ...]:
         """Count these items, and return what there is to warn of: nothing, or one sentence.
 
-        They are stored already, so where there is no thread for it, they go uncounted, and nobody is told of a fault.
+        They are stored already, so where there is no thread for it, they go uncounted, and a failure is not reported.
         """
         languages = self._embedder.languages
         if languages is None or not items:

@@ -179,26 +179,16 @@ class MeaningSearch:
 
         rows, generation = await self._database.read(read)
         found = [(str(point.extraction_id), point) for point in points]
-        self._require_generation(found, rows, generation)
+        current = [(id_, point) for id_, point in found if id_ in rows and _generation(point) == generation]
+        # One that a rebuild left behind is passed over: its row is unmarked, and embedded again. Where all are, and a row
+        # is marked, a store is of an older backup.
+        if not current and any(row.marked for row in rows.values()):
+            raise GenerationMismatch(self._qdrant.collection, generation)
         return [
             FoundByMeaning(id_, point.score, rows[id_].project_id)
-            for id_, point in found
-            if id_ in rows
-            and _generation(point) == generation
-            and filters.project_id in {None, rows[id_].project_id, str(rows[id_].project_id)}
+            for id_, point in current
+            if filters.project_id in {None, rows[id_].project_id, str(rows[id_].project_id)}
         ]
-
-    def _require_generation(
-        self, found: Sequence[tuple[str, SearchResult]], rows: Mapping[str, RowSeen], current: int
-    ) -> None:
-        """Vectors are of the last rebuild, or of what came after it.
-
-        One that came late is passed over; its row is unmarked, and embedded again. Where all are of another generation
-        and a row is marked, a store is of an older backup.
-        """
-        current_ones = any(id_ in rows and _generation(point) == current for id_, point in found)
-        if not current_ones and any(row.marked for row in rows.values()):
-            raise GenerationMismatch(self._qdrant.collection, current)
 
     def _check(self, seen: IndexSeen | None) -> None:
         """The vectors that were searched are this process's embedder's, of texts as it makes them, and all are there."""

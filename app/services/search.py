@@ -150,7 +150,7 @@ def _lack(name: str, task: "asyncio.Future[T]") -> str | None:
 def _incomplete(found: FoundByWords | None) -> tuple[str, ...]:
     if found is None or found.complete:
         return ()
-    return ("words: the job index_words is still making the words of what was stored before",)
+    return ("words: the job index_words hasn't made all words of what was stored before",)
 
 
 def _result(task: "asyncio.Future[T]") -> T | None:

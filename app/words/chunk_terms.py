@@ -1,6 +1,6 @@
 """The terms of what stands between two spaces."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -69,8 +69,11 @@ def counts_of_chunks(written: Sequence[str], language: str) -> list[tuple[Sequen
 def _remember(
     known: dict[str, tuple[Sequence[str], int]], run: str, language: str
 ) -> tuple[Sequence[str], int]:
-    if len(run) <= MOST_TERM and run.isascii() and (word := plain_word(run)):
-        known[run] = plain = _terms_of_word(word.lower(), language), 1
+    if len(run) <= MOST_CHUNK and run.isascii() and (word := plain_word(run)):
+        # Most new ones of a text: what else a chunk may be isn't looked at, and where its terms stand isn't either. A tuple
+        # in a tuple, because the garbage collector passes over those that hold texts alone.
+        forms = _forms_of_word(word, 0, len(word), language)
+        known[run] = plain = tuple([form[0] for form in forms]), 1
         return plain
     parts = [
         chunk_counts(run[start : start + MOST_CHUNK], language) for start in range(0, len(run), MOST_CHUNK)
@@ -81,36 +84,32 @@ def _remember(
     return found
 
 
-def _terms_of_word(lower: str, language: str) -> tuple[str, ...]:
-    """Of an ASCII word in lower case: most new ones of a text, without a look at what else a chunk may be."""
-    stemmed = _stemmed(lower, language)
-    # A tuple, because the garbage collector passes over tuples of texts.
-    terms: tuple[str, ...] = (stemmed,) if stemmed == lower else (stemmed, lower)
-    for place in divisions(lower, language):
-        terms += (_stemmed(lower[:place], language), _stemmed(lower[place:], language))
-    return terms
+Form = tuple[str, int, int, float]
+"""A term, its place, and its weight."""
 
 
-def _forms(piece: Piece, language: str) -> Iterator[tuple[str, int, int, float]]:
-    """Each term of the piece with its place and weight: a word has its stem, itself, and its parts."""
-    text, start, end, kind = piece
-    if kind is not Kind.WORD:
-        yield bounded(text), start, end, 1.0
-        return
+def _forms(piece: Piece, language: str) -> Sequence[Form]:
+    """Each term of the piece."""
+    if piece.kind is not Kind.WORD:
+        return [(bounded(piece.text), piece.start, piece.end, 1.0)]
+    return _forms_of_word(piece.text, piece.start, piece.end, language)
+
+
+def _forms_of_word(text: str, start: int, end: int, language: str) -> list[Form]:
+    """A word has its stem, itself, and its parts."""
     whole = fold(text)
     if len(whole) > MOST_TERM:
-        yield bounded(whole), start, end, 1.0
-        return
+        return [(bounded(whole), start, end, 1.0)]
     lower = text.lower()
     stemmed = _stemmed(lower, language)
-    yield stemmed, start, end, 1.0
+    forms = [(stemmed, start, end, 1.0)]
     if whole != stemmed:
-        yield whole, start, end, WHOLE_WEIGHT
-    if len(lower) != len(text):
-        return
-    for place in divisions(lower, language):
-        yield _stemmed(lower[:place], language), start, start + place, PART_WEIGHT
-        yield _stemmed(lower[place:], language), start + place, end, PART_WEIGHT
+        forms.append((whole, start, end, WHOLE_WEIGHT))
+    if len(lower) == len(text):
+        for place in divisions(lower, language):
+            forms.append((_stemmed(lower[:place], language), start, start + place, PART_WEIGHT))
+            forms.append((_stemmed(lower[place:], language), start + place, end, PART_WEIGHT))
+    return forms
 
 
 def _stemmed(lower: str, language: str) -> str:

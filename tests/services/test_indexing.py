@@ -19,6 +19,7 @@ from app.domain.jobs import JobType
 from app.domain.search import Query
 from app.domain.text import TextRules
 from app.errors import (
+    CollectionMissing,
     EmbedderMismatch,
     EmbeddingError,
     EmbeddingRejected,
@@ -439,6 +440,18 @@ async def test_nothing_is_marked_once_another_embedder_has_taken_over(
         await attempt
     assert [row.embedding_id for row in rows(engine)] == [None]
     assert [job.status for job in jobs(engine)] == ["queued"]
+
+
+async def test_an_index_that_is_not_made_yet_is_not_a_lost_one(tmp_path: Path) -> None:
+    with open_container(tmp_path, mode="embedded") as container:
+        await container.qdrant_repository().drop_collection()
+        with pytest.raises(CollectionMissing, match="isn't made yet"):
+            await container.indexing().ping()
+        await fill(container, [make_item(1)])
+        await container.indexing().ping()
+        await container.qdrant_repository().drop_collection()
+        with pytest.raises(IndexMissing):
+            await container.indexing().ping()
 
 
 async def test_a_lost_collection_is_refused_and_can_be_mended(tmp_path: Path) -> None:

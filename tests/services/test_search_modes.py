@@ -9,21 +9,24 @@ import numpy as np
 import pytest
 from dependency_injector import providers
 from numpy.typing import NDArray
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from support.facts import fact
 from support.parts import WORDS, fill, make_item, open_container, settings_for
-from support.rows import writing
+from support.rows import make_project, writing
 
 from app.domain.filters import Filters
 from app.domain.items import Item
+from app.domain.jobs import JobType
 from app.domain.search import Query, SearchHits, SearchMode
 from app.errors import AgentStorageError, EmbeddingUnavailable, InvalidInput, NotFound
 from app.executor import Lane
+from app.models import Job
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.embedder import TextRole
 from app.services.search import SearchService
 from app.services.storage.qdrant.ports import ClientFailure, VectorClient
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.job import JobRepository
 from containers import Container, create_container, running
 
 PROJECT = "papers"
@@ -37,9 +40,12 @@ class Faults(DeterministicEmbedder):
         self.fails = False
         self.waits_s = 0.0
         self.only: tuple[str, ...] = ()
+        self.asked: list[str] = []
 
     async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
         await asyncio.sleep(self.waits_s)
+        if role is TextRole.QUERY:
+            self.asked += texts
         if self.fails and (not self.only or set(self.only) & set(texts)):
             raise EmbeddingUnavailable("the endpoint is down")
         return await super().embed(texts, role)
@@ -144,6 +150,52 @@ async def test_without_the_meaning_the_words_answer_and_say_so(stores: Stores, f
     assert (await stores.ask(mode=SearchMode.WORDS)).degraded == ()
     with pytest.raises(AgentStorageError):
         await stores.ask(mode=SearchMode.MEANING)
+
+
+async def test_a_query_is_embedded_once(stores: Stores) -> None:
+    """Also for another page, another filter and another mode; one that failed is tried again."""
+    await fill(stores.container, [make_item(n) for n in range(20)])
+    stores.embedder.fails = True
+    await stores.ask()
+    stores.embedder.fails = False
+    stores.embedder.asked.clear()
+    first = await stores.ask()
+    again = await stores.ask(offset=5, mode=SearchMode.MEANING)
+    assert stores.embedder.asked.count("river") == 1
+    assert not first.degraded
+    assert again
+    await stores.ask("another river")
+    assert stores.embedder.asked.count("another river") == 1
+
+
+async def test_of_nothing_nothing_is_missing(stores: Stores) -> None:
+    """A store that holds nothing answers wholly, even while Qdrant fails; one that holds something says what it lacks."""
+    with writing(stores.container.engine()) as session:
+        make_project(session, PROJECT)
+    stores.client.fails = True
+    empty = await stores.ask()
+    assert (list(empty), empty.degraded) == ([], ())
+    await stores.accept(fact("a", "bread"))
+    assert (await stores.ask()).degraded
+
+
+async def test_scores_are_shown_with_six_decimals(stores: Stores) -> None:
+    await fill(stores.container, [make_item(n) for n in range(20)])
+    for mode in SearchMode:
+        for hit in await stores.ask("the river of number 3", mode=mode):
+            shown = [hit.score, *(side.score for side in (hit.meaning, hit.words) if side)]
+            assert shown == [round(score, 6) for score in shown]
+
+
+@pytest.mark.parametrize("status", ["queued", "failed"])
+async def test_words_that_are_still_to_be_made_are_told(stores: Stores, status: str) -> None:
+    await fill(stores.container, [make_item(n) for n in range(3)])
+    assert not (await stores.ask()).degraded
+    with writing(stores.container.engine()) as session:
+        JobRepository(session).create(JobType.INDEX_WORDS, {}, unique_key=JobType.INDEX_WORDS)
+        session.execute(update(Job).where(Job.type == JobType.INDEX_WORDS).values(status=status))
+    [lack] = (await stores.ask()).degraded
+    assert "index_words" in lack
 
 
 async def test_an_embedder_that_fails_between_two_calls_leaves_the_words(stores: Stores) -> None:

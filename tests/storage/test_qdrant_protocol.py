@@ -110,7 +110,6 @@ def test_where_the_port_may_be_another_servers_it_is_not_tried(
 def test_what_was_stored_by_either_is_read_by_the_other(
     rest: QdrantStub, grpc: QdrantGrpcStub, *, prefer_grpc: bool
 ) -> None:
-
     ids = [str(uuid.UUID(int=place)) for place in range(1, 4)]
     payloads: list[dict[str, Any]] = [
         {"project_id": "p", "confidence": 0.5, "generation": 3},

@@ -192,6 +192,13 @@ def test_anything_gives_bounded_terms_at_places_in_the_text(text: str, language:
     assert terms_of(text, language) == Counter(token.term for token in tokens)
 
 
+@given(anything, languages, st.data())
+def test_some_terms_alone_are_where_they_are_among_all(text: str, language: str, data: st.DataObject) -> None:
+    tokens = tokenize(text, language)
+    some = data.draw(st.sets(st.sampled_from(tokens).map(lambda token: token.term))) if tokens else set()
+    assert tokenize(text, language, some) == [token for token in tokens if token.term in some]
+
+
 @given(anything, languages)
 def test_a_highlighted_passage_holds_its_term(text: str, language: str) -> None:
     for token in tokenize(text, language):
@@ -244,6 +251,12 @@ def test_a_long_word_is_cut_to_a_head_and_a_hash_of_the_rest() -> None:
     assert len(one[0].term) == 64
     assert one[0].term[:47] == other[0].term[:47] == "x" * 47
     assert one[0].term != other[0].term
+
+
+@pytest.mark.parametrize("length", [63, 64, 65, 255, 256, 257, 600])
+def test_what_is_counted_is_what_is_told_of_a_long_word(length: int) -> None:
+    for text in ("x" * length, "Y" + "x" * length, f"({'x' * length}),"):
+        assert terms_of(text, "en") == Counter(token.term for token in tokenize(text, "en"))
 
 
 def test_a_token_is_a_value() -> None:

@@ -37,7 +37,7 @@ _PAGE_BYTES = 8 * 2**20
 def create_with_words(session: Session, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
     """Store the extractions that aren't there yet, each with its words; return the ids of those that were new.
 
-    The caller has looked: on SQLite, where nobody else writes, none of them is there.
+    On SQLite, where there is one writer at a time, the caller has made sure that none of them is there.
     """
     new = ExtractionRepository(session).create_batch(extractions, held=())
     WordsRepository(session).add_batch([_words_of(each) for each in extractions if each.id in new])

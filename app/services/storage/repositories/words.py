@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    or_,
     select,
     text,
 )
@@ -27,7 +28,7 @@ from sqlalchemy.types import NullType
 
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, ProjectId
-from app.domain.jobs import JobType
+from app.domain.jobs import JobStatus, JobType
 from app.models import OPEN_JOB, WORDS_INDEX, Extraction, ExtractionWords, Job, Project, UuidText
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -97,7 +98,7 @@ class WordsRepository:
     def projects(self, project_id: UUID | str | None) -> tuple[dict[ProjectId, int], bool]:
         """The newest entry's number in the ledger of the project, or of each, and whether all extractions have their words.
 
-        They haven't while a job is open that makes the words of what was stored before.
+        They haven't while a job is open that makes the words of what was stored before, or has failed.
         """
         given = {} if project_id is None else {"project": project_id}
         found = self._session.connection().execute(_projects(one=project_id is not None), given).all()
@@ -118,7 +119,9 @@ class WordsRepository:
         if filters == Filters(filters.project_id):
             query = _words_of_numbers(self._dialect)
         else:
-            query = self._passing(filters).where(_numbered(self._dialect))
+            # Tokens are apart for each project: what they found is of no other.
+            passing = ExtractionRepository(self._session).passing(filters, *_selected(self._dialect))
+            query = passing.join(_TABLE, _OF_EXTRACTION).where(_numbered(self._dialect))
         given = list(numbers) if self._dialect == "postgresql" else orjson.dumps(list(numbers)).decode()
         return self._documents(query, {"numbers": given})
 
@@ -138,11 +141,6 @@ class WordsRepository:
         query = select(_TABLE.c.language).where(among(_TABLE.c.extraction_id, ids, self._dialect))
         query = query.group_by(_TABLE.c.language).order_by(func.count().desc(), _TABLE.c.language)
         return tuple(self._session.scalars(query))
-
-    def _passing(self, filters: Filters) -> Select[Any]:
-        """Tokens are apart for each project: what they found is of no other."""
-        passing = ExtractionRepository(self._session).passing(filters, *_selected(self._dialect))
-        return passing.join(_TABLE, _OF_EXTRACTION)
 
     def _numbers(self, queries: Sequence[str], most: int) -> list[list[int]]:
         given = {f"t{place}": query for place, query in enumerate(queries)}
@@ -174,7 +172,8 @@ def _projects(*, one: bool) -> Select[Any]:
     making = select(Job.id).where(
         text("unique_key IS NOT NULL"), text(OPEN_JOB), Job.unique_key == JobType.INDEX_WORDS
     )
-    columns: list[Any] = [Project.id, Project.last_change, making.exists()]
+    failed = select(Job.id).where(Job.type == JobType.INDEX_WORDS, Job.status == JobStatus.FAILED)
+    columns: list[Any] = [Project.id, Project.last_change, or_(making.exists(), failed.exists())]
     query = select(*columns)
     return query.where(Project.id == bindparam("project", type_=UuidText)) if one else query
 
