@@ -92,6 +92,16 @@ class InvalidField(InvalidInput):
         super().__init__(f"{self.field}: {reason}")
 
 
+class InvalidCondition(InvalidField):
+    """The text of a condition can't be read. ``place`` counts characters from 1; ``near`` is the text around it."""
+
+    def __init__(self, place: int, near: str, problem: str) -> None:
+        self.place = place
+        self.near = near
+        self.problem = problem
+        super().__init__("where", f"at character {place:,}, near {near!r}: {problem}")
+
+
 class InvalidItem(InvalidInput):
     """One item of a batch can't be accepted.
 

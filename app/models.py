@@ -211,7 +211,8 @@ class Extraction(Base):
 
     ``embedding_id`` is NULL until Qdrant has acknowledged the vector, and then ``str(id)``.
     ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all others. The runs are the
-    first and the last that asserted it; ``metadata`` is what may change of it besides its confidence.
+    first and the last that asserted it; ``metadata`` is what may change of it besides its confidence, and ``changed_at`` is
+    when one of the two did, NULL if they never have.
     """
 
     __tablename__ = "extractions"
@@ -235,6 +236,7 @@ class Extraction(Base):
     last_run_id: Mapped[RunId | None] = mapped_column(UuidText)
     # SQLAlchemy keeps the attribute's usual name for itself.
     own_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata", JsonDocument)
+    changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ExtractionWords(Base):

@@ -208,8 +208,9 @@ async def _search(container: Any, figures: Figures, name: str, searches: int) ->
 async def _search_data(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
     """By a value that one of two thousand extractions has, which SQL looks for in every row of the project."""
     from app.domain.filters import Filters
+    from app.intake.where_text import parse_where
 
-    queries = _queries(5, project=PROJECT, filters=Filters(where={"term": "horse"}))
+    queries = _queries(5, project=PROJECT, filters=Filters(where=parse_where("term = horse")))
     await latencies(figures, "search_data", [partial(container.search().search, query) for query in queries])
 
 

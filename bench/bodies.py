@@ -62,9 +62,21 @@ def marks() -> bytes:
 
 BODIES: dict[str, Body] = {
     "plain search": (SEARCH, lambda: b'{"query": "x"}'),
-    "196,000 wrong values in `where`": (
+    "196,000 wrong members of `where`": (
         DELETE,
         lambda: b'{"filters": {"where": ' + members(196_000, b"[]")[: 2 * MIB - 100] + b"}}",
+    ),
+    "1,000 terms in `where`": (
+        DELETE,
+        lambda: orjson.dumps(
+            {"filters": {"where": {"or": [{"path": "a.b", "op": "=", "value": n} for n in range(1_000)]}}}
+        ),
+    ),
+    "a text of 1 MiB in `where`": (
+        DELETE,
+        lambda: orjson.dumps(
+            {"filters": {"where": {"path": "a", "op": "contains", "value": "e\u0301" * 350_000}}}
+        ),
     ),
     "200,000 unknown fields": (SEARCH, lambda: members(200_000, b"1")[: 2 * MIB]),
     "2 MiB of empty lists": (SEARCH, lambda: filled(b'{"query": [', b"[]", b"]}", 2 * MIB)),

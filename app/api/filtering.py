@@ -6,16 +6,16 @@ from uuid import UUID
 from fastapi import Depends, Query
 from pydantic import Field
 
-from app.api.schemas import Condition, Confidence, Labels, SourceUris
+from app.api.schemas import Confidence, Labels, SourceUris
 from app.domain.filters import Filters
-from app.intake.conditions import with_conditions
+from app.intake.where_text import parse_all
 
 
 async def _wanted(  # noqa: PLR0913, PLR0917 - each is a parameter
-    type_: Annotated[Labels, Query(alias="type", description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
-    group: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
-    source_uri: Annotated[SourceUris, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
-    run: Annotated[
+    extraction_types: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
+    source_groups: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
+    source_uris: Annotated[SourceUris, Query(description="Repeatable.")] = [],  # noqa: B006 - likewise
+    run_ids: Annotated[
         list[UUID],
         Field(max_length=100),
         Query(description="The id of a run that asserted it first or last. Repeatable."),
@@ -23,10 +23,11 @@ async def _wanted(  # noqa: PLR0913, PLR0917 - each is a parameter
     min_confidence: Confidence | None = None,
     max_confidence: Confidence | None = None,
     where: Annotated[
-        list[Condition],
+        list[str],
         Query(
             max_length=100,
-            description="PATH=VALUE: what must stand there in `data`. Repeatable; all must hold.",
+            description="A condition on its data, its metadata or its own fields, such as "
+            '`price.amount >= 100 and tags contains "indoor"`. Repeatable; all must hold.',
         ),
     ] = [],  # noqa: B006 - likewise
     indexed: Annotated[
@@ -36,17 +37,17 @@ async def _wanted(  # noqa: PLR0913, PLR0917 - each is a parameter
         bool | None, Query(description="True: only what can't be embedded; false: only the others.")
     ] = None,
 ) -> Filters:
-    filters = Filters(
-        source_groups=tuple(group),
-        extraction_types=tuple(type_),
-        source_uris=tuple(source_uri),
-        run_ids=tuple(run),
+    return Filters(
+        source_groups=tuple(source_groups),
+        extraction_types=tuple(extraction_types),
+        source_uris=tuple(source_uris),
+        run_ids=tuple(run_ids),
         min_confidence=min_confidence,
         max_confidence=max_confidence,
+        where=parse_all(where),
         indexed=indexed,
         set_aside=set_aside,
     )
-    return with_conditions(filters, where)
 
 
 WantedExtractions = Annotated[Filters, Depends(_wanted)]

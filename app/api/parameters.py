@@ -15,6 +15,14 @@ from app.errors import InvalidField
 MAX_PARAMETERS = 400
 """More than all that a route knows, its lists of a hundred included."""
 
+_RENAMED = {
+    "type": "extraction_types",
+    "group": "source_groups",
+    "source_uri": "source_uris",
+    "run": "run_ids",
+}
+"""What filters were called before they had the same names as in bodies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
@@ -53,5 +61,7 @@ class Parameters:
     def _unknown(self, name: str) -> str:
         if not self.known:
             return "unknown; there are no query parameters here"
+        if (renamed := _RENAMED.get(name)) in self.known:
+            return f"unknown; it is called {renamed}"
         [nearest] = get_close_matches(name[:100], self.known, n=1, cutoff=0.0)
         return f"unknown; the nearest is {nearest}, and all are {', '.join(sorted(self.known))}"

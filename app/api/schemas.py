@@ -2,18 +2,27 @@
 
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    model_validator,
+)
 
-from app.domain import filters
+from app.domain import conditions, filters
 from app.domain.changes import Change, ChangeKind
 from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS, MOST_DECOMPOSED
 from app.domain.normal_form import composed
 from app.domain.outcomes import Undone
 from app.domain.rows import ExtractionRow, ProjectSummary, RunRow, SourceRow
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchMode
+from app.intake.where_json import parse_where_json
 
 MOST_FAULTS = 100
 """How many errors of one body are looked for."""
@@ -34,7 +43,6 @@ Label = Annotated[
     Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$"),
     BeforeValidator(_composed, json_schema_input_type=str),
 ]
-Condition = Annotated[str, Field(max_length=10_000, pattern=r"^[^=]+=")]
 ProjectName = Annotated[
     str,
     Field(
@@ -57,18 +65,17 @@ UriPrefix = Annotated[str, Field(min_length=1, max_length=MAX_URI_CHARS, pattern
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
 
-def _at_most_a_hundred(values: object) -> object:
-    """Before they are looked at one by one: each of a wrong type makes an error for each of those it might be."""
-    if isinstance(values, dict) and len(values) > 100:  # noqa: PLR2004 - as documented
-        raise ValueError(f"has {len(values):,} members; at most 100 are allowed")
-    return values
+Scalar = str | int | float | bool | None
 
 
-DataValues = Annotated[
-    dict[str, str | int | float | bool | None],
-    Field(max_length=100),
-    BeforeValidator(_at_most_a_hundred),
-]
+class Moment(BaseModel):
+    """A time to compare with: a date, or a date and a time, as ISO 8601 has them."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"time": "2025-01-31T08:30:00Z"}]}
+    )
+
+    time: str
 
 
 class Body(BaseModel):
@@ -86,6 +93,47 @@ class Body(BaseModel):
         return {**known, **dict(islice(((n, v) for n, v in members.items() if n not in known), MOST_FAULTS))}
 
 
+class Condition(BaseModel):
+    """What must hold for a fact: one of `and`, `or` and `not`, or a `path` and an `op`.
+
+    `in` takes `values`, `exists` takes nothing, all others take a `value`. The meaning is that of the text of `?where=`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"path": "price.amount", "op": ">=", "value": 100},
+                {"path": "country", "op": "in", "values": ["DE", "FR"]},
+                {"path": "valid_from", "op": ">=", "value": {"time": "2025-01-01"}},
+                {
+                    "and": [
+                        {"path": "type", "op": "=", "value": "product"},
+                        {"not": {"path": "tags", "op": "contains", "value": "indoor"}},
+                        {"path": "metadata.page", "op": "exists"},
+                    ]
+                },
+            ]
+        },
+    )
+
+    all_of: list["Condition"] | None = Field(default=None, alias="and", min_length=1)
+    one_of: list["Condition"] | None = Field(default=None, alias="or", min_length=1)
+    negated: "Condition | None" = Field(default=None, alias="not")
+    path: str | None = Field(
+        default=None,
+        description="A field of the fact (type, group, source, confidence, created, changed, run, indexed), or a path in "
+        "`data`, or one that begins with `data.` or `metadata.`; a key with a dot in it stands in double quotes.",
+    )
+    op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "contains", "exists", "starts"] | None = None
+    value: Scalar | Moment = None
+    values: list[Scalar | Moment] | None = Field(default=None, min_length=1)
+
+
+Where = Annotated[conditions.Condition, PlainValidator(parse_where_json, json_schema_input_type=Condition)]
+"""Read by :func:`parse_where_json`, whose errors say the place; :class:`Condition` is its schema."""
+
+
 class NewProject(Body):
     """A project to make."""
 
@@ -101,7 +149,9 @@ class Filters(Body):
     max_confidence: Confidence | None = None
     source_uris: SourceUris = []
     run_ids: RunIds = Field(default=[], description="The runs that asserted it first or last.")
-    where: DataValues = Field(default={}, description="The value that must stand at a dotted path in `data`.")
+    where: Where | None = Field(
+        default=None, description="A condition on its data, its metadata or its own fields."
+    )
     indexed: bool | None = Field(
         default=None, description="True: only what search can find; false: only what has no vector."
     )

@@ -44,9 +44,10 @@ class FilterOptions:
     where: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH=VALUE",
-            help="Only where `data` has this value, e.g. --where term=dog --where 'meta.page=3'. A value that "
-            "reads as JSON is taken as such; quote a number to mean its text. Repeatable; all must hold.",
+            metavar="CONDITION",
+            help="Only where this holds, e.g. --where 'price.amount >= 100 and tags contains indoor', --where 'sku starts "
+            "\"XR-44\"'. A name is a field of the fact's own (type, confidence …), or a path in its data; metadata.page is "
+            "one in its metadata. Repeatable; all must hold.",
         ),
     ] = None
     indexed: Annotated[
@@ -116,13 +117,14 @@ def _taking(command: Callable[..., None], options: Mapping[str, Parameter]) -> C
 
 def _wanted(options: FilterOptions) -> WantedExtractions:
     from app.domain.items import MAX_URI_CHARS, parse_label
-    from app.intake.conditions import with_conditions
+    from app.intake.where_text import parse_all
 
     def labels(option: str, given: list[str] | None, **limit: int) -> tuple[str, ...]:
         return tuple(parse_label(each, option, **limit) for each in given or ())
 
     try:
         filters = Filters(
+            where=parse_all(options.where or ()),
             source_groups=labels("group", options.group),
             extraction_types=labels("type", options.type_),
             source_uris=labels("source-uri", options.source_uri, limit=MAX_URI_CHARS),
@@ -131,6 +133,6 @@ def _wanted(options: FilterOptions) -> WantedExtractions:
             indexed=options.indexed,
             set_aside=options.set_aside,
         )
-        return WantedExtractions(with_conditions(filters, options.where or ()), labels("run", options.run))
+        return WantedExtractions(filters, labels("run", options.run))
     except InvalidInput as error:
         usage_error(f"--{error}")

@@ -10,6 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext
 
+from app.domain.condition_values import exact_number
+from app.domain.times import microseconds_of, time_of
+from app.domain.whole_words import has_words
 from app.errors import DatabaseError, DatabaseReadOnly
 from app.private_files import make_private_file, make_private_folder
 from app.sql.transactions import ACCESS, is_reading
@@ -32,6 +35,19 @@ _PRAGMAS = (
     "cache_size = -32000",
     "wal_autocheckpoint = 4000",
 )
+
+
+def _time_of(value: object) -> int | None:
+    moment = time_of(value) if isinstance(value, str) else None
+    return None if moment is None else microseconds_of(moment)
+
+
+def _has_words(value: object, pattern: str) -> bool:
+    return isinstance(value, str) and has_words(value, pattern)
+
+
+_FUNCTIONS: Mapping[str, Any] = {"time_of": _time_of, "has_words": _has_words, "exact_number": exact_number}
+"""What conditions on facts need and SQLite hasn't."""
 
 
 def is_in_memory(url: URL) -> bool:
@@ -102,6 +118,8 @@ def _drop_read_only(context: ExceptionContext) -> None:
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin late, and never with IMMEDIATE
+    for name, function in _FUNCTIONS.items():
+        connection.create_function(name, function.__code__.co_argcount, function, deterministic=True)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
 

@@ -79,9 +79,9 @@ async def test_pages_make_up_the_stream(api: Api) -> None:
 
 async def test_filters_and_bad_input(api: Api) -> None:
     await api.hand_in([raw_item(number) for number in range(100)])
-    assert len(await lines_of(api, type="claim")) == 50
-    assert len(await lines_of(api, type="claim", where="n=7")) == 1
-    assert await lines_of(api, group="nowhere") == []
+    assert len(await lines_of(api, extraction_types="claim")) == 50
+    assert len(await lines_of(api, extraction_types="claim", where="n=7")) == 1
+    assert await lines_of(api, source_groups="nowhere") == []
     for params, reason in (
         ({"after": "x"}, "no cursor of an export"),
         ({"format": "parquet"}, "jsonl"),

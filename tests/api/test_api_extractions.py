@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 from support.api import Api, checked, ndjson, problem_of, raw_item, serving
 from support.waiting import until
+from support.wheres import where_json
 
 from app.api.middleware import NDJSON
 from app.models import Extraction, Job
@@ -29,19 +30,22 @@ BAD_VALUES = (
     b"[" * 100 + b"]" * 100,
 )
 FILTERS: list[tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]] = [
-    ({"type": "fact"}, lambda item: item["extraction_type"] == "fact"),
-    ({"type": ["fact", "claim"]}, lambda _: True),
-    ({"type": "none"}, lambda _: False),
-    ({"group": ["group-0", "group-2"]}, lambda item: item["source_group"] != "group-1"),
+    ({"extraction_types": "fact"}, lambda item: item["extraction_type"] == "fact"),
+    ({"extraction_types": ["fact", "claim"]}, lambda _: True),
+    ({"extraction_types": "none"}, lambda _: False),
+    ({"source_groups": ["group-0", "group-2"]}, lambda item: item["source_group"] != "group-1"),
     ({"min_confidence": 0.3, "max_confidence": 0.7}, lambda item: 0.3 <= item["confidence"] <= 0.7),
     ({"where": "n=5"}, lambda item: item["data"]["n"] == 5),
     ({"where": ["n=5", "fact_text=x"]}, lambda _: False),
     ({"where": ["n=5", "n=6"]}, lambda _: False),
     ({"where": ["n=5", "n=5.0"]}, lambda item: item["data"]["n"] == 5),
-    ({"where": "fact_text=glacier river 5"}, lambda item: item["data"]["n"] == 5),
+    ({"where": "n in (5, 6)"}, lambda item: item["data"]["n"] in {5, 6}),
+    (
+        {"where": "type = fact or confidence >= 0.5"},
+        lambda item: item["extraction_type"] == "fact" or item["confidence"] >= 0.5,
+    ),
+    ({"where": 'fact_text="glacier river 5"'}, lambda item: item["data"]["n"] == 5),
     ({"where": "missing=null"}, lambda _: False),
-    ({"where": "fact_text=a\0b"}, lambda _: False),
-    ({"where": f"n=1{'0' * 5000}"}, lambda _: False),
 ]
 KINDS_OF_BAD_VALUES = {"invalid-input", "invalid-json", "nested-too-deep"}
 LINES = {"content-type": NDJSON}
@@ -296,15 +300,15 @@ class TestReading:
             ExtractionRepository(session).set_aside({second["items"][2]["id"]: "no text"})
         one, other = first["run_id"], second["run_id"]
         cases: list[tuple[dict[str, Any], set[int]]] = [
-            ({"run": one}, {1, 2}),
-            ({"run": other}, {2, 3, 4}),
-            ({"run": [one, other]}, {1, 2, 3, 4}),
-            ({"run": str(uuid4())}, set()),
+            ({"run_ids": one}, {1, 2}),
+            ({"run_ids": other}, {2, 3, 4}),
+            ({"run_ids": [one, other]}, {1, 2, 3, 4}),
+            ({"run_ids": str(uuid4())}, set()),
             ({"indexed": True}, {1, 2}),
             ({"indexed": "false"}, {3, 4}),
             ({"set_aside": True}, {4}),
             ({"set_aside": False, "indexed": False}, {3}),
-            ({"run": other, "indexed": True}, {2}),
+            ({"run_ids": other, "indexed": True}, {2}),
         ]
         for filters, expected in cases:
             assert {each["data"]["n"] for each in await pages(api, 2, **filters)} == expected, filters
@@ -334,10 +338,15 @@ class TestReading:
     async def test_a_filter_that_is_none_is_refused(self, api: Api) -> None:
         await api.accepted([raw_item(1)])
         bad: tuple[dict[str, str | list[str]], ...] = (
-            {"type": ""},
-            {"type": "x" * 201},
-            {"type": "a\0b"},
-            {"group": "a\0b"},
+            {"extraction_types": ""},
+            {"extraction_types": "x" * 201},
+            {"extraction_types": "a\0b"},
+            {"source_groups": "a\0b"},
+            {"type": "fact"},
+            {"group": "a"},
+            {"source_uri": "a"},
+            {"run": "nightly"},
+            {"run_ids": "nightly"},
             {"min_confidence": "2"},
             {"min_confidence": "nan"},
             {"max_confidence": "x"},
@@ -345,9 +354,11 @@ class TestReading:
             {"where": "=5"},
             {"where": "n=[1]"},
             {"where": "a\0b=1"},
+            {"where": "fact_text=a\0b"},
             {"where": f"n={10**30}"},
+            {"where": f"n=1{'0' * 5_000}"},
             {"where": "n=1e999"},
-            {"run": "nightly"},
+            {"where": "n = 2025-02-30"},
             {"indexed": "perhaps"},
             {"set_aside": ""},
             {"typ": "fact"},
@@ -364,6 +375,22 @@ class TestReading:
         )
         for filters in bad:
             problem_of(await api.client.get(PATH, params=filters), 422, "invalid-input")
+
+    async def test_a_former_name_is_told_the_new_one(self, api: Api) -> None:
+        await api.accepted([raw_item(1)])
+        for old, new in (("type", "extraction_types"), ("group", "source_groups"), ("run", "run_ids")):
+            told = problem_of(await api.client.get(PATH, params={old: "x"}), 422, "invalid-input")
+            assert f"it is called {new}" in told["detail"]
+
+    async def test_a_mistake_in_a_condition_is_told_with_its_place(self, api: Api) -> None:
+        await api.accepted([raw_item(1)])
+        told = problem_of(await api.client.get(PATH, params={"where": "price >> 5"}), 422, "invalid-input")
+        assert "at character 7" in told["detail"]
+        part = {"and": [{"path": "n", "op": "=", "value": 1}, {"path": "n", "op": "like", "value": 1}]}
+        for body in ({"query": "x", "where": part}, {"filters": {"where": part}}):
+            path = f"{PATH}/delete" if "filters" in body else "/v1/projects/papers/search"
+            told = problem_of(await api.client.post(path, json=body), 422, "invalid-input")
+            assert told["field"] == "where.and[1].op"
 
     async def test_what_is_not_there_is_not_found(self, api: Api) -> None:
         for id_ in (uuid4(), "0" * 32):
@@ -397,7 +424,9 @@ class TestSearch:
             and item["extraction_type"] == "fact"
             and 0.1 <= item["confidence"] <= 0.9
         }
-        [hit] = (await api.post("/v1/projects/papers/search", {"query": "river", "where": {"n": 12}}))["items"]
+        [hit] = (
+            await api.post("/v1/projects/papers/search", {"query": "river", "where": where_json({"n": 12})})
+        )["items"]
         source = hit["extraction"]["source"]
         assert (source["uri"], source["group"]) == ("doc:6", "group-0")
 
@@ -415,9 +444,10 @@ class TestSearch:
             {"query": "x", "limit": 1.5},
             {"query": "x", "colour": "red"},
             {"query": "x", "min_confidence": 2},
-            {"query": "x", "where": {"n": [1]}},
-            {"query": "x", "where": {"n": 10**30}},
-            {"query": "x", "where": {"a\0b": 1}},
+            {"query": "x", "where": {"path": "n", "op": "=", "value": [1]}},
+            {"query": "x", "where": {"path": "n", "op": "=", "value": 10**30}},
+            {"query": "x", "where": {"path": "a\0b", "op": "=", "value": 1}},
+            {"query": "x", "where": {"n": 1}},
             {"query": "x", "source_groups": ["a\0b"]},
             {"query": "x", "extraction_types": [""]},
             {"query": "x", "run_ids": ["nightly"]},
@@ -462,8 +492,8 @@ class TestRetrying:
     async def test_by_ids_by_filters_and_all(self, api: Api, ids: list[str]) -> None:
         await self.retried(api, {"ids": [ids[0], ids[0], str(uuid4())]}, 1)
         await self.retried(api, {"ids": []}, 0)
-        await self.retried(api, {"filters": {"where": {"n": 0}}}, 0)
-        await self.retried(api, {"filters": {"where": {"n": 1}}}, 1)
+        await self.retried(api, {"filters": {"where": where_json({"n": 0})}}, 0)
+        await self.retried(api, {"filters": {"where": where_json({"n": 1})}}, 1)
         await self.retried(api, {}, 2)
         await self.retried(api, {"filters": {}}, 0)
 
@@ -517,7 +547,7 @@ class TestDeleting:
         body = {"filters": {"extraction_types": ["fact"], "min_confidence": 0.4}}
         answer = await api.post(f"{PATH}/delete", body, 202)
         await self.deleted(api, answer, 3, {0, 1, 2, 3, 5, 7, 9})
-        answer = await api.post(f"{PATH}/delete", {"filters": {"where": {"n": 7}}}, 202)
+        answer = await api.post(f"{PATH}/delete", {"filters": {"where": where_json({"n": 7})}}, 202)
         await self.deleted(api, answer, 1, {0, 1, 2, 3, 5, 9})
 
     async def test_all_that_the_project_has(self, api: Api, ids: list[str]) -> None:
@@ -535,10 +565,10 @@ class TestDeleting:
             {"filters": {}},
             {"ids": None},
             {"ids": ["x"]},
-            {"ids": [], "filters": {"where": {"n": 1}}},
+            {"ids": [], "filters": {"where": where_json({"n": 1})}},
             {"all": False},
             {"all": True, "ids": []},
-            {"all": True, "filters": {"where": {"n": 1}}},
+            {"all": True, "filters": {"where": where_json({"n": 1})}},
         ]
         for body in bodies:
             problem_of(await api.client.post(f"{PATH}/delete", json=body), 422, "invalid-input")

@@ -262,8 +262,14 @@ class TestTheFramework:
         kind = {"content-type": "application/json"}
         await api.post("/v1/projects", {"name": "papers"}, 201)
         for path, body in (
-            ("/v1/projects/papers/extractions/delete", b'{"filters": {"where": {"\\ud800": 1}}}'),
-            ("/v1/projects/papers/extractions/delete", b'{"filters": {"where": {"n": "\\ud800"}}}'),
+            (
+                "/v1/projects/papers/extractions/delete",
+                b'{"filters": {"where": {"path": "\\ud800", "op": "exists"}}}',
+            ),
+            (
+                "/v1/projects/papers/extractions/delete",
+                b'{"filters": {"where": {"path": "n", "op": "=", "value": "\\ud800"}}}',
+            ),
             ("/v1/projects/papers/extractions/delete", b'{"ids": ["\\ud800"]}'),
             ("/v1/projects/papers/extractions", b'{"\\ud800": []}'),
             ("/v1/projects/papers/extractions", b'{"extractions": [{"\\ud800": 1}]}'),

@@ -224,7 +224,7 @@ async def test_a_stream_that_breaks_leaves_each_source_old_or_new(api: Api) -> N
 async def test_only_facts_of_these_sources(api: Api) -> None:
     await api.replaced(FIRST)
     await api.work()
-    [item] = (await api.get(PATH, source_uri="b"))["items"]
+    [item] = (await api.get(PATH, source_uris="b"))["items"]
     assert item["data"]["fact_text"] == "old"
     query = {"query": "35 euro", "source_uris": ["b", "nowhere"]}
     assert [

@@ -224,7 +224,7 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("list", "--where", "n"), "wants PATH=VALUE"),
+        (("list", "--where", "n"), "expected an operator"),
         (("list", "--group", " "), "--group"),
         (("count", "--source-uri", "x" * 8_001), "--source-uri"),
         (("list", "--run", ""), "--run"),

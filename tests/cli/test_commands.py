@@ -96,7 +96,7 @@ def test_search_filters(cli: Cli) -> None:
     assert found("--group", "group-1") == list(range(1, 30, 2))
     assert found("--where", "n=4") == [4]
     assert found("--where", "n='4'") == []
-    assert found("--where", "fact_text=fact number 5") == [5]
+    assert found("--where", 'fact_text="fact number 5"') == [5]
     assert found("--type", "claim") == []
     cli("search", "fact", "--where", "n", code=2)
     cli("search", "fact", "--where", "n=[1]", code=2)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from app.domain.conditions import Exists, InData
 from app.domain.filters import Filters, filters_of
 from app.errors import InvalidInput
 
 ID = uuid.UUID(int=7)
+PAGE = Exists(InData(("page",)))
 
 
 class TestMapping:
@@ -20,7 +22,7 @@ class TestMapping:
             "extraction_types": {"fact"},
             "min_confidence": 0.25,
             "max_confidence": 1,
-            "where": {"page": 3},
+            "where": PAGE,
             "extraction_ids": [ID, str(ID)],
             "source_uris": ["file:a"],
             "run_ids": [ID],
@@ -33,7 +35,7 @@ class TestMapping:
             ("fact",),
             0.25,
             1,
-            {"page": 3},
+            PAGE,
             (ID, str(ID)),
             ("file:a",),
             (ID,),
@@ -78,7 +80,7 @@ LISTS = ["source_groups", "extraction_types", "extraction_ids", "run_ids"]
 
 class TestParts:
     EVERY = Filters(
-        ID, ("g",), ("fact",), 0.25, 1, {"page": 3}, (ID,), ("file:a",), (ID,), indexed=True, set_aside=False
+        ID, ("g",), ("fact",), 0.25, 1, PAGE, (ID,), ("file:a",), (ID,), indexed=True, set_aside=False
     )
 
     def test_together_they_are_the_whole(self) -> None:
@@ -96,7 +98,7 @@ class TestParts:
     @pytest.mark.parametrize(
         "given",
         [
-            {"where": {"a": 1}},
+            {"where": PAGE},
             {"source_uris": ("a",)},
             {"run_ids": (ID,)},
             {"indexed": False},
@@ -137,8 +139,8 @@ class TestValues:
         with pytest.raises(InvalidInput, match="project_id takes a UUID or a text, not 7"):
             filters_of({"project_id": 7})
 
-    def test_where_is_a_mapping(self) -> None:
-        with pytest.raises(InvalidInput, match="where takes a mapping"):
+    def test_where_is_a_condition(self) -> None:
+        with pytest.raises(InvalidInput, match="where takes a condition"):
             filters_of({"where": "page=3"})
 
     def test_ids_are_those_of_extractions(self) -> None:

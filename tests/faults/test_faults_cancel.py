@@ -13,6 +13,7 @@ from support.faults import assert_goes_on, compared
 from support.parts import fill, make_item, open_container
 from support.rows import writing
 from support.waiting import until
+from support.wheres import where
 
 from app.domain.filters import Filters
 from app.domain.search import Query
@@ -33,7 +34,9 @@ async def ingest_and_index(container: Container, nth: int) -> None:
 
 async def search(container: Container, _: int) -> None:
     await container.search().search(Query("glacier river", project="papers", limit=3))
-    await container.search().search(Query("glacier river", limit=3, filters=Filters(where={"odd": True})))
+    await container.search().search(
+        Query("glacier river", limit=3, filters=Filters(where=where({"odd": True})))
+    )
 
 
 async def delete_and_unindex(container: Container, _: int) -> None:

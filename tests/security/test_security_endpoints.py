@@ -16,6 +16,7 @@ from support.embedding_stub import Answer, EmbeddingStub
 from support.embedding_stub import serving as serving_embeddings
 from support.parts import settings_for
 from support.settings import enter_empty_place
+from support.wheres import where_json
 from typer.testing import CliRunner
 
 from app.cli.context import CliContext
@@ -205,7 +206,7 @@ async def test_no_request_chooses_where_the_service_asks(
         data = {"fact_text": lure, **dict.fromkeys(names, lure)}
         await api.accepted([raw_item(1, source_uri=lure, source_group=lure, extraction_type=lure, data=data)])
         await api.work()
-        for body in ({"query": lure}, {"query": lure, "where": dict.fromkeys(names, lure)}):
+        for body in ({"query": lure}, {"query": lure, "where": where_json(dict.fromkeys(names, lure))}):
             assert await api.post("/v1/projects/papers/search", body)
         for name in names:
             for body in ({"query": "x", name: lure}, {"query": "x", "options": {name: lure}}):

@@ -25,8 +25,11 @@ from app.api.app import create_app
 from app.cli.context import CliContext
 from app.cli.main import app as command_line
 from app.config import Settings
+from app.domain.conditions import And, Compare, InData, Op
 from app.entrypoints.api import options_of
 from app.entrypoints.cli import draw_graph, open_parts
+from app.intake.where_json import write_where_json
+from app.intake.where_text import write_where
 from app.models import Base
 from containers import create_container
 
@@ -141,15 +144,11 @@ def filled(target: Target) -> Target:
 # --- filters give what comparing gives -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["type", "group", "where"])
+@pytest.mark.parametrize("name", ["extraction_types", "source_groups", "where"])
 def test_a_query_parameter_is_compared_as_it_stands(filled: Target, name: str) -> None:
     with filled.unharmed():
         for attack in ATTACKS:
-            if name == "where" and "." in attack:
-                continue  # a path of several keys
-            value = f"{attack}={attack}" if name == "where" else attack
-            if name == "where" and "=" in attack:
-                continue  # the path ends before it
+            value = write_where(Compare(InData((attack,)), Op.EQ, attack)) if name == "where" else attack
             found = filled.items(
                 filled.client.get("/v1/projects/papers/extractions", params={name: value, "limit": 1000})
             )
@@ -162,25 +161,32 @@ def test_a_body_is_compared_as_it_stands(filled: Target, path: str) -> None:
     some = 0
     with filled.unharmed():
         for number, attack in enumerate(ATTACKS):
-            wanted = {} if "." in attack else {attack: attack, f"deep.{attack}": number}
+            wanted = write_where_json(
+                And(
+                    (
+                        Compare(InData((attack,)), Op.EQ, attack),
+                        Compare(InData(("deep", attack)), Op.EQ, number),
+                    )
+                )
+            )
             for filters in ({"source_groups": [attack]}, {"extraction_types": [attack]}, {"where": wanted}):
                 for query in (attack, f"river {attack}"):
                     body: dict[str, Any] = {"query": query, "limit": 100, **filters}
                     found = filled.items(filled.client.post(path, json=body))
                     some += len(found)
-                    if filters != {"where": {}}:
-                        assert {hit["extraction"]["source"]["uri"] for hit in found} <= {attack}
+                    assert {hit["extraction"]["source"]["uri"] for hit in found} <= {attack}
     assert some > len(ATTACKS)
 
 
 def test_deleting_by_a_filter_deletes_what_comparing_finds(target: Target) -> None:
     project = "/v1/projects/deleted/extractions"
-    items = [attack_item(attack, number) for number, attack in enumerate(ATTACKS) if "." not in attack]
+    items = [attack_item(attack, number) for number, attack in enumerate(ATTACKS)]
     assert target.client.post(project, json={"extractions": items}).is_success
     left = len(items)
     for number, item in enumerate(items):
         attack, key = item["source_uri"], ("source_groups", "extraction_types", "where")[number % 3]
-        filters = {key: {attack: attack} if key == "where" else [attack]}
+        condition = write_where_json(Compare(InData((attack,)), Op.EQ, attack))
+        filters = {key: condition if key == "where" else [attack]}
         with target.unharmed("extractions", "extraction_words", "jobs", "projects", "ledger"):
             answer = target.client.post(f"{project}/delete", json={"filters": filters})
         left -= 1
@@ -201,16 +207,20 @@ def test_any_text_is_compared_as_it_stands(target: Target, key: str, value: str,
         ]
     ]
     with target.unharmed():
-        for params in ({"type": label}, {"group": label}, {"where": f"{key}={value}"}):
+        for params in (
+            {"extraction_types": label},
+            {"source_groups": label},
+            {"where": write_where(Compare(InData((key,)), Op.EQ, value))},
+        ):
             found = target.items(
                 target.client.get("/v1/projects/any/extractions", params={**params, "limit": 1000})
             )
             assert id_ in [each["id"] for each in found]
             assert all(
                 each["extraction_type"] == label
-                if "type" in params
+                if "extraction_types" in params
                 else each["source"]["group"] == label
-                if "group" in params
+                if "source_groups" in params
                 else each["data"].get(key) == value
                 for each in found
             )
@@ -271,7 +281,9 @@ def test_no_parameter_is_left_out() -> None:
         ("path", "job_id"),
         ("path", "type"),
         ("query", "type"),
-        ("query", "group"),
+        ("query", "source_groups"),
+        ("query", "extraction_types"),
+        ("query", "run_ids"),
         ("query", "min_confidence"),
         ("query", "max_confidence"),
         ("query", "where"),
@@ -281,7 +293,7 @@ def test_no_parameter_is_left_out() -> None:
         ("query", "project"),
         ("path", "source_id"),
         ("path", "run"),
-        ("query", "source_uri"),
+        ("query", "source_uris"),
         ("query", "uri_prefix"),
         ("query", "after"),
         ("query", "replace"),

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from support.odd_facts import odd_fact
 from support.parts import FIELDS, make_item, open_container
 from support.plans import plan
+from support.wheres import where
 
 from app.domain.export import (
     ExportFormat,
@@ -125,7 +126,7 @@ async def test_pages_have_a_fixed_order_and_any_cursor_goes_on(container: Contai
 
 async def test_filters_hold_for_each_page(container: Container) -> None:
     await container.ingestion().accept(PROJECT, [make_item(number) for number in range(2_500)])
-    filters = Filters(extraction_types=("claim",), source_groups=("group-1",), where={"meta.lang": "en"})
+    filters = Filters(extraction_types=("claim",), source_groups=("group-1",), where=where({"meta.lang": "en"}))
     found = {row.id for row in rows_of(await pages_of(container, filters))}
     expected = await container.extractions().list(PROJECT, filters, limit=10_000)
     assert found == {str(row.id) for row in expected}

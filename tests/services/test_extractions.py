@@ -8,6 +8,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 from support.parts import fill, index_all, make_item, open_container
 from support.rows import store_extractions, writing
+from support.wheres import where
 
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
@@ -84,9 +85,9 @@ class TestRetrying:
         self, container: Container, set_aside: list[ExtractionId]
     ) -> None:
         service = container.extractions()
-        [row] = await service.list("papers", Filters(where={"n": 2}), limit=1)
-        assert (await service.retry("papers", Filters(where={"n": 1}))).extractions == 0
-        assert (await service.retry("papers", Filters(where={"n": 2}))).extractions == 1
+        [row] = await service.list("papers", Filters(where=where({"n": 2})), limit=1)
+        assert (await service.retry("papers", Filters(where=where({"n": 1})))).extractions == 0
+        assert (await service.retry("papers", Filters(where=where({"n": 2})))).extractions == 1
         assert (await service.retry("papers", Filters(extraction_ids=(row.id,)))).extractions == 0
         assert (await service.retry("papers", Filters(extraction_ids=tuple(set_aside)))).extractions == 2
         await fill(container, [make_item(9)], project="others")

@@ -12,6 +12,7 @@ from support.jobs import jobs_of
 from support.parts import fill, index_all, make_item, open_container
 from support.rows import writing
 from support.waiting import until
+from support.wheres import where
 
 from app.domain.filters import Filters
 from app.domain.jobs import JobType, has_ended
@@ -143,7 +144,7 @@ class TestDeleting:
 
     async def test_by_filter(self, container: Container) -> None:
         await fill(container, [make_item(n) for n in range(20)])
-        odd = Filters(where={"odd": True})
+        odd = Filters(where=where({"odd": True}))
         assert (await container.extractions().delete_matching("papers", odd)).extractions == 10
         await index_all(container)
         assert await container.qdrant_repository().count() == 10

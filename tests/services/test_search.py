@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 from support.parts import fill, make_item, open_container, settings_for
+from support.wheres import where
 
 from app.domain.filters import Filters
 from app.domain.ids import project_id_of
@@ -109,16 +110,20 @@ async def test_what_qdrant_says_of_a_row_shows_no_other_project(filled: Containe
         ({"min_confidence": 0.5}, lambda n: n % 11 >= 5),
         ({"max_confidence": 0.5}, lambda n: n % 11 <= 5),
         ({"min_confidence": 0.3, "max_confidence": 0.3}, lambda n: n % 11 == 3),
-        ({"where": {"n": 17}}, lambda n: n == 17),
-        ({"where": {"n": 17.0}}, lambda n: n == 17),
-        ({"where": {"n": "17"}}, lambda _: False),
-        ({"where": {"odd": True}}, lambda n: n % 2 == 1),
-        ({"where": {"odd": 1}}, lambda _: False),
-        ({"where": {"none": None}}, lambda _: True),
-        ({"where": {"missing": None}}, lambda _: False),
-        ({"where": {"meta.lang": "de"}}, lambda n: n % 2 == 0),
+        ({"where": where({"n": 17})}, lambda n: n == 17),
+        ({"where": where({"n": 17.0})}, lambda n: n == 17),
+        ({"where": where({"n": "17"})}, lambda _: False),
+        ({"where": where({"odd": True})}, lambda n: n % 2 == 1),
+        ({"where": where({"odd": 1})}, lambda _: False),
+        ({"where": where({"none": None})}, lambda _: True),
+        ({"where": where({"missing": None})}, lambda _: False),
+        ({"where": where({"meta.lang": "de"})}, lambda n: n % 2 == 0),
         (
-            {"where": {"meta.lang": "de", "none": None}, "source_groups": ("group-0",), "max_confidence": 0.5},
+            {
+                "where": where({"meta.lang": "de", "none": None}),
+                "source_groups": ("group-0",),
+                "max_confidence": 0.5,
+            },
             lambda n: n % 2 == 0 and n // 2 % 3 == 0 and n % 11 <= 5,
         ),
     ],
@@ -147,7 +152,7 @@ async def test_a_broad_data_filter_is_answered_exactly_too(filled: Container) ->
                 "river",
                 project="papers",
                 limit=limit,
-                filters=Filters(where={"odd": True}),
+                filters=Filters(where=where({"odd": True})),
                 mode=SearchMode.MEANING,
             )
         )

@@ -12,7 +12,10 @@ from support.cli import Cli
 from support.postgres import PostgresServer, open_test_engine
 from support.processes import free_port
 
+from app.domain.conditions import Compare, InData, Op
 from app.errors import DatabaseEncodingUnfit
+from app.intake.where_json import write_where_json
+from app.intake.where_text import write_where
 from app.sql import schema
 
 pytestmark = pytest.mark.slow
@@ -109,10 +112,15 @@ async def assert_keeps_every_text(api: Api) -> None:
         listed += page["items"]
     assert [each["id"] for each in listed] == ids
     for each in TEXTS:
-        for filters in ({"group": each}, {"type": each}, {"where": f"{each}={each}"}):
+        condition = Compare(InData((each,)), Op.EQ, each)
+        for filters in (
+            {"source_groups": each},
+            {"extraction_types": each},
+            {"where": write_where(condition)},
+        ):
             [found] = (await api.get(PATH, **filters))["items"]
             assert (found["source"]["uri"], found["source"]["group"]) == (each, each)
-        query = {"query": each, "where": {each: each}, "source_groups": [each]}
+        query = {"query": each, "where": write_where_json(condition), "source_groups": [each]}
         [hit] = (await api.post("/v1/projects/papers/search", query))["items"]
         assert hit["extraction"]["data"] == {"fact_text": each, each: each}
     for name in ("b", "A", "a"):

@@ -22,7 +22,7 @@ async def test_an_index_from_before_is_refused_until_it_is_made_again(engine: En
     with open_container(tmp_path, engine=engine, mode="embedded") as container:
         await fill(container, [make_item(1)])
     migrate(engine, "0005")
-    migrate(engine, "0007")
+    migrate(engine, schema.HEAD)
     with open_container(tmp_path, engine=engine, mode="embedded") as container:
         with pytest.raises(TextsMismatch, match=r"version 1, .*agent-storage reindex"):
             await container.indexing().prepare()

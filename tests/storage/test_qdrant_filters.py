@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.qdrant_modes import STUBS, Clients, Contract, stub_servers
+from support.wheres import where
 
 from app.domain.filters import Filters
 from app.errors import InvalidInput, QdrantError
@@ -143,7 +144,7 @@ def test_searching_gives_the_nearest_of_those_that_pass(
 @pytest.mark.parametrize(
     "filters",
     [
-        Filters(where={"a": 1}),
+        Filters(where=where({"a": 1})),
         Filters(source_uris=("a",)),
         Filters(run_ids=(uuid.UUID(int=1),)),
         Filters(indexed=True),

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from support.backends import CONNECTIONS
 from support.plans import plan
 from support.rows import make_project, new_extraction, statements, store_extractions, writing
+from support.wheres import where
 
 from app.database import WriteSession
 from app.domain.filters import Filters
@@ -200,8 +201,8 @@ class TestExtractions:
             (Filters(min_confidence=0.5), {"b"}),
             (Filters(max_confidence=0.5), {"a", "b"}),
             (Filters(min_confidence=0.1, max_confidence=0.4), {"a"}),
-            (Filters(where={"name": "c"}), {"c"}),
-            (Filters(extraction_types=("claim",), where={"name": "a"}), set()),
+            (Filters(where=where({"name": "c"})), {"c"}),
+            (Filters(extraction_types=("claim",), where=where({"name": "a"})), set()),
         ],
     )
     def test_list_and_count_filter(self, engine: Engine, filters: Filters, expected: set[str]) -> None:
@@ -354,7 +355,7 @@ class TestIndexState:
         ("ix_extractions_project_id_id", lambda e, _id: e.page_after(_id, 10, project_id=project_id_of("a"))),
         (
             "ix_extractions_project_id_id",
-            lambda e, _id: e.list_ids(replace(OF_A, where={"a": 1}), limit=9),
+            lambda e, _id: e.list_ids(replace(OF_A, where=where({"a": 1})), limit=9),
         ),
         (
             "ix_extractions_orphaned",

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from support.plans import plan
 from support.rows import new_extraction, statements, store_extractions, writing
+from support.wheres import where
 
 from app.database import WriteSession
 from app.domain.filters import Filters
@@ -203,8 +204,8 @@ PASSING: list[tuple[dict[str, Any], set[str]]] = [
     ({"extraction_types": ("claim", "fact")}, {"a", "b", "c"}),
     ({"min_confidence": 0.5}, {"b"}),
     ({"max_confidence": 0.5}, {"a"}),
-    ({"where": {"n": 3}}, {"c"}),
-    ({"where": {"n": 3}, "extraction_types": ("claim",)}, set()),
+    ({"where": where({"n": 3})}, {"c"}),
+    ({"where": where({"n": 3}), "extraction_types": ("claim",)}, set()),
     ({"source_uris": ("file:b",)}, {"b"}),
     ({"indexed": True}, {"c"}),
     ({"indexed": False}, {"a", "b"}),

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import orjson
-
 from app.domain.filters import Filters
 from app.errors import InvalidInput
+from app.intake.where_json import write_where_json
+from app.intake.where_text import write_where
 
 
 def body_of(filters: Filters) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def body_of(filters: Filters) -> dict[str, Any]:
         "max_confidence": filters.max_confidence,
         "source_uris": filters.source_uris,
         "run_ids": filters.run_ids,
-        "where": filters.where,
+        "where": None if filters.where is None else write_where_json(filters.where),
         "indexed": filters.indexed,
         "set_aside": filters.set_aside,
     }
@@ -32,13 +32,13 @@ def params_of(filters: Filters) -> dict[str, Any]:
     """As query parameters; of one that isn't given there is none. Raises what :func:`body_of` raises."""
     _refuse_ids(filters)
     params = {
-        "group": filters.source_groups,
-        "type": filters.extraction_types,
-        "source_uri": filters.source_uris,
-        "run": tuple(map(str, filters.run_ids)),
+        "source_groups": filters.source_groups,
+        "extraction_types": filters.extraction_types,
+        "source_uris": filters.source_uris,
+        "run_ids": tuple(map(str, filters.run_ids)),
         "min_confidence": filters.min_confidence,
         "max_confidence": filters.max_confidence,
-        "where": tuple(f"{path}={orjson.dumps(value).decode()}" for path, value in filters.where.items()),
+        "where": None if filters.where is None else write_where(filters.where),
         "indexed": filters.indexed,
         "set_aside": filters.set_aside,
     }

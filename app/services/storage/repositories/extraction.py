@@ -1,6 +1,6 @@
 """Extractions: what the pipeline found, and whether it is in the index."""
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import cache
@@ -30,13 +30,13 @@ from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.types import NullType
 
-from app.domain.filters import ANY, Filters, Where
+from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid, source_id_of
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import NotFound
 from app.models import ORPHANED, Extraction, Project, Source, parse_moment
+from app.services.storage.conditions.compiling import holds, is_about_sources
 from app.services.storage.repositories.bulk_insert import insert_new
-from app.services.storage.repositories.data_filter import matches
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 from app.services.storage.repositories.statements import lift_time_limits, rows_changed
@@ -151,11 +151,7 @@ class ExtractionRepository:
         return sorted(self._stored(joined_rows().where(_TABLE.c.source_id == source_id)), key=attrgetter("id"))
 
     def list(self, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int) -> ExtractionRows:
-        """The extractions that pass the filters, by id: the ``limit`` next after ``after``.
-
-        Raises:
-            InvalidInput: a data filter can't be used.
-        """
+        """The extractions that pass the filters, by id: the ``limit`` next after ``after``."""
         return self._stored(self._page(filters, after, limit))
 
     def list_within(
@@ -164,9 +160,6 @@ class ExtractionRepository:
         """As :meth:`list`, but stops before the rows' data exceeds ``most_bytes`` of JSON; and whether it did.
 
         The first row is returned whatever its size.
-
-        Raises:
-            InvalidInput: a data filter can't be used.
         """
         rows, taken = list[ExtractionRow](), 0
         with self._session.execute(self._page(filters, after, limit).execution_options(**_STREAMED)) as found:
@@ -181,28 +174,12 @@ class ExtractionRepository:
         """How many extractions pass the filters."""
         return self._session.scalar(self.passing(filters, func.count())) or 0
 
-    def filter_by_data(self, project_id: ProjectId, where: Where, *, limit: int) -> ExtractionRows:
-        """A project's extractions whose data has these values, by id, at most ``limit``.
-
-        Raises:
-            InvalidInput: the filter can't be used.
-        """
-        return self.list(Filters(project_id=project_id, where=where), limit=limit)
-
     def list_ids(self, filters: Filters, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
-        """The ids of the extractions that pass the filters: the ``limit`` next after ``after``.
-
-        Raises:
-            InvalidInput: a data filter can't be used.
-        """
+        """The ids of the extractions that pass the filters: the ``limit`` next after ``after``."""
         return self._ids(self.passing(filters, _TABLE.c.id).where(_beyond(after)), limit)
 
     def passing(self, filters: Filters, *columns: ColumnElement[Any]) -> Select[Any]:
-        """A statement for these columns of the extractions that pass the filters.
-
-        Raises:
-            InvalidInput: a data filter can't be used.
-        """
+        """A statement for these columns of the extractions that pass the filters."""
         return select(*columns).select_from(_joining_what(filters)).where(self._passes(filters))
 
     def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Generator[Sequence[ExtractionId], None, None]:
@@ -305,27 +282,27 @@ class ExtractionRepository:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
 
     def _passes(self, filters: Filters) -> ColumnElement[bool]:
-        conditions = [self._of_project(filters)]
-        if filters.source_uris:
-            conditions.append(self._of_sources(filters))
-        if filters.source_groups:
-            conditions.append(_SOURCES.c.source_group.in_(filters.source_groups))
+        conditions = [self._of_project(filters), *self._of_sources(filters), *self._of_rows(filters)]
+        if filters.where is not None:
+            conditions.append(holds(filters.where, self._dialect))
+        return and_(*conditions)
+
+    def _of_rows(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
         if filters.extraction_types:
-            conditions.append(_TABLE.c.extraction_type.in_(filters.extraction_types))
+            yield _TABLE.c.extraction_type.in_(filters.extraction_types)
         if filters.min_confidence is not None:
-            conditions.append(_TABLE.c.confidence >= filters.min_confidence)
+            yield _TABLE.c.confidence >= filters.min_confidence
         if filters.max_confidence is not None:
-            conditions.append(_TABLE.c.confidence <= filters.max_confidence)
+            yield _TABLE.c.confidence <= filters.max_confidence
         if filters.extraction_ids is not None:
-            conditions.append(among(_TABLE.c.id, filters.extraction_ids, self._dialect))
+            yield among(_TABLE.c.id, filters.extraction_ids, self._dialect)
         if filters.run_ids:
             runs = (_TABLE.c.first_run_id, _TABLE.c.last_run_id)
-            conditions.append(or_(*(among(run, filters.run_ids, self._dialect) for run in runs)))
+            yield or_(*(among(run, filters.run_ids, self._dialect) for run in runs))
         if filters.indexed is not None:
-            conditions.append(_is_given(_TABLE.c.embedding_id, given=filters.indexed))
+            yield _is_given(_TABLE.c.embedding_id, given=filters.indexed)
         if filters.set_aside is not None:
-            conditions.append(_is_given(_TABLE.c.set_aside_reason, given=filters.set_aside))
-        return and_(*conditions, matches(filters.where, self._dialect))
+            yield _is_given(_TABLE.c.set_aside_reason, given=filters.set_aside)
 
     def _of_project(self, filters: Filters) -> ColumnElement[bool]:
         """Of few rows, which have an index of their own, SQLite must be kept from the project's: it passes all others."""
@@ -334,13 +311,16 @@ class ExtractionRepository:
             return _in_project(filters.project_id)
         return _without_index(_TABLE.c.project_id) == filters.project_id
 
-    def _of_sources(self, filters: Filters) -> ColumnElement[bool]:
+    def _of_sources(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
         """In a project, ids of sources follow from their URIs; in all together, the URIs are compared."""
-        if filters.project_id is None:
-            return _SOURCES.c.uri.in_(filters.source_uris)
-        project_id = ProjectId(UUID(str(filters.project_id)))
-        ids = [source_id_of(project_id, uri) for uri in filters.source_uris]
-        return among(_TABLE.c.source_id, ids, self._dialect)
+        if filters.source_groups:
+            yield _SOURCES.c.source_group.in_(filters.source_groups)
+        if filters.source_uris and filters.project_id is None:
+            yield _SOURCES.c.uri.in_(filters.source_uris)
+        elif filters.source_uris:
+            project_id = ProjectId(UUID(str(filters.project_id)))
+            ids = [source_id_of(project_id, uri) for uri in filters.source_uris]
+            yield among(_TABLE.c.source_id, ids, self._dialect)
 
     def _ids_where(self, ids: Ids, condition: ColumnElement[bool]) -> set[ExtractionId]:
         query = select(_TABLE.c.id).where(among(_TABLE.c.id, ids, self._dialect), condition)
@@ -406,7 +386,8 @@ def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
 def _joining_what(filters: Filters) -> FromClause:
     """The tables that the filters are about: counting joins nothing that it need not."""
     by_uri = filters.source_uris and filters.project_id is None
-    return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups or by_uri else _TABLE
+    by_condition = filters.where is not None and is_about_sources(filters.where)
+    return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups or by_uri or by_condition else _TABLE
 
 
 def _without_index(column: ColumnElement[T]) -> ColumnElement[T]:

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid
 from app.models import Extraction, JsonDocument
+from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.id_lists import Ids, among, texts
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 
@@ -110,13 +111,14 @@ class FactRepository:
             .values(
                 confidence=bindparam("confidence_now"),
                 metadata=bindparam("metadata_now", type_=JsonDocument),
+                changed_at=now(self._dialect),
             )
         )
         self._session.execute(
             statement,
             [
-                {"extraction": id_, "confidence_now": now.confidence, "metadata_now": now.metadata}
-                for id_, now in sorted(assertions.items())
+                {"extraction": id_, "confidence_now": wanted.confidence, "metadata_now": wanted.metadata}
+                for id_, wanted in sorted(assertions.items())
             ],
         )
 

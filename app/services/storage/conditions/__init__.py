@@ -1,0 +1,1 @@
+"""Conditions on facts as SQL, with the same answers on every dialect."""
