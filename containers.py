@@ -33,6 +33,7 @@ from app.services.embedding.openai import OpenAIEmbedder
 from app.services.embedding.wordllama import WordllamaEmbedder
 from app.services.export.service import ExportService
 from app.services.extractions import ExtractionService
+from app.services.fields import FieldService
 from app.services.health import Health
 from app.services.index_use import IndexOwnership
 from app.services.indexing import IndexingService
@@ -274,6 +275,7 @@ class Container(containers.DeclarativeContainer):
     language_watch = providers.ThreadSafeSingleton(LanguageWatch, embedder, files_lane, text_rules, instruments)
     ingestion = providers.ThreadSafeSingleton(IngestionService, database, wakeup, instruments, language_watch)
     extractions = providers.ThreadSafeSingleton(ExtractionService, database, wakeup, instruments)
+    fields = providers.ThreadSafeSingleton(FieldService, database)
     export = providers.ThreadSafeSingleton(ExportService, database)
     projects = providers.ThreadSafeSingleton(ProjectService, database, wakeup)
     sources = providers.ThreadSafeSingleton(SourceService, database, wakeup, instruments)

@@ -30,7 +30,7 @@ from app.api.problems import (
     answer_validation,
     documented,
 )
-from app.api.routes import changes, export, extractions, jobs, projects, runs, search, sources, status
+from app.api.routes import changes, export, extractions, fields, jobs, projects, runs, search, sources, status
 from app.api.waiting import JobWaits
 from app.errors import AgentStorageError
 
@@ -64,7 +64,7 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         redoc_url=None,
     )
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
-    for part in (projects, sources, extractions, export, runs, changes, search, jobs):
+    for part in (projects, sources, extractions, fields, export, runs, changes, search, jobs):
         app.include_router(
             part.router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 414, 415, 422, 500, 503)
         )

@@ -10,6 +10,7 @@ from app.executor import Lane
 from app.services.changes import ChangeService
 from app.services.export.service import ExportService
 from app.services.extractions import ExtractionService
+from app.services.fields import FieldService
 from app.services.health import Health
 from app.services.ingestion import IngestionService
 from app.services.jobs.service import JobService
@@ -38,6 +39,10 @@ class ApiParts(Protocol):
 
     def extractions(self) -> ExtractionService:
         """Looks extractions up, and deletes them."""
+        ...
+
+    def fields(self) -> FieldService:
+        """Counts facts by their fields, and describes these."""
         ...
 
     def files_lane(self) -> Lane:

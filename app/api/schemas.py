@@ -63,6 +63,9 @@ Ids = Annotated[list[Id], Field(fail_fast=True)]
 RunIds = Annotated[list[Id], Field(max_length=100)]
 UriPrefix = Annotated[str, Field(min_length=1, max_length=MAX_URI_CHARS, pattern=r"^[^\x00]*$")]
 Confidence = Annotated[float, Field(ge=0, le=1)]
+Warnings = Annotated[
+    list[str], Field(description="What is odd about the filters: paths that no fact of the project has.")
+]
 
 
 Scalar = str | int | float | bool | None
@@ -209,6 +212,19 @@ class SearchQuery(Filters):
         )
 
 
+class FacetsOf(Filters):
+    """What to count by, of the extractions that pass the filters."""
+
+    by: list[str] = Field(
+        min_length=1,
+        max_length=10,
+        description="Each is type, group, source, run, day, or a path in `data` or, as `metadata.page`, in `metadata`.",
+    )
+    limit: int = Field(
+        default=10, ge=1, le=1_000, description="How many values of each; the rest is summed up."
+    )
+
+
 class Deletion(Body):
     """What to delete: these ids, or all that pass the filters, or all that the project has."""
 
@@ -307,6 +323,7 @@ class Extractions(BaseModel):
 
     items: list[Extraction]
     next_cursor: str | None
+    warnings: Warnings
 
 
 class RankedSide(BaseModel):
@@ -346,6 +363,7 @@ class Hits(BaseModel):
     items: list[Hit]
     more: bool = Field(description="Whether there is a next page: the same search with a larger `offset`.")
     degraded: list[str]
+    warnings: Warnings
 
 
 class Stored(BaseModel):
@@ -416,6 +434,10 @@ class DeletedAnswer(BaseModel):
     deleted: int
     jobs: list[UUID]
     waited: Waited | None = Field(description="Null unless `wait` was asked for.")
+    dry_run: bool = Field(
+        default=False, description="True: nothing was deleted; `deleted` is how many would be."
+    )
+    warnings: Warnings = []
 
 
 class RetriedAnswer(BaseModel):
@@ -429,6 +451,7 @@ class Count(BaseModel):
     """How many extractions there are."""
 
     count: int
+    warnings: Warnings
 
 
 class Progress(BaseModel):
@@ -731,3 +754,65 @@ def change_of(change: Change) -> dict[str, Any]:
         "after": change.after,
         "extraction": None if change.extraction is None else extraction_of(change.extraction),
     }
+
+
+class FacetValue(BaseModel):
+    """A value, and how many extractions have it."""
+
+    value: Any
+    count: int
+
+
+class Numbers(BaseModel):
+    """How numbers are spread; the nine deciles are values that occur."""
+
+    count: int
+    min: float
+    max: float
+    mean: float
+    deciles: list[float]
+
+
+class Facet(BaseModel):
+    """Extractions by what they have there. `rest_values` further values have `rest` together; `missing` have none."""
+
+    by: str
+    values: list[FacetValue]
+    rest_values: int
+    rest: int
+    missing: int
+    objects: int
+    numbers: Numbers | None
+
+
+class Facets(BaseModel):
+    """How many extractions pass the filters, and what they have."""
+
+    count: int
+    facets: list[Facet]
+    warnings: Warnings
+
+
+class DescribedField(BaseModel):
+    """A path, how many of the extractions looked at have it, of which kinds its values are, and some of them."""
+
+    path: str
+    facts: int
+    kinds: dict[str, int]
+    examples: list[Any]
+
+
+class DescribedType(BaseModel):
+    """A type, and the fields of its data and metadata."""
+
+    type: str
+    facts: int
+    fields: list[DescribedField]
+
+
+class Described(BaseModel):
+    """The types of a project, by so many of its extractions; `whole`: these are all."""
+
+    sampled: int
+    whole: bool
+    types: list[DescribedType]

@@ -1,7 +1,7 @@
 """Answers that wait until the index has followed what was asked for."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -79,10 +79,16 @@ def waited_as_json(waited: Waited | None) -> dict[str, Any] | None:
     return None if waited is None else {"open_jobs": waited.open_job_ids, "failed_jobs": waited.failed_job_ids}
 
 
-async def answer_deleted(deleted: Deleted, wait: Wait) -> Response:
+async def answer_deleted(deleted: Deleted, wait: Wait, warnings: Sequence[str] = ()) -> Response:
     """What was deleted, when the jobs have ended if they are to be waited for."""
     waited = await wait.until_ended(deleted.job_ids)
-    told = {"deleted": deleted.extractions, "jobs": deleted.job_ids, "waited": waited_as_json(waited)}
+    told = {
+        "deleted": deleted.extractions,
+        "jobs": deleted.job_ids,
+        "waited": waited_as_json(waited),
+        "dry_run": False,
+        "warnings": warnings,
+    }
     return answer_json(told, status_of(waited))
 
 

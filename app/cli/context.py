@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.services.embedding.comparison import EmbedderComparison
     from app.services.export.service import ExportService
     from app.services.extractions import ExtractionService
+    from app.services.fields import FieldService
     from app.services.health import Health
     from app.services.index_use import IndexOwnership
     from app.services.indexing import IndexingService
@@ -103,6 +104,10 @@ class CommandParts(Protocol):
 
     def executor(self) -> "BoundedExecutor":
         """The one thread pool."""
+        ...
+
+    def fields(self) -> "FieldService":
+        """Counts facts by their fields, and describes these."""
         ...
 
     def extractions(self) -> "ExtractionService":

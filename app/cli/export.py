@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, at_home, run_at, to_the_end, usage_error
-from app.cli.filtering import WantedExtractions, takes_filters
+from app.cli.filtering import WantedExtractions, takes_filters, warn
 from app.cli.output import counted, note, progress
 from app.domain.export import ExportFormat
 from app.errors import ExportFailed
@@ -120,6 +120,7 @@ class _Export:
         lane = parts.files_lane()
         encoder = await lane.run(self._open_encoder)
         filters = await self._wanted.of_project(parts, self._project)
+        await warn(parts, self._project, filters)
         with progress(shown=self._output is not None or not sys.stdout.isatty()) as display:
             total = None
             if self._cursor is None and not display.disable:  # counting may take as long as reading

@@ -7,12 +7,13 @@ import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at, usage_error
 from app.cli.extraction_rows import ShownRows, as_item, print_whole
-from app.cli.filtering import WantedExtractions, takes_filters
+from app.cli.filtering import WantedExtractions, takes_filters, warn
 from app.cli.output import counted, fail, note, print_json_lines, printable, progress
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
     from app.cli.ports import FinishedJob, ServiceParts
+    from app.domain.fields import Facets
     from app.domain.outcomes import Deleted
     from app.domain.rows import ExtractionRow
 
@@ -66,10 +67,26 @@ def count(
     *,
     project: InProject = DEFAULT_PROJECT,
     wanted: WantedExtractions,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Count by this: type, group, source, run, day, or a path such as price.amount or metadata.page; repeatable.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="How many values of each --by; the rest is summed up.")
+    ] = 10,
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Count a project's extractions."""
+    """Count a project's extractions, all in all or by their fields."""
+    if by:
+        from app.cli.counting import print_facets
+
+        counts = run_at(ctx, api, lambda parts: _count_by(parts, project, wanted, by, limit), index=False)
+        print_facets(project, counts, as_json=as_json)
+        return
     found = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
     if as_json:
         print_json_lines([{"project": project, "count": found}])
@@ -86,6 +103,9 @@ def delete(
     project: InProject = DEFAULT_PROJECT,
     wanted: WantedExtractions,
     everything: Annotated[bool, typer.Option("--all", help="All that the project has.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many would be deleted, and delete nothing.")
+    ] = False,
     yes: Yes = False,
     api: Api = None,
     near: Near = False,
@@ -94,6 +114,15 @@ def delete(
     """Delete a project's extractions and their vectors: those of these ids, or all that pass the filters."""
     if bool(ids) + (not wanted.is_all) + everything != 1:
         usage_error("name ids, or give filters, or --all: exactly one of these says what to delete")
+    if dry_run and ids:
+        usage_error("--dry-run is for filters; the ids name what would be deleted")
+    if dry_run:
+        would = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
+        if as_json:
+            print_json_lines([{"project": project, "would_delete": would, "dry_run": True}])
+        else:
+            typer.echo(f"Would delete {counted(would, 'extraction')} of project {printable(project)}.")
+        return
     if not yes:
         many = (
             len(set(ids))
@@ -154,6 +183,7 @@ async def _list(
             note(f"There are more than these {limit:,}; --limit shows more.")
     if not printed:
         note(f"No such extractions in project {printable(project)}.")
+    await warn(parts, project, filters)
 
 
 async def _get(parts: "ServiceParts", extraction: uuid.UUID) -> "ExtractionRow":
@@ -163,7 +193,17 @@ async def _get(parts: "ServiceParts", extraction: uuid.UUID) -> "ExtractionRow":
 
 
 async def _count(parts: "ServiceParts", project: str, wanted: WantedExtractions) -> int:
-    return await parts.extractions().count(project, await wanted.of_project(parts, project))
+    filters = await wanted.of_project(parts, project)
+    await warn(parts, project, filters)
+    return await parts.extractions().count(project, filters)
+
+
+async def _count_by(
+    parts: "ServiceParts", project: str, wanted: WantedExtractions, by: list[str], limit: int
+) -> "Facets":
+    filters = await wanted.of_project(parts, project)
+    await warn(parts, project, filters)
+    return await parts.fields().count_by(project, by, filters, limit=limit)
 
 
 async def _delete(

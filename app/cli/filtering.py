@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import usage_error
+from app.cli.output import note
 from app.domain.filters import Filters
 from app.errors import InvalidInput
 
@@ -98,6 +99,12 @@ def takes_filters_of_indexed(command: Callable[..., None]) -> Callable[..., None
     """As :func:`takes_filters`, for a command that is about what is indexed, and asks nobody whether it is."""
     options = signature(FilterOptions).parameters
     return _taking(command, {name: options[name] for name in options if name not in {"indexed", "set_aside"}})
+
+
+async def warn(parts: "ServiceParts", project: str, filters: Filters) -> None:
+    """Say what is odd about the filters."""
+    for warning in await parts.fields().warnings(project, filters):
+        note(f"Warning: {warning}")
 
 
 def _taking(command: Callable[..., None], options: Mapping[str, Parameter]) -> Callable[..., None]:

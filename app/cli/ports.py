@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from app.domain.changes import History
 from app.domain.export import ExportPage
+from app.domain.fields import Description, Facets
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId, RunId, SourceId
 from app.domain.items import Item
@@ -89,6 +90,24 @@ class Extractions(Protocol):
 
     async def retry(self, project: str, filters: Filters) -> Retried:
         """Try again what is set aside and passes the filters; jobs embed it."""
+        ...
+
+
+class Fields(Protocol):
+    """See :class:`app.services.fields.FieldService`."""
+
+    async def describe(self, project: str) -> Description:
+        """The types of a project and their fields."""
+        ...
+
+    async def count_by(
+        self, project: str, by: Sequence[str], filters: Filters = ANY, *, limit: int = 10
+    ) -> Facets:
+        """A project's facts counted by fields and paths."""
+        ...
+
+    async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
+        """What is odd about the filters."""
         ...
 
 
@@ -294,6 +313,10 @@ class ServiceParts(Protocol):
 
     def extractions(self) -> Extractions:
         """All extractions."""
+        ...
+
+    def fields(self) -> Fields:
+        """Counts facts by their fields, and describes these."""
         ...
 
     def files_lane(self) -> Lane:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from app.cli.ports import ServiceParts
     from app.domain.outcomes import Deleted
 
-app = typer.Typer(help="List projects, or delete one with all it holds.", no_args_is_help=True)
+app = typer.Typer(help="List or describe projects, or delete one with all it holds.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -50,6 +50,20 @@ def delete(
         print_json({"project": name, "deleted_extractions": deleted.extractions})
     else:
         typer.echo(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
+
+
+@app.command()
+def describe(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The project.")],
+    api: Api = None,
+    as_json: Json = False,
+) -> None:
+    """Show a project's types with the fields of their data: their kinds, examples, and how many extractions have them."""
+    from app.cli.counting import print_description
+
+    found = run_at(ctx, api, lambda parts: parts.fields().describe(name), index=False)
+    print_description(name, found, as_json=as_json)
 
 
 async def _delete(parts: "ServiceParts", name: str) -> "Deleted":

@@ -57,6 +57,8 @@ def search(
     found = run_at(ctx, api, lambda parts: _search(parts, asked, wanted), near=near)
     for lack in found.degraded:
         note(f"Incomplete: {lack}")
+    for warning in found.warnings:
+        note(f"Warning: {warning}")
     if as_json:
         print_json([_as_dict(result) for result in found])
     elif found:

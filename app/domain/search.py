@@ -82,11 +82,15 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class SearchHits(Sequence[SearchHit]):
-    """What was found, best first. ``degraded`` says what it lacks, such as one of the two sides; empty: nothing."""
+    """What was found, best first. ``degraded`` says what it lacks, such as one of the two sides; empty: nothing.
+
+    ``warnings`` say what is odd about the query's filters.
+    """
 
     hits: tuple[SearchHit, ...] = ()
     degraded: tuple[str, ...] = ()
     more: bool = False
+    warnings: tuple[str, ...] = ()
 
     @overload
     def __getitem__(self, place: int) -> SearchHit: ...

@@ -322,9 +322,9 @@ class TestReading:
     async def test_counting_passes_what_listing_does(self, api: Api) -> None:
         items = [raw_item(n) for n in range(40)]
         await api.accepted(items)
-        assert await api.get(f"{PATH}/count") == {"count": 40}
+        assert (await api.get(f"{PATH}/count"))["count"] == 40
         for filters, expected in FILTERS:
-            assert await api.get(f"{PATH}/count", **filters) == {"count": sum(map(expected, items))}, filters
+            assert (await api.get(f"{PATH}/count", **filters))["count"] == sum(map(expected, items)), filters
         problem_of(await api.client.get("/v1/projects/nowhere/extractions/count"), 404, "not-found")
         told = problem_of(await api.client.get(f"{PATH}/count", params={"limit": "1"}), 422, "invalid-input")
         assert told["field"] == "limit"
@@ -485,9 +485,9 @@ class TestRetrying:
         answer = await api.post(f"{PATH}/retry", body, 202)
         assert answer["retried"] == count
         assert len(answer["jobs"]) == (1 if count else 0)
-        assert await api.get(f"{PATH}/count", set_aside=True) == {"count": left - count}
+        assert (await api.get(f"{PATH}/count", set_aside=True))["count"] == left - count
         await api.work()
-        assert await api.get(f"{PATH}/count", indexed=True) == {"count": 6 - left + count}
+        assert (await api.get(f"{PATH}/count", indexed=True))["count"] == 6 - left + count
 
     async def test_by_ids_by_filters_and_all(self, api: Api, ids: list[str]) -> None:
         await self.retried(api, {"ids": [ids[0], ids[0], str(uuid4())]}, 1)
@@ -510,7 +510,7 @@ class TestRetrying:
         for body in bad:
             problem_of(await api.client.post(f"{PATH}/retry", json=body), 422, "invalid-input")
         problem_of(await api.client.post("/v1/projects/nowhere/extractions/retry", json={}), 404, "not-found")
-        assert await api.get(f"{PATH}/count", set_aside=True) == {"count": 4}
+        assert (await api.get(f"{PATH}/count", set_aside=True))["count"] == 4
 
 
 class TestDeleting:

@@ -47,6 +47,7 @@ OURS = {
     "jobs pause": "verify",
     "jobs resume": "verify",
     "projects list": "",
+    "projects describe": "seeded",
     "export": "-p seeded",
     "extractions list": "-p seeded",
     "extractions count": "-p seeded",

@@ -100,6 +100,57 @@ def test_every_filter_passes_what_fits(place: Place, stored: Stored) -> None:
     assert listed(place, "--not-set-aside", "--not-indexed") == {"one"}
 
 
+def test_every_operator_of_a_condition(place: Place, stored: Stored) -> None:  # noqa: ARG001 - it is there
+    for where, texts in (
+        ('fact_text starts "b" or fact_text contains open', {"bread", "open"}),
+        ("fact_text in (one, two) and confidence exists", {"two"}),
+        ("not (fact_text exists)", {"four"}),
+        ("confidence < 0.6 or confidence >= 0.9", {"open", "two"}),
+        ('group != "shops" and indexed = false and fact_text > one', {"two", "three"}),
+        ("created > 2020-01-01 and fact_text <= bread", {"bread"}),
+        (f'source = "{PAGE}" and type = fact and metadata.page exists', set()),
+    ):
+        assert listed(place, "--where", where) == texts, where
+
+
+def test_a_mistyped_path_is_told(place: Place, stored: Stored) -> None:  # noqa: ARG001 - likewise
+    said = place("extractions", "list", "--where", "fact_txt = bread")
+    assert "Warning: no fact has fact_txt; did you mean fact_text?" in said
+    assert "Warning" not in place("extractions", "list", "--where", "fact_text = bread")
+    for command in (("extractions", "count"), ("search", "bread", "-p", "default"), ("export",)):
+        assert "did you mean fact_text?" in place(*command, "--where", "fact_txt = bread")
+
+
+def test_a_dry_run_deletes_nothing(place: Place, stored: Stored) -> None:
+    told = place("extractions", "delete", "--where", "fact_text starts o", "--dry-run")
+    assert "Would delete 2 extractions" in told
+    [told] = place.lines("extractions", "delete", "--all", "--dry-run")
+    assert told == {"project": "default", "would_delete": 7, "dry_run": True}
+    assert "--dry-run is for filters" in place("extractions", "delete", stored.ids["one"], "--dry-run", code=2)
+    assert len(listed(place)) == 7
+
+
+def test_extractions_are_counted_by_their_fields(place: Place, stored: Stored) -> None:
+    told = place("extractions", "count", "--by", "group", "--by", "fact_text", "-n", "2")
+    for part in ("shops", "(absent)", "bread", "(other values: 4)", "7 extractions in all"):
+        assert part in told
+    found = place.json("extractions", "count", "--by", "run", "--where", "fact_text exists")
+    assert (found["project"], found["count"]) == ("default", 6)
+    [facet] = found["facets"]
+    assert {each["count"] for each in facet["values"]} == {3}
+    assert stored.tuesday in {each["value"] for each in facet["values"]}
+    assert "facts aren't counted by confidence" in place("extractions", "count", "--by", "confidence", code=1)
+
+
+def test_a_project_is_described(place: Place, stored: Stored) -> None:  # noqa: ARG001 - likewise
+    told = place("projects", "describe", "default")
+    assert "fact: 7 extractions" in told
+    assert "fact_text" in told
+    found = place.json("projects", "describe", "default")
+    [field] = found["types"][0]["fields"]
+    assert (found["sampled"], found["whole"], field["path"], field["facts"]) == (7, True, "fact_text", 6)
+
+
 def test_json_has_the_flat_fields_of_an_item_and_goes_back_in(place: Place, stored: Stored) -> None:
     [row] = place.lines("extractions", "list", "--where", "fact_text=two")
     assert row == {

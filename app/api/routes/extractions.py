@@ -158,13 +158,15 @@ async def list_extractions(
     after = None if cursor is None else ExtractionId(read_id_in(name, cursor))
     rows, ends = await parts.extractions().list_page(name, filters, after=after, limit=limit)
     following = None if ends else write_cursor(name, str(rows[-1].id))
-    return await answer_items(map(extraction_of, rows), {"next_cursor": following})
+    warnings = await parts.fields().warnings(name, filters)
+    return await answer_items(map(extraction_of, rows), {"next_cursor": following, "warnings": warnings})
 
 
 @router.get("/projects/{name}/extractions/count", responses=documented(404))
 async def count_extractions(parts: PartsOf, name: ProjectName, filters: WantedExtractions) -> Count:
     """How many of a project's extractions pass the filters."""
-    return Count(count=await parts.extractions().count(name, filters))
+    found = await parts.extractions().count(name, filters)
+    return Count(count=found, warnings=list(await parts.fields().warnings(name, filters)))
 
 
 @router.post(
@@ -173,14 +175,27 @@ async def count_extractions(parts: PartsOf, name: ProjectName, filters: WantedEx
     response_model=DeletedAnswer,
     responses=documented(404) | may_wait(DeletedAnswer),
 )
-async def delete_extractions(parts: PartsOf, name: ProjectName, body: Deletion, wait: WaitOf) -> Response:
+async def delete_extractions(
+    parts: PartsOf,
+    name: ProjectName,
+    body: Deletion,
+    wait: WaitOf,
+    dry_run: Annotated[bool, Query(description="Say how many would be deleted, and delete nothing.")] = False,
+) -> Response:
     """Delete a project's extractions by ids or by filter, or all; the jobs delete their vectors."""
+    chosen = ANY if body.filters is None else body.filters.for_service()
+    warnings = await parts.fields().warnings(name, chosen)
+    if dry_run:
+        wanted = chosen if body.ids is None else Filters(extraction_ids=tuple(body.ids))
+        found = await parts.extractions().count(name, wanted)
+        return answer_json(
+            {"deleted": found, "jobs": [], "waited": None, "dry_run": True, "warnings": warnings}
+        )
     if body.ids is not None:
         deleted = await parts.extractions().delete_batch(name, [ExtractionId(each) for each in body.ids])
     else:
-        filters = ANY if body.filters is None else body.filters.for_service()
-        deleted = await parts.extractions().delete_matching(name, filters)
-    return await answer_deleted(deleted, wait)
+        deleted = await parts.extractions().delete_matching(name, chosen)
+    return await answer_deleted(deleted, wait, warnings)
 
 
 @router.post("/projects/{name}/extractions/retry", status_code=202, responses=documented(404))

@@ -30,7 +30,12 @@ async def search_all(parts: PartsOf, body: SearchQuery) -> Response:
 async def _answer(service: SearchService, query: Query) -> Response:
     found = await service.search(query)
     return answer_json(
-        {"items": [_hit(hit) for hit in found], "more": found.more, "degraded": list(found.degraded)}
+        {
+            "items": [_hit(hit) for hit in found],
+            "more": found.more,
+            "degraded": found.degraded,
+            "warnings": found.warnings,
+        }
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from app.cli.remote.connection import Connection, Patience, check_url, open_http_client
 from app.cli.remote.exporting import RemoteExport
 from app.cli.remote.extractions import RemoteExtractions
+from app.cli.remote.fields import RemoteFields
 from app.cli.remote.following import RemoteChanges, RemoteRuns, RemoteSources
 from app.cli.remote.services import RemoteIndex, RemoteIngestion, RemoteJobs, RemoteRunner, RemoteSearch
 from app.cli.remote.upkeep import (
@@ -49,6 +50,10 @@ class RemoteParts(Remote):
     def extractions(self) -> RemoteExtractions:
         """The extractions there; the jobs of what is asked for are waited for."""
         return RemoteExtractions(self._service, self._queued)
+
+    def fields(self) -> RemoteFields:
+        """What the fields of the facts there hold."""
+        return RemoteFields(self._service)
 
     def files_lane(self) -> Lane:
         """A thread of this process for files."""

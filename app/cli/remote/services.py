@@ -293,7 +293,10 @@ def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
 
 def _hits(answer: Mapping[str, Any]) -> SearchHits:
     return SearchHits(
-        tuple(map(_hit, answer["items"])), tuple(map(str, answer["degraded"])), bool(answer["more"])
+        tuple(map(_hit, answer["items"])),
+        tuple(map(str, answer["degraded"])),
+        bool(answer["more"]),
+        _warnings(answer),
     )
 
 

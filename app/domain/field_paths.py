@@ -1,0 +1,29 @@
+"""The paths of JSON documents, as conditions follow them: see :mod:`app.domain.conditions`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_MOST_KEYS = 8
+"""How deep paths are listed; a document may be nested deeper."""
+
+
+def values_at(document: object, keys: Sequence[str]) -> list[Any]:
+    """All that the keys lead to: an array at the end stands for itself, and for each of its elements."""
+    here = [document]
+    for key in keys:
+        here = [each[key] for each in _looked_into(here) if isinstance(each, dict) and key in each]
+    return _looked_into(here)
+
+
+def paths_in(document: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each path of at most eight keys that leads to a scalar, with the scalar; a path through an array several times."""
+    for value in _looked_into([document]):
+        if isinstance(value, dict) and len(keys) < _MOST_KEYS:
+            for key, member in value.items():
+                yield from paths_in(member, (*keys, key))
+        elif not isinstance(value, dict | list):
+            yield keys, value
+
+
+def _looked_into(values: list[Any]) -> list[Any]:
+    return [inner for value in values for inner in [value, *(value if isinstance(value, list) else [])]]

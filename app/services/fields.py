@@ -1,0 +1,205 @@
+"""Which fields facts have: what a project is made of, and which paths of a condition lead nowhere."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+from uuid import UUID
+
+from app.database import Database, ReadSession
+from app.domain.condition_values import FIELDS
+from app.domain.conditions import Condition, Field, InData, InMetadata, leaves
+from app.domain.field_paths import paths_in, values_at
+from app.domain.fields import DescribedField, DescribedType, Description, Facets
+from app.domain.filters import ANY, Filters
+from app.domain.ids import ProjectId
+from app.domain.rows import ExtractionRow
+from app.domain.times import time_of
+from app.errors import InvalidField
+from app.intake.where_text import parse_path, write_path
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.facets import DAY, FacetRepository, countable
+from app.services.storage.repositories.fields import FieldRepository, SampledFact
+from app.services.storage.repositories.project import ProjectRepository
+
+MOST_FACETS = 10
+MOST_VALUES = 1_000
+
+_SAMPLED = 500
+_SAMPLED_BYTES = 4 * 2**20
+_LOOKED_AT = 20_000
+_MOST_WARNINGS = 5
+_MOST_FIELDS = 200
+_MOST_EXAMPLES = 3
+_EXAMPLE_CHARS = 100
+
+
+class FieldService:
+    """Looks at some of a project's facts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def describe(self, project: str, *, sampled: int = _SAMPLED) -> Description:
+        """The types of a project and their fields, by a sample of at most so many facts, or of 4 MiB.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+
+        def work(session: ReadSession) -> Description:
+            project_id = ProjectRepository(session).get(project).id
+            fields = FieldRepository(session)
+            sample = fields.sample(project_id, most=sampled, most_bytes=_SAMPLED_BYTES)
+            whole = not fields.are_more_than(project_id, len(sample))
+            return Description(len(sample), whole, _described(sample))
+
+        return await self._database.read(work)
+
+    async def count_by(
+        self, project: str, by: Sequence[str], filters: Filters = ANY, *, limit: int = 10
+    ) -> Facets:
+        """A project's facts that pass the filters, counted by each of ``by``: the ``limit`` most frequent values of each.
+
+        One is type, group, source, run, day (on which they were stored, in UTC), or a path in the data or the metadata.
+
+        Raises:
+            NotFound: there is no such project.
+            InvalidField: facts can't be counted by one of these, or the limit is out of range.
+        """
+        paths = [(each, None if each == DAY else countable(parse_path(each))) for each in by]
+        if not 1 <= len(paths) <= MOST_FACETS:
+            raise InvalidField("by", f"name 1 to {MOST_FACETS} fields or paths to count by, not {len(paths):,}")
+        if not 1 <= limit <= MOST_VALUES:
+            raise InvalidField("limit", f"may be 1 to {MOST_VALUES:,}, not {limit}")
+
+        def work(session: ReadSession) -> Facets:
+            in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
+            facets = FacetRepository(session)
+            found = [facets.facet(in_project, name, path, limit) for name, path in paths]
+            warnings = unknown_paths(session, in_project.project_id, filters.where)
+            return Facets(ExtractionRepository(session).count(in_project), found, warnings)
+
+        return await self._database.read(work)
+
+    async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
+        """What is odd about the filters: paths that no fact of the project has.
+
+        Raises:
+            NotFound: there is no such project.
+        """
+        where = filters.where
+        if where is None:
+            return ()
+        return await self._database.read(
+            lambda session: unknown_paths(session, ProjectRepository(session).get(project).id, where)
+        )
+
+
+def unknown_paths(
+    session: ReadSession,
+    project_id: ProjectId | UUID | str | None,
+    where: Condition | None,
+    rows: Collection[ExtractionRow] = (),
+) -> tuple[str, ...]:
+    """A sentence for each path of the condition that no fact has, five at most. ``rows`` are facts that are read already.
+
+    Only where neither these nor a sample have it, more are looked at: 20,000 at most, as the sentence says.
+    """
+    known = [SampledFact(row.extraction_type, row.data, row.metadata) for row in rows]
+    paths = _without(_paths_of(where), known)
+    if not paths:
+        return ()
+    fields = FieldRepository(session)
+    sample = fields.sample(project_id, most=_SAMPLED, most_bytes=_SAMPLED_BYTES)
+    if not sample:
+        return ()
+    names = _names(sample)
+    found = list[str]()
+    for path in _without(paths, sample):
+        if len(found) < _MOST_WARNINGS and not fields.first_has(project_id, path, most=_LOOKED_AT):
+            some = fields.are_more_than(project_id, _LOOKED_AT)
+            who = f"none of {_LOOKED_AT:,} facts looked at has" if some else "no fact has"
+            found.append(f"{who} {write_path(path)}{_nearest(write_path(path), names)}")
+    return tuple(found)
+
+
+def _paths_of(where: Condition | None) -> list[InData | InMetadata]:
+    found = dict.fromkeys(leaf.where for leaf in leaves(where)) if where is not None else {}
+    return [path for path in found if not isinstance(path, Field)]
+
+
+def _without(paths: Sequence[InData | InMetadata], facts: Sequence[SampledFact]) -> list[InData | InMetadata]:
+    """Those paths that none of the facts has."""
+    return [path for path in paths if not any(_has(fact, path) for fact in facts)]
+
+
+def _has(fact: SampledFact, path: InData | InMetadata) -> bool:
+    return bool(values_at(fact.data if isinstance(path, InData) else fact.metadata, path.keys))
+
+
+def _names(facts: Sequence[SampledFact]) -> list[str]:
+    """How the fields that there are, are written."""
+    own = Counter(path for fact in facts for path in _fields_of(fact))
+    return [*FIELDS, *(write_path(path) for path, _ in own.most_common(_MOST_FIELDS))]
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name[:_EXAMPLE_CHARS], names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _fields_of(fact: SampledFact) -> dict[InData | InMetadata, list[Any]]:
+    """The paths that lead to scalars, with these."""
+    found = dict[InData | InMetadata, list[Any]]()
+    for root, document in ((InData, fact.data), (InMetadata, fact.metadata)):
+        for keys, value in paths_in(document):
+            if keys:
+                found.setdefault(root(keys), []).append(value)
+    return found
+
+
+def _described(sample: Sequence[SampledFact]) -> list[DescribedType]:
+    by_type = dict[str, list[SampledFact]]()
+    for fact in sample:
+        by_type.setdefault(fact.type, []).append(fact)
+    found = [DescribedType(type_, len(facts), _fields(facts)) for type_, facts in by_type.items()]
+    return sorted(found, key=lambda each: (-each.facts, each.type))
+
+
+def _fields(facts: Sequence[SampledFact]) -> list[DescribedField]:
+    having, kinds = Counter[InData | InMetadata](), dict[InData | InMetadata, Counter[str]]()
+    examples = dict[InData | InMetadata, dict[str, Any]]()
+    for fact in facts:
+        for path, values in _fields_of(fact).items():
+            having[path] += 1
+            kinds.setdefault(path, Counter()).update({_kind(value) for value in values})
+            of_path = examples.setdefault(path, {})
+            for value in values:
+                if len(of_path) < _MOST_EXAMPLES and value is not None:
+                    of_path.setdefault(repr(value), _shortened(value))
+    return [
+        DescribedField(write_path(path), count, dict(kinds[path]), list(examples[path].values()))
+        for path, count in sorted(having.items(), key=lambda each: (-each[1], write_path(each[0])))[
+            :_MOST_FIELDS
+        ]
+    ]
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "text" if time_of(value) is None else "time"
+        case _:
+            return "number"
+
+
+def _shortened(value: object) -> object:
+    if isinstance(value, str) and len(value) > _EXAMPLE_CHARS:
+        return f"{value[:_EXAMPLE_CHARS]}…"
+    return value

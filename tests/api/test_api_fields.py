@@ -1,0 +1,73 @@
+"""Counts by fields, descriptions of projects, and warnings of paths that no fact has."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from support.api import Api, raw_item, serving
+
+PATH = "/v1/projects/papers/extractions"
+FACETS, DESCRIBE = "/v1/projects/papers/facets", "/v1/projects/papers/describe"
+pytestmark = pytest.mark.contract
+
+
+@pytest.fixture
+async def api(tmp_path: Path, engine: Engine) -> AsyncIterator[Api]:
+    async with serving(tmp_path, engine=engine) as api:
+        await api.accepted([raw_item(number) for number in range(10)])
+        yield api
+
+
+async def test_facts_are_counted_by_fields_and_paths(api: Api) -> None:
+    where = {"path": "n", "op": "<", "value": 8}
+    found = await api.post(FACETS, {"by": ["type", "n"], "where": where, "limit": 3})
+    assert (found["count"], found["warnings"]) == (8, [])
+    by_type, by_number = found["facets"]
+    assert {each["value"]: each["count"] for each in by_type["values"]} == {"fact": 4, "claim": 4}
+    assert by_number["values"] == [{"value": number, "count": 1} for number in range(3)]
+    assert (by_number["rest_values"], by_number["rest"], by_number["missing"]) == (5, 5, 0)
+    assert by_number["numbers"]["deciles"] == [0, 1, 2, 3, 3, 4, 5, 6, 7]
+
+
+async def test_a_project_is_described(api: Api) -> None:
+    found = await api.get(DESCRIBE)
+    assert (found["sampled"], found["whole"]) == (10, True)
+    paths = {field["path"]: field for field in found["types"][0]["fields"]}
+    assert paths["n"]["kinds"] == {"number": 5}
+    assert (await api.get(DESCRIBE, sample=3))["whole"] is False
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"by": []}, {"by": ["type"] * 11}, {"by": ["a["]}, {"by": ["type"], "limit": 0}, {"by": "type"}],
+)
+async def test_what_facts_are_not_counted_by_is_refused(api: Api, body: object) -> None:
+    assert (await api.client.post(FACETS, json=body)).status_code == 422
+
+
+async def test_an_unknown_project_is_not_found(api: Api) -> None:
+    assert (await api.client.get("/v1/projects/none/describe")).status_code == 404
+    assert (await api.client.post("/v1/projects/none/facets", json={"by": ["type"]})).status_code == 404
+
+
+async def test_a_path_that_no_fact_has_is_told_in_each_answer(api: Api) -> None:
+    told = ["no fact has fact_txt; did you mean fact_text?"]
+    text, body = "fact_txt = x", {"path": "fact_txt", "op": "=", "value": "x"}
+    assert (await api.get(PATH, where=text))["warnings"] == told
+    assert (await api.get(f"{PATH}/count", where=text)) == {"count": 0, "warnings": told}
+    assert (await api.post("/v1/projects/papers/search", {"query": "x", "where": body}))["warnings"] == told
+    assert (await api.post(FACETS, {"by": ["type"], "where": body}))["warnings"] == told
+    deleted = await api.post(f"{PATH}/delete", {"filters": {"where": body}}, 202)
+    assert (deleted["deleted"], deleted["warnings"]) == (0, told)
+    assert (await api.get(PATH, where="n = 1"))["warnings"] == []
+
+
+async def test_a_dry_run_says_how_many_would_be_deleted(api: Api) -> None:
+    by_filter = {"filters": {"where": {"path": "n", "op": ">=", "value": 7}}}
+    [first, *_] = (await api.get(PATH))["items"]
+    for body, count in ((by_filter, 3), ({"ids": [first["id"]]}, 1), ({"all": True}, 10)):
+        answer = await api.client.post(f"{PATH}/delete", params={"dry_run": "true"}, json=body)
+        told = answer.json()
+        assert (answer.status_code, told["deleted"], told["dry_run"], told["jobs"]) == (200, count, True, [])
+    assert (await api.get(f"{PATH}/count"))["count"] == 10
