@@ -218,6 +218,7 @@ class Extraction(Base):
     __tablename__ = "extractions"
     __table_args__ = (
         Index(None, "project_id", "id"),
+        Index(None, "project_id", "created_at", "id"),
         Index(None, "source_id"),
         _partial_index("ix_extractions_orphaned", "id", where=ORPHANED),
         _partial_index("ix_extractions_set_aside", "id", where="set_aside_reason IS NOT NULL"),

@@ -19,10 +19,12 @@ from app.api.middleware import media_type
 from app.api.parameters import Parameters
 from app.api.problems import Refused
 from app.api.schemas import MOST_FAULTS
+from app.domain.ordering import Order, Place, read_place
 from app.errors import InvalidField, InvalidInput
 from app.executor import Lane
 from app.intake.exact_json import decode
 from app.intake.formats import BOM
+from app.intake.where_text import write_order
 
 _AT_ONCE_BYTES = 2 * 2**20
 """So much JSON is written before other tasks of the event loop get a turn."""
@@ -85,6 +87,23 @@ def read_id_in(project: str, cursor: str) -> UUID:
         raise InvalidField("cursor", f"is of project {of[:100]!r}; begin again without it")
     try:
         return UUID(text)
+    except ValueError:
+        raise no_cursor() from None
+
+
+def read_place_in(project: str, order: Order, cursor: str) -> Place:
+    """The place in an order after which a page of a project's list begins.
+
+    Raises:
+        InvalidField: this service didn't make the cursor, or made it for another project or another order.
+    """
+    of, sort, *place = read_cursor(cursor, 5)
+    if of != project:
+        raise InvalidField("cursor", f"is of project {of[:100]!r}; begin again without it")
+    if sort != write_order(order):
+        raise InvalidField("cursor", f"is of a list sorted by {sort[:100]}; begin again without it")
+    try:
+        return read_place(*place)
     except ValueError:
         raise no_cursor() from None
 

@@ -316,6 +316,9 @@ class Extraction(BaseModel):
     indexed: bool = Field(description="Whether it can be found by search.")
     set_aside_reason: str | None = Field(description="Why it can't be embedded; null for all others.")
     created_at: datetime
+    changed_at: datetime | None = Field(
+        description="When its confidence or its metadata changed last; null if they never have."
+    )
 
 
 class Extractions(BaseModel):
@@ -581,6 +584,7 @@ def extraction_of(row: ExtractionRow) -> dict[str, Any]:
         "indexed": row.embedding_id is not None,
         "set_aside_reason": row.set_aside_reason,
         "created_at": row.created_at,
+        "changed_at": row.changed_at,
     }
 
 

@@ -14,6 +14,7 @@ from app.cli.stores import is_remote
 if TYPE_CHECKING:
     from app.cli.ports import FinishedJob, ServiceParts
     from app.domain.fields import Facets
+    from app.domain.ordering import Order
     from app.domain.outcomes import Deleted
     from app.domain.rows import ExtractionRow
 
@@ -37,12 +38,26 @@ def list_extractions(
     project: InProject = DEFAULT_PROJECT,
     wanted: WantedExtractions,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = _DEFAULT_LIMIT,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD",
+            help="created, changed, confidence, or a path such as price.amount; with a minus before it, down.",
+        ),
+    ] = "-created",
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's extractions by id; --json prints one object a line, whole."""
+    """List a project's extractions, the newest first; --json prints one object a line, whole."""
+    from app.errors import InvalidInput
+    from app.intake.where_text import parse_order
+
+    try:
+        order = parse_order(sort)
+    except InvalidInput as error:
+        usage_error(f"--{error}")
     shown = ShownRows(context_of(ctx).text_rules(), as_json=as_json)
-    run_at(ctx, api, lambda parts: _list(parts, project, wanted, limit, shown), index=False)
+    run_at(ctx, api, lambda parts: _list(parts, project, wanted, limit, order, shown), index=False)
 
 
 @app.command()
@@ -168,12 +183,17 @@ def retry(
 
 
 async def _list(
-    parts: "ServiceParts", project: str, wanted: WantedExtractions, limit: int, shown: ShownRows
+    parts: "ServiceParts",
+    project: str,
+    wanted: WantedExtractions,
+    limit: int,
+    order: "Order",
+    shown: ShownRows,
 ) -> None:
     """Page by page, so that any number can be listed; one more than asked for tells whether there are more."""
     filters = await wanted.of_project(parts, project)
     printed = 0
-    async for rows in parts.extractions().iter_pages(project, filters, limit=limit + 1):
+    async for rows in parts.extractions().iter_pages(project, filters, limit=limit + 1, order=order):
         page = rows[: limit - printed]
         if page:
             # On a thread: a reader such as `less` may keep it waiting, and Ctrl-C is to work meanwhile.

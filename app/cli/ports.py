@@ -10,6 +10,7 @@ from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobTypeNames
+from app.domain.ordering import Order
 from app.domain.outcomes import Accepted, Deleted, Replaced, Retried, Undone
 from app.domain.rows import (
     ExtractionRow,
@@ -71,9 +72,9 @@ class Extractions(Protocol):
         ...
 
     def iter_pages(
-        self, project: str, filters: Filters, *, limit: int | None = None
+        self, project: str, filters: Filters, *, limit: int | None = None, order: Order | None = None
     ) -> AsyncIterator[ExtractionRows]:
-        """A project's extractions that pass the filters, by id, page by page."""
+        """A project's extractions that pass the filters, by id or in an order, page by page."""
         ...
 
     async def count(self, project: str, filters: Filters) -> int:

@@ -3,8 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from app.errors import InvalidField
+
 _MOST_KEYS = 8
 """How deep paths are listed; a document may be nested deeper."""
+
+
+def require_plain(keys: Sequence[str], name: str) -> None:
+    """Refuse keys that a path of SQLite's can't say.
+
+    Raises:
+        InvalidField: one has a quote, a backslash or a control character; ``name`` is what the path is given as.
+    """
+    if any(character in '"\\' or ord(character) < ord(" ") for key in keys for character in key):
+        raise InvalidField(name, "the path has a key with a quote, a backslash or a control character")
 
 
 def values_at(document: object, keys: Sequence[str]) -> list[Any]:

@@ -28,6 +28,7 @@ OF_AN_ANSWER = frozenset(
         "indexed",
         "set_aside_reason",
         "created_at",
+        "changed_at",
         "score",
         "meaning",
         "words",

@@ -7,7 +7,10 @@ from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
 
 
 class ExtractionRow(NamedTuple):
-    """An extraction with its project's name and what is known of its source. The runs are the first and the last that asserted it."""
+    """An extraction with its project's name and what is known of its source. The runs are the first and the last that asserted it.
+
+    ``changed_at`` is when its confidence or its metadata changed last; None if they never have.
+    """
 
     id: ExtractionId
     project_id: ProjectId
@@ -24,6 +27,7 @@ class ExtractionRow(NamedTuple):
     first_run_id: RunId | None = None
     last_run_id: RunId | None = None
     metadata: dict[str, Any] | None = None
+    changed_at: datetime | None = None
 
 
 class SourceRow(NamedTuple):

@@ -42,6 +42,7 @@ from app.domain.conditions import (
     Path,
     Starts,
 )
+from app.domain.ordering import Order
 from app.domain.times import write_time
 from app.errors import InvalidField
 from app.intake.where_parser import ROOTS, Parser
@@ -81,6 +82,23 @@ def parse_path(text: str) -> Path:
         InvalidField: it spells none, or passes a bound; as of :func:`parse_where`.
     """
     return Parser(_bounded(text)).whole_path()
+
+
+def parse_order(text: str) -> Order:
+    """The order that a text spells: a path, after a minus if it is down.
+
+    Raises:
+        InvalidField: it spells none.
+    """
+    try:
+        return Order(parse_path(text.removeprefix("-")), text.startswith("-"))
+    except InvalidField as error:
+        raise InvalidField("sort", error.reason) from None
+
+
+def write_order(order: Order) -> str:
+    """The text of an order, which parses to the same order."""
+    return f"{'-' if order.descending else ''}{write_path(order.by)}"
 
 
 def write_where(condition: Condition) -> str:

@@ -10,6 +10,7 @@ from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId, ProjectId
 from app.domain.jobs import JobType
+from app.domain.ordering import Order, Place, place_of
 from app.domain.outcomes import Counts, Deleted, Retried
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import InvalidInput
@@ -69,9 +70,17 @@ class ExtractionService:
         return await self._database.read(work)
 
     async def list_page(
-        self, project: str, filters: Filters, *, after: ExtractionId | None = None, limit: int = 100
+        self,
+        project: str,
+        filters: Filters,
+        *,
+        after: ExtractionId | Place | None = None,
+        limit: int = 100,
+        order: Order | None = None,
     ) -> ExtractionPage:
         """As :meth:`list`, but a page ends early where its data would exceed :data:`MAX_PAGE_BYTES`.
+
+        With ``order``, the extractions come in this order, and ``after`` is a place in it.
 
         Raises:
             NotFound: there is no such project.
@@ -81,16 +90,16 @@ class ExtractionService:
         def work(session: ReadSession) -> ExtractionPage:
             in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
             rows, left_out = ExtractionRepository(session).list_within(
-                MAX_PAGE_BYTES, in_project, after=after, limit=limit
+                MAX_PAGE_BYTES, in_project, after=after, limit=limit, order=order
             )
             return ExtractionPage(rows, ends=not left_out and len(rows) < limit)
 
         return await self._database.read(work)
 
     async def iter_pages(
-        self, project: str, filters: Filters, *, limit: int | None = None
+        self, project: str, filters: Filters, *, limit: int | None = None, order: Order | None = None
     ) -> AsyncIterator[ExtractionRows]:
-        """A project's extractions that pass the filters, by id, page by page: the first ``limit``, or all.
+        """A project's extractions that pass the filters, by id or in an order, page by page: the first ``limit``, or all.
 
         Each page is read in a transaction of its own, so what comes or goes meanwhile may be missing or not.
 
@@ -99,13 +108,15 @@ class ExtractionService:
             InvalidInput: a data filter can't be used.
         """
         left = math.inf if limit is None else limit
-        after, ends = None, False
+        after: ExtractionId | Place | None = None
+        ends = False
         while left > 0 and not ends:
             asked = int(min(left, _A_PAGE))
-            rows, ends = await self.list_page(project, filters, after=after, limit=asked)
+            rows, ends = await self.list_page(project, filters, after=after, limit=asked, order=order)
             if rows:
                 yield rows
-                after, left = rows[-1].id, left - len(rows)
+                after = rows[-1].id if order is None else place_of(order, rows[-1])
+                left -= len(rows)
 
     async def count(self, project: str, filters: Filters = ANY) -> int:
         """How many of a project's extractions pass the filters.

@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
 from support.api import Api, raw_item, serving
+
+from app.api.answers import write_cursor
 
 PATH = "/v1/projects/papers/extractions"
 FACETS, DESCRIBE = "/v1/projects/papers/facets", "/v1/projects/papers/describe"
@@ -71,3 +74,43 @@ async def test_a_dry_run_says_how_many_would_be_deleted(api: Api) -> None:
         told = answer.json()
         assert (answer.status_code, told["deleted"], told["dry_run"], told["jobs"]) == (200, count, True, [])
     assert (await api.get(f"{PATH}/count"))["count"] == 10
+
+
+async def test_a_list_is_sorted_and_its_cursor_is_of_that_order(api: Api) -> None:
+    async def numbers(**params: str) -> list[int]:
+        found, page = list[int](), await api.get(PATH, limit=3, **params)
+        while page["next_cursor"] is not None:
+            found += [row["data"]["n"] for row in page["items"]]
+            page = await api.get(PATH, limit=3, cursor=page["next_cursor"], **params)
+        return found + [row["data"]["n"] for row in page["items"]]
+
+    assert await numbers(sort="n") == list(range(10))
+    assert await numbers(sort="-n") == list(range(9, -1, -1))
+    assert sorted(await numbers(sort="-created", where="n < 5")) == list(range(5))
+    assert len(await numbers(sort="changed")) == len(await numbers()) == 10
+    cursor = (await api.get(PATH, limit=3, sort="n"))["next_cursor"]
+    for params in (
+        {"cursor": cursor, "sort": "-n"},
+        {"cursor": cursor},
+        {"sort": "type"},
+        {"sort": "a["},
+        {"sort": ""},
+    ):
+        assert (await api.client.get(PATH, params=params)).status_code == 422, params
+    for place in (
+        ["papers", "n", "number", "x", cursor],
+        ["papers", "n", "x", "1", str(UUID(int=1))],
+        ["papers", "n"],
+    ):
+        params = {"sort": "n", "cursor": write_cursor(*place)}
+        assert (await api.client.get(PATH, params=params)).status_code == 422, place
+
+
+async def test_when_a_fact_changed_is_shown_and_filtered_by(api: Api) -> None:
+    assert all(row["changed_at"] is None for row in (await api.get(PATH))["items"])
+    await api.accepted([raw_item(3, confidence=0.123)])
+    [row] = (await api.get(PATH, where="confidence = 0.123"))["items"]
+    assert row["changed_at"] > row["created_at"]
+    [first, *_] = (await api.get(PATH, sort="-changed"))["items"]
+    assert first["id"] == row["id"]
+    assert len((await api.get(PATH, where=f"changed >= {row['changed_at']}"))["items"]) == 1

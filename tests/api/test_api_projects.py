@@ -40,7 +40,8 @@ async def test_a_project_is_made_shown_listed_and_deleted(api: Api) -> None:
     assert await api.get("/v1/projects/papers") == made
     assert names_of(await api.get("/v1/projects")) == ["archive", "papers"]
 
-    assert await api.delete("/v1/projects/papers") == {"deleted": 0, "jobs": [], "waited": None}
+    gone = await api.delete("/v1/projects/papers")
+    assert gone == {"deleted": 0, "jobs": [], "waited": None, "dry_run": False, "warnings": []}
     problem_of(await api.client.get("/v1/projects/papers"), 404, "not-found")
     assert names_of(await api.get("/v1/projects")) == ["archive"]
 

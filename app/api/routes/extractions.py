@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from app.api.answers import ExactRoute, answer_items, answer_json, read_id_in, write_cursor
+from app.api.answers import ExactRoute, answer_items, answer_json, read_id_in, read_place_in, write_cursor
 from app.api.filtering import WantedExtractions
 from app.api.ingest import Intake, checked_key
 from app.api.middleware import NDJSON
@@ -32,8 +32,10 @@ from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId
 from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS, OF_AN_ANSWER
+from app.domain.ordering import Place, place_of
 from app.domain.sources import ReplaceOptions, ReplaceScope, parse_observed_at
 from app.errors import InvalidField
+from app.intake.where_text import parse_order, write_order
 
 router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
 
@@ -144,20 +146,36 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 
 @router.get("/projects/{name}/extractions", response_model=Extractions, responses=documented(404))
-async def list_extractions(
+async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
     name: ProjectName,
     filters: WantedExtractions,
     limit: PageLimit = 100,
     cursor: str | None = None,
+    sort: Annotated[
+        str | None,
+        Query(
+            max_length=1_000,
+            description="created, changed, confidence or a path such as price.amount; `-created` is down. Default: by id.",
+        ),
+    ] = None,
 ) -> Response:
-    """A project's extractions that pass the filters, by id, page by page.
+    """A project's extractions that pass the filters, by id or as `sort` says, page by page.
+
+    What is added or deleted meanwhile neither repeats nor hides another.
 
     A page of large extractions ends early, at 8 MiB of data: go on until `next_cursor` is null.
     """
-    after = None if cursor is None else ExtractionId(read_id_in(name, cursor))
-    rows, ends = await parts.extractions().list_page(name, filters, after=after, limit=limit)
-    following = None if ends else write_cursor(name, str(rows[-1].id))
+    order = None if sort is None else parse_order(sort)
+    if order is None:
+        after: ExtractionId | Place | None = None if cursor is None else ExtractionId(read_id_in(name, cursor))
+    else:
+        after = None if cursor is None else read_place_in(name, order, cursor)
+    rows, ends = await parts.extractions().list_page(name, filters, after=after, limit=limit, order=order)
+    following = None
+    if not ends:
+        place = (str(rows[-1].id),) if order is None else (write_order(order), *place_of(order, rows[-1]))
+        following = write_cursor(name, *place)
     warnings = await parts.fields().warnings(name, filters)
     return await answer_items(map(extraction_of, rows), {"next_cursor": following, "warnings": warnings})
 

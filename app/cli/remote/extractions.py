@@ -9,8 +9,10 @@ from app.cli.remote.paging import pages_of, project_path
 from app.cli.remote.reading import deleted_of, extraction_of, job_ids_of, read_as
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId
+from app.domain.ordering import Order
 from app.domain.outcomes import Deleted, Retried
 from app.domain.rows import ExtractionRow, ExtractionRows
+from app.intake.where_text import write_order
 
 _NONE = ()
 
@@ -28,12 +30,13 @@ class RemoteExtractions:
         return read_as(path, extraction_of, await self._service.get(path))
 
     async def iter_pages(
-        self, project: str, filters: Filters, *, limit: int | None = None
+        self, project: str, filters: Filters, *, limit: int | None = None, order: Order | None = None
     ) -> AsyncIterator[ExtractionRows]:
-        """Those that pass the filters, by id, page by page: the first ``limit``, or all."""
+        """Those that pass the filters, by id or in an order, page by page: the first ``limit``, or all."""
         if await self._can_match(project, filters):
             path = f"{project_path(project)}/extractions"
-            async for page in pages_of(self._service, path, params_of(filters), limit):
+            params = params_of(filters) | ({} if order is None else {"sort": write_order(order)})
+            async for page in pages_of(self._service, path, params, limit):
                 rows = read_as(path, lambda page: [extraction_of(each) for each in page["items"]], page)
                 if rows:
                     yield rows

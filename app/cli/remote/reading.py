@@ -46,6 +46,7 @@ def extraction_of(row: Mapping[str, Any]) -> ExtractionRow:
         first_run_id=run_id_of(row["first_run_id"]),
         last_run_id=run_id_of(row["last_run_id"]),
         metadata=row["metadata"],
+        changed_at=None if row["changed_at"] is None else datetime.fromisoformat(row["changed_at"]),
     )
 
 

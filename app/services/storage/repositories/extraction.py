@@ -32,6 +32,7 @@ from sqlalchemy.types import NullType
 
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid, source_id_of
+from app.domain.ordering import Order, Place
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import NotFound
 from app.models import ORPHANED, Extraction, Project, Source, parse_moment
@@ -39,6 +40,7 @@ from app.services.storage.conditions.compiling import holds, is_about_sources
 from app.services.storage.repositories.bulk_insert import insert_new
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
+from app.services.storage.repositories.ordering import Ordering
 from app.services.storage.repositories.statements import lift_time_limits, rows_changed
 
 T = TypeVar("T")
@@ -155,14 +157,24 @@ class ExtractionRepository:
         return self._stored(self._page(filters, after, limit))
 
     def list_within(
-        self, most_bytes: int, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int
+        self,
+        most_bytes: int,
+        filters: Filters = ANY,
+        *,
+        after: ExtractionId | Place | None = None,
+        limit: int,
+        order: Order | None = None,
     ) -> tuple[ExtractionRows, bool]:
         """As :meth:`list`, but stops before the rows' data exceeds ``most_bytes`` of JSON; and whether it did.
+
+        With ``order``, they come in this order, and ``after`` is a place in it.
 
         The first row is returned whatever its size.
         """
         rows, taken = list[ExtractionRow](), 0
-        with self._session.execute(self._page(filters, after, limit).execution_options(**_STREAMED)) as found:
+        with self._session.execute(
+            self._page(filters, after, limit, order).execution_options(**_STREAMED)
+        ) as found:
             for row in found:
                 rows.append(ExtractionRow(*row))
                 taken += len(orjson.dumps(rows[-1].data))
@@ -274,9 +286,20 @@ class ExtractionRepository:
     def _stored(self, query: Select[Any]) -> ExtractionRows:
         return [ExtractionRow(*row) for row in self._session.execute(query).all()]
 
-    def _page(self, filters: Filters, after: ExtractionId | None, limit: int) -> Select[Any]:
-        query = joined_rows().where(self._passes(filters), _beyond(after))
-        return query.order_by(_TABLE.c.id).limit(limit)
+    def _page(
+        self,
+        filters: Filters,
+        after: ExtractionId | Place | None,
+        limit: int,
+        order: Order | None = None,
+    ) -> Select[Any]:
+        query = joined_rows().where(self._passes(filters)).limit(limit)
+        if order is None:
+            return query.where(_beyond(after.id if isinstance(after, Place) else after)).order_by(_TABLE.c.id)
+        ordering = Ordering(order, self._dialect)
+        if isinstance(after, Place):
+            query = query.where(ordering.beyond(after))
+        return query.order_by(*ordering.clauses())
 
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
@@ -363,7 +386,7 @@ def _documents_by_ids() -> Select[Any]:
 def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
     """A row of :func:`_documents_by_ids`, as the columns' types would have read it, with ids that are ``known`` as UUIDs."""
     id_, project_id, project, source_id, *rest = values
-    uri, group, type_, data, digits, mark, reason, created, first, last, metadata = rest
+    uri, group, type_, data, digits, mark, reason, created, first, last, metadata, changed = rest
     return ExtractionRow(
         ExtractionId(known.get(id_) or parse_uuid(id_)),
         ProjectId(parse_uuid(project_id)),
@@ -380,6 +403,7 @@ def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
         None if first is None else RunId(parse_uuid(first)),
         None if last is None else RunId(parse_uuid(last)),
         metadata,
+        None if changed is None else parse_moment(changed),
     )
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.domain.conditions import Field, InData, InMetadata, Path
+from app.domain.field_paths import require_plain
 from app.domain.fields import Facet, FacetValue, Numbers
 from app.domain.filters import Filters
 from app.errors import InvalidField
@@ -193,8 +194,7 @@ def countable(path: Path | None) -> Path | None:
     if isinstance(path, InData | InMetadata):
         if len(path.keys) > _MOST_KEYS:
             raise InvalidField("by", f"has {len(path.keys)} keys; facts are counted by {_MOST_KEYS} at most")
-        if any("\\" in orjson.dumps(key).decode() for key in path.keys):
-            raise InvalidField("by", "has a key with a quote, a backslash or a control character")
+        require_plain(path.keys, "by")
     elif isinstance(path, Field) and path.name not in FIELDS:
         raise InvalidField(
             "by", f"facts aren't counted by {path.name}, but by {', '.join(FIELDS)} and by paths"

@@ -1,4 +1,4 @@
-"""When an extraction changed last; those from before are taken for never changed.
+"""When an extraction changed last, for those from before unknown; and an index for lists by time.
 
 Revision ID: 0008
 Revises: 0007
@@ -12,12 +12,16 @@ from app.models import UtcDateTime
 revision = "0008"
 down_revision = "0007"
 
+_NEWEST = "ix_extractions_project_id_created_at_id"
+
 
 def upgrade() -> None:
     """To this revision."""
     op.add_column("extractions", sa.Column("changed_at", UtcDateTime(), nullable=True))
+    op.create_index(_NEWEST, "extractions", ["project_id", "created_at", "id"])
 
 
 def downgrade() -> None:
     """Back to the one before."""
+    op.drop_index(_NEWEST, "extractions")
     op.drop_column("extractions", "changed_at")
