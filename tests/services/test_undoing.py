@@ -34,10 +34,13 @@ def container(tmp_path: Path, engine: Engine) -> Iterator[Container]:
 
 
 def rows(engine: Engine) -> State:
-    """The facts and their sources by id, column by column."""
+    """The facts and their sources by id, column by column; but for when a fact changed, which an undoing does as well."""
     with Session(engine) as session:
         return {
-            model.__tablename__: {row.id: row._asdict() for row in session.execute(select(*model.__table__.c))}
+            model.__tablename__: {
+                row.id: row._asdict()
+                for row in session.execute(select(*(c for c in model.__table__.c if c.name != "changed_at")))
+            }
             for model in (Source, Extraction)
         }
 

@@ -109,7 +109,8 @@ class WordSearch:
             statistics = self._statistics_of(session, project_id, last_change)
             query, candidates = _candidates(session, project_id, text, statistics)
             queries[project_id] = query
-            documents = _documents(session, candidates, replace(filters, project_id=project_id), limit)
+            in_project = replace(filters, project_id=project_id)
+            documents = _documents(session, query, candidates, in_project, limit)
             matches += query.matches(documents, limit)
         best = sorted(matches, key=lambda match: (not match.certain, -match.share, match.id))
         return FoundByWords(best[:limit], queries, complete)
@@ -240,11 +241,19 @@ class _Candidates:
         return best
 
 
-def _documents(session: ReadSession, candidates: Sequence[int], filters: Filters, limit: int) -> Documents:
-    """The candidates that pass the filters; where few do, all of the project that pass them."""
+def _documents(
+    session: ReadSession, query: WeighedQuery, candidates: Sequence[int], filters: Filters, limit: int
+) -> Documents:
+    """The candidates that pass the filters.
+
+    Where they are too few, and few extractions pass at all, all of these; else others that have one of the words and pass.
+    """
     words = WordsRepository(session)
     found = words.documents(candidates, filters)
-    if filters == Filters(filters.project_id) or len(found) >= limit:
+    anything = Filters(filters.project_id)
+    if filters == anything or len(found) >= limit or not query.weights:
         return found
     ids = ExtractionRepository(session).list_ids(filters, limit=_LISTED)
-    return words.documents_of(ids) if len(ids) < _LISTED else found
+    if len(ids) < _LISTED:
+        return words.documents_of(ids)
+    return found | words.documents(words.passing_any(list(query.weights), filters, _LISTED), anything)

@@ -19,6 +19,7 @@ from support.rows import empty, make_project, new_extraction, writing
 from app.database import ReadSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, ProjectId, project_id_of
+from app.intake.where_text import parse_where
 from app.models import Extraction, Project
 from app.services.words import searching
 from app.services.words.indexing import create_with_words
@@ -262,6 +263,23 @@ def test_filters_that_few_and_that_many_pass(engine: Engine, query: str, uris: i
     assert len(found) == 30
     assert {match.id for match in found} <= wanted
     assert not find(engine, query, filters=Filters(PAPERS, source_uris=("file:none",)), search=search).matches
+
+
+@pytest.mark.parametrize("query", ["the river is here", "river 1234", "1234"])
+def test_where_many_pass_and_the_best_candidates_do_not_others_are_found(engine: Engine, query: str) -> None:
+    """Of 6,500 that have the words 2,500 pass; those that fit best, by being shorter, don't."""
+    with writing(engine) as session:
+        stored(session, [{"fact_text": f"the river is here {n}"} for n in range(4_000)])
+        long = [
+            {"fact_text": f"the river is here and {n} others with many words more", "ok": True}
+            for n in range(2_500)
+        ]
+        stored(session, long, first=10_000)
+    filters = Filters(PAPERS, where=parse_where("ok = true"))
+    found = find(engine, query, filters=filters, limit=30).matches
+    wanted = {str(id_of(PAPERS, place)) for place in range(10_000, 12_500)}
+    assert {match.id for match in found} <= wanted
+    assert len(found) == (1 if query == "1234" else 30)
 
 
 def test_a_word_of_a_document_that_passes_is_found_however_common_it_is(engine: Engine) -> None:

@@ -45,6 +45,11 @@ _POSTINGS = {
 }
 _ARRAY = {"sqlite": "json_array", "postgresql": "json_build_array"}
 _AND = {"sqlite": " AND ", "postgresql": " & "}
+_OR = {"sqlite": " OR ", "postgresql": " | "}
+_HAS = {
+    "sqlite": "extraction_words.number IN (SELECT rowid FROM {index} WHERE {index} MATCH :tokens)",
+    "postgresql": "extraction_words.tokens @@ CAST(:tokens AS tsquery)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,17 @@ class Documents:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __or__(self, others: "Documents") -> "Documents":
+        """With those of the others that aren't among these."""
+        known = set(self.ids)
+        new = [at for at, id_ in enumerate(others.ids) if id_ not in known]
+        return Documents(
+            [*self.ids, *(others.ids[at] for at in new)],
+            [*self.lengths, *(others.lengths[at] for at in new)],
+            [*self.counts, *(others.counts[at] for at in new)],
+            [*self.tokens, *(others.tokens[at] for at in new)],
+        )
 
 
 class WordsRow(NamedTuple):
@@ -113,6 +129,14 @@ class WordsRepository:
     def having_all(self, tokens: Sequence[str], most: int) -> list[int]:
         """The rows that have all the tokens, at most ``most``."""
         return self._numbers([_AND[self._dialect].join(tokens)], most)[0]
+
+    def passing_any(self, tokens: Sequence[str], filters: Filters, most: int) -> list[int]:
+        """Rows that have one of the tokens and whose extractions pass the filters, at most ``most``."""
+        query = (
+            ExtractionRepository(self._session).passing(filters, _TABLE.c.number).join(_TABLE, _OF_EXTRACTION)
+        )
+        query = query.where(text(_HAS[self._dialect].format(index=WORDS_INDEX))).limit(most)
+        return list(self._session.scalars(query, {"tokens": _OR[self._dialect].join(tokens)}))
 
     def documents(self, numbers: Collection[int], filters: Filters) -> Documents:
         """The words of those rows whose extractions pass the filters, in any order."""
