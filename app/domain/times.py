@@ -50,5 +50,16 @@ def microseconds_of(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-FIRST_MICROSECOND = microseconds_of(datetime.min.replace(tzinfo=UTC))
-LAST_MICROSECOND = microseconds_of(datetime.max.replace(tzinfo=UTC))
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+FIRST_MICROSECOND, LAST_MICROSECOND = microseconds_of(_FIRST), microseconds_of(_LAST)
+
+
+def spelled_between(op: str, moment: datetime) -> tuple[str | None, str | None]:
+    """Between which texts, the lower one included, all stand that spell a time which compares so with a moment.
+
+    Only their dates count, and a zone moves a date by a day at most.
+    """
+    day = timedelta(days=1)
+    first = None if moment - _FIRST < day else (moment - day).date().isoformat()
+    last = None if _LAST - moment < 2 * day else (moment + 2 * day).date().isoformat()
+    return (first if op in {"=", ">", ">="} else None), (last if op in {"=", "<", "<="} else None)

@@ -89,9 +89,15 @@ class ExtractionService:
 
         def work(session: ReadSession) -> ExtractionPage:
             in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
-            rows, left_out = ExtractionRepository(session).list_within(
-                MAX_PAGE_BYTES, in_project, after=after, limit=limit, order=order
-            )
+            extractions = ExtractionRepository(session)
+            if order is None:
+                first = after.id if isinstance(after, Place) else after
+                rows, left_out = extractions.list_within(MAX_PAGE_BYTES, in_project, after=first, limit=limit)
+            else:
+                place = after if isinstance(after, Place) else None
+                rows, left_out = extractions.list_sorted(
+                    order, MAX_PAGE_BYTES, in_project, after=place, limit=limit
+                )
             return ExtractionPage(rows, ends=not left_out and len(rows) < limit)
 
         return await self._database.read(work)

@@ -42,8 +42,8 @@ def _time_of(value: object) -> int | None:
     return None if moment is None else microseconds_of(moment)
 
 
-def _has_words(value: object, pattern: str) -> bool:
-    return isinstance(value, str) and has_words(value, pattern)
+def _has_words(value: object, wanted: str) -> bool:
+    return isinstance(value, str) and has_words(value, wanted)
 
 
 _FUNCTIONS: Mapping[str, Any] = {"time_of": _time_of, "has_words": _has_words, "exact_number": exact_number}

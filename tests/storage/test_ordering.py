@@ -23,6 +23,7 @@ from app.errors import InvalidField
 from app.intake.where_text import parse_order, write_order
 from app.models import Extraction
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.ordering import Ordering
 
 pytestmark = pytest.mark.contract
 
@@ -54,7 +55,7 @@ def listed(session: Session, order: Order, *, limit: int) -> list[ExtractionRow]
     """All, page by page."""
     repository, after, found = ExtractionRepository(session), None, list[ExtractionRow]()
     while True:
-        page, _ = repository.list_within(10**9, Filters(), after=after, limit=limit, order=order)
+        page, _ = repository.list_sorted(order, 10**9, Filters(), after=after, limit=limit)
         found += page
         if len(page) < limit:
             return found
@@ -123,11 +124,11 @@ def test_a_place_holds_while_facts_come_and_go(engine: Engine) -> None:
     with writing(engine) as session:
         ids = store(session, list(range(6)))
         repository = ExtractionRepository(session)
-        page, _ = repository.list_within(10**9, limit=3, order=order)
+        page, _ = repository.list_sorted(order, 10**9, limit=3)
         place = place_of(order, page[-1])
         session.execute(delete(Extraction).where(Extraction.id.in_([ids[2], ids[4]])))
         store(session, [0, 9])
-        following, _ = repository.list_within(10**9, after=place, limit=9, order=order)
+        following, _ = repository.list_sorted(order, 10**9, after=place, limit=9)
         assert [row.data["a"]["n"] for row in following] == [3, 5, 9]
 
 
@@ -161,7 +162,9 @@ def test_a_place_that_is_none_is_refused(place: tuple[str, str, object]) -> None
 def test_newest_first_needs_no_sorting(engine: Engine) -> None:
     with writing(engine) as session:
         project = make_project(session)
-        query = ExtractionRepository(session)._page(Filters(project), None, 10, parse_order("-created"))
+        ordering = Ordering(parse_order("-created"), engine.dialect.name)
+        chosen = ExtractionRepository(session).passing(Filters(project), *ordering.columns())
+        query = ordering.ids(chosen, None, 10)
         explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
         compiled = query.compile(engine, compile_kwargs={"literal_binds": True})
         if engine.dialect.name == "postgresql":

@@ -87,7 +87,7 @@ class _Compiler:
     def __init__(self, dialect: str) -> None:
         self.parameters = Parameters()
         self._collate = ' COLLATE "C"' if dialect == "postgresql" else ""
-        on_postgres = dialect == "postgresql"
+        self._on_postgres = on_postgres = dialect == "postgresql"
         self._starts = "starts_with({0}, {1})" if on_postgres else "substr({0}, 1, length({1})) = {1}"
         self._has_words = "{0} ~ {1}" if on_postgres else "has_words({0}, {1})"
         self._json = (JsonOnPostgres if on_postgres else JsonOnSqlite)(self.parameters)
@@ -153,7 +153,8 @@ class _Compiler:
                 return self._starts.format(column, given(start))
             case Contains(_, value):
                 pattern = words_pattern(str(value))
-                return "FALSE" if pattern is None else self._has_words.format(column, given(pattern))
+                wanted = pattern if self._on_postgres else str(value)
+                return "FALSE" if pattern is None else self._has_words.format(column, given(wanted))
 
 
 def _joined(parts: Sequence[str], word: str) -> str:

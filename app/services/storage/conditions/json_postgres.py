@@ -12,7 +12,7 @@ import orjson
 
 from app.domain.condition_values import Value
 from app.domain.conditions import Compare, Contains, Exists, In, Leaf, Op, Starts
-from app.domain.times import FIRST_MICROSECOND, LAST_MICROSECOND, microseconds_of
+from app.domain.times import FIRST_MICROSECOND, LAST_MICROSECOND, microseconds_of, spelled_between
 from app.domain.whole_words import words_pattern
 from app.services.storage.conditions.parameters import Parameters
 
@@ -65,9 +65,7 @@ class JsonOnPostgres:
 
     def _contains(self, document: str, path: str, wanted: Value) -> str:
         equal = self._compares("arrays.value", "lax $[*]", Op.EQ, [wanted])
-        found = (
-            f"{self._query(document, path, 'arrays')} WHERE jsonb_typeof(arrays.value) = 'array' AND ({equal})"
-        )
+        found = f"{self._query(document, path, 'arrays', {})} WHERE jsonb_typeof(arrays.value) = 'array' AND ({equal})"
         found = f"EXISTS (SELECT 1 FROM {found})"
         pattern = words_pattern(wanted) if isinstance(wanted, str) else None
         if pattern is None:
@@ -77,36 +75,45 @@ class JsonOnPostgres:
 
     def _compares(self, document: str, path: str, op: Op, wanted: Sequence[Value]) -> str:
         """One that the path leads to compares so with one of those wanted."""
-        times = [microseconds_of(each) for each in wanted if isinstance(each, datetime)]
         others = [each for each in wanted if not isinstance(each, datetime)]
         found = list[str]()
         if others:
             given = {f"v{number}": value for number, value in enumerate(others)}
             tests = (_test(op, name, value) for name, value in given.items())
             found.append(self._leads(document, f"{path} ? ({' || '.join(tests)})", given))
-        if times:
-            texts = f'{path} ? (@.type() == "string" && @ like_regex "^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}")'
-            parts = f"regexp_match(times.value #>> '{{}}', {self._parameters.add(_TIME)}) AS m"
-            moments = f"LATERAL (SELECT {_MICROSECONDS} AS moment) AS moments"
-            compares = (
-                f"moment IN ({self._parameters.add_each(times)})"
-                if op is Op.EQ
-                else f"moment {op} {self._parameters.add_each(times)}"
-            )
-            found.append(
-                f"EXISTS (SELECT 1 FROM {self._query(document, texts, 'times')}, {parts}, {moments} "
-                f"WHERE {compares} AND moment BETWEEN {FIRST_MICROSECOND} AND {LAST_MICROSECOND})"
-            )
+        found += [
+            self._compares_time(document, path, op, each) for each in wanted if isinstance(each, datetime)
+        ]
         return " OR ".join(found)
+
+    def _compares_time(self, document: str, path: str, op: Op, moment: datetime) -> str:
+        first, last = spelled_between(op, moment)
+        bounds = {"first": first, "last": last}
+        given = {name: text for name, text in bounds.items() if text is not None}
+        tests = [
+            '@.type() == "string"',
+            *(["@ >= $first"] if first is not None else []),
+            *(["@ < $last"] if last is not None else []),
+            '@ like_regex "^[0-9]{4}-[0-9]{2}-[0-9]{2}"',
+        ]
+        texts = self._query(document, f"{path} ? ({' && '.join(tests)})", "times", given)
+        parts = f"regexp_match(times.value #>> '{{}}', {self._parameters.add(_TIME)}) AS m"
+        moments = f"LATERAL (SELECT {_MICROSECONDS} AS moment) AS moments"
+        compares = f"moment {op} {self._parameters.add(microseconds_of(moment))}"
+        return (
+            f"EXISTS (SELECT 1 FROM {texts}, {parts}, {moments} "
+            f"WHERE {compares} AND moment BETWEEN {FIRST_MICROSECOND} AND {LAST_MICROSECOND})"
+        )
 
     def _leads(self, document: str, path: str, given: dict[str, Any]) -> str:
         add = self._parameters.add
         variables = orjson.dumps(given).decode()
         return f"jsonb_path_exists({document}, CAST({add(path)} AS jsonpath), CAST({add(variables)} AS jsonb), TRUE)"
 
-    def _query(self, document: str, path: str, name: str) -> str:
-        given = self._parameters.add(path)
-        return f"jsonb_path_query({document}, CAST({given} AS jsonpath), '{{}}', TRUE) AS {name}(value)"
+    def _query(self, document: str, path: str, name: str, given: dict[str, Any]) -> str:
+        add = self._parameters.add
+        variables = orjson.dumps(given).decode()
+        return f"jsonb_path_query({document}, CAST({add(path)} AS jsonpath), CAST({add(variables)} AS jsonb), TRUE) AS {name}(value)"
 
 
 def _test(op: Op, name: str, value: Value) -> str:

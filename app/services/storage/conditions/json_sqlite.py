@@ -11,8 +11,8 @@ import orjson
 
 from app.domain.condition_values import INEXACT, Value, exact_number
 from app.domain.conditions import Compare, Contains, Exists, In, Leaf, Op, Starts
-from app.domain.times import microseconds_of
-from app.domain.whole_words import words_pattern
+from app.domain.times import microseconds_of, spelled_between
+from app.domain.whole_words import words_of
 from app.services.storage.conditions.parameters import Parameters
 
 _MOST_PREFIXES = 8
@@ -37,19 +37,35 @@ class JsonOnSqlite:
 
     def leaf(self, document: str, keys: tuple[str, ...], leaf: Leaf) -> str:
         """The leaf holds for a value that the keys lead to in the document."""
-        add = self._parameters.add
-        fits = self._fits(leaf, "walk.type", "walk.value")
-        walk = _WALK.format(
-            document=document, keys=add(orjson.dumps(keys).decode()), length=len(keys), fits=f"({fits})"
-        )
         quoted = [orjson.dumps(key).decode() for key in keys]
         if len(keys) > _MOST_PREFIXES or any("\\" in key for key in quoted):  # which SQLite's paths can't say
-            return walk
-        paths = [add("$." + ".".join(quoted[:length])) for length in range(1, len(keys) + 1)]
-        types = ", ".join(f"json_type({document}, {path})" for path in paths)
-        found = f"({document} ->> {paths[-1]})"
-        plain = self._fits(leaf, f"json_type({document}, {paths[-1]})", found)
-        return f"CASE WHEN 'array' IN ({types}) THEN {walk} ELSE {plain} END"
+            return self._walk(document, keys, leaf)
+        *ways, path = [
+            self._parameters.add("$." + ".".join(quoted[:length])) for length in range(1, len(keys) + 1)
+        ]
+        kind = f"json_type({document}, {path})"
+        found = self._fits(leaf, kind, f"({document} ->> {path})")
+        if ways:
+            arrays = ", ".join(f"json_type({document}, {way})" for way in ways)
+            found = f"CASE WHEN 'array' IN ({arrays}) THEN {self._walk(document, keys, leaf)} ELSE {found} END"
+        return f"CASE {kind} WHEN 'array' THEN {self._in_array(document, path, leaf)} ELSE {found} END"
+
+    def _walk(self, document: str, keys: tuple[str, ...], leaf: Leaf) -> str:
+        """For arrays on the way."""
+        fits = self._fits(leaf, "walk.type", "walk.value")
+        path = self._parameters.add(orjson.dumps(keys).decode())
+        return _WALK.format(document=document, keys=path, length=len(keys), fits=f"({fits})")
+
+    def _in_array(self, document: str, path: str, leaf: Leaf) -> str:
+        """The leaf holds for the array at the path, or for one of its elements."""
+        if isinstance(leaf, Exists):
+            return "TRUE"
+        elements = f"SELECT 1 FROM json_each({document}, {path}) AS each"
+        found = f"EXISTS ({elements} WHERE {self._fits(leaf, 'each.type', 'each.value')})"
+        if isinstance(leaf, Contains):
+            whole = self._contains(leaf.value, "'array'", f"({document} ->> {path})")
+            return f"{found} OR {whole}"
+        return found
 
     def _fits(self, leaf: Leaf, kind: str, value: str) -> str:
         """The leaf holds for a value, of which ``kind`` is the type as ``json_type`` says it."""
@@ -71,18 +87,17 @@ class JsonOnSqlite:
         # The type is looked at first: anything else isn't JSON to ``json_each``.
         elements = f"json_each(CASE {kind} WHEN 'array' THEN {value} ELSE '[]' END) AS element"
         found = f"EXISTS (SELECT 1 FROM {elements} WHERE {equal})"
-        pattern = words_pattern(wanted) if isinstance(wanted, str) else None
-        if pattern is None:
+        if not isinstance(wanted, str) or not words_of(wanted):
             return found
         return (
-            f"CASE {kind} WHEN 'text' THEN has_words({value}, {self._parameters.add(pattern)}) ELSE {found} END"
+            f"CASE {kind} WHEN 'text' THEN has_words({value}, {self._parameters.add(wanted)}) ELSE {found} END"
         )
 
     def _compares(self, op: Op, wanted: Sequence[Value], kind: str, value: str) -> str:
         """The value compares so with one of those wanted; more than one are compared for equality."""
         numbers = [each for each in wanted if isinstance(each, int | float) and not isinstance(each, bool)]
         texts = [each for each in wanted if isinstance(each, str)]
-        times = [microseconds_of(each) for each in wanted if isinstance(each, datetime)]
+        moments = [each for each in wanted if isinstance(each, datetime)]
         found = list[str]()
         if numbers:
             exact = value
@@ -93,9 +108,13 @@ class JsonOnSqlite:
             )
         if texts:
             found.append(f"{kind} = 'text' AND {self._one(value, op, texts)}")
-        if times:
-            looks_so = f"{value} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
-            found.append(f"{kind} = 'text' AND {looks_so} AND {self._one(f'time_of({value})', op, times)}")
+        for moment in moments:
+            first, last = spelled_between(op, moment)
+            looks_so = [f"{value} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"]
+            looks_so += [] if first is None else [f"{value} >= {self._parameters.add(first)}"]
+            looks_so += [] if last is None else [f"{value} < {self._parameters.add(last)}"]
+            compares = self._one(f"time_of({value})", op, [microseconds_of(moment)])
+            found.append(" AND ".join([f"{kind} = 'text'", *looks_so, compares]))
         found += [f"{kind} = '{_NAMED[each]}'" for each in _NAMED if any(other is each for other in wanted)]
         return " OR ".join(f"({each})" for each in found)
 

@@ -1,6 +1,6 @@
 """Extractions: what the pipeline found, and whether it is in the index."""
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import cache
@@ -58,8 +58,10 @@ _JOINED: dict[str, ColumnElement[Any]] = {
 """What an extraction's row has of others. The project's name is looked up for each row that is found: joined, SQLite
 might begin with the projects, and sort."""
 
-_STREAMED = {"stream_results": True, "max_row_buffer": 16}
-"""A row may have 4 MiB of data: the driver fetches at most 16 rows ahead."""
+_FEW = 16
+"""A row may have 4 MiB of data: so many are read ahead at most."""
+
+_STREAMED = {"stream_results": True, "max_row_buffer": _FEW}
 
 
 class NewExtraction(NamedTuple):
@@ -157,30 +159,25 @@ class ExtractionRepository:
         return self._stored(self._page(filters, after, limit))
 
     def list_within(
-        self,
-        most_bytes: int,
-        filters: Filters = ANY,
-        *,
-        after: ExtractionId | Place | None = None,
-        limit: int,
-        order: Order | None = None,
+        self, most_bytes: int, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int
     ) -> tuple[ExtractionRows, bool]:
         """As :meth:`list`, but stops before the rows' data exceeds ``most_bytes`` of JSON; and whether it did.
 
-        With ``order``, they come in this order, and ``after`` is a place in it.
-
         The first row is returned whatever its size.
         """
-        rows, taken = list[ExtractionRow](), 0
-        with self._session.execute(
-            self._page(filters, after, limit, order).execution_options(**_STREAMED)
-        ) as found:
-            for row in found:
-                rows.append(ExtractionRow(*row))
-                taken += len(orjson.dumps(rows[-1].data))
-                if taken > most_bytes and len(rows) > 1:
-                    return rows[:-1], True
-        return rows, False
+        query = self._page(filters, after, limit).execution_options(**_STREAMED)
+        with self._session.execute(query) as found:
+            return _within(most_bytes, (ExtractionRow(*row) for row in found))
+
+    def list_sorted(
+        self, order: Order, most_bytes: int, filters: Filters = ANY, *, after: Place | None = None, limit: int
+    ) -> tuple[ExtractionRows, bool]:
+        """As :meth:`list_within`, but in an order; ``after`` is a place in it."""
+        ordering = Ordering(order, self._dialect)
+        chosen = self.passing(filters, *ordering.columns())
+        ids = self._session.scalars(ordering.ids(chosen, after, limit)).all()
+        few = (ids[start : start + _FEW] for start in range(0, len(ids), _FEW))
+        return _within(most_bytes, (row for some in few for row in self.get_batch(some)))
 
     def count(self, filters: Filters = ANY) -> int:
         """How many extractions pass the filters."""
@@ -286,20 +283,9 @@ class ExtractionRepository:
     def _stored(self, query: Select[Any]) -> ExtractionRows:
         return [ExtractionRow(*row) for row in self._session.execute(query).all()]
 
-    def _page(
-        self,
-        filters: Filters,
-        after: ExtractionId | Place | None,
-        limit: int,
-        order: Order | None = None,
-    ) -> Select[Any]:
-        query = joined_rows().where(self._passes(filters)).limit(limit)
-        if order is None:
-            return query.where(_beyond(after.id if isinstance(after, Place) else after)).order_by(_TABLE.c.id)
-        ordering = Ordering(order, self._dialect)
-        if isinstance(after, Place):
-            query = query.where(ordering.beyond(after))
-        return query.order_by(*ordering.clauses())
+    def _page(self, filters: Filters, after: ExtractionId | None, limit: int) -> Select[Any]:
+        query = joined_rows().where(self._passes(filters), _beyond(after))
+        return query.order_by(_TABLE.c.id).limit(limit)
 
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
@@ -357,6 +343,17 @@ class ExtractionRepository:
 
     def _execute(self, statement: Update) -> int:
         return rows_changed(self._session, statement)
+
+
+def _within(most_bytes: int, rows: Iterable[ExtractionRow]) -> tuple[ExtractionRows, bool]:
+    """Those before ``most_bytes`` of JSON are exceeded, but one at least; and whether they were."""
+    taken, found = 0, list[ExtractionRow]()
+    for row in rows:
+        taken += len(orjson.dumps(row.data))
+        if taken > most_bytes and found:
+            return found, True
+        found.append(row)
+    return found, False
 
 
 def joined_rows() -> Select[Any]:

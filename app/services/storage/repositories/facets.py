@@ -67,14 +67,17 @@ class FacetRepository:
             .limit(limit)
         )
         rows = self._session.execute(counted).all()
-        having, objects, numbers = self._session.execute(
+        everything, having, objects, *numbers = self._session.execute(
             select(
+                select(func.count()).select_from(chosen).scalar_subquery(),
                 func.count(each.c.id.distinct()),
                 func.count(case((each.c.kind == "object", each.c.id)).distinct()),
                 func.count(each.c.number),
+                func.min(each.c.number),
+                func.max(each.c.number),
+                func.avg(each.c.number),
             )
         ).one()
-        everything = self._session.scalar(select(func.count()).select_from(chosen)) or 0
         shown = sum(row[3] for row in rows)
         return Facet(
             by,
@@ -83,18 +86,15 @@ class FacetRepository:
             rest=int(rows[0][4]) - shown if rows else 0,
             missing=everything - having,
             objects=objects,
-            numbers=self._numbers(each, numbers) if numbers else None,
+            numbers=self._numbers(each, *numbers) if numbers[0] else None,
         )
 
-    def _numbers(self, each: CTE, count: int) -> Numbers:
+    def _numbers(self, each: CTE, count: int, least: float, most: float, mean: float) -> Numbers:
         places = [math.ceil(count * tenth / 10) for tenth in _DECILES]
         place = func.row_number().over(order_by=each.c.number)
         ordered = select(each.c.number, place.label("place")).where(each.c.number.is_not(None)).subquery()
         at = select(ordered.c.place, ordered.c.number).where(ordered.c.place.in_(set(places)))
         found = {row[0]: float(row[1]) for row in self._session.execute(at)}
-        least, most, mean = self._session.execute(
-            select(func.min(each.c.number), func.max(each.c.number), func.avg(each.c.number))
-        ).one()
         return Numbers(count, float(least), float(most), float(mean), [found[place] for place in places])
 
     def _each(self, chosen: CTE, path: Path | None) -> Select[Any]:

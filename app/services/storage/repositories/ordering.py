@@ -1,4 +1,4 @@
-"""Orders of extractions in SQL: the columns to sort by, and what is beyond a place."""
+"""Orders of extractions in SQL: what to sort by, and what is beyond a place."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,13 +9,17 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Double,
+    FromClause,
     Integer,
+    Label,
     Numeric,
+    Select,
     Text,
     case,
     cast,
     func,
     literal,
+    select,
     text,
     true,
     tuple_,
@@ -27,7 +31,6 @@ from app.domain.ordering import MOST_SORTED, RANKS, Order, Place
 from app.models import Extraction, UtcDateTime
 
 _TABLE = Extraction.__table__
-_BEFORE_ALL, _AFTER_ALL = -1, len(RANKS)
 
 
 class Ordering:
@@ -35,75 +38,86 @@ class Ordering:
 
     def __init__(self, order: Order, dialect: str) -> None:
         self._order = order
-        self._dialect = dialect
-        self._keys = self._sort_keys()
+        self._on_postgres = dialect == "postgresql"
+        self._last = -1 if order.descending else len(RANKS)  # absent values come last, up and down
 
-    def clauses(self) -> list[ColumnElement[Any]]:
-        """What to order by; absent values come last either way."""
-        keys = [*self._keys, _TABLE.c.id]
-        return [key.desc() if self._order.descending else key.asc() for key in keys]
+    def columns(self) -> list[ColumnElement[Any]]:
+        """What :meth:`ids` needs of the extractions to sort."""
+        return [_TABLE.c.id, *self._values()]
 
-    def beyond(self, place: Place) -> ColumnElement[bool]:
-        """The extraction comes after the place."""
-        here = tuple_(*self._keys, _TABLE.c.id)
-        there = tuple_(*self._bound(place), literal(place.id, _TABLE.c.id.type))
-        return here < there if self._order.descending else here > there
+    def ids(self, chosen: Select[Any], after: Place | None, limit: int) -> Select[Any]:
+        """The ids of those extractions that come next after a place, of which ``chosen`` has the columns."""
+        rows: FromClause = chosen.subquery("chosen")
+        if self._on_postgres and not isinstance(self._order.by, Field):
+            # Else the value would be taken out of its document for each of the keys.
+            rows = chosen.cte("chosen").prefix_with("MATERIALIZED")
+        keys = [*self._keys(rows), rows.c.id]
+        query = select(rows.c.id).order_by(*(key.desc() if self._order.descending else key for key in keys))
+        if after is not None:
+            here = tuple_(*keys)
+            there = tuple_(*self._bound(after), literal(after.id, _TABLE.c.id.type))
+            query = query.where(here < there if self._order.descending else here > there)
+        return query.limit(limit)
 
-    def _sort_keys(self) -> list[ColumnElement[Any]]:
+    def _values(self) -> list[Label[Any]]:
         match self._order.by:
             case Field("created"):
-                return [_TABLE.c.created_at]
+                return [_TABLE.c.created_at.label("value")]
             case Field("changed"):
-                return [func.coalesce(_TABLE.c.changed_at, _TABLE.c.created_at, type_=UtcDateTime())]
+                changed = func.coalesce(_TABLE.c.changed_at, _TABLE.c.created_at, type_=UtcDateTime())
+                return [changed.label("value")]
             case Field():
-                number = _TABLE.c.confidence
-                return self._ranked(case((number.is_not(None), "number")), number, None)
+                return [_TABLE.c.confidence.label("value")]
             case InData(keys):
                 return self._at_path(_TABLE.c.data, keys)
             case InMetadata(keys):
                 return self._at_path(_TABLE.c.metadata, keys)
 
-    def _at_path(self, document: ColumnElement[Any], keys: Sequence[str]) -> list[ColumnElement[Any]]:
+    def _at_path(self, document: ColumnElement[Any], keys: Sequence[str]) -> list[Label[Any]]:
         path = ".".join(orjson.dumps(key).decode() for key in keys)
-        kind: ColumnElement[Any]
-        number: ColumnElement[Any]
-        written: ColumnElement[Any]
-        if self._dialect == "postgresql":
+        if self._on_postgres:
             strict = cast(literal(f"strict $.{path}", Text), JSONPATH)
             found = func.jsonb_path_query_first(cast(document, JSONB), strict, text("'{}'"), true())
-            kind = func.jsonb_typeof(found)
-            written = cast(found.op("#>>")(text("'{}'")), Text)
-            number = case((kind == "number", cast(written, Numeric)))
-            kind = case((kind == "string", "text"), (kind == "boolean", written), else_=kind)
-        else:
-            at = literal(f"$.{path}", Text)
-            kind = func.json_type(document, at)
-            kind = case((kind.in_(["integer", "real"]), "number"), else_=kind)
-            written = number = func.json_extract(document, at)
-        start = func.substr(written, 1, MOST_SORTED)
-        return self._ranked(kind, case((kind == "number", number)), case((kind == "text", start)))
+            return [found.label("value")]
+        at = literal(f"$.{path}", Text)
+        return [func.json_type(document, at).label("kind"), func.json_extract(document, at).label("value")]
 
-    def _ranked(
-        self, kind: ColumnElement[Any], number: ColumnElement[Any], written: ColumnElement[Any] | None
-    ) -> list[ColumnElement[Any]]:
-        last = _BEFORE_ALL if self._order.descending else _AFTER_ALL
-        keys: list[ColumnElement[Any]] = [case(RANKS, value=kind, else_=last), func.coalesce(number, 0)]
-        if written is not None:
-            texts = func.coalesce(written, "")
-            keys.append(texts.collate("C") if self._dialect == "postgresql" else texts)
-        return keys
+    def _keys(self, rows: FromClause) -> list[ColumnElement[Any]]:
+        value: ColumnElement[Any] = rows.c.value
+        match self._order.by:
+            case Field("created" | "changed"):
+                return [value]
+            case Field():
+                return [case((value.is_(None), self._last), else_=RANKS["number"]), func.coalesce(value, 0)]
+        kind: ColumnElement[Any]
+        number = written = value
+        if self._on_postgres:
+            kind = func.jsonb_typeof(value)
+            written = cast(value.op("#>>")(text("'{}'")), Text)
+            number = cast(written, Numeric)
+            kind = case(
+                (kind == "string", "text"), (kind == "boolean", written), (kind == "number", "number"), else_=""
+            )
+        else:
+            kind = case((rows.c.kind.in_(["integer", "real"]), "number"), else_=rows.c.kind)
+        texts = func.coalesce(case((kind == "text", func.substr(written, 1, MOST_SORTED))), "")
+        return [
+            case(RANKS, value=kind, else_=self._last),
+            func.coalesce(case((kind == "number", number)), 0),
+            texts.collate("C") if self._on_postgres else texts,
+        ]
 
     def _bound(self, place: Place) -> list[ColumnElement[Any]]:
         if place.kind == "time":
             return [literal(datetime.fromisoformat(place.value), UtcDateTime())]
-        last = _BEFORE_ALL if self._order.descending else _AFTER_ALL
-        rank = literal(RANKS.get(place.kind, last), Integer)
-        number = self._number(place.value) if place.kind == "number" else literal(0, Integer)
-        written = [literal(place.value if place.kind == "text" else "", Text)]
-        return [rank, number, *(written if len(self._keys) > 2 else [])]  # noqa: PLR2004 - rank and number
+        of_path = not isinstance(self._order.by, Field)
+        rank = literal(RANKS.get(place.kind, self._last), Integer)
+        number = self._number(place.value if place.kind == "number" else "0", exact=of_path)
+        written = literal(place.value if place.kind == "text" else "", Text)
+        return [rank, number, written] if of_path else [rank, number]
 
-    def _number(self, value: str) -> ColumnElement[Any]:
-        if self._dialect == "postgresql" and len(self._keys) > 2:  # noqa: PLR2004 - of a path
+    def _number(self, value: str, *, exact: bool) -> ColumnElement[Any]:
+        if exact and self._on_postgres:
             return literal(Decimal(value), Numeric)
         return (
             literal(float(value), Double)
