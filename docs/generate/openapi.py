@@ -29,7 +29,7 @@ The base URL is where `agent-storage serve` listens, by default `http://127.0.0.
 **Asking again.** A 503 says with `Retry-After` how many seconds to wait. A request that hands in extractions may be sent again as it is: each
 extraction is stored once. With an `Idempotency-Key` the answer is the same too, for a day."""
 
-_TAGS = ("projects", "sources", "extractions", "runs", "changes", "search", "jobs", "status")
+_TAGS = ("projects", "sources", "extractions", "fields", "runs", "changes", "search", "jobs", "status")
 _PROBLEMS = """\
 An error is answered with [problem details](#schema-problem) (RFC 9457), as `application/problem+json`. `type` is
 `urn:agent-storage:problem:` and one of these words. `detail` names the thing, the value and the way out; the log has more under `request_id`."""
