@@ -1,6 +1,7 @@
 """Times as they stand in data and in conditions: a date or a date and time of ISO 8601, as an instant in UTC."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 
 _TIME = re.compile(
@@ -54,12 +55,12 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 FIRST_MICROSECOND, LAST_MICROSECOND = microseconds_of(_FIRST), microseconds_of(_LAST)
 
 
-def spelled_between(op: str, moment: datetime) -> tuple[str | None, str | None]:
-    """Between which texts, the lower one included, all stand that spell a time which compares so with a moment.
+def spelled_between(op: str, moments: Sequence[datetime]) -> tuple[str | None, str | None]:
+    """Between which texts, the lower one included, all stand that spell a time which compares so with one of these moments.
 
     Only their dates count, and a zone moves a date by a day at most.
     """
-    day = timedelta(days=1)
-    first = None if moment - _FIRST < day else (moment - day).date().isoformat()
-    last = None if _LAST - moment < 2 * day else (moment + 2 * day).date().isoformat()
+    day, earliest, latest = timedelta(days=1), min(moments), max(moments)
+    first = None if earliest - _FIRST < day else (earliest - day).date().isoformat()
+    last = None if _LAST - latest < 2 * day else (latest + 2 * day).date().isoformat()
     return (first if op in {"=", ">", ">="} else None), (last if op in {"=", "<", "<="} else None)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -315,6 +315,10 @@ LARGE: dict[str, Condition] = {
     "terms": Or(tuple(Compare(InData((f"k{n}",)), Op.EQ, n) for n in range(MAX_TERMS))),
     "values": In(InData(("n",)), tuple(range(MAX_TERMS - 1))),
     "texts": In(InData(("n",)), tuple(f"{n}" * 100 for n in range(MAX_TERMS - 1))),
+    "times": In(
+        InData(("a", "n")),
+        tuple(datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(MAX_TERMS - 1)),
+    ),
     "values of a field": In(Field("type"), tuple(f"type {n}" for n in range(MAX_TERMS - 1))),
     "depth": _nested(MAX_DEPTH),
     "keys": Compare(InData(("a",) * 64), Op.EQ, 1),
@@ -333,7 +337,7 @@ def test_the_largest_conditions_are_answered(engine: Engine, name: str) -> None:
     quoted: Any = 1
     for _ in range(64):
         quoted = {'"': quoted}
-    documents = [deep, quoted, {"n": 5, "k5": 5}]
+    documents = [deep, quoted, {"n": 5, "k5": 5, "a": {"n": "2025-01-02T03:00:00+01:00"}}]
     expected = [{n for n, fact in enumerate(documents) if matches(LARGE[name], Fact(fact))}]
     assert passing(engine, documents, LARGE[name]) == expected
 

@@ -194,14 +194,14 @@ def migrate(engine: Engine, revision: str) -> None:
     config = schema.alembic_config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        (command.upgrade if revision == "0007" else command.downgrade)(config, revision)
+        (command.upgrade if revision == schema.HEAD else command.downgrade)(config, revision)
 
 
 async def test_what_was_stored_before_there_were_words_gets_them(container: Container, engine: Engine) -> None:
     await store(container, 30)
     await index_all(container)
     migrate(engine, "0006")
-    migrate(engine, "0007")
+    migrate(engine, schema.HEAD)
     [queued] = [job for job in jobs_of(engine) if job.type == JobType.INDEX_WORDS]
     assert queued.status == "queued"
     before = await container.search().search(Query("river", PROJECT, mode=SearchMode.WORDS))
@@ -218,7 +218,7 @@ async def test_what_was_stored_before_there_were_words_gets_them(container: Cont
 
 def test_an_empty_store_has_no_words_to_make(engine: Engine) -> None:
     migrate(engine, "0006")
-    migrate(engine, "0007")
+    migrate(engine, schema.HEAD)
     assert jobs_of(engine) == []
 
 

@@ -53,8 +53,9 @@ _TYPES: Mapping[Kind, TypeEngine[Any]] = {
     Kind.RUN: UuidText(),
 }
 
-_KEPT_PARAMETERS = 24
+_KEPT_PARAMETERS = 32
 _KEPT_CHARS = 4_000
+_KEPT_SQL_CHARS = 20_000
 
 
 class _Unkept(Grouping[bool]):
@@ -72,8 +73,9 @@ def holds(condition: Condition, dialect: str) -> ColumnElement[bool]:
     sql = compiler.condition(condition)
     bound = compiler.parameters.bound
     found: ColumnElement[Any] = Grouping(text(sql).bindparams(*bound))
-    chars = len(sql) + sum(len(each.value) for each in bound if isinstance(each.value, str))
-    return found if len(bound) <= _KEPT_PARAMETERS and chars <= _KEPT_CHARS else _Unkept(found)
+    chars = sum(len(each.value) for each in bound if isinstance(each.value, str))
+    kept = len(bound) <= _KEPT_PARAMETERS and chars <= _KEPT_CHARS and len(sql) <= _KEPT_SQL_CHARS
+    return found if kept else _Unkept(found)
 
 
 def is_about_sources(condition: Condition) -> bool:

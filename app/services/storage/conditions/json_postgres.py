@@ -76,30 +76,30 @@ class JsonOnPostgres:
     def _compares(self, document: str, path: str, op: Op, wanted: Sequence[Value]) -> str:
         """One that the path leads to compares so with one of those wanted."""
         others = [each for each in wanted if not isinstance(each, datetime)]
+        moments = [each for each in wanted if isinstance(each, datetime)]
         found = list[str]()
         if others:
             given = {f"v{number}": value for number, value in enumerate(others)}
             tests = (_test(op, name, value) for name, value in given.items())
             found.append(self._leads(document, f"{path} ? ({' || '.join(tests)})", given))
-        found += [
-            self._compares_time(document, path, op, each) for each in wanted if isinstance(each, datetime)
-        ]
+        if moments:
+            found.append(self._compares_times(document, path, op, moments))
         return " OR ".join(found)
 
-    def _compares_time(self, document: str, path: str, op: Op, moment: datetime) -> str:
-        first, last = spelled_between(op, moment)
-        bounds = {"first": first, "last": last}
-        given = {name: text for name, text in bounds.items() if text is not None}
+    def _compares_times(self, document: str, path: str, op: Op, wanted: Sequence[datetime]) -> str:
+        first, last = spelled_between(op, wanted)
         tests = [
             '@.type() == "string"',
             *(["@ >= $first"] if first is not None else []),
             *(["@ < $last"] if last is not None else []),
             '@ like_regex "^[0-9]{4}-[0-9]{2}-[0-9]{2}"',
         ]
-        texts = self._query(document, f"{path} ? ({' && '.join(tests)})", "times", given)
+        bounds = {name: text for name, text in (("first", first), ("last", last)) if text is not None}
+        texts = self._query(document, f"{path} ? ({' && '.join(tests)})", "times", bounds)
         parts = f"regexp_match(times.value #>> '{{}}', {self._parameters.add(_TIME)}) AS m"
         moments = f"LATERAL (SELECT {_MICROSECONDS} AS moment) AS moments"
-        compares = f"moment {op} {self._parameters.add(microseconds_of(moment))}"
+        given = self._parameters.add_each(map(microseconds_of, wanted))
+        compares = f"moment IN ({given})" if op is Op.EQ else f"moment {op} {given}"
         return (
             f"EXISTS (SELECT 1 FROM {texts}, {parts}, {moments} "
             f"WHERE {compares} AND moment BETWEEN {FIRST_MICROSECOND} AND {LAST_MICROSECOND})"

@@ -108,12 +108,12 @@ class JsonOnSqlite:
             )
         if texts:
             found.append(f"{kind} = 'text' AND {self._one(value, op, texts)}")
-        for moment in moments:
-            first, last = spelled_between(op, moment)
+        if moments:
+            first, last = spelled_between(op, moments)
             looks_so = [f"{value} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"]
             looks_so += [] if first is None else [f"{value} >= {self._parameters.add(first)}"]
             looks_so += [] if last is None else [f"{value} < {self._parameters.add(last)}"]
-            compares = self._one(f"time_of({value})", op, [microseconds_of(moment)])
+            compares = self._one(f"time_of({value})", op, map(microseconds_of, moments))
             found.append(" AND ".join([f"{kind} = 'text'", *looks_so, compares]))
         found += [f"{kind} = '{_NAMED[each]}'" for each in _NAMED if any(other is each for other in wanted)]
         return " OR ".join(f"({each})" for each in found)
