@@ -123,11 +123,12 @@ def measure(engine: Engine, project: Any, times: int) -> None:  # noqa: ANN401 -
         first = Filters(project, where=parse_where(BASE))
         report(f"the first 10 where {BASE}", "", partial(extractions.list_ids, limit=10), first)
         everything = Filters(project)
+        total = extractions.count(everything)
         for sort in ("-created", "changed", "-price.amount"):
             listed = partial(extractions.list_sorted, limit=10)
             report(f"the first 10 sorted by {sort}", "", listed, parse_order(sort), 2**30, everything)
         for by in ("type", "country", "price.amount", "tags"):
-            report(f"counts by {by}", "", facets.facet, everything, by, parse_path(by), 10)
+            report(f"counts by {by}", "", facets.facet, everything, total, by, parse_path(by), 10)
 
 
 def main() -> None:

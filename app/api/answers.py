@@ -103,8 +103,8 @@ def read_place_in(project: str, order: Order, cursor: str) -> Place:
     if sort != write_order(order):
         raise InvalidField("cursor", f"is of a list sorted by {sort[:100]}; begin again without it")
     try:
-        return read_place(*place)
-    except ValueError:
+        return read_place(order, *place)
+    except (InvalidField, ValueError):
         raise no_cursor() from None
 
 

@@ -23,6 +23,7 @@ from app.domain.outcomes import Undone
 from app.domain.rows import ExtractionRow, ProjectSummary, RunRow, SourceRow
 from app.domain.search import MAX_HITS, MAX_QUERY_CHARS, Query, SearchMode
 from app.intake.where_json import parse_where_json
+from app.services.fields import MOST_FACETS, MOST_VALUES
 
 MOST_FAULTS = 100
 """How many errors of one body are looked for."""
@@ -217,11 +218,11 @@ class FacetsOf(Filters):
 
     by: list[str] = Field(
         min_length=1,
-        max_length=10,
+        max_length=MOST_FACETS,
         description="Each is type, group, source, run, day, or a path in `data` or, as `metadata.page`, in `metadata`.",
     )
     limit: int = Field(
-        default=10, ge=1, le=1_000, description="How many values of each; the rest is summed up."
+        default=10, ge=1, le=MOST_VALUES, description="How many values of each; the rest is summed up."
     )
 
 

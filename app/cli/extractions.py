@@ -147,7 +147,7 @@ def delete(
         told = f"Delete {counted(many, 'extraction')} of project {printable(project)!r}?"
         if many and not typer.confirm(told, err=True):
             fail("nothing was deleted")
-    deleted = run_at(ctx, api, lambda parts: _delete(parts, project, ids, wanted), near=near)
+    deleted = run_at(ctx, api, lambda parts: _delete(parts, project, ids, wanted, asked=not yes), near=near)
     if as_json:
         print_json_lines([{"project": project, "deleted_extractions": deleted.extractions}])
     elif deleted.extractions:
@@ -231,6 +231,8 @@ async def _delete(
     project: str,
     ids: list[uuid.UUID] | None,
     wanted: WantedExtractions,
+    *,
+    asked: bool,
 ) -> "Deleted":
     from app.cli.index_jobs import run_queued
     from app.domain.ids import ExtractionId
@@ -243,6 +245,8 @@ async def _delete(
         deleted = await parts.extractions().delete_batch(project, [ExtractionId(each) for each in ids])
     else:
         filters = await wanted.of_project(parts, project)
+        if not asked:
+            await warn(parts, project, filters)
         deleted = await parts.extractions().delete_matching(project, filters)
     unfinished = f"Deleted {counted(deleted.extractions, 'extraction')}; the vectors aren't yet"
     with progress() as display:

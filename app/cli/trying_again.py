@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.filtering import WantedExtractions
+from app.cli.filtering import WantedExtractions, warn
 from app.cli.index_jobs import run_queued
 from app.cli.naming import unless_missing
 from app.cli.output import counted, note, print_table, printable, progress
@@ -95,6 +95,7 @@ async def try_again(
     worker = parts.worker()
     await worker.recover()
     filters = Filters(extraction_ids=tuple(ids)) if ids else await wanted.of_project(parts, project)
+    await warn(parts, project, filters)
     retried = await parts.extractions().retry(project, filters)
     report = Retrial(retried.extractions, is_remote=is_remote(parts))
     if not report.tried:

@@ -4,12 +4,14 @@ Values at a path go by their kind: numbers, then texts by code point, false, tru
 down; so does one with null, an array or an object there.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.domain.condition_values import checked_text
 from app.domain.conditions import Field, InData, InMetadata, Path
 from app.domain.field_paths import require_plain
 from app.domain.ids import ExtractionId
@@ -56,20 +58,33 @@ class Place(NamedTuple):
 
 ABSENT = "absent"
 
+_MOST_DIGITS = 20
 
-def read_place(kind: str, value: str, id_: str) -> Place:
-    """The place that these texts name.
+
+def read_place(order: Order, kind: str, value: str, id_: str) -> Place:
+    """The place in an order that these texts name, as those of a :class:`Place` do.
 
     Raises:
         ValueError: they name none.
     """
-    if kind == "time":
-        datetime.fromisoformat(value)
-    elif kind == "number":
-        float(value)
-    elif kind not in {*RANKS, ABSENT}:
-        raise ValueError(kind)
-    return Place(kind, value[:MOST_SORTED], ExtractionId(UUID(id_)))
+    by_time = order.by in {Field("created"), Field("changed")}
+    kinds = {"time"} if by_time else {"number", ABSENT} if isinstance(order.by, Field) else {*RANKS, ABSENT}
+    fits = {
+        "time": lambda: datetime.fromisoformat(value).tzinfo is not None,
+        "number": lambda: _is_number(value),
+        "text": lambda: checked_text(value, "the place") == value and len(value) <= MOST_SORTED,
+    }
+    if kind not in kinds or not fits.get(kind, lambda: not value)():
+        raise ValueError(f"{kind!r:.40} {value!r:.40}")
+    return Place(kind, value, ExtractionId(UUID(id_)))
+
+
+def _is_number(value: str) -> bool:
+    """As Python writes a finite float or an integer of 64 bits."""
+    number: float = float(value) if any(sign in value for sign in ".e") else int(value[:_MOST_DIGITS])
+    return repr(number) == value and (
+        -(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)
+    )
 
 
 def place_of(order: Order, row: ExtractionRow) -> Place:

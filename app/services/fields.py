@@ -20,7 +20,7 @@ from app.errors import InvalidField
 from app.intake.where_text import parse_path, write_path
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facets import DAY, FacetRepository, countable
-from app.services.storage.repositories.fields import FieldRepository, SampledFact
+from app.services.storage.repositories.fields import FieldRepository
 from app.services.storage.repositories.project import ProjectRepository
 
 MOST_FACETS = 10
@@ -50,9 +50,8 @@ class FieldService:
 
         def work(session: ReadSession) -> Description:
             project_id = ProjectRepository(session).get(project).id
-            fields = FieldRepository(session)
-            sample = fields.sample(project_id, most=sampled, most_bytes=_SAMPLED_BYTES)
-            whole = not fields.are_more_than(project_id, len(sample))
+            sample = _sample(session, project_id, sampled)
+            whole = not FieldRepository(session).are_more_than(project_id, len(sample))
             return Description(len(sample), whole, _described(sample))
 
         return await self._database.read(work)
@@ -77,23 +76,25 @@ class FieldService:
         def work(session: ReadSession) -> Facets:
             in_project = replace(filters, project_id=ProjectRepository(session).get(project).id)
             facets = FacetRepository(session)
-            found = [facets.facet(in_project, name, path, limit) for name, path in paths]
-            warnings = unknown_paths(session, in_project.project_id, filters.where)
-            return Facets(ExtractionRepository(session).count(in_project), found, warnings)
+            total = ExtractionRepository(session).count(in_project)
+            found = [facets.facet(in_project, total, name, path, limit) for name, path in paths]
+            return Facets(total, found, unknown_paths(session, in_project.project_id, filters.where))
 
         return await self._database.read(work)
 
-    async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
-        """What is odd about the filters: paths that no fact of the project has.
+    async def warnings(
+        self, project: str, filters: Filters, rows: Collection[ExtractionRow] = ()
+    ) -> tuple[str, ...]:
+        """What is odd about the filters: paths that no fact of the project has. ``rows`` are facts that are read already.
 
         Raises:
             NotFound: there is no such project.
         """
         where = filters.where
-        if where is None:
+        if not _without(_paths_of(where), rows):
             return ()
         return await self._database.read(
-            lambda session: unknown_paths(session, ProjectRepository(session).get(project).id, where)
+            lambda session: unknown_paths(session, ProjectRepository(session).get(project).id, where, rows)
         )
 
 
@@ -107,12 +108,10 @@ def unknown_paths(
 
     Only where neither these nor a sample have it, more are looked at: 20,000 at most, as the sentence says.
     """
-    known = [SampledFact(row.extraction_type, row.data, row.metadata) for row in rows]
-    paths = _without(_paths_of(where), known)
+    paths = _without(_paths_of(where), rows)
     if not paths:
         return ()
-    fields = FieldRepository(session)
-    sample = fields.sample(project_id, most=_SAMPLED, most_bytes=_SAMPLED_BYTES)
+    fields, sample = FieldRepository(session), _sample(session, project_id, _SAMPLED)
     if not sample:
         return ()
     names = _names(sample)
@@ -125,21 +124,31 @@ def unknown_paths(
     return tuple(found)
 
 
+def _sample(
+    session: ReadSession, project_id: ProjectId | UUID | str | None, most: int
+) -> Sequence[ExtractionRow]:
+    """The first facts by id: ids are hashes, so they are as good as drawn at random."""
+    rows, _ = ExtractionRepository(session).list_within(_SAMPLED_BYTES, Filters(project_id), limit=most)
+    return rows
+
+
 def _paths_of(where: Condition | None) -> list[InData | InMetadata]:
     found = dict.fromkeys(leaf.where for leaf in leaves(where)) if where is not None else {}
     return [path for path in found if not isinstance(path, Field)]
 
 
-def _without(paths: Sequence[InData | InMetadata], facts: Sequence[SampledFact]) -> list[InData | InMetadata]:
+def _without(
+    paths: Sequence[InData | InMetadata], facts: Collection[ExtractionRow]
+) -> list[InData | InMetadata]:
     """Those paths that none of the facts has."""
     return [path for path in paths if not any(_has(fact, path) for fact in facts)]
 
 
-def _has(fact: SampledFact, path: InData | InMetadata) -> bool:
+def _has(fact: ExtractionRow, path: InData | InMetadata) -> bool:
     return bool(values_at(fact.data if isinstance(path, InData) else fact.metadata, path.keys))
 
 
-def _names(facts: Sequence[SampledFact]) -> list[str]:
+def _names(facts: Sequence[ExtractionRow]) -> list[str]:
     """How the fields that there are, are written."""
     own = Counter(path for fact in facts for path in _fields_of(fact))
     return [*FIELDS, *(write_path(path) for path, _ in own.most_common(_MOST_FIELDS))]
@@ -150,7 +159,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _fields_of(fact: SampledFact) -> dict[InData | InMetadata, list[Any]]:
+def _fields_of(fact: ExtractionRow) -> dict[InData | InMetadata, list[Any]]:
     """The paths that lead to scalars, with these."""
     found = dict[InData | InMetadata, list[Any]]()
     for root, document in ((InData, fact.data), (InMetadata, fact.metadata)):
@@ -160,15 +169,15 @@ def _fields_of(fact: SampledFact) -> dict[InData | InMetadata, list[Any]]:
     return found
 
 
-def _described(sample: Sequence[SampledFact]) -> list[DescribedType]:
-    by_type = dict[str, list[SampledFact]]()
+def _described(sample: Sequence[ExtractionRow]) -> list[DescribedType]:
+    by_type = dict[str, list[ExtractionRow]]()
     for fact in sample:
-        by_type.setdefault(fact.type, []).append(fact)
+        by_type.setdefault(fact.extraction_type, []).append(fact)
     found = [DescribedType(type_, len(facts), _fields(facts)) for type_, facts in by_type.items()]
     return sorted(found, key=lambda each: (-each.facts, each.type))
 
 
-def _fields(facts: Sequence[SampledFact]) -> list[DescribedField]:
+def _fields(facts: Sequence[ExtractionRow]) -> list[DescribedField]:
     having, kinds = Counter[InData | InMetadata](), dict[InData | InMetadata, Counter[str]]()
     examples = dict[InData | InMetadata, dict[str, Any]]()
     for fact in facts:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from support.api import Api, raw_item, serving
 
 from app.api.answers import write_cursor
+from app.intake.where_parser import OPERATORS
 
 PATH = "/v1/projects/papers/extractions"
 FACETS, DESCRIBE = "/v1/projects/papers/facets", "/v1/projects/papers/describe"
@@ -114,3 +115,11 @@ async def test_when_a_fact_changed_is_shown_and_filtered_by(api: Api) -> None:
     [first, *_] = (await api.get(PATH, sort="-changed"))["items"]
     assert first["id"] == row["id"]
     assert len((await api.get(PATH, where=f"changed >= {row['changed_at']}"))["items"]) == 1
+
+
+async def test_the_schema_of_a_condition_has_every_operator(api: Api) -> None:
+    schemas = (await api.client.get("/openapi.json")).json()["components"]["schemas"]
+    told = schemas["Condition"]["properties"]["op"]["anyOf"][0]["enum"]
+    assert set(told) == set(OPERATORS)
+    for example in schemas["Condition"]["examples"]:
+        assert (await api.client.post(FACETS, json={"by": ["type"], "where": example})).status_code == 200

@@ -128,7 +128,14 @@ def test_a_mistyped_path_is_told(place: Place, stored: Stored) -> None:  # noqa:
     said = place("extractions", "list", "--where", "fact_txt = bread")
     assert "Warning: no fact has fact_txt; did you mean fact_text?" in said
     assert "Warning" not in place("extractions", "list", "--where", "fact_text = bread")
-    for command in (("extractions", "count"), ("search", "bread", "-p", "default"), ("export",)):
+    for command in (
+        ("extractions", "count"),
+        ("search", "bread", "-p", "default"),
+        ("export",),
+        ("extractions", "delete", "--yes"),
+        ("extractions", "delete", "--dry-run"),
+        ("extractions", "retry"),
+    ):
         assert "did you mean fact_text?" in place(*command, "--where", "fact_txt = bread")
 
 

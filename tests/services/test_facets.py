@@ -142,7 +142,7 @@ def test_a_path_is_counted_as_python_counts(
     for engine in engines:
         with writing(engine) as session:
             store_data(session, documents)
-            facet = FacetRepository(session).facet(Filters(), "it", path, 1_000)
+            facet = FacetRepository(session).facet(Filters(), len(documents), "it", path, 1_000)
             session.execute(text("DELETE FROM extractions"))
         found = {_key(each.value): each.count for each in facet.values}
         assert found == _expected(documents, keys)

@@ -60,7 +60,7 @@ def listed(session: Session, order: Order, *, limit: int) -> list[ExtractionRow]
         if len(page) < limit:
             return found
         after = place_of(order, page[-1])
-        assert read_place(after.kind, after.value, str(after.id)) == after
+        assert read_place(order, after.kind, after.value, str(after.id)) == after
 
 
 def order_of(value: Any) -> tuple[int, Any]:
@@ -151,12 +151,33 @@ def test_an_order_is_written_as_it_is_read(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [("time", "x", 1), ("number", "x", 1), ("other", "x", 1), ("text", "x", "no id")]
+    ("order", "kind", "value"),
+    [
+        ("created", "time", "x"),
+        ("created", "time", "2025-01-01T00:00:00"),
+        ("created", "number", "1"),
+        ("confidence", "text", "x"),
+        ("n", "time", "2025-01-01T00:00:00+00:00"),
+        ("n", "other", ""),
+        ("n", "true", "x"),
+        ("n", "number", "x"),
+        ("n", "number", "inf"),
+        ("n", "number", "nan"),
+        ("n", "number", "1e999"),
+        ("n", "number", "1E5"),
+        ("n", "number", "1_0"),
+        ("n", "number", "9" * 5_000),
+        ("n", "number", str(2**63)),
+        ("n", "text", "a\0b"),
+        ("n", "text", "\ud800"),
+        ("n", "text", "x" * 201),
+    ],
 )
-def test_a_place_that_is_none_is_refused(place: tuple[str, str, object]) -> None:
-    kind, value, id_ = place
+def test_a_place_that_is_none_is_refused(order: str, kind: str, value: str) -> None:
+    with pytest.raises((InvalidField, ValueError), match=r"\S"):
+        read_place(parse_order(order), kind, value, str(uuid.UUID(int=1)))
     with pytest.raises(ValueError, match=r"\S"):
-        read_place(kind, value, str(uuid.UUID(int=id_)) if isinstance(id_, int) else str(id_))
+        read_place(parse_order("n"), "absent", "", "no id")
 
 
 def test_newest_first_needs_no_sorting(engine: Engine) -> None:

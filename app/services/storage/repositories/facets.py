@@ -50,8 +50,8 @@ class FacetRepository:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
-    def facet(self, filters: Filters, by: str, path: Path | None, limit: int) -> Facet:
-        """The extractions that pass the filters, by a path, or by :data:`DAY` if it is None.
+    def facet(self, filters: Filters, total: int, by: str, path: Path | None, limit: int) -> Facet:
+        """The ``total`` extractions that pass the filters, by a path, or by :data:`DAY` if it is None.
 
         Raises:
             InvalidField: extractions can't be counted by that path.
@@ -67,9 +67,8 @@ class FacetRepository:
             .limit(limit)
         )
         rows = self._session.execute(counted).all()
-        everything, having, objects, *numbers = self._session.execute(
+        having, objects, *numbers = self._session.execute(
             select(
-                select(func.count()).select_from(chosen).scalar_subquery(),
                 func.count(each.c.id.distinct()),
                 func.count(case((each.c.kind == "object", each.c.id)).distinct()),
                 func.count(each.c.number),
@@ -84,7 +83,7 @@ class FacetRepository:
             [FacetValue(_value(*row[:3]), row[3]) for row in rows],
             rest_values=rows[0][5] - len(rows) if rows else 0,
             rest=int(rows[0][4]) - shown if rows else 0,
-            missing=everything - having,
+            missing=total - having,
             objects=objects,
             numbers=self._numbers(each, *numbers) if numbers[0] else None,
         )
