@@ -22,6 +22,7 @@ from app.executor import BoundedExecutor, Lane
 from app.retry import RetryPolicy
 from app.services.backup.service import BackupService
 from app.services.changes import ChangeService
+from app.services.data_indexes import DataIndexing
 from app.services.embedding.choices import EmbedderChoices
 from app.services.embedding.comparison import EmbedderComparison
 from app.services.embedding.connections import Connections
@@ -306,6 +307,7 @@ class Container(containers.DeclarativeContainer):
         MeaningSearch, database, qdrant_repository, measured_embedder, text_rules=text_rules
     )
     word_indexing = providers.ThreadSafeSingleton(WordIndexing, database)
+    data_indexing = providers.ThreadSafeSingleton(DataIndexing, database, paths=database_settings.data_indexes)
     word_search = providers.ThreadSafeSingleton(WordSearch)
     search = providers.ThreadSafeSingleton(SearchService, database, meaning_search, word_search)
     reconciliation = providers.ThreadSafeSingleton(
@@ -330,6 +332,7 @@ class Container(containers.DeclarativeContainer):
         repair=reconciliation.provided.repair,
         reindex=reindexing.provided.reindex,
         index_words=word_indexing.provided.index_words,
+        index_data=data_indexing.provided.index_data,
     )
     # A factory, because several may run in one process, each with its own jobs.
     worker = providers.Factory(

@@ -28,8 +28,8 @@ def open_engine(settings: DatabaseSettings) -> Engine:
     """An engine for ``settings.url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
 
     Makes the folder of a SQLite file. A database in memory gets one connection, shared by all threads, which
-    the pool's sizes don't apply to. The time limits and ``prepared_statements`` are for PostgreSQL; without the
-    latter, nothing rests on what a connection remembers from one transaction to the next.
+    the pool's sizes don't apply to. ``idle_in_transaction_timeout`` and ``prepared_statements`` are for
+    PostgreSQL; without the latter, nothing rests on what a connection remembers from one transaction to the next.
     """
     url = make_url(settings.url)
     if url.get_backend_name() == "sqlite":
@@ -43,7 +43,7 @@ def _open_sqlite(url: URL, settings: DatabaseSettings) -> Engine:
     sqlite.make_file(url)
     pool = {"poolclass": StaticPool} if sqlite.is_in_memory(url) else _pool(settings)
     engine = _create(url, sqlite.CONNECT_ARGS, pool)
-    sqlite.set_up(engine)
+    sqlite.set_up(engine, settings.statement_timeout)
     return engine
 
 

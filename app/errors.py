@@ -342,7 +342,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class DatabaseTimeout(DatabaseError):
-    """PostgreSQL ended a statement or a transaction that took longer than it may; nothing of it was kept.
+    """The database ended a statement or a transaction that took longer than it may; nothing of it was kept.
 
     ``limit_s`` is None where the limit isn't one of ours.
     """
@@ -355,7 +355,7 @@ class DatabaseTimeout(DatabaseError):
         self.setting = setting
         limit = f"than {setting} allows" if limit_s is None else f"than {limit_s:g} s ({setting})"
         super().__init__(
-            f"{what} for longer {limit}, and PostgreSQL ended it; nothing of its transaction was kept"
+            f"{what} for longer {limit}, and the database ended it; nothing of its transaction was kept"
         )
 
 

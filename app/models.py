@@ -270,6 +270,33 @@ class ExtractionWords(Base):
     tokens: Mapped[str] = mapped_column(Text().with_variant(TSVECTOR(), "postgresql"))
 
 
+class DataIndex(Base):
+    """An index on a path of the facts' documents; see :mod:`app.domain.value_keys`.
+
+    ``path`` is written as in a condition. Filling goes by the facts' ids, and has come to ``filled_to``.
+    """
+
+    __tablename__ = "data_indexes"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    path: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    filled_to: Mapped[ExtractionId | None] = mapped_column(UuidText)
+
+
+class DataKey(Base):
+    """A key under which an index finds a fact. It begins with the first characters of the id of the fact's project."""
+
+    __tablename__ = "data_keys"
+    __table_args__ = (Index(None, "extraction_id"), {"sqlite_with_rowid": False})
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True)
+    extraction_id: Mapped[ExtractionId] = mapped_column(
+        ForeignKey("extractions.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
 def _on_sqlite(statement: str) -> ExecutableDDLElement:
     made: ExecutableDDLElement = DDL(statement).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
     return made

@@ -1,11 +1,13 @@
 """Conditions on facts, their counts and their order, in SQL: how long each takes over a project of many facts.
 
 Prints the median for each, and its ratio to the plainest condition there is: a number that equals, read through all facts.
+With indexes, how long making them took, and the longest that another writer waited meanwhile, too.
 
     python bench/filters.py [--facts 1000000] [--postgres] [--times 3]
 """
 
 import argparse
+import asyncio
 import random
 import statistics
 import tempfile
@@ -38,6 +40,21 @@ CONDITIONS = (
     "missing exists",
     "metadata.page = 3",
     "type = offer and confidence > 0.999",
+)
+PATHS = ("n", "price.amount", "country", "sku", "tags", "variants.color", "valid_from", "metadata.page")
+INDEXED = (
+    BASE,
+    "price.amount >= 999.9",
+    "price.amount >= 999 and country in (DE, FR)",
+    "price.amount >= 500",
+    "sku starts XR-44",
+    "tags = rare",
+    "tags contains rare",
+    "variants.color = red",
+    "valid_from = 2030-12-28",
+    "n = -1",
+    "n = 17 or sku starts XR-0001",
+    "n in (17, 18, 19) and not (country = DE)",
 )
 
 
@@ -100,35 +117,90 @@ def median_s(work: Callable[[], object], times: int) -> float:
     return statistics.median(taken)
 
 
-def measure(engine: Engine, project: Any, times: int) -> None:  # noqa: ANN401 - as above
-    """Print a line for each condition, count and order."""
+class Report:
+    """Prints what was measured: the first is what all others are compared with."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self._base = 0.0
+
+    def line(self, what: str, found: object, work: Callable[[], object]) -> None:
+        """A line for one call, repeated."""
+        taken = median_s(work, self._times)
+        self._base = self._base or taken
+        print(f"{what:60} {found!s:>10} {taken * 1e3:9.1f} ms  {taken / self._base:8.4f} x", flush=True)
+
+
+def measure(engine: Engine, project: Any, report: Report) -> None:  # noqa: ANN401 - as above
+    """Print a line for each condition, count and order that no index serves."""
     from app.domain.filters import Filters
     from app.intake.where_text import parse_order, parse_path, parse_where
     from app.services.storage.repositories.extraction import ExtractionRepository
     from app.services.storage.repositories.facets import FacetRepository
 
-    base = 0.0
     with Session(engine) as session:
         extractions, facets = ExtractionRepository(session), FacetRepository(session)
-
-        def report(what: str, found: object, work: Callable[..., object], *given: object) -> None:
-            nonlocal base
-            taken = median_s(partial(work, *given), times)
-            base = base or taken
-            print(f"{what:50} {found!s:>10} {taken * 1e3:9.1f} ms  {taken / base:6.2f} x", flush=True)
-
         for condition in CONDITIONS:
             filters = Filters(project, where=parse_where(condition))
-            report(f"count where {condition}", extractions.count(filters), extractions.count, filters)
+            count = partial(extractions.count, filters)
+            report.line(f"count where {condition}", count(), count)
         first = Filters(project, where=parse_where(BASE))
-        report(f"the first 10 where {BASE}", "", partial(extractions.list_ids, limit=10), first)
+        report.line(f"the first 10 where {BASE}", "", partial(extractions.list_ids, first, limit=10))
         everything = Filters(project)
         total = extractions.count(everything)
         for sort in ("-created", "changed", "-price.amount"):
-            listed = partial(extractions.list_sorted, limit=10)
-            report(f"the first 10 sorted by {sort}", "", listed, parse_order(sort), 2**30, everything)
+            listed = partial(extractions.list_sorted, parse_order(sort), 2**30, everything, limit=10)
+            report.line(f"the first 10 sorted by {sort}", "", listed)
         for by in ("type", "country", "price.amount", "tags"):
-            report(f"counts by {by}", "", facets.facet, everything, total, by, parse_path(by), 10)
+            report.line(f"counts by {by}", "", partial(facets.facet, everything, total, by, parse_path(by), 10))
+
+
+async def make_indexes(engine: Engine) -> float:
+    """Make the indexes; returns the longest that a transaction beside it took which writes one row."""
+    from sqlalchemy import text
+
+    from app.database import Database
+    from app.executor import BoundedExecutor
+    from app.services.data_indexes import DataIndexing
+
+    executor = BoundedExecutor(max_workers=4)
+    database = Database(engine, executor.lane("database", limit=4, max_waiting=100, wait_timeout_s=600))
+    indexing = DataIndexing(database, paths=PATHS)
+    await indexing.arrange()
+    longest = 0.0
+
+    async def write() -> None:
+        nonlocal longest
+        while True:
+            started = time.perf_counter()
+            await database.write(lambda session: session.execute(text("UPDATE projects SET last_change = 0")))
+            longest = max(longest, time.perf_counter() - started)
+            await asyncio.sleep(0.05)
+
+    beside = asyncio.create_task(write())
+    async for _ in indexing.carry_out():
+        pass
+    beside.cancel()
+    executor.close(timeout_s=10)
+    return longest
+
+
+def measure_indexed(engine: Engine, project: Any, report: Report) -> None:  # noqa: ANN401 - as above
+    """Print lines for what indexes find."""
+    from app.domain.filters import Filters
+    from app.intake.where_text import parse_order, parse_where
+    from app.services.storage.repositories.extraction import ExtractionRepository
+
+    for condition in INDEXED:
+        filters = Filters(project, where=parse_where(condition))
+        # A session each, as a request has one.
+        with Session(engine) as session:
+            extractions = ExtractionRepository(session)
+            count = partial(extractions.count, filters)
+            report.line(f"indexed: count where {condition}", count(), count)
+            report.line("    the first 10", "", partial(extractions.list_ids, filters, limit=10))
+            newest = partial(extractions.list_sorted, parse_order("-created"), 2**30, filters, limit=10)
+            report.line("    the newest 10", "", newest)
 
 
 def main() -> None:
@@ -137,6 +209,7 @@ def main() -> None:
     options.add_argument("--facts", type=int, default=1_000_000)
     options.add_argument("--postgres", action="store_true")
     options.add_argument("--times", type=int, default=3)
+    options.add_argument("--only-indexed", action="store_true", help="compared with the first of these")
     given = options.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -152,7 +225,16 @@ def main() -> None:
             f"{given.facts:,} facts stored in {time.perf_counter() - started:.0f} s, {engine.dialect.name}",
             flush=True,
         )
-        measure(engine, project, given.times)
+        report = Report(given.times)
+        if not given.only_indexed:
+            measure(engine, project, report)
+        started = time.perf_counter()
+        waited = asyncio.run(make_indexes(engine))
+        taken = time.perf_counter() - started
+        print(
+            f"{len(PATHS)} indexes made in {taken:.0f} s; a writer beside it took {waited * 1e3:.0f} ms at most"
+        )
+        measure_indexed(engine, project, report)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
     "database.statement_timeout": ("61", 61.0),
     "database.idle_in_transaction_timeout": ("62", 62.0),
     "database.prepared_statements": ("false", False),
+    "database.data_indexes": ("price.amount, sku", ("price.amount", "sku")),
     "qdrant.url": ("https://cloud:6333/prefix", "https://cloud:6333/prefix"),
     "qdrant.mode": ("memory", "memory"),
     "qdrant.path": ("/srv/q", "/srv/q"),

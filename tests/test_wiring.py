@@ -178,6 +178,7 @@ ON_POSTGRES = {
 }
 
 ELSEWHERE = {
+    "database.data_indexes": "tests of `db upgrade`",
     "database.prepared_statements": "tests of pgbouncer",
     "qdrant.path": "tests of the embedded engine",
     "qdrant.api_key": "tests of retries, which look at what is sent",

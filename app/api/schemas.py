@@ -449,6 +449,7 @@ class RetriedAnswer(BaseModel):
 
     retried: int
     jobs: list[UUID]
+    warnings: Warnings
 
 
 class Count(BaseModel):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +36,27 @@ def show(ctx: typer.Context, *, as_json: Json = False) -> None:
 def check(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Print every problem of the settings, or OK; exit code 1 if there is one."""
     reading = _read(ctx)
+    found = [*reading.problems, *_problems_of_indexes(reading)]
     if as_json:
-        problems = [asdict(problem) for problem in reading.problems]
+        problems = [asdict(problem) for problem in found]
         _print_json({"ok": not problems, "problems": problems, "warnings": reading.warnings})
     else:
-        _print_remarks(reading, to_stderr=False)
-        typer.echo(_verdict(reading.problems))
-    raise typer.Exit(1 if reading.problems else 0)
+        _print_remarks(replace(reading, problems=tuple(found)), to_stderr=False)
+        typer.echo(_verdict(found))
+    raise typer.Exit(1 if found else 0)
+
+
+def _problems_of_indexes(reading: "Reading") -> "list[Problem]":
+    """What is wrong with the paths of indexes, which the settings themselves can't read."""
+    from app.errors import InvalidField, Problem
+    from app.intake.where_text import parse_index_paths
+
+    paths = reading.settings.database.data_indexes if reading.settings else ()
+    try:
+        parse_index_paths(paths)
+    except InvalidField as error:
+        return [Problem(error.field, json.dumps(paths), error.reason)]
+    return []
 
 
 def _read(ctx: typer.Context) -> "Reading":

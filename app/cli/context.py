@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so t
     from app.executor import BoundedExecutor, Lane
     from app.services.backup.service import BackupService
     from app.services.changes import ChangeService
+    from app.services.data_indexes import DataIndexing
     from app.services.embedding.choices import EmbedderChoices
     from app.services.embedding.comparison import EmbedderComparison
     from app.services.export.service import ExportService
@@ -88,6 +89,10 @@ class CommandParts(Protocol):
 
     def changes(self) -> "ChangeService":
         """What changed."""
+        ...
+
+    def data_indexing(self) -> "DataIndexing":
+        """Makes and drops indexes on data."""
         ...
 
     def embedder_choices(self) -> "EmbedderChoices":

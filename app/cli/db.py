@@ -1,30 +1,51 @@
 """``agent-storage db``."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.context import CommandParts, Json, no_api, run
-from app.cli.output import print_json
+from app.cli.output import print_json, progress
+
+if TYPE_CHECKING:
+    from app.services.data_indexes import Arranged
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
 _NEAR = "a service works only with the schema of its own version: stop it, and upgrade beside its database"
 
 
+@dataclass(frozen=True, slots=True)
+class _Upgraded:
+    """What the database is now."""
+
+    revision: str | None
+    indexes: "Arranged"
+
+
 @app.command()
 def upgrade(
     ctx: typer.Context, _api: Annotated[str | None, no_api(_NEAR)] = None, as_json: Json = False
 ) -> None:
-    """Bring the database's schema to the version this program works with."""
-    revision = run(ctx, _revision, index=False, migrate=True, makes=True)
+    """Bring the database's schema to the version this program works with, and its indexes to the settings."""
+    found = run(ctx, _upgraded, index=False, migrate=True, makes=True)
     if as_json:
-        print_json({"revision": revision})
-    else:
-        typer.echo(f"The database schema is at {revision}.")
+        print_json({"revision": found.revision, "data_indexes": found.indexes.as_dict()})
+        return
+    typer.echo(f"The database schema is at {found.revision}.")
+    for said, paths in (("made", found.indexes.made), ("dropped", found.indexes.dropped)):
+        for path in paths:
+            typer.echo(f"The index on {path} is {said}.")
 
 
-async def _revision(parts: CommandParts) -> str | None:
+async def _upgraded(parts: CommandParts) -> _Upgraded:
     from app.sql.schema import current_revision
 
-    return current_revision(parts.engine())
+    indexing = parts.data_indexing()
+    arranged = await indexing.arrange()
+    with progress() as display:
+        bar = display.add_task("indexes", total=None)
+        async for each in indexing.carry_out():
+            display.update(bar, description=each.path, completed=each.done, total=each.total)
+    return _Upgraded(current_revision(parts.engine()), arranged)

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class FilterOptions:
     """As they were given; :func:`takes_filters` makes each an option of a command."""
 
-    group: Annotated[
-        list[str] | None, typer.Option("--group", help="Only sources of this group; repeatable.")
+    source_group: Annotated[
+        list[str] | None, typer.Option("--source-group", help="Only sources of this group; repeatable.")
     ] = None
     source_uri: Annotated[
         list[str] | None, typer.Option("--source-uri", metavar="URI", help="Only of this source; repeatable.")
     ] = None
-    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None
+    extraction_type: Annotated[
+        list[str] | None, typer.Option("--extraction-type", help="Only this type; repeatable.")
+    ] = None
     run: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,8 +134,8 @@ def _wanted(options: FilterOptions) -> WantedExtractions:
     try:
         filters = Filters(
             where=parse_all(options.where or ()),
-            source_groups=labels("group", options.group),
-            extraction_types=labels("type", options.type_),
+            source_groups=labels("source-group", options.source_group),
+            extraction_types=labels("extraction-type", options.extraction_type),
             source_uris=labels("source-uri", options.source_uri, limit=MAX_URI_CHARS),
             min_confidence=options.min_confidence,
             max_confidence=options.max_confidence,

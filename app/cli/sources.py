@@ -1,5 +1,6 @@
 """``agent-storage sources``: what extractions were taken from."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +27,9 @@ Source = Annotated[str, typer.Argument(metavar="URI_OR_ID", help="The source's U
 def list_sources(
     ctx: typer.Context,
     project: InProject = DEFAULT_PROJECT,
-    group: Annotated[str | None, typer.Option("--group", help="Only those of this group.")] = None,
+    source_group: Annotated[
+        list[str] | None, typer.Option("--source-group", help="Only those of this group; repeatable.")
+    ] = None,
     uri_prefix: Annotated[
         str | None, typer.Option("--uri-prefix", metavar="PREFIX", help="Only those whose URI begins so.")
     ] = None,
@@ -38,7 +41,7 @@ def list_sources(
     as_json: Json = False,
 ) -> None:
     """List a project's sources; --json prints one object a line."""
-    filters = _filters(group, uri_prefix, gone=gone)
+    filters = _filters(source_group or (), uri_prefix, gone=gone)
     # One more than asked for tells whether there are more.
     rows = run_at(ctx, api, lambda parts: parts.sources().list(project, filters, limit=limit + 1), index=False)
     if as_json:
@@ -139,13 +142,13 @@ async def _delete(parts: "ServiceParts", project: str, source: str) -> "tuple[So
     return row, deleted
 
 
-def _filters(group: str | None, uri_prefix: str | None, *, gone: bool | None) -> "SourceFilters":
+def _filters(groups: Sequence[str], uri_prefix: str | None, *, gone: bool | None) -> "SourceFilters":
     from app.domain.items import MAX_URI_CHARS, parse_label
     from app.domain.sources import SourceFilters
 
     try:
         return SourceFilters(
-            None if group is None else parse_label(group, "group"),
+            tuple(parse_label(group, "source-group") for group in groups),
             None if uri_prefix is None else parse_label(uri_prefix, "uri-prefix", MAX_URI_CHARS),
             gone,
         )

@@ -34,6 +34,7 @@ class JobType(StrEnum):
     REPAIR = "repair"
     REINDEX = "reindex"
     INDEX_WORDS = "index_words"
+    INDEX_DATA = "index_data"
 
 
 INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS, JobType.UPDATE_PAYLOAD)

@@ -68,17 +68,18 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SourceFilters:
-    """Which sources are meant; what is None restricts nothing. One that is ``gone`` has no extractions."""
+    """Which sources are meant; what is empty restricts nothing. One that is ``gone`` has no extractions."""
 
-    group: str | None = None
+    source_groups: Sequence[str] = ()
     uri_prefix: str | None = None
     gone: bool | None = None
 
     def __post_init__(self) -> None:
         """Bring texts into the normal form in which they are stored."""
-        for name in ("group", "uri_prefix"):
-            if (text := getattr(self, name)) is not None:
-                object.__setattr__(self, name, composed(text, name))
+        groups = tuple(composed(group, "source_groups") for group in self.source_groups)
+        object.__setattr__(self, "source_groups", groups)
+        if self.uri_prefix is not None:
+            object.__setattr__(self, "uri_prefix", composed(self.uri_prefix, "uri_prefix"))
 
 
 def parse_source_line(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> SourceLine:

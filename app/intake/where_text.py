@@ -51,6 +51,7 @@ from app.intake.where_scanner import RESERVED
 MAX_CHARS = 20_000
 """How long the text of a condition may be. The API reads it on the event loop, which it holds for 30 ms at most."""
 
+_INDEXES = "database.data_indexes"
 _PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
 
 
@@ -82,6 +83,25 @@ def parse_path(text: str) -> Path:
         InvalidField: it spells none, or passes a bound; as of :func:`parse_where`.
     """
     return Parser(_bounded(text)).whole_path()
+
+
+def parse_index_paths(texts: Sequence[str]) -> tuple[str, ...]:
+    """The paths that ``database.data_indexes`` names, each once, as :func:`write_path` writes them.
+
+    Raises:
+        InvalidField: one spells none, or a field of a fact's own.
+    """
+    found = list[str]()
+    for given in texts:
+        try:
+            path = parse_path(given)
+        except InvalidField as error:
+            raise InvalidField(_INDEXES, f"{given!r:.100}: {error.reason}") from None
+        if isinstance(path, Field):
+            reason = f"{given} is a field of a fact's own, not of its data; write data.{given} if that is meant"
+            raise InvalidField(_INDEXES, reason)
+        found.append(write_path(path))
+    return tuple(dict.fromkeys(found))
 
 
 def parse_order(text: str) -> Order:

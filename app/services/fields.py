@@ -18,6 +18,7 @@ from app.domain.rows import ExtractionRow
 from app.domain.times import time_of
 from app.errors import InvalidField
 from app.intake.where_text import parse_path, write_path
+from app.services.storage.repositories.data_indexes import DataIndexRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facets import DAY, FacetRepository, countable
 from app.services.storage.repositories.fields import FieldRepository
@@ -78,37 +79,54 @@ class FieldService:
             facets = FacetRepository(session)
             total = ExtractionRepository(session).count(in_project)
             found = [facets.facet(in_project, total, name, path, limit) for name, path in paths]
-            return Facets(total, found, unknown_paths(session, in_project.project_id, filters.where))
+            return Facets(total, found, warnings_of(session, in_project.project_id, filters.where))
 
         return await self._database.read(work)
 
     async def warnings(
         self, project: str, filters: Filters, rows: Collection[ExtractionRow] = ()
     ) -> tuple[str, ...]:
-        """What is odd about the filters: paths that no fact of the project has. ``rows`` are facts that are read already.
+        """What is odd about the filters; see :func:`warnings_of`. ``rows`` are facts that are read already.
 
         Raises:
             NotFound: there is no such project.
         """
         where = filters.where
-        if not _without(_paths_of(where), rows):
+        if not _paths_of(where):
             return ()
         return await self._database.read(
-            lambda session: unknown_paths(session, ProjectRepository(session).get(project).id, where, rows)
+            lambda session: warnings_of(session, ProjectRepository(session).get(project).id, where, rows)
         )
 
 
-def unknown_paths(
+def warnings_of(
     session: ReadSession,
     project_id: ProjectId | UUID | str | None,
     where: Condition | None,
     rows: Collection[ExtractionRow] = (),
 ) -> tuple[str, ...]:
-    """A sentence for each path of the condition that no fact has, five at most. ``rows`` are facts that are read already.
+    """A sentence for each path of the condition that no fact has, and for each that an index would help.
 
-    Only where neither these nor a sample have it, more are looked at: 20,000 at most, as the sentence says.
+    ``rows`` are facts that are read already.
     """
-    paths = _without(_paths_of(where), rows)
+    if where is None or not (paths := _paths_of(where)):
+        return ()
+    indexes, fields = DataIndexRepository(session), FieldRepository(session)
+    known = [path for path in paths if indexes.has(path, project_id)]
+    unknown = _unknown(session, project_id, [path for path in _without(paths, rows) if path not in known])
+    unindexed = indexes.unindexed(where)[:_MOST_WARNINGS]
+    if not unindexed or not fields.are_more_than(project_id, _LOOKED_AT):
+        return unknown
+    return (*unknown, *(_would_help(path) for path in unindexed))
+
+
+def _unknown(
+    session: ReadSession, project_id: ProjectId | UUID | str | None, paths: Sequence[InData | InMetadata]
+) -> tuple[str, ...]:
+    """Of the paths that no fact has, five at most.
+
+    Only where a sample hasn't one, more are looked at: 20,000 at most, as the sentence says.
+    """
     if not paths:
         return ()
     fields, sample = FieldRepository(session), _sample(session, project_id, _SAMPLED)
@@ -122,6 +140,14 @@ def unknown_paths(
             who = f"none of {_LOOKED_AT:,} facts looked at has" if some else "no fact has"
             found.append(f"{who} {write_path(path)}{_nearest(write_path(path), names)}")
     return tuple(found)
+
+
+def _would_help(path: InData | InMetadata) -> str:
+    written = write_path(path)
+    return (
+        f"no index finds {written}, so each of more than {_LOOKED_AT:,} facts is read; name it in database.data_indexes, "
+        "and run agent-storage db upgrade"
+    )
 
 
 def _sample(

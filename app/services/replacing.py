@@ -11,6 +11,7 @@ from app.domain.items import Item, extraction_id_of
 from app.domain.outcomes import Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, SourceFacts
 from app.errors import MassDeleteRefused, StaleReplace
+from app.services.creating import create_facts
 from app.services.extractions import queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import (
@@ -34,7 +35,6 @@ from app.services.storing import (
     queue_payloads,
     record,
 )
-from app.services.words.indexing import create_with_words
 
 FEW = 20
 """So many facts may be removed without being asked whether it is meant."""
@@ -285,7 +285,7 @@ class _Replacing:
                 )
                 for id_ in plan.added
             ]
-        create_with_words(self._session, new)
+        create_facts(self._session, new)
         jobs = (
             queue_embedding(self._session, self._project_id, page) for page in pages([each.id for each in new])
         )

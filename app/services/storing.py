@@ -9,6 +9,7 @@ from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 from app.domain.items import Item, extraction_id_of
 from app.domain.jobs import JobType
 from app.domain.outcomes import Accepted, Counts
+from app.services.creating import create_facts
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.facts import Assertion, FactRepository, StoredFacts, differs
 from app.services.storage.repositories.id_lists import texts
@@ -17,7 +18,6 @@ from app.services.storage.repositories.ledger import ChangesBySource, LedgerRepo
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository, StoredSources
-from app.services.words.indexing import create_with_words
 
 A_JOB = 1_000
 """How many extractions a job is about at most."""
@@ -46,7 +46,7 @@ def store(
         for id_, item in dict(zip(ids, items, strict=True)).items()
         if id_ not in stored
     ]
-    new = create_with_words(session, fresh)
+    new = create_facts(session, fresh)
     if len(new) < len(fresh):  # another transaction has just stored them
         stored |= facts.find_batch([each.id for each in fresh if each.id not in new])
     changes = _changes_of(sources, [each for each in fresh if each.id in new])

@@ -10,6 +10,7 @@ from app.database import WriteSession
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 from app.domain.outcomes import Counts, LeftAlone, Undone
 from app.domain.rows import LedgerRow, SourceRow
+from app.services.creating import create_facts
 from app.services.extractions import queue_vectors_deletion
 from app.services.storage.repositories.extraction import NewExtraction
 from app.services.storage.repositories.facts import Assertion, FactRepository, RemovedFact, StoredFacts
@@ -18,7 +19,6 @@ from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
 from app.services.storing import differs_in_payload, pages, queue_embedding, queue_payloads, record
-from app.services.words.indexing import create_with_words
 
 
 def undo_entries(
@@ -169,7 +169,7 @@ class _EntryUndoing:
         self._leave(fact.id for fact in removed if fact.id in later.ids or fact.id in stored)
         back = [fact for fact in removed if fact.id not in later.ids and fact.id not in stored]
         rows = [_row_of(fact, self._undone.project_id) for fact in back]
-        create_with_words(self._session, rows)
+        create_facts(self._session, rows)
         self.changes.added += [fact.id for fact in back]
         for page in pages([fact.id for fact in back]):
             job_id = queue_embedding(self._session, self._undone.project_id, page)

@@ -128,6 +128,11 @@ class DatabaseSettings(Section):
     statement_timeout: float = _seconds(60.0)
     idle_in_transaction_timeout: float = _seconds(60.0)
     prepared_statements: bool = _switch(default=True)
+    data_indexes: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        max_length=20,
+        description="at most 20 paths such as price.amount; in a variable, parted by commas or as a JSON list",
+    )
 
     @field_validator("url")
     @classmethod

@@ -20,7 +20,7 @@ from app.sql.transactions import WRITING
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision; what this version works with."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

@@ -1,7 +1,9 @@
 """What is particular to SQLite: how its connections are prepared, and how its transactions begin."""
 
+import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.domain.condition_values import exact_number
 from app.domain.times import microseconds_of, time_of
 from app.domain.whole_words import has_words
-from app.errors import DatabaseError, DatabaseReadOnly
+from app.errors import DatabaseError, DatabaseReadOnly, DatabaseTimeout
 from app.private_files import make_private_file, make_private_folder
 from app.sql.transactions import ACCESS, is_reading
 
@@ -35,6 +38,11 @@ _PRAGMAS = (
     "cache_size = -32000",
     "wal_autocheckpoint = 4000",
 )
+
+
+_LIMIT = "agent_storage_time_limit"
+_LOOKED_AT_EVERY = 1_000_000
+"""Instructions of SQLite's between two looks at the clock: some 20 to 100 ms. At each, Python's lock is waited for."""
 
 
 def _time_of(value: object) -> int | None:
@@ -86,10 +94,35 @@ def make_file(url: URL) -> None:
         make_private_file(file)
 
 
-def set_up(engine: Engine) -> None:
-    """Have every connection of ``engine`` be durable, and every transaction begin as its options say."""
+class _TimeLimit:
+    """Of the statement that a connection runs."""
+
+    def __init__(self) -> None:
+        self.ends = math.inf
+
+    def is_over(self) -> bool:
+        """Asked by SQLite now and then while it runs a statement, which it ends then."""
+        return time.monotonic() > self.ends
+
+
+def set_up(engine: Engine, statement_timeout_s: float) -> None:
+    """Have every connection of ``engine`` be durable, every transaction begin as its options say, and no statement of one
+    that only reads take longer than that.
+    """
+
+    def begin_statement(connection: Connection, *_statement: object) -> None:
+        limit: _TimeLimit = connection.connection.info[_LIMIT]
+        limit.ends = time.monotonic() + statement_timeout_s if is_reading(connection) else math.inf
+
+    def judge(context: ExceptionContext) -> DatabaseTimeout | None:
+        if getattr(context.original_exception, "sqlite_errorname", None) != "SQLITE_INTERRUPT":
+            return None
+        return DatabaseTimeout("a statement ran", statement_timeout_s, "database.statement_timeout")
+
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "before_cursor_execute", begin_statement)
+    event.listen(engine, "handle_error", judge)
     if not is_in_memory(engine.url):
         event.listen(engine, "handle_error", _drop_read_only)
 
@@ -116,10 +149,12 @@ def _drop_read_only(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver would begin late, and never with IMMEDIATE
     for name, function in _FUNCTIONS.items():
         connection.create_function(name, function.__code__.co_argcount, function, deterministic=True)
+    record.info[_LIMIT] = limit = _TimeLimit()
+    connection.set_progress_handler(limit.is_over, _LOOKED_AT_EVERY)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
 

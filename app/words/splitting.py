@@ -167,8 +167,11 @@ def _word(text: str, start: int) -> Iterator[Piece]:
     yield Piece(fold(text), start, start + len(text), Kind.WHOLE)
     if len(runs) == 2:  # noqa: PLR2004 - a unit behind a number, a number behind a name
         for run in runs:
-            yield Piece(
-                run[0], start + run.start(), start + run.end(), Kind.WHOLE if run[0].isdigit() else Kind.WORD
+            place = start + run.start(), start + run.end()
+            yield (
+                Piece(fold(run[0]), *place, Kind.WHOLE)
+                if run[0].isdigit()
+                else Piece(run[0], *place, Kind.WORD)
             )
 
 

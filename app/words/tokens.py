@@ -13,7 +13,7 @@ from app.words.function_words import function_words
 from app.words.grams import gram_texts, grams
 from app.words.splitting import chunks, unspaced
 
-TOKENIZER_VERSION: Final = 1
+TOKENIZER_VERSION: Final = 2
 """Rises when any text's terms change; an index belongs to one version."""
 FUNCTION_WORD_WEIGHT: Final = 0.3
 """What a word like "the" counts in a query. None is dropped: "The Who" consists of two."""

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -92,6 +93,11 @@ async def test_filters_and_bad_input(api: Api) -> None:
         refused = await api.client.get(PATH, params=params)
         assert refused.status_code == 422
         assert reason in refused.text
+    for params in ({"where": "amont = 1"}, {"where": "amont = 1", "limit": "5"}):
+        warned = await api.client.get(PATH, params=params)
+        assert json.loads(warned.headers["x-warnings"]) == ["no fact has amont"]
+        assert not warned.content
+    assert "x-warnings" not in (await api.client.get(PATH, params={"where": "n = 7"})).headers
     problem_of(await api.client.get("/v1/projects/nowhere/export"), 404, "not-found")
     await api.hand_in([raw_item(1), raw_item(2)], project="other")
     page = await api.client.get("/v1/projects/other/export", params={"limit": 1})

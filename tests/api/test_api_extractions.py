@@ -494,6 +494,8 @@ class TestRetrying:
         await self.retried(api, {"ids": []}, 0)
         await self.retried(api, {"filters": {"where": where_json({"n": 0})}}, 0)
         await self.retried(api, {"filters": {"where": where_json({"n": 1})}}, 1)
+        warned = await api.post(f"{PATH}/retry", {"filters": {"where": where_json({"nn": 1})}}, 202)
+        assert warned["warnings"] == ["no fact has nn; did you mean n?"]
         await self.retried(api, {}, 2)
         await self.retried(api, {"filters": {}}, 0)
 

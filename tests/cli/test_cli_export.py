@@ -78,7 +78,7 @@ def test_all_formats_have_all_extractions(place: Place) -> None:
 
 
 def test_filters_are_those_of_every_command(place: Place) -> None:
-    claims = [json.loads(line) for line in exported(place, "--type", "claim").splitlines()]
+    claims = [json.loads(line) for line in exported(place, "--extraction-type", "claim").splitlines()]
     assert {claim["extraction_type"] for claim in claims} == {"claim"}
     assert len(claims) == COUNT // 3 + 1
     assert [json.loads(line)["data"]["n"] for line in exported(place, "--where", "n=7").splitlines()] == [7]

@@ -85,9 +85,9 @@ def listed(place: Place, *arguments: str) -> set[str]:
 def test_every_filter_passes_what_fits(place: Place, stored: Stored) -> None:
     monday, tuesday = {"bread", "open", "street"}, {"one", "two", "three", "four"}
     assert listed(place) == monday | tuesday
-    assert listed(place, "--group", "shops") == listed(place, "--source-uri", PAGE) == monday
-    assert listed(place, "--type", "none") == set()
-    assert listed(place, "--type", "fact", "--type", "claim") == monday | tuesday
+    assert listed(place, "--source-group", "shops") == listed(place, "--source-uri", PAGE) == monday
+    assert listed(place, "--extraction-type", "none") == set()
+    assert listed(place, "--extraction-type", "fact", "--extraction-type", "claim") == monday | tuesday
     assert listed(place, "--run", "monday") == monday
     assert listed(place, "--run", stored.tuesday) == tuesday
     assert listed(place, "--run", "monday", "--run", "tuesday", "--min-confidence", "0.5") == {"open", "two"}
@@ -201,7 +201,7 @@ def test_a_list_says_whether_there_are_more(place: Place) -> None:
     assert "There are more than these 3" in place("extractions", "list", "-n", "3")
     assert "There are more" not in place("extractions", "list", "-n", "7")
     assert len(place.lines("extractions", "list", "-n", "6")) == 6
-    assert "No such extractions in project default" in place("extractions", "list", "--type", "none")
+    assert "No such extractions in project default" in place("extractions", "list", "--extraction-type", "none")
 
 
 @pytest.mark.parametrize("kind", PLACES)
@@ -247,7 +247,7 @@ def test_what_is_deleted_can_not_be_found_any_more(place: Place, stored: Stored)
         {"project": "default", "deleted_extractions": 3}
     ]
     assert listed(place) == {"open", "street"}
-    assert "nothing was deleted" in place("extractions", "delete", "--type", "none")
+    assert "nothing was deleted" in place("extractions", "delete", "--extraction-type", "none")
     assert "Deleted 2 extractions" in place("extractions", "delete", "--all", stdin=b"y\n")
     assert place.found("bread") == []
     assert listed(place) == set()
@@ -296,15 +296,15 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
     ("arguments", "told"),
     [
         (("list", "--where", "n"), "expected an operator"),
-        (("list", "--group", " "), "--group"),
+        (("list", "--source-group", " "), "--source-group"),
         (("count", "--source-uri", "x" * 8_001), "--source-uri"),
         (("list", "--run", ""), "--run"),
         (("list", "-n", "0"), "greater than or equal to 1"),
         (("show", "nonsense"), "UUID"),
         (("delete",), "exactly one of these"),
         (("delete", str(uuid4()), "--all"), "exactly one of these"),
-        (("delete", "--type", "fact", "--all"), "exactly one of these"),
-        (("retry", str(uuid4()), "--type", "fact"), "not both"),
+        (("delete", "--extraction-type", "fact", "--all"), "exactly one of these"),
+        (("retry", str(uuid4()), "--extraction-type", "fact"), "not both"),
     ],
 )
 def test_wrong_arguments_are_told(here: Place, arguments: tuple[str, ...], told: str) -> None:

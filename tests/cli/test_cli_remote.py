@@ -111,8 +111,17 @@ def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Servic
     for options in (
         ("--project", "a"),
         ("--limit", "7"),
-        ("--group", "group-1", "--type", "claim", "--project", "a"),
-        ("--min-confidence", "0.3", "--max-confidence", "0.5", "--group", "group-0", "--group", "group-1"),
+        ("--source-group", "group-1", "--extraction-type", "claim", "--project", "a"),
+        (
+            "--min-confidence",
+            "0.3",
+            "--max-confidence",
+            "0.5",
+            "--source-group",
+            "group-0",
+            "--source-group",
+            "group-1",
+        ),
         ("--where", "n=12", "--where", "deep.odd=false"),
         ("--where", "x=1e16", "--limit", "3", "--project", "a"),
     ):

@@ -38,13 +38,13 @@ def test_sources_are_listed_by_filters(place: Place) -> None:
     assert uris(place) == {PAGE, GONE}
     assert uris(place, "--gone") == {GONE}
     assert uris(place, "--not-gone") == {PAGE}
-    assert uris(place, "--group", "shops") == {PAGE}
-    assert uris(place, "--group", "nowhere") == set()
+    assert uris(place, "--source-group", "shops") == {PAGE}
+    assert uris(place, "--source-group", "nowhere") == set()
     assert uris(place, "--uri-prefix", "https://shop.example/g") == {GONE}
     assert len(place.lines("sources", "list", "--limit", "1")) == 1
     assert "There are more than these 1" in place("sources", "list", "--limit", "1")
     assert "There are more" not in place("sources", "list", "--limit", "2")
-    assert "No such sources" in place("sources", "list", "--group", "nowhere")
+    assert "No such sources" in place("sources", "list", "--source-group", "nowhere")
     assert "no project 'nowhere'" in place("sources", "list", "-p", "nowhere", code=1)
 
 
@@ -111,7 +111,7 @@ def test_a_uri_that_is_spelled_like_an_id_and_one_that_could_drive_a_terminal(tm
         assert "\x1b" not in place("sources", "delete", escape, "--yes")
 
 
-@pytest.mark.parametrize("arguments", [("list", "--group", " "), ("list", "--limit", "0"), ("show",)])
+@pytest.mark.parametrize("arguments", [("list", "--source-group", " "), ("list", "--limit", "0"), ("show",)])
 def test_wrong_arguments_are_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with open_place("here", tmp_path) as place:
         place("sources", *arguments, code=2)

@@ -93,11 +93,11 @@ def test_search_filters(cli: Cli) -> None:
     def found(*options: str) -> list[int]:
         return sorted(result["data"]["n"] for result in cli.json("search", "fact", "--limit", "100", *options))
 
-    assert found("--group", "group-1") == list(range(1, 30, 2))
+    assert found("--source-group", "group-1") == list(range(1, 30, 2))
     assert found("--where", "n=4") == [4]
     assert found("--where", "n='4'") == []
     assert found("--where", 'fact_text="fact number 5"') == [5]
-    assert found("--type", "claim") == []
+    assert found("--extraction-type", "claim") == []
     cli("search", "fact", "--where", "n", code=2)
     cli("search", "fact", "--where", "n=[1]", code=2)
     cli("search", "fact", "--limit", "0", code=2)

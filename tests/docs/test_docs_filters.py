@@ -44,16 +44,17 @@ def shop(tmp_path: Path) -> Cli:
 
 
 def test_every_command_works(shop: Cli) -> None:
-    assert len(commands()) == 7
+    assert len(commands()) == 8
     said = [(done := shop(*command)).stdout.decode() + done.stderr.decode() for command in commands()]
     for command, told in zip(commands(), said, strict=True):
         assert "Warning" not in told, command
     assert "teapot" in said[0]
     assert said[1].strip() == "1"
     assert "Would delete 1 extraction" in said[3]
+    assert "The database schema is at" in said[5]
     assert len(said[4].splitlines()) >= 3
-    assert "120" in said[5]
-    assert said[6].index("teapot") < said[6].index("garden")
+    assert "120" in said[6]
+    assert said[7].index("teapot") < said[7].index("garden")
     assert "price.amount" in shop("projects", "describe", "shop").stdout.decode()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from support.facts import fact, replaced
 from support.parts import index_all, open_container
 
-from app.domain.filters import Filters
+from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, RunId
 from app.domain.items import Item
 from app.domain.outcomes import Counts
@@ -254,6 +254,19 @@ async def test_what_an_undoing_left_alone_still_counts_as_touched(container: Con
     undone = await container.runs().undo(PROJECT, "first")
     assert len(undone.left_alone) == 1
     assert await confidences() == {"one": 0.3, "two": 0.1}
+
+
+async def test_a_fact_that_is_brought_back_still_says_when_it_changed(container: Container) -> None:
+    await replaced(container, "doc:1", "one", confidence=0.5)
+    await replaced(container, "doc:1", "one", confidence=0.9)
+    [before] = await container.extractions().list(PROJECT, ANY, limit=10)
+    assert before.changed_at is not None
+    run = await container.runs().begin(PROJECT, "crawl")
+    await replaced(container, "doc:1", run_id=run.id)
+    await container.runs().end(PROJECT, run.id)
+    await undo(container, run.id)
+    [after] = await container.extractions().list(PROJECT, ANY, limit=10)
+    assert (after.id, after.changed_at) == (before.id, before.changed_at)
 
 
 async def test_the_undoing_is_a_run_with_counts_of_its_own(container: Container) -> None:

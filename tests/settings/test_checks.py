@@ -39,6 +39,7 @@ WHOLE = [key for key in KEYS if "whole number" in str(description(key))]
 SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(key))]
 OTHER = [
     "api.api_keys",
+    "database.data_indexes",
     "embedding.text_fields",
     "embedding.take_fields",
     "embedding.leave_fields",
@@ -61,6 +62,7 @@ WRONG: list[tuple[str, object]] = [
     *itertools.product(["worker.port"], [0, 65_536]),
     *itertools.product(["database.pool_size", "executor.max_workers", "worker.max_attempts"], [0, None]),
     *itertools.product(["executor.max_workers"], [1, 3]),
+    *itertools.product(["database.data_indexes"], [[""], [1], 5, {"a": 1}, "[a", None, ["a"] * 21]),
     *itertools.product(["embedding.text_fields"], [[], [""], [1], 5, {"a": 1}, "[a", "[" * 5000, "[1]", None]),
     *itertools.product(
         ["embedding.take_fields", "embedding.leave_fields"],

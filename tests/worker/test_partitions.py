@@ -18,6 +18,8 @@ FOREIGN_KEYS = """
     WHERE conrelid = 'extractions'::regclass AND contype = 'f'
 """
 
+REFERRING = ("extraction_words", "data_keys")
+
 
 def partition(session: Session) -> None:
     made_after = [*session.scalars(text(FOREIGN_KEYS)), *session.scalars(text(INDEXES))]
@@ -29,13 +31,14 @@ def partition(session: Session) -> None:
             f"FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {place})"
             for place in range(PARTITIONS)
         ),
-        "ALTER TABLE extraction_words DROP CONSTRAINT fk_extraction_words_extraction_id_extractions",
+        *(f"ALTER TABLE {table} DROP CONSTRAINT fk_{table}_extraction_id_extractions" for table in REFERRING),
         "DROP TABLE extractions",
         *made_after,
         "ALTER TABLE partitioned RENAME TO extractions",
-        (
-            "ALTER TABLE extraction_words ADD CONSTRAINT fk_extraction_words_extraction_id_extractions "
+        *(
+            f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_extraction_id_extractions "
             "FOREIGN KEY (extraction_id) REFERENCES extractions (id) ON DELETE CASCADE"
+            for table in REFERRING
         ),
     ]
     for statement in statements:

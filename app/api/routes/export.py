@@ -1,6 +1,7 @@
 """``/v1/projects/{name}/export``."""
 
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -22,6 +23,8 @@ from app.services.export.formats import Encoder, encoder_of
 router = APIRouter(prefix="/v1", tags=["extractions"], route_class=ExactRoute)
 
 NEXT_CURSOR = "x-next-cursor"
+WARNINGS = "x-warnings"
+_WARNING_CHARS = 500
 
 
 class StreamedFormat(StrEnum):
@@ -37,9 +40,15 @@ _MEDIA_TYPES = {StreamedFormat.JSONL: NDJSON, StreamedFormat.CSV: "text/csv"}
 class ExportStream(StreamingResponse):
     """An export, with its place given back at the end."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], media_type: str, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        media_type: str,
+        headers: Mapping[str, str],
+        release: Callable[[], None],
+    ) -> None:
         self._release = release
-        super().__init__(pieces, media_type=media_type)
+        super().__init__(pieces, headers=headers, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See :class:`StreamingResponse`."""
@@ -60,7 +69,12 @@ class ExportStream(StreamingResponse):
                 NEXT_CURSOR: {
                     "description": "Of a page: the cursor to go on after; absent once nothing follows.",
                     "schema": {"type": "string"},
-                }
+                },
+                WARNINGS: {
+                    "description": "Where it begins, and something is odd about the filters: a JSON list of what, in "
+                    "ASCII, each cut after 500 characters.",
+                    "schema": {"type": "string"},
+                },
             },
         },
         **documented(404),
@@ -92,10 +106,11 @@ async def export(  # noqa: PLR0913, PLR0917 - each is a parameter
     """
     encoder = encoder_of(ExportFormat(form.value), goes_on=after is not None)
     lane = parts.files_lane()
+    headers = {} if after is not None else _warning(await parts.fields().warnings(name, wanted))
     if limit is not None:
         page = await parts.export().page(name, wanted, after=after, limit=limit)
         body = await lane.run(_whole, encoder, page)
-        headers = {} if page.cursor is None else {NEXT_CURSOR: page.cursor}
+        headers |= {} if page.cursor is None else {NEXT_CURSOR: page.cursor}
         return Response(body, headers=headers, media_type=_MEDIA_TYPES[form])
     pages = parts.export().pages(name, wanted, after=after)
     first = await anext(pages)
@@ -103,7 +118,12 @@ async def export(  # noqa: PLR0913, PLR0917 - each is a parameter
     caller = caller_of(request, options.api_keys)
     places.take(caller)
     pieces = _pieces(first, pages, encoder, lane)
-    return ExportStream(pieces, _MEDIA_TYPES[form], lambda: places.release(caller))
+    return ExportStream(pieces, _MEDIA_TYPES[form], headers, lambda: places.release(caller))
+
+
+def _warning(sentences: Sequence[str]) -> dict[str, str]:
+    """In a header, because the body holds extractions alone."""
+    return {WARNINGS: json.dumps([sentence[:_WARNING_CHARS] for sentence in sentences])} if sentences else {}
 
 
 def _whole(encoder: Encoder, page: ExportPage) -> bytes:

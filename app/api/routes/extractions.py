@@ -222,7 +222,8 @@ async def retry_extractions(parts: PartsOf, name: ProjectName, body: Retrial) ->
     filters = ANY if body.filters is None else body.filters.for_service()
     chosen = filters if body.ids is None else Filters(extraction_ids=tuple(body.ids))
     retried = await parts.extractions().retry(name, chosen)
-    return RetriedAnswer(retried=retried.extractions, jobs=list(retried.job_ids))
+    warnings = await parts.fields().warnings(name, chosen)
+    return RetriedAnswer(retried=retried.extractions, jobs=list(retried.job_ids), warnings=list(warnings))
 
 
 @router.get("/extractions/{extraction_id}", response_model=Extraction, responses=documented(404))

@@ -12,7 +12,7 @@ from app.api.problems import documented
 from app.api.schemas import (
     DeletedAnswer,
     HistoryAnswer,
-    Label,
+    Labels,
     PageLimit,
     ProjectName,
     PrunedSources,
@@ -33,7 +33,7 @@ SourceIdOf = Annotated[UUID, Path(description="The source's id.")]
 async def list_sources(  # noqa: PLR0913, PLR0917 - each is a parameter
     parts: PartsOf,
     name: ProjectName,
-    group: Label | None = None,
+    source_groups: Annotated[Labels, Query(description="Repeatable.")] = [],  # noqa: B006 - FastAPI copies it
     uri_prefix: UriPrefix | None = None,
     gone: Annotated[
         bool | None, Query(description="True: only those without extractions; false: only those with some.")
@@ -42,7 +42,7 @@ async def list_sources(  # noqa: PLR0913, PLR0917 - each is a parameter
     cursor: str | None = None,
 ) -> Sources:
     """A project's sources that pass the filters, by id, page by page."""
-    filters = SourceFilters(group, uri_prefix, gone)
+    filters = SourceFilters(tuple(source_groups), uri_prefix, gone)
     after = None if cursor is None else _place(cursor)
     rows = await parts.sources().list(name, filters, after=after, limit=limit)
     following = write_cursor(str(rows[-1].id)) if len(rows) == limit else None

@@ -31,7 +31,11 @@ class RemoteSources:
         """The first of a project's sources that pass the filters."""
         project_id = project_id_of(project)
         path = f"{project_path(project)}/sources"
-        params = {"group": filters.group, "uri_prefix": filters.uri_prefix, "gone": filters.gone}
+        params = {
+            "source_groups": filters.source_groups,
+            "uri_prefix": filters.uri_prefix,
+            "gone": filters.gone,
+        }
         found: SourceRows = []
         async for page in pages_of(self._service, path, params, limit):
             found += read_as(path, lambda page: [_source(each, project_id) for each in page["items"]], page)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
-from app.domain.rows import ExtractionRow, ExtractionRows
+from app.domain.rows import ExtractionRow
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
@@ -34,14 +34,9 @@ _PAGE = 1_000
 _PAGE_BYTES = 8 * 2**20
 
 
-def create_with_words(session: Session, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
-    """Store the extractions that aren't there yet, each with its words; return the ids of those that were new.
-
-    On SQLite, where there is one writer at a time, the caller has made sure that none of them is there.
-    """
-    new = ExtractionRepository(session).create_batch(extractions, held=())
-    WordsRepository(session).add_batch([_words_of(each) for each in extractions if each.id in new])
-    return new
+def add_words(session: Session, extractions: Iterable[NewExtraction]) -> None:
+    """Store the words of extractions that have just been stored."""
+    WordsRepository(session).add_batch([_words_of(each) for each in extractions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ def rewrite_words(session: WriteSession, ids: Sequence[ExtractionId]) -> None:
     FactRepository(session).lock(ids)
     words = WordsRepository(session)
     words.delete_batch(ids)
-    for rows in _pages(ExtractionRepository(session), ids):
+    for rows in ExtractionRepository(session).iter_pages(ids, _PAGE_BYTES):
         words.add_batch([_words_of(row) for row in rows])
 
 
@@ -117,13 +112,3 @@ def _words_of(extraction: NewExtraction | ExtractionRow) -> WordsRow:
             MAX_TERMS,
         )
     return WordsRow(extraction.id, WORDS_VERSION, language, words.length, words.counts, words.tokens)
-
-
-def _pages(extractions: ExtractionRepository, ids: Iterable[ExtractionId]) -> Iterable[ExtractionRows]:
-    """The rows of these ids, as many at a time as take about 8 MB."""
-    filters, after, more = Filters(extraction_ids=tuple(ids)), None, True
-    while more:
-        rows, more = extractions.list_within(_PAGE_BYTES, filters, after=after, limit=_PAGE)
-        if rows:
-            after = rows[-1].id
-            yield rows

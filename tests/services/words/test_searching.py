@@ -21,8 +21,8 @@ from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, ProjectId, project_id_of
 from app.intake.where_text import parse_where
 from app.models import Extraction, Project
+from app.services.creating import create_facts
 from app.services.words import searching
-from app.services.words.indexing import create_with_words
 from app.services.words.ranking import K1, MOST_RELATIVE_LENGTH, B, idf
 from app.services.words.searching import FoundByWords, WordSearch
 from app.words.languages import stemmed_as
@@ -46,7 +46,7 @@ def stored(
     project = make_project(session, changes.pop("project", "papers"))
     template = new_extraction(session, project, extraction_type="definition", **changes)
     ids = [id_of(project, place) for place in range(first, first + len(documents))]
-    create_with_words(
+    create_facts(
         session, [template._replace(id=id_, data=data) for id_, data in zip(ids, documents, strict=True)]
     )
     return ids

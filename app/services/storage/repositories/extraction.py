@@ -38,6 +38,7 @@ from app.errors import NotFound
 from app.models import ORPHANED, Extraction, Project, Source, parse_moment
 from app.services.storage.conditions.compiling import holds, is_about_sources
 from app.services.storage.repositories.bulk_insert import insert_new
+from app.services.storage.repositories.data_indexes import DataIndexRepository
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound, texts
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 from app.services.storage.repositories.ordering import Ordering
@@ -77,9 +78,10 @@ class NewExtraction(NamedTuple):
     first_run_id: RunId | None = None
     last_run_id: RunId | None = None
     created_at: datetime | None = None
+    changed_at: datetime | None = None
 
 
-_MAY_BE_ABSENT = ("confidence", "metadata", "first_run_id", "last_run_id", "created_at")
+_MAY_BE_ABSENT = ("confidence", "metadata", "first_run_id", "last_run_id", "created_at", "changed_at")
 
 
 class Mark(NamedTuple):
@@ -169,6 +171,15 @@ class ExtractionRepository:
         with self._session.execute(query) as found:
             return _within(most_bytes, (ExtractionRow(*row) for row in found))
 
+    def iter_pages(self, ids: Ids, most_bytes: int) -> Iterator[ExtractionRows]:
+        """The extractions of these ids, by id: as many at a time as take ``most_bytes`` of JSON, or one."""
+        filters, after, more = Filters(extraction_ids=tuple(ids)), None, True
+        while more and ids:
+            rows, more = self.list_within(most_bytes, filters, after=after, limit=len(ids))
+            if rows:
+                after = rows[-1].id
+                yield rows
+
     def list_sorted(
         self, order: Order, most_bytes: int, filters: Filters = ANY, *, after: Place | None = None, limit: int
     ) -> tuple[ExtractionRows, bool]:
@@ -181,15 +192,25 @@ class ExtractionRepository:
 
     def count(self, filters: Filters = ANY) -> int:
         """How many extractions pass the filters."""
-        return self._session.scalar(self.passing(filters, func.count())) or 0
+        return self._session.scalar(self.passing(filters, func.count(), whole=True)) or 0
 
     def list_ids(self, filters: Filters, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
         """The ids of the extractions that pass the filters: the ``limit`` next after ``after``."""
         return self._ids(self.passing(filters, _TABLE.c.id).where(_beyond(after)), limit)
 
-    def passing(self, filters: Filters, *columns: ColumnElement[Any]) -> Select[Any]:
-        """A statement for these columns of the extractions that pass the filters."""
-        return select(*columns).select_from(_joining_what(filters)).where(self._passes(filters))
+    def passing(self, filters: Filters, *columns: ColumnElement[Any], whole: bool = False) -> Select[Any]:
+        """A statement for these columns of the extractions that pass the filters.
+
+        ``whole`` says that all of them will be looked at, not a page.
+        """
+        return select(*columns).select_from(_joining_what(filters)).where(self._passes(filters, whole=whole))
+
+    def passing_among(
+        self, some: ColumnElement[bool], filters: Filters, *columns: ColumnElement[Any]
+    ) -> Select[Any]:
+        """As :meth:`passing`, of some extractions that are found in another way than by the filters."""
+        passes = and_(some, *self._of_filters(filters))
+        return select(*columns).select_from(_joining_what(filters)).where(passes)
 
     def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Generator[Sequence[ExtractionId], None, None]:
         """The ids of these sources' extractions, ``size`` at a time; streamed, because a source may have millions."""
@@ -201,8 +222,8 @@ class ExtractionRepository:
 
     def keep_passing(self, ids: Ids, filters: Filters) -> set[ExtractionId]:
         """Those of ``ids`` that pass the filters."""
-        passing = self.passing(filters, _TABLE.c.id).where(among(_TABLE.c.id, ids, self._dialect))
-        return set(self._session.scalars(passing))
+        some = among(_TABLE.c.id, ids, self._dialect)
+        return set(self._session.scalars(self.passing_among(some, filters, _TABLE.c.id)))
 
     def existing_ids(self, ids: Ids) -> set[ExtractionId]:
         """Those of ``ids`` that have a row."""
@@ -290,11 +311,19 @@ class ExtractionRepository:
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
 
-    def _passes(self, filters: Filters) -> ColumnElement[bool]:
-        conditions = [self._of_project(filters), *self._of_sources(filters), *self._of_rows(filters)]
-        if filters.where is not None:
-            conditions.append(holds(filters.where, self._dialect))
+    def _passes(self, filters: Filters, *, whole: bool = False) -> ColumnElement[bool]:
+        conditions = list(self._of_filters(filters))
+        if filters.where is not None and filters.extraction_ids is None:
+            indexes = DataIndexRepository(self._session)
+            conditions += indexes.narrowed(filters.where, filters.project_id, whole=whole)
         return and_(*conditions)
+
+    def _of_filters(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
+        yield self._of_project(filters)
+        yield from self._of_sources(filters)
+        yield from self._of_rows(filters)
+        if filters.where is not None:
+            yield holds(filters.where, self._dialect)
 
     def _of_rows(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
         if filters.extraction_types:

@@ -56,7 +56,7 @@ class FacetRepository:
         Raises:
             InvalidField: extractions can't be counted by that path.
         """
-        chosen = ExtractionRepository(self._session).passing(filters, *_TABLE.c).cte("chosen")
+        chosen = ExtractionRepository(self._session).passing(filters, *_TABLE.c, whole=True).cte("chosen")
         each = self._each(chosen, path).distinct().cte("each_value")
         count = func.count()
         counted = (

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId, parse_uuid
 from app.models import Extraction, JsonDocument
 from app.services.storage.repositories.clock import now
+from app.services.storage.repositories.data_indexes import DataIndexRepository
 from app.services.storage.repositories.id_lists import Ids, among, texts
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 
@@ -61,6 +62,7 @@ class RemovedFact(NamedTuple):
     created_at: datetime
     first_run_id: RunId | None
     last_run_id: RunId | None
+    changed_at: datetime | None
     data: dict[str, Any]
 
 
@@ -121,6 +123,8 @@ class FactRepository:
                 for id_, wanted in sorted(assertions.items())
             ],
         )
+        metadata = {id_: wanted.metadata for id_, wanted in assertions.items()}
+        DataIndexRepository(self._session).rewrite_metadata(metadata)
 
     def set_last_run(self, ids: Ids, run_id: RunId | None) -> None:
         """Note the run that asserted these extractions last; one statement."""

@@ -256,8 +256,10 @@ def _read(values: Sequence[Any]) -> LedgerRow:
 
 def removed_fact_of(source_id: SourceId, member: dict[str, Any]) -> RemovedFact:
     """A removed extraction as an entry's ``changes`` hold it."""
-    moment = datetime.fromisoformat(member["created_at"])
-    values = {**member, "source_id": source_id, "created_at": moment}
+    values = {**member, "source_id": source_id}
+    for name in ("created_at", "changed_at"):
+        spelled = member.get(name)  # of an entry from before facts had it, there is none
+        values[name] = None if spelled is None else datetime.fromisoformat(spelled)
     for name, kind in _ID_MEMBERS.items():
         values[name] = None if member[name] is None else kind(UUID(member[name]))
     return RemovedFact(**values)

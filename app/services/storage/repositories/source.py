@@ -120,7 +120,7 @@ class SourceRepository:
         """A project's sources that pass the filters, by id: the ``limit`` next after ``after``."""
         query = _with_counts().where(
             _TABLE.c.project_id == project_id,
-            true() if filters.group is None else _TABLE.c.source_group == filters.group,
+            _TABLE.c.source_group.in_(filters.source_groups) if filters.source_groups else true(),
             true() if filters.uri_prefix is None else _begins_with(filters.uri_prefix),
             true() if filters.gone is None else (_no_facts() if filters.gone else ~_no_facts()),
             true() if after is None else _TABLE.c.id > after,

@@ -144,8 +144,9 @@ class WordsRepository:
             query = _words_of_numbers(self._dialect)
         else:
             # Tokens are apart for each project: what they found is of no other.
-            passing = ExtractionRepository(self._session).passing(filters, *_selected(self._dialect))
-            query = passing.join(_TABLE, _OF_EXTRACTION).where(_numbered(self._dialect))
+            extractions, numbered = ExtractionRepository(self._session), _numbered(self._dialect)
+            passing = extractions.passing_among(numbered, filters, *_selected(self._dialect))
+            query = passing.join(_TABLE, _OF_EXTRACTION)
         given = list(numbers) if self._dialect == "postgresql" else orjson.dumps(list(numbers)).decode()
         return self._documents(query, {"numbers": given})
 

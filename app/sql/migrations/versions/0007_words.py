@@ -6,20 +6,15 @@ Revision ID: 0007
 Revises: 0006
 """
 
-from datetime import UTC, datetime
-from uuid import uuid4
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
-from app.models import DROP_WORDS_INDEX_ON_SQLITE, GIN_OPTIONS, WORDS_INDEX_ON_SQLITE, UtcDateTime, UuidText
+from app.models import DROP_WORDS_INDEX_ON_SQLITE, GIN_OPTIONS, WORDS_INDEX_ON_SQLITE, UuidText
+from app.sql.migrations.queueing import queue_job
 
 revision = "0007"
 down_revision = "0006"
-
-_ZEROS = ("priority", "attempt", "failures", "lapses", "done")
-_MOMENTS = ("created_at", "updated_at", "run_at")
 
 
 def upgrade() -> None:
@@ -54,23 +49,7 @@ def upgrade() -> None:
             postgresql_with=GIN_OPTIONS,
         )
     if op.get_bind().execute(sa.text("SELECT 1 FROM extractions LIMIT 1")).first():
-        _queue_words()
-
-
-def _queue_words() -> None:
-    jobs = sa.table(
-        "jobs",
-        sa.column("id", UuidText),
-        sa.column("type"),
-        sa.column("status"),
-        *(sa.column(name) for name in _ZEROS),
-        *(sa.column(name, UtcDateTime) for name in _MOMENTS),
-        sa.column("payload", sa.JSON),
-        sa.column("unique_key"),
-    )
-    values: dict[str, object] = {"id": uuid4(), "type": "index_words", "status": "queued", "payload": {}}
-    values |= dict.fromkeys(_ZEROS, 0) | dict.fromkeys(_MOMENTS, datetime.now(UTC))
-    op.execute(jobs.insert().values(unique_key="index_words", **values))
+        queue_job("index_words")
 
 
 def downgrade() -> None:

@@ -1,0 +1,148 @@
+"""Indexes on paths of the facts' documents: made and dropped as the settings say, filled and emptied by jobs."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from app.database import Database, ReadSession, WriteSession
+from app.domain.filters import Filters
+from app.domain.ids import ExtractionId
+from app.domain.jobs import JobType
+from app.domain.rows import ExtractionRows
+from app.intake.where_text import parse_index_paths
+from app.services.jobs.running import Done, RunningJob
+from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
+from app.services.storage.repositories.data_indexes import DataIndexRepository, IndexRow, IndexState, KeyedFact
+from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.facts import FactRepository
+from app.services.storage.repositories.job import JobRepository
+
+_PAGE = 500
+_PAGE_BYTES = 2 * 2**20
+
+
+@dataclass(slots=True)
+class Arranged:
+    """The paths whose index was made, dropped and kept, each written as in a condition."""
+
+    made: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+class Progress(NamedTuple):
+    """How far an index is: of so many facts, or keys that are deleted, of which nobody has counted how many there are."""
+
+    path: str
+    done: int
+    total: int | None
+
+
+class DataIndexing:
+    """Makes and drops indexes. Facts that are stored from then on have their keys at once, the others by a job."""
+
+    def __init__(self, database: Database, *, paths: Sequence[str]) -> None:
+        self._database = database
+        self._paths = paths
+
+    async def arrange(self) -> Arranged:
+        """Make the indexes that the settings name and drop all others; a job ``index_data`` then fills or empties each.
+
+        Raises:
+            InvalidField: one of the paths spells none; nothing has changed.
+        """
+        paths = parse_index_paths(self._paths)
+        return await self._database.write(partial(_arrange, paths=paths))
+
+    async def carry_out(self) -> AsyncIterator[Progress]:
+        """Fill and empty all indexes here, which their jobs do too; what is interrupted is left to them."""
+        for index in await self._database.read(lambda session: DataIndexRepository(session).list()):
+            async for progress in self._bring_on(index, UnfencedUnitOfWork(self._database)):
+                yield progress
+
+    async def index_data(self, job: RunningJob) -> Done:
+        """The handler of ``index_data``. An attempt that was cut short is gone on with where it was."""
+        index = await self._database.read(lambda session: _index_of(session, job.payload["number"]))
+        progress = Progress("", 0, None)
+        if index is not None:
+            async for progress in self._bring_on(index, job):
+                job.note_progress(done=progress.done, total=progress.total)
+        return Done({"done": progress.done})
+
+    def _bring_on(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
+        return (self._empty if index.state is IndexState.DROPPING else self._fill)(index, unit)
+
+    async def _fill(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
+        """One page a transaction, so that nobody else who writes waits longer than that takes."""
+        if index.state is IndexState.READY:
+            return
+        total = await self._database.read(lambda session: ExtractionRepository(session).count())
+        done, after, more = 0, index.filled_to, True
+        while more:
+            ids = await unit.save(partial(_fill_page, index=index, after=after))
+            done, more = done + len(ids), bool(ids)
+            after = ids[-1] if ids else None
+            yield Progress(index.path, done, max(done, total))
+
+    async def _empty(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
+        done, more = 0, True
+        while more:
+            some = await unit.save(lambda session: DataIndexRepository(session).delete_some_keys(index.number))
+            done, more = done + some, some > 0
+            yield Progress(index.path, done, None)
+        await unit.save(lambda session: DataIndexRepository(session).delete(index.number))
+
+
+def _arrange(session: WriteSession, paths: Sequence[str]) -> Arranged:
+    indexes, jobs = DataIndexRepository(session), JobRepository(session)
+    indexes.lock()
+    arranged, there = Arranged(), dict[str, IndexRow]()
+    for row in indexes.list():
+        if row.state is not IndexState.DROPPING:
+            there[row.path] = row
+    for path, row in there.items():
+        if path in paths:
+            arranged.kept.append(path)
+        else:
+            indexes.set_state(row.number, IndexState.DROPPING)
+            arranged.dropped.append(path)
+            _queue(jobs, row.number)
+    for path in dict.fromkeys(paths):
+        if path not in there:
+            _queue(jobs, indexes.create(path))
+            arranged.made.append(path)
+    return arranged
+
+
+def _queue(jobs: JobRepository, number: int) -> None:
+    jobs.create(JobType.INDEX_DATA, {"number": number})
+
+
+def _index_of(session: ReadSession | WriteSession, number: int) -> IndexRow | None:
+    return next((row for row in DataIndexRepository(session).list() if row.number == number), None)
+
+
+def _fill_page(session: WriteSession, index: IndexRow, after: ExtractionId | None) -> Sequence[ExtractionId]:
+    """The keys of the next facts by id, which are returned; the index is ready when there are none.
+
+    One that was dropped, or that another has finished, is left alone.
+    """
+    indexes, extractions = DataIndexRepository(session), ExtractionRepository(session)
+    found = _index_of(session, index.number)
+    if found is None or found.state is not IndexState.FILLING:
+        return ()
+    ids = extractions.list_ids(Filters(), after=after, limit=_PAGE)
+    FactRepository(session).lock(ids)
+    for rows in extractions.iter_pages(ids, _PAGE_BYTES):
+        indexes.rewrite(_keyed(rows), [index])
+    indexes.set_state(index.number, IndexState.FILLING if ids else IndexState.READY, ids[-1] if ids else None)
+    return ids
+
+
+def _keyed(rows: ExtractionRows) -> list[KeyedFact]:
+    return [KeyedFact(row.id, row.project_id, row.data, row.metadata) for row in rows]

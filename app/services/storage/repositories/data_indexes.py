@@ -1,0 +1,307 @@
+"""Indexes on paths of the facts' documents: which there are, and the keys under which they find facts."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import ScalarSelect
+from sqlalchemy.types import NullType
+
+from app.domain.conditions import And, Condition, Field, InData, InMetadata, Leaf, Not, Or, Path, leaves
+from app.domain.ids import ExtractionId, ProjectId
+from app.domain.value_keys import Lookup, keys_of, lookup_of, united
+from app.intake.where_text import parse_path, write_path
+from app.models import DataIndex, DataKey, Extraction
+from app.services.storage.repositories.bulk_insert import insert_all
+from app.services.storage.repositories.id_lists import among
+
+_INDEXES = DataIndex.__table__
+_KEYS = DataKey.__table__
+_EXTRACTIONS = Extraction.__table__
+
+FEW = 5_000
+"""So many facts are looked up by an index rather than found on the way through all. On the way, a page of 50 is found as
+soon where more pass."""
+
+_PROJECT_CHARS = 8
+"""Of its id, before each key. Two projects may share them: a condition is tried on what is found."""
+
+SOME = 100_000
+"""So many are looked up where all are wanted. Looking each of more up takes as long as reading all facts."""
+
+_LAST_KEY = "~"
+"""After all keys, which begin with a letter or a sign before it."""
+
+_MOST_WAYS = 4
+_MOST_SPANS = 50
+_DELETED_AT_ONCE = 5_000
+
+
+class IndexState(StrEnum):
+    """What an index is good for: it is used when it is ready."""
+
+    FILLING = "filling"
+    READY = "ready"
+    DROPPING = "dropping"
+
+
+class IndexRow(NamedTuple):
+    """An index; ``path`` is written as in a condition. ``filled_to`` is the last fact that filling has seen."""
+
+    number: int
+    path: str
+    state: IndexState
+    filled_to: ExtractionId | None
+
+    @property
+    def where(self) -> Path:
+        """The path, which leads into a document."""
+        return parse_path(self.path)
+
+
+# Named here, because inside the repository ``list`` is its method.
+IndexRows = list[IndexRow]
+
+
+class KeyedFact(NamedTuple):
+    """What the keys of a fact are made of."""
+
+    id: ExtractionId
+    project_id: ProjectId
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any] | None
+
+
+_Way = Mapping[int, Lookup]
+"""One way to all facts that a condition may hold for: what to look up in which indexes, by their numbers."""
+
+
+class DataIndexRepository:
+    """Over a session, in its transaction; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    def list(self) -> IndexRows:
+        """All indexes, in the order in which they were made."""
+        columns = [_INDEXES.c[name] for name in IndexRow._fields]
+        rows = self._session.execute(select(*columns).order_by(_INDEXES.c.number))
+        return [IndexRow(row[0], row[1], IndexState(row[2]), row[3]) for row in rows]
+
+    def lock(self) -> None:
+        """Let nobody store facts until this transaction ends: who does has read which indexes there are.
+
+        So no fact is stored without the keys of an index that is made here. On SQLite the write lock does that.
+        """
+        if self._dialect == "postgresql":
+            self._session.connection().exec_driver_sql("LOCK TABLE data_indexes IN ACCESS EXCLUSIVE MODE")
+
+    def create(self, path: str) -> int:
+        """Make an index, to be filled; returns its number."""
+        made = insert(_INDEXES).values(path=path, state=IndexState.FILLING).returning(_INDEXES.c.number)
+        number: int = self._session.scalars(made).one()
+        return number
+
+    def set_state(self, number: int, state: IndexState, filled_to: ExtractionId | None = None) -> None:
+        """Note how far an index is."""
+        changed = update(_INDEXES).where(_INDEXES.c.number == number)
+        self._session.execute(changed.values(state=state, filled_to=filled_to))
+        if state is IndexState.READY and self._dialect == "postgresql":
+            self._session.connection().exec_driver_sql("ANALYZE data_keys")  # it plans by how many a key finds
+
+    def delete(self, number: int) -> None:
+        """Forget an index that has no keys any more."""
+        self._session.execute(delete(_INDEXES).where(_INDEXES.c.number == number))
+
+    def delete_some_keys(self, number: int) -> int:
+        """Delete the next keys of an index, a bounded number; returns how many."""
+        of_index = _KEYS.c.number == number
+        place = tuple_(_KEYS.c.key, _KEYS.c.extraction_id)
+        some = (
+            select(_KEYS.c.key, _KEYS.c.extraction_id).where(of_index).order_by(*place).limit(_DELETED_AT_ONCE)
+        )
+        rows = self._session.execute(some).all()
+        if rows:
+            self._session.execute(delete(_KEYS).where(of_index, place <= tuple(rows[-1])))
+        return len(rows)
+
+    def add_batch(self, facts: Iterable[KeyedFact]) -> None:
+        """Store the keys of new facts in every index. They go with their fact when it is deleted."""
+        if indexes := [row for row in self.list() if row.state is not IndexState.DROPPING]:
+            self._insert(facts, indexes)
+
+    def rewrite(self, facts: Sequence[KeyedFact], indexes: Sequence[IndexRow]) -> int:
+        """Make the keys of these facts in these indexes; returns how many there are. The caller has locked the facts."""
+        if not facts or not indexes:
+            return 0
+        ids = among(_KEYS.c.extraction_id, [fact.id for fact in facts], self._dialect)
+        self._session.execute(delete(_KEYS).where(ids, _KEYS.c.number.in_([row.number for row in indexes])))
+        return self._insert(facts, indexes)
+
+    def rewrite_metadata(self, metadata: Mapping[ExtractionId, Mapping[str, Any] | None]) -> None:
+        """Make the keys again of facts that have other metadata now."""
+        indexes = [row for row in self.list() if row.state is not IndexState.DROPPING]
+        indexes = [row for row in indexes if isinstance(row.where, InMetadata)]
+        if not indexes:
+            return
+        query = select(_EXTRACTIONS.c.id, _EXTRACTIONS.c.project_id)
+        rows = self._session.execute(query.where(among(_EXTRACTIONS.c.id, list(metadata), self._dialect)))
+        self.rewrite([KeyedFact(id_, project, {}, metadata[id_]) for id_, project in rows], indexes)
+
+    def ready(self) -> dict[str, int]:
+        """The numbers of the indexes that can be used, by path."""
+        return {row.path: row.number for row in self.list() if row.state is IndexState.READY}
+
+    def has(self, path: InData | InMetadata, project_id: UUID | str | None) -> bool:
+        """Whether an index has a fact of the project that has a value at the path; False where there is no index."""
+        number = None if project_id is None else self.ready().get(write_path(path))
+        if number is None:
+            return False
+        of = str(project_id)[:_PROJECT_CHARS]
+        found = _of_index(number).where(_between(of, of + _LAST_KEY)).limit(1)
+        return self._session.execute(found).first() is not None
+
+    def unindexed(self, condition: Condition) -> Sequence[InData | InMetadata]:
+        """The paths of which an index would narrow the condition down; none where another already does."""
+        if next(_ways(condition, self.ready()), None) is not None:
+            return []
+        paths = dict.fromkeys(leaf.where for leaf in _looked_up(condition) if lookup_of(leaf) is not None)
+        return [path for path in paths if not isinstance(path, Field)]
+
+    def narrowed(
+        self, condition: Condition, project_id: UUID | str | None, *, whole: bool
+    ) -> Sequence[ColumnElement[bool]]:
+        """That a fact is among those for which the condition may hold, by an index; nothing where none is of use.
+
+        ``whole`` says that all facts are wanted for which it holds; then more are worth looking up.
+        """
+        if project_id is None or all(isinstance(leaf.where, Field) for leaf in leaves(condition)):
+            return ()
+        ways = _ways(condition, self.ready())
+        found: ScalarSelect[Any] | None = None
+        fewest = 1 + (SOME if whole else FEW)
+        for way in islice(ways, _MOST_WAYS):
+            query = self._ids(way, str(project_id))
+            if (many := self._count(query, fewest)) < fewest:
+                found, fewest = query.scalar_subquery(), many
+        if found is None:
+            return ()
+        if self._dialect == "postgresql" and fewest <= FEW:
+            # An array, because PostgreSQL might go through all facts first and look each up among these.
+            return (_EXTRACTIONS.c.id == any_(func.array(found)),)
+        return (_EXTRACTIONS.c.id.in_(found),)
+
+    def _count(self, query: Select[Any], most: int) -> int:
+        return self._session.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
+
+    def _ids(self, way: _Way, project_id: str) -> Select[Any]:
+        of = project_id[:_PROJECT_CHARS]
+        parts = [
+            _of_index(number).where(chosen)
+            for number, lookup in way.items()
+            for chosen in self._chosen(lookup, of)
+        ]
+        return select(union_all(*parts).subquery().c.extraction_id)
+
+    def _chosen(self, lookup: Lookup, of: str) -> Iterable[ColumnElement[bool]]:
+        keys = sorted(of + key for key in lookup.keys)
+        if self._dialect == "postgresql":
+            yield _KEYS.c.key == any_(bindparam(None, keys, ARRAY(Text)))
+        else:
+            given = bindparam(None, orjson.dumps(keys).decode(), NullType())
+            yield _KEYS.c.key.in_(select(func.json_each(given).table_valued("value").c.value))
+        for first, last in sorted(lookup.spans):
+            yield _between(of + first, of + last)
+
+    def _insert(self, facts: Iterable[KeyedFact], indexes: Sequence[IndexRow]) -> int:
+        paths = [(row.number, row.where) for row in indexes]
+        rows = sorted(
+            (number, str(fact.project_id)[:_PROJECT_CHARS] + key, fact.id)
+            for fact in facts
+            for number, where in paths
+            for key in _keys_of(fact, where)
+        )
+        if rows:
+            columns = dict(zip(("number", "key", "extraction_id"), zip(*rows, strict=True), strict=True))
+            insert_all(self._session, _KEYS, columns)
+        return len(rows)
+
+
+def _keys_of(fact: KeyedFact, where: Path) -> Collection[str]:
+    match where:
+        case InData(keys):
+            return keys_of(fact.data, keys)
+        case InMetadata(keys):
+            return keys_of(fact.metadata, keys)
+        case Field():
+            return ()  # there is no index on one
+
+
+def _between(first: str, last: str) -> ColumnElement[bool]:
+    # As plain texts: SQLAlchemy would give them the column's collation, where PostgreSQL's grammar has no place for it.
+    return _KEYS.c.key.between(literal(first, Text()), literal(last, Text()))
+
+
+def _of_index(number: int) -> Select[Any]:
+    return select(_KEYS.c.extraction_id).where(_KEYS.c.number == number)
+
+
+def _ways(condition: Condition, indexes: Mapping[str, int]) -> Iterator[_Way]:
+    """All ways by these indexes. Of parts of which all must hold, each is a way; of others, they are one together."""
+    match condition:
+        case And(parts):
+            for part in parts:
+                yield from _ways(part, indexes)
+        case Or(parts):
+            found = [next(_ways(part, indexes), None) for part in parts]
+            together = _together(way for way in found if way is not None)
+            if all(found) and sum(len(lookup.spans) for lookup in together.values()) <= _MOST_SPANS:
+                yield together
+        case Not():
+            pass
+        case leaf:
+            number = None if isinstance(leaf.where, Field) else indexes.get(write_path(leaf.where))
+            lookup = None if number is None else lookup_of(leaf)
+            if number is not None and lookup is not None:
+                yield {number: lookup}
+
+
+def _looked_up(condition: Condition) -> Iterator[Leaf]:
+    """The leaves that aren't negated."""
+    match condition:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _looked_up(part)
+        case Not():
+            pass
+        case leaf:
+            yield leaf
+
+
+def _together(ways: Iterable[_Way]) -> _Way:
+    keys: dict[int, list[Lookup]] = {}
+    for way in ways:
+        for number, lookup in way.items():
+            keys.setdefault(number, []).append(lookup)
+    return {number: united(lookups) for number, lookups in keys.items()}
