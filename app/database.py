@@ -5,6 +5,7 @@ database lane, in one transaction of its own.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -15,13 +16,18 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
+from app.errors import DatabaseConflict
 from app.executor import Lane
+from app.retry import RetryPolicy
 from app.settings.sections import DatabaseSettings
 from app.sql import postgres, sqlite
 from app.sql.errors import translated_errors
 from app.sql.transactions import READING, WRITING
 
 T = TypeVar("T")
+
+_TRIES = 5
+_AFTER_CONFLICT = RetryPolicy(total_s=1.0, first_delay_s=0.05)
 
 
 def open_engine(settings: DatabaseSettings) -> Engine:
@@ -123,7 +129,7 @@ class WriteSession(Session):
     """A session that writes: on SQLite its transaction takes the write lock at its first statement."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.execution_options(**WRITING), expire_on_commit=False)
+        super().__init__(engine.execution_options(**WRITING[engine.dialect.name]), expire_on_commit=False)
 
 
 class Database:
@@ -168,14 +174,19 @@ class Database:
         *,
         timeout_s: float | None = None,
         exempt_from_max_waiting: bool = False,
+        repeatable: bool = True,
     ) -> T:
         """Run ``work``, commit, and return its result; roll back if it raises anything.
 
-        ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After DeadlineExceeded the work may still commit. Raises what
-        :meth:`read` raises.
+        Where the transaction was in the way of another one, ``work`` is run again, five times at most; one that notes
+        elsewhere what it has done is not ``repeatable``. ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After
+        DeadlineExceeded the work may still commit. Raises what :meth:`read` raises.
         """
         return await self._lane.run(
-            self._write, work, timeout_s=timeout_s, exempt_from_max_waiting=exempt_from_max_waiting
+            self._write_anew if repeatable else self._write,
+            work,
+            timeout_s=timeout_s,
+            exempt_from_max_waiting=exempt_from_max_waiting,
         )
 
     async def ping(self) -> None:
@@ -200,6 +211,14 @@ class Database:
             result = work(session)
             session.flush()
             return result
+
+    def _write_anew(self, work: Callable[[WriteSession], T]) -> T:
+        for tries in range(1, _TRIES):
+            try:
+                return self._write(work)
+            except DatabaseConflict:
+                time.sleep(_AFTER_CONFLICT.pause_s(tries))
+        return self._write(work)
 
     def _write(self, work: Callable[[WriteSession], T]) -> T:
         with (

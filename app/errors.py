@@ -341,6 +341,45 @@ class DatabaseUnavailable(DatabaseError):
     retryable: ClassVar[bool] = True
 
 
+class DatabaseConflict(DatabaseUnavailable):
+    """A transaction was in the way of another one, and nothing of it was kept."""
+
+
+class DatabaseForeign(DatabaseError):
+    """What the database holds is another application's. ``found`` says what was found of it."""
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"the database holds another application's tables: {found}. Nothing was changed. Give agent-storage a database "
+            "of its own; or, on PostgreSQL, a schema: CREATE SCHEMA agent_storage, and ?options=-csearch_path%3Dagent_storage "
+            "at the end of database.url."
+        )
+
+
+class DatabaseForbidden(DatabaseError):
+    """The database's role lacks a right; ``refused`` is the server's word for it."""
+
+    def __init__(self, refused: str, role: str) -> None:
+        self.refused = refused
+        super().__init__(
+            f"the database refused: {refused}. The role {role} needs, from the owner of its database: for `agent-storage "
+            f'db upgrade`, GRANT USAGE, CREATE ON SCHEMA public TO "{role}"; for all else, that it owns the tables, or '
+            f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "{role}", and USAGE ON ALL SEQUENCES.'
+        )
+
+
+class DatabaseSchemaAbsent(DatabaseError):
+    """PostgreSQL has no schema to make tables in."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            "the database has none of the schemas that the connection's search_path names, so there is no place for tables. "
+            f'Make it (CREATE SCHEMA NAME AUTHORIZATION "{role}"), or name another in database.url '
+            "(?options=-csearch_path%3DNAME)."
+        )
+
+
 class DatabaseTimeout(DatabaseError):
     """The database ended a statement or a transaction that took longer than it may; nothing of it was kept.
 

@@ -163,6 +163,8 @@ CASES = [
     used("worker.keep_finished", 73.5, worker("keep_finished")),
     used("retention.history", 2.5, lambda c: c.worker()._keep_history_s, 216_000.0),
     used("api.host", "localhost", lambda c: options(c).host),
+    used("api.root_path", "/storage", lambda c: options(c).root_path),
+    used("api.cors_origins", ("https://a.example",), lambda c: options(c).cors_origins),
     used("api.api_keys", ("a-key-of-24-characters-or-so",), lambda c: options(c).api_keys),
     used("api.max_body_bytes", 79_000, lambda c: options(c).max_body_bytes),
     used("api.max_items", 83, lambda c: options(c).max_items),
@@ -188,6 +190,7 @@ ELSEWHERE = {
     "worker.startup_timeout": "tests of starting",
     "worker.host": "tests of worker processes",
     "worker.port": "tests of worker processes",
+    "api.keep_alive": "tests of proxies",
     "api.port": "tests of commands",
 }
 """Those whose effect is outside of the container, and seen there."""

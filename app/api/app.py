@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from app.api.change_streams import ChangeStreams
 from app.api.event_streams import StreamPlaces
@@ -18,6 +19,7 @@ from app.api.middleware import (
     AdmissionMiddleware,
     BodyMiddleware,
     KeyMiddleware,
+    PrefixMiddleware,
     RequestMiddleware,
     WorkMiddleware,
 )
@@ -30,7 +32,19 @@ from app.api.problems import (
     answer_validation,
     documented,
 )
-from app.api.routes import changes, export, extractions, fields, jobs, projects, runs, search, sources, status
+from app.api.routes import (
+    changes,
+    docs,
+    export,
+    extractions,
+    fields,
+    jobs,
+    projects,
+    runs,
+    search,
+    sources,
+    status,
+)
 from app.api.waiting import JobWaits
 from app.errors import AgentStorageError
 
@@ -38,6 +52,10 @@ _KEYS = [
     Depends(HTTPBearer(auto_error=False, description="One of the service's keys.")),
     Depends(APIKeyHeader(name="X-API-Key", auto_error=False, description="One of the service's keys.")),
 ]
+
+
+_TOLD_TO_PAGES = ("x-request-id", "x-next-cursor", "x-warnings", "retry-after")
+"""Headers that pages of other origins may read besides the usual ones."""
 
 
 class Application(FastAPI):
@@ -61,8 +79,10 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         version=version("agent-storage"),
         summary="Stores extractions durably, indexes them, and finds them by meaning and by filter.",
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
     )
+    app.include_router(docs.router)
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
     for part in (projects, sources, extractions, fields, export, runs, changes, search, jobs):
         app.include_router(
@@ -96,7 +116,20 @@ def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.state.waits = JobWaits(parts, app.state.stopping, places, admission)
     app.add_middleware(BodyMiddleware, options=options)
     app.add_middleware(WorkMiddleware, admission=admission)
-    app.add_middleware(KeyMiddleware, keys=options.api_keys, host=options.host)
+    app.add_middleware(
+        KeyMiddleware, keys=options.api_keys, host=options.host, cors_origins=options.cors_origins
+    )
+    if options.cors_origins:
+        # Outside of the keys: a browser asks whether it may ask without one.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=options.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=_TOLD_TO_PAGES,
+        )
     app.add_middleware(RequestMiddleware, instruments=parts.instruments, keys=options.api_keys)
     app.add_middleware(AdmissionMiddleware, admission=admission, instruments=parts.instruments)
+    if options.root_path:
+        app.add_middleware(PrefixMiddleware, prefix=options.root_path)
     return app

@@ -53,7 +53,8 @@ class EventStream(StreamingResponse):
 
     def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None]) -> None:
         self._close = close
-        super().__init__(events, media_type="text/event-stream")
+        # nginx would hold events back until its buffer is full.
+        super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See :class:`StreamingResponse`."""

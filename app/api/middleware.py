@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -22,6 +22,7 @@ from structlog.contextvars import bound_contextvars
 from app.api.json_guard import JsonGuard
 from app.api.parts import ApiOptions
 from app.api.problems import Refused, answer_unexpected, problem
+from app.api.routes import docs
 from app.logs import Tally
 from app.services.metrics.instruments import Instruments
 
@@ -50,11 +51,26 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _PORT = re.compile(r":\d+\Z")
 _OTHER_SITES = frozenset({"cross-site", "same-site"})
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
-_OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+_OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/openapi.json"}) | docs.PATHS
 _UNCOUNTED = _OPEN_TO_ALL | {"/metrics"}
 _EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
 _FEED = re.compile(r"/v1/projects/[^/]+/changes")
 _EVENT_STREAM = "text/event-stream"
+
+
+class PrefixMiddleware:
+    """Tells the application which prefix it has outside; a proxy may take it off the front of paths, or leave it."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        inside = {**scope, "root_path": self._prefix}
+        if scope["path"].startswith(f"{self._prefix}/"):
+            inside["path"] = scope["path"].removeprefix(self._prefix)
+        await self._app(inside, receive, send)
 
 
 class RequestMiddleware:
@@ -114,12 +130,16 @@ class KeyMiddleware:
 
     Without keys this machine's programs are let in, but no page of another site that this machine's browser shows:
     what such a page sends names its ``Origin`` or comes from ``Sec-Fetch-Site: cross-site``, or names its own host.
+    Those of ``cors_origins`` are let in.
     With keys that needs no look: no browser adds a key by itself.
     """
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], host: str) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: tuple[str, ...], host: str, cors_origins: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._keys = keys
+        self._origins = frozenset(origin.lower() for origin in cors_origins)
         self._hosts = _LOOPBACK | {host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,6 +157,8 @@ class KeyMiddleware:
 
     def _is_from_here(self, headers: Headers) -> bool:
         address = headers.get("host", "").lower()
+        if headers.get("origin", "").lower() in self._origins:
+            return _PORT.sub("", address).strip("[]") in self._hosts
         return (
             _PORT.sub("", address).strip("[]") in self._hosts
             and headers.get("sec-fetch-site") not in _OTHER_SITES

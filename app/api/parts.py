@@ -97,6 +97,7 @@ class ApiOptions:
     ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the line, and stored
     ``batch_size`` lines at a time. ``max_at_work`` bounds the requests at work at once; streams of events and what
     tells how the service is don't count. ``chunk_patience_s`` is how long the next bytes of any body may take.
+    ``root_path`` is what a proxy takes off the front of each path. Pages of ``cors_origins`` may use the API.
     """
 
     host: str
@@ -108,6 +109,8 @@ class ApiOptions:
     item_limits: ItemLimits
     max_at_work: int
     chunk_patience_s: float = 30.0
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
 
 
 async def _parts(request: Request) -> ApiParts:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from app.cli.context import CommandParts, Json, at_home, context_of, no_api, run, usage_error
-from app.cli.output import counted, fail, note, print_json, print_table, progress
+from app.cli.output import counted, fail, note, print_json, print_table, progress, say
 from app.errors import NothingToBackUp
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def backup(
         return
     manifest = made.backup.manifest
     deleted = f" Deleted {counted(len(made.deleted), 'older backup')}." if made.deleted else ""
-    typer.echo(
+    say(
         f"Backed up {_listed(manifest.counts)} to {made.backup.file} ({manifest.size_bytes / _MEGABYTE:,.1f} MB, "
         f"checked).{deleted}"
     )
@@ -94,7 +94,7 @@ def _print_dump_command(ctx: typer.Context, folder: Path, *, as_json: bool) -> N
     note(
         "PostgreSQL is backed up by its own program, also while everything runs. Nothing was written yet; run:"
     )
-    typer.echo(command)
+    say(command)
     _note_password(needs=needs_password)
 
 
@@ -151,7 +151,7 @@ def restore(
         if manifest.schema_revision == done.contents.revision
         else f" Its schema was brought from {manifest.schema_revision} to {done.contents.revision}."
     )
-    typer.echo(
+    say(
         f"Restored {_listed(done.contents.counts)} from {done.backup.file}, as of {manifest.began_at:%Y-%m-%d %H:%M:%S} "
         f"UTC.{migrated}"
     )
@@ -191,7 +191,7 @@ def _print_restore_command(ctx: typer.Context, path: Path, *, overwrite: bool, a
     note(
         "PostgreSQL is restored by its own program. Nothing was changed yet; stop what uses the database, and run:"
     )
-    typer.echo(command)
+    say(command)
     _note_password(needs=needs_password)
     note(f"Then run {', '.join(f'`{each}`' for each in afterwards)}.")
 
@@ -215,9 +215,7 @@ def _print_check(found: "StoreCheck", *, as_json: bool) -> None:
         print_table(("", "found"), [*rows, *((name, f"{count:,}") for name, count in contents.counts.items())])
         for problem in _problems(found):
             note(problem)
-        typer.echo(
-            f"This version can use it. Next: `{REPAIR}`." if found.is_usable else "It can't be used as it is."
-        )
+        say(f"This version can use it. Next: `{REPAIR}`." if found.is_usable else "It can't be used as it is.")
     if not found.is_usable:
         raise typer.Exit(1)
 

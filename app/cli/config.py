@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from app.cli.context import Json
-from app.cli.output import console
+from app.cli.output import console, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +42,7 @@ def check(ctx: typer.Context, *, as_json: Json = False) -> None:
         _print_json({"ok": not problems, "problems": problems, "warnings": reading.warnings})
     else:
         _print_remarks(replace(reading, problems=tuple(found)), to_stderr=False)
-        typer.echo(_verdict(found))
+        say(_verdict(found))
     raise typer.Exit(1 if found else 0)
 
 
@@ -79,9 +79,9 @@ def _print_json(document: object) -> None:
 
 def _print_remarks(reading: "Reading", *, to_stderr: bool) -> None:
     for warning in reading.warnings:
-        typer.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     for problem in reading.problems:
-        typer.echo(f"Error: {problem}", err=to_stderr)
+        say(f"Error: {problem}", err=to_stderr)
 
 
 def _entries_table(entries: "Sequence[Entry]") -> "Table":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import CommandParts, Json, no_api, run
-from app.cli.output import print_json, progress
+from app.cli.output import print_json, progress, say
 
 if TYPE_CHECKING:
     from app.services.data_indexes import Arranged
@@ -33,10 +33,10 @@ def upgrade(
     if as_json:
         print_json({"revision": found.revision, "data_indexes": found.indexes.as_dict()})
         return
-    typer.echo(f"The database schema is at {found.revision}.")
+    say(f"The database schema is at {found.revision}.")
     for said, paths in (("made", found.indexes.made), ("dropped", found.indexes.dropped)):
         for path in paths:
-            typer.echo(f"The index on {path} is {said}.")
+            say(f"The index on {path} is {said}.")
 
 
 async def _upgraded(parts: CommandParts) -> _Upgraded:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from app.cli.context import BOTH, Api, CliContext, CommandParts, Json, Near, context_of, usage_error
-from app.cli.output import counted, fail, print_json, print_table
+from app.cli.output import counted, fail, print_json, print_table, say
 from app.cli.stores import Service, note_if_new, service_at, service_beside, through
 from app.errors import (
     AgentStorageError,
@@ -102,7 +102,7 @@ def doctor(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Jso
     if wrong and not as_json:
         fail(f"{counted(wrong, 'part')} of {len(rows)} failed; the table says why, and what to do")
     if not as_json:
-        typer.echo("All is well.")
+        say("All is well.")
     raise typer.Exit(1 if wrong else 0)
 
 
@@ -251,4 +251,4 @@ def _hint(part: str, settings: "Settings") -> str:
 
 def graph(ctx: typer.Context) -> None:
     """Print the container's providers and what each is made of, as a Mermaid diagram."""
-    typer.echo(context_of(ctx).draw_graph())
+    say(context_of(ctx).draw_graph())

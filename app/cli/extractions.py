@@ -8,7 +8,7 @@ import typer
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at, usage_error
 from app.cli.extraction_rows import ShownRows, as_item, print_whole
 from app.cli.filtering import WantedExtractions, takes_filters, warn
-from app.cli.output import counted, fail, note, print_json_lines, printable, progress
+from app.cli.output import counted, fail, note, print_json_lines, printable, progress, say
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def count(
     if as_json:
         print_json_lines([{"project": project, "count": found}])
     else:
-        typer.echo(f"{found:,}")
+        say(f"{found:,}")
 
 
 @app.command()
@@ -136,7 +136,7 @@ def delete(
         if as_json:
             print_json_lines([{"project": project, "would_delete": would, "dry_run": True}])
         else:
-            typer.echo(f"Would delete {counted(would, 'extraction')} of project {printable(project)}.")
+            say(f"Would delete {counted(would, 'extraction')} of project {printable(project)}.")
         return
     if not yes:
         many = (
@@ -151,7 +151,7 @@ def delete(
     if as_json:
         print_json_lines([{"project": project, "deleted_extractions": deleted.extractions}])
     elif deleted.extractions:
-        typer.echo(f"Deleted {counted(deleted.extractions, 'extraction')}, and the vectors.")
+        say(f"Deleted {counted(deleted.extractions, 'extraction')}, and the vectors.")
     else:
         note(f"No such extractions in project {printable(project)}; nothing was deleted.")
     if ids and (missing := len(set(ids)) - deleted.extractions):

@@ -19,7 +19,7 @@ from app.cli.context import (
     run,
     run_at,
 )
-from app.cli.output import counted, fail, print_json, print_table, progress
+from app.cli.output import counted, fail, print_json, print_table, progress, say
 from app.domain.upkeep import Differences, Indexed
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def verify(
                 ("words stale: words by other rules", found.words_stale, found.mended_words_stale),
             ],
         )
-        typer.echo(
+        say(
             f"Compared {counted(found.extractions, 'extraction')} and {counted(found.points, 'vector')}. {_verdict(found)}"
         )
     if found.remaining:
@@ -92,7 +92,7 @@ def reindex(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Js
     else:
         aside = f"; {done.set_aside:,} set aside, because they can't be embedded" if done.set_aside else ""
         cut = f"; {done.cut:,} cut, because they are longer than the model takes" if done.cut else ""
-        typer.echo(f"Reindexed {counted(done.indexed, 'extraction')}{cut}{aside}.")
+        say(f"Reindexed {counted(done.indexed, 'extraction')}{cut}{aside}.")
 
 
 def _require_same_embedder(ctx: typer.Context) -> None:
@@ -138,7 +138,7 @@ def adopt(
     if as_json:
         print_json({"collection": name, "store_id": store_id})
     else:
-        typer.echo(f"The collection {name} is the index of this database (store {store_id}) now.")
+        say(f"The collection {name} is the index of this database (store {store_id}) now.")
 
 
 async def _adopt(parts: CommandParts) -> str:
@@ -157,7 +157,7 @@ def optimize(
     if as_json:
         print_json({"optimized_vectors": vectors})
     else:
-        typer.echo(f"Optimized the index of {counted(vectors, 'vector')}.")
+        say(f"Optimized the index of {counted(vectors, 'vector')}.")
 
 
 async def _optimize(parts: CommandParts) -> int:

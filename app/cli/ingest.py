@@ -23,7 +23,7 @@ from app.cli.input_file import (
     Texts,
     mapping_of,
 )
-from app.cli.output import counted, note, print_json, printable, progress
+from app.cli.output import counted, note, print_json, printable, progress, say
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
 from app.cli.request_run import OfRun, of_run
@@ -317,29 +317,29 @@ def _print(report: Report, *, as_json: bool, remote: bool) -> None:
             if report.seconds
             else ""
         )
-        typer.echo(f"Stored {counted(report.stored, 'new extraction')} in project {report.project}{rate}.")
+        say(f"Stored {counted(report.stored, 'new extraction')} in project {report.project}{rate}.")
     if report.known:
         _print_known(report, total)
     if not total:
-        typer.echo("Stored nothing.")
+        say("Stored nothing.")
     if report.indexed:
-        typer.echo(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
+        say(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
     if report.cut:
-        typer.echo(f"Cut {report.cut:,} of them before embedding: they are longer than the model takes.")
+        say(f"Cut {report.cut:,} of them before embedding: they are longer than the model takes.")
     if report.set_aside:
-        typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
+        say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
         how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
-        typer.echo(f"Not indexed yet: {report.waiting:,}. {how}")
+        say(f"Not indexed yet: {report.waiting:,}. {how}")
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
 
 
 def _print_known(report: Report, total: int) -> None:
     everything = "" if report.stored else "Nothing new: "
-    typer.echo(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
+    say(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")
     if report.changed:
-        typer.echo(f"Changed the confidence, metadata or group of {report.changed:,} of them.")
+        say(f"Changed the confidence, metadata or group of {report.changed:,} of them.")
 
 
 def _print_refusal(report: Report, first: "Reject") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
-from app.cli.output import console, counted, note, print_json, print_table, printable
+from app.cli.output import console, counted, note, print_json, print_table, printable, say
 from app.domain.jobs import job_as_dict
 from app.errors import InvalidInput
 
@@ -70,7 +70,7 @@ def retry(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False
     if as_json:
         print_json(job_as_dict(row))
     else:
-        typer.echo(f"Job {row.id} is {row.status}.")
+        say(f"Job {row.id} is {row.status}.")
 
 
 @app.command()
@@ -81,7 +81,7 @@ def cancel(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = Fals
     if as_json:
         print_json(job_as_dict(row))
     else:
-        typer.echo(f"Job {row.id} is {row.status}.")
+        say(f"Job {row.id} is {row.status}.")
 
 
 @app.command()
@@ -105,7 +105,7 @@ def prune(
     if as_json:
         print_json({"pruned": pruned, "older_than_seconds": older_than_s})
     else:
-        typer.echo(f"Deleted {counted(pruned, 'job')} that ended more than {_told(older_than_s)} ago.")
+        say(f"Deleted {counted(pruned, 'job')} that ended more than {_told(older_than_s)} ago.")
 
 
 @app.command()
@@ -249,4 +249,4 @@ def _print_paused(paused: "Sequence[str]", *, as_json: bool) -> None:
     if as_json:
         print_json({"paused": paused})
     else:
-        typer.echo(f"Paused: {printable(', '.join(paused))}." if paused else "No type of jobs is paused.")
+        say(f"Paused: {printable(', '.join(paused))}." if paused else "No type of jobs is paused.")

@@ -1,5 +1,6 @@
 """What commands print: results to standard output, everything else to standard error."""
 
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,28 +14,37 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON lets stand and a terminal takes for commands or turns its text round by."""
+
+_NOT_ASCII = re.compile("[^\x00-\x7e]")
+
 _FRAME = 4  # a cell's border and blanks, and some left for the wide column
 _ROOMY = 80
 """From that width on a whole column may take half of it."""
 
 
+def say(message: str, *, err: bool = False) -> None:
+    """A line or several for people, without what would drive their terminal."""
+    typer.echo("".join(char if char.isprintable() or char in "\n\t" else " " for char in message), err=err)
+
+
 def fail(error: object) -> NoReturn:
     """Say what went wrong on standard error, and end with exit code 1."""
-    typer.echo(f"Error: {error}", err=True)
+    say(f"Error: {error}", err=True)
     raise typer.Exit(1)
 
 
 def note(message: str) -> None:
     """Something the user should know that isn't a result."""
-    typer.echo(message, err=True)
+    say(message, err=True)
 
 
 def print_json(value: object) -> None:
     """One JSON document on standard output, indented."""
     import orjson
 
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    typer.echo(orjson.dumps(value, default=str, option=options).decode())
+    typer.echo(_json(value, orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def print_json_lines(values: Iterable[object]) -> None:
@@ -42,7 +52,24 @@ def print_json_lines(values: Iterable[object]) -> None:
     import orjson
 
     for value in values:
-        typer.echo(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+        typer.echo(_json(value, orjson.OPT_NON_STR_KEYS))
+
+
+def _json(value: object, options: int) -> str:
+    """JSON in which what would drive a terminal is escaped; and all that isn't ASCII, where the output has another encoding
+    than UTF-8.
+    """
+    import orjson
+
+    by_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return (_UNSAFE if by_utf8 else _NOT_ASCII).sub(
+        _escaped, orjson.dumps(value, default=str, option=options).decode()
+    )
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
 
 
 def counted(count: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Api, Json, Near, Yes, run_at
-from app.cli.output import counted, fail, note, print_json, print_table
+from app.cli.output import counted, fail, note, print_json, print_table, say
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def delete(
     if as_json:
         print_json({"project": name, "deleted_extractions": deleted.extractions})
     else:
-        typer.echo(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
+        say(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 
 from app.cli.context import context_of, run_at
 from app.cli.index_jobs import first_of, indexing_beside
-from app.cli.output import counted, note, print_json, printable, progress
+from app.cli.output import counted, note, print_json, printable, progress, say
 from app.cli.request_run import OfRun
 from app.cli.stores import Remote, is_remote
 from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
@@ -247,18 +247,18 @@ def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
     totals = ", ".join(f"{report.total(name):,} {name}" for name in _TOTALS)
     sources = counted(len(report.sources), "source")
     if report.dry_run:
-        typer.echo(f"Would replace {sources} of project {report.project}: {totals}. Nothing was changed.")
+        say(f"Would replace {sources} of project {report.project}: {totals}. Nothing was changed.")
         return
-    typer.echo(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
+    say(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
     if report.run_id is not None:
-        typer.echo(f"It is run {report.run_id}; `agent-storage runs undo` takes it back.")
+        say(f"It is run {report.run_id}; `agent-storage runs undo` takes it back.")
     if report.indexed:
-        typer.echo(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
+        say(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
     if report.set_aside:
-        typer.echo(f"Set aside {report.set_aside:,}: they can't be embedded.")
+        say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if waiting := max(0, report.total("added") - report.indexed - report.set_aside):
         how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
-        typer.echo(f"Not indexed yet: {waiting:,}. {how}")
+        say(f"Not indexed yet: {waiting:,}. {how}")
 
 
 def _as_dict(report: _Report) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at
-from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
+from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable, say
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
@@ -149,14 +149,14 @@ def _print_rows(rows: "RunRows") -> None:
 
 def _print_undone(run: str, undone: "Undone") -> None:
     counts = undone.counts
-    typer.echo(
+    say(
         f"Undid run {printable(run)}: {counted(counts.added, 'extraction')} came back, {counts.changed:,} changed back, "
         f"{counts.removed:,} went."
     )
     left = undone.left_alone
     count = len(left) + undone.more_left_alone
     if left:
-        typer.echo(f"Left {count:,} alone, because they were changed after that run:")
+        say(f"Left {count:,} alone, because they were changed after that run:")
         print_table(
             ("what", "id", "source's id"),
             [
@@ -168,10 +168,10 @@ def _print_undone(run: str, undone: "Undone") -> None:
             whole=("id", "source's id"),
         )
     if count > _MOST_SHOWN:
-        typer.echo(
+        say(
             f"And {count - _MOST_SHOWN:,} more; --json shows {'the first ' if undone.more_left_alone else ''}{len(left):,}."
         )
-    typer.echo(f"This is run {undone.undo_run_id}; `agent-storage runs undo` takes it back.")
+    say(f"This is run {undone.undo_run_id}; `agent-storage runs undo` takes it back.")
 
 
 def _moment(moment: "datetime | None") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, run_at, usage_error
-from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable
+from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable, say
 from app.cli.stores import is_remote
 from app.errors import InvalidInput
 
@@ -100,7 +100,7 @@ def delete(
         )
     else:
         what = counted(deleted.extractions, "extraction")
-        typer.echo(f"Deleted source {printable(row.uri)}: {what}, and the vectors.")
+        say(f"Deleted source {printable(row.uri)}: {what}, and the vectors.")
 
 
 @app.command()
@@ -119,7 +119,7 @@ def prune(
     if as_json:
         print_json({"project": project, "pruned": pruned})
     else:
-        typer.echo(f"Deleted {counted(pruned, 'source')} without extractions.")
+        say(f"Deleted {counted(pruned, 'source')} without extractions.")
 
 
 async def _find(parts: "ServiceParts", project: str, source: str) -> "SourceRow":

@@ -5,12 +5,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from app.cli.filtering import WantedExtractions, warn
 from app.cli.index_jobs import run_queued
 from app.cli.naming import unless_missing
-from app.cli.output import counted, note, print_table, printable, progress
+from app.cli.output import counted, note, print_table, printable, progress, say
 from app.cli.stores import is_remote
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
@@ -57,7 +55,7 @@ class Retrial:
         if not self.tried:
             note(f"None of these is set aside in project {printable(project)}; nothing was tried again.")
             return
-        typer.echo(
+        say(
             f"Tried {counted(self.tried, 'extraction')} again: indexed {self.indexed:,}, "
             f"set aside again {self.set_aside:,}."
         )
@@ -65,7 +63,7 @@ class Retrial:
             how = (
                 "The service goes on with it." if self.is_remote else "`agent-storage verify --repair` does it."
             )
-            typer.echo(f"Not indexed yet: {self.waiting:,}. {how}")
+            say(f"Not indexed yet: {self.waiting:,}. {how}")
         if self.reasons:
             print_table(
                 ("why", "source and id"),

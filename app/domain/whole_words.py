@@ -17,6 +17,8 @@ _SPECIAL = frozenset(r"\^$.|?*+()[]{}-")
 
 def words_of(text: str) -> list[str]:
     """The words of a text, in small letters."""
+    if text.isascii():
+        return _WORD.findall(text.lower())
     return ["".join(map(_small, word)) for word in _WORD.findall(text)]
 
 

@@ -4,6 +4,7 @@ from app.api.app import create_app
 from app.api.parts import ApiOptions
 from app.config import Settings
 from app.domain.items import ItemLimits
+from app.entrypoints.connections import ConnectionLimits
 from app.entrypoints.factory import container_of
 from app.entrypoints.finding import findable
 from app.entrypoints.service import HttpServer, listen, open_service, run_service, run_to_the_end
@@ -29,7 +30,11 @@ def serve(settings: Settings, *, workers: int, container: Container | None = Non
     with listening, open_service(container), findable(settings, listening):
         app = create_app(container, options_of(settings))
         server = HttpServer(
-            app, listening, shutdown_s=settings.worker.shutdown_timeout, on_stop=app.state.stopping.set
+            app,
+            listening,
+            shutdown_s=settings.worker.shutdown_timeout,
+            on_stop=app.state.stopping.set,
+            limits=ConnectionLimits(keep_alive_s=settings.api.keep_alive),
         )
         run_to_the_end(run_service(container, workers=workers, server=server))
 
@@ -39,6 +44,8 @@ def options_of(settings: Settings) -> ApiOptions:
     api = settings.api
     return ApiOptions(
         host=api.host,
+        root_path=api.root_path or "",
+        cors_origins=api.cors_origins,
         api_keys=tuple(key.get_secret_value() for key in api.api_keys),
         text_fields=settings.embedding.text_fields,
         batch_size=settings.worker.batch_size,

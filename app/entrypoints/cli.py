@@ -2,7 +2,9 @@
 
 # Ctrl-C during an import ends in a traceback, so whatever takes time is imported inside `main`.
 import errno
+import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 _CLOSING_TIMEOUT_S = 0.5
 _INTERRUPTED = 130
+_FIRST_PROCESS = 1
+_EXIT_OF_SIGNAL = 128
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 _OWNER_ONLY = 0o077
 _UNWRITABLE = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
@@ -74,6 +78,9 @@ def _work(settings: "Settings", workers: int) -> None:
 def main() -> None:
     """Run a command and exit with its code."""
     os.umask(_OWNER_ONLY)
+    if os.getpid() == _FIRST_PROCESS:
+        # The kernel keeps from a container's first process what it has no handler for. A service has one once it runs.
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(_EXIT_OF_SIGNAL + number))
     code: _Code
     try:
         code = _run()
@@ -91,7 +98,9 @@ def _run() -> _Code:
     """The exit code of the command, all of whose output is written."""
     if sys.stdout is None:  # and the next file opened would get its number
         return _refuse_output("standard output is closed")
-
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal's encoding may lack what the data has
     from app.cli.context import CliContext
     from app.cli.main import app
 

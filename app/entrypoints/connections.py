@@ -20,8 +20,8 @@ class ConnectionLimits:
     """What one connection may take, and how many there may be.
 
     ``max_header_lines`` bounds what 64 KiB of the shortest lines would take in objects, trailers included.
-    ``head_s`` is from a request's first byte to the end of its head. ``idle_s`` is without a request, also where none
-    was ever sent. ``unread_s`` is how long a client may take nothing of an answer, and send the rest of a body that
+    ``head_s`` is from a request's first byte to the end of its head. ``idle_s`` is without a first request, and
+    ``keep_alive_s`` without a further one. ``unread_s`` is how long a client may take nothing of an answer, and send the rest of a body that
     was answered already. ``linger_s`` is how long a refused client may go on sending: a connection that is closed over
     unread bytes is reset, and the client loses the answer.
     """
@@ -31,6 +31,7 @@ class ConnectionLimits:
     max_header_lines: int = 256
     head_s: float = 10.0
     idle_s: float = 5.0
+    keep_alive_s: float = 75.0
     unread_s: float = 30.0
     linger_s: float = 5.0
     max_connections: int = 1_000

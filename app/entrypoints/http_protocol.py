@@ -199,7 +199,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = 0
         super().on_message_complete()
         if self._phase is _Phase.REST:
-            self._await(_Phase.IDLE, self._limits.idle_s)
+            self._await(_Phase.IDLE, self._limits.keep_alive_s)
 
     # --- the application's calls -----------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._message_open:
             self._await(_Phase.REST, self._limits.unread_s)
         else:
-            self._await(_Phase.IDLE, self._limits.idle_s)
+            self._await(_Phase.IDLE, self._limits.keep_alive_s)
         if self._held:
             # Neither within the answered request's task nor in its context, which has its id.
             self.loop.call_soon(self._feed_held, context=Context())

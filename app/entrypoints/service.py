@@ -38,6 +38,8 @@ _SEND_BUFFER_BYTES = 128 * 2**10
 """What the system keeps of an answer that its client hasn't taken. Linux's own size grows to 4 MiB, and tells that a
 client takes anything only once a third of it is free: a slow client would look like one that takes nothing."""
 
+_EVERYWHERE = {"::", "::0", "0:0:0:0:0:0:0:0"}
+
 _ACCEPTED_AT_ONCE = 32
 """asyncio accepts so many before it looks at one of them; each takes a file before it can be counted."""
 
@@ -149,14 +151,15 @@ def open_service(container: Container) -> Iterator[None]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """A socket that listens there; at ``::`` by IPv4 too.
 
     Raises:
         AddressInUse: another process does, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host in _EVERYWHERE and socket.has_dualstack_ipv6()
     try:
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise AddressInUse(host, port, error.strerror or str(error)) from error
     # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, which this one

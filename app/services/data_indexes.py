@@ -1,25 +1,23 @@
 """Indexes on paths of the facts' documents: made and dropped as the settings say, filled and emptied by jobs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.database import Database, ReadSession, WriteSession
+from app.database import Database, WriteSession
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
 from app.domain.jobs import JobType
-from app.domain.rows import ExtractionRows
 from app.intake.where_text import parse_index_paths
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
-from app.services.storage.repositories.data_indexes import DataIndexRepository, IndexRow, IndexState, KeyedFact
+from app.services.storage.repositories.data_indexes import DataIndexRepository, IndexRow, IndexState
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.job import JobRepository
 
 _PAGE = 500
-_PAGE_BYTES = 2 * 2**20
 
 
 @dataclass(slots=True)
@@ -62,32 +60,38 @@ class DataIndexing:
     async def carry_out(self) -> AsyncIterator[Progress]:
         """Fill and empty all indexes here, which their jobs do too; what is interrupted is left to them."""
         for index in await self._database.read(lambda session: DataIndexRepository(session).list()):
-            async for progress in self._bring_on(index, UnfencedUnitOfWork(self._database)):
+            async for progress in self._bring_on(index.number, UnfencedUnitOfWork(self._database)):
                 yield progress
 
     async def index_data(self, job: RunningJob) -> Done:
         """The handler of ``index_data``. An attempt that was cut short is gone on with where it was."""
-        index = await self._database.read(lambda session: _index_of(session, job.payload["number"]))
         progress = Progress("", 0, None)
-        if index is not None:
-            async for progress in self._bring_on(index, job):
-                job.note_progress(done=progress.done, total=progress.total)
+        async for progress in self._bring_on(job.payload["number"], job):
+            job.note_progress(done=progress.done, total=progress.total)
         return Done({"done": progress.done})
 
-    def _bring_on(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
-        return (self._empty if index.state is IndexState.DROPPING else self._fill)(index, unit)
-
-    async def _fill(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
-        """One page a transaction, so that nobody else who writes waits longer than that takes."""
-        if index.state is IndexState.READY:
+    async def _bring_on(self, number: int, unit: UnitOfWork) -> AsyncIterator[Progress]:
+        indexes = await self._database.read(lambda session: DataIndexRepository(session).list())
+        index = next((each for each in indexes if each.number == number), None)
+        if index is None or index.state is IndexState.READY:
             return
+        alike = [each for each in indexes if (each.state, each.filled_to) == (index.state, index.filled_to)]
+        steps = self._empty(index, unit) if index.state is IndexState.DROPPING else self._fill(alike, unit)
+        async for progress in steps:
+            yield progress
+
+    async def _fill(self, indexes: Sequence[IndexRow], unit: UnitOfWork) -> AsyncIterator[Progress]:
+        """All that are as far, together, since reading facts takes longest. One page a transaction, so that nobody else
+        who writes waits longer than that takes.
+        """
+        paths, numbers = ", ".join(each.path for each in indexes), {each.number for each in indexes}
         total = await self._database.read(lambda session: ExtractionRepository(session).count())
-        done, after, more = 0, index.filled_to, True
+        done, after, more = 0, indexes[0].filled_to, True
         while more:
-            ids = await unit.save(partial(_fill_page, index=index, after=after))
+            ids = await unit.save(partial(_fill_page, numbers=numbers, after=after))
             done, more = done + len(ids), bool(ids)
             after = ids[-1] if ids else None
-            yield Progress(index.path, done, max(done, total))
+            yield Progress(paths, done, max(done, total))
 
     async def _empty(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
         done, more = 0, True
@@ -123,26 +127,24 @@ def _queue(jobs: JobRepository, number: int) -> None:
     jobs.create(JobType.INDEX_DATA, {"number": number})
 
 
-def _index_of(session: ReadSession | WriteSession, number: int) -> IndexRow | None:
-    return next((row for row in DataIndexRepository(session).list() if row.number == number), None)
-
-
-def _fill_page(session: WriteSession, index: IndexRow, after: ExtractionId | None) -> Sequence[ExtractionId]:
-    """The keys of the next facts by id, which are returned; the index is ready when there are none.
+def _fill_page(
+    session: WriteSession, numbers: Collection[int], after: ExtractionId | None
+) -> Sequence[ExtractionId]:
+    """The keys of the next facts by id, which are returned; the indexes are ready when there are none.
 
     One that was dropped, or that another has finished, is left alone.
     """
-    indexes, extractions = DataIndexRepository(session), ExtractionRepository(session)
-    found = _index_of(session, index.number)
-    if found is None or found.state is not IndexState.FILLING:
+    repository = DataIndexRepository(session)
+    indexes = [
+        each for each in repository.list() if each.number in numbers and each.state is IndexState.FILLING
+    ]
+    if not indexes:
         return ()
-    ids = extractions.list_ids(Filters(), after=after, limit=_PAGE)
+    ids = ExtractionRepository(session).list_ids(Filters(), after=after, limit=_PAGE)
     FactRepository(session).lock(ids)
-    for rows in extractions.iter_pages(ids, _PAGE_BYTES):
-        indexes.rewrite(_keyed(rows), [index])
-    indexes.set_state(index.number, IndexState.FILLING if ids else IndexState.READY, ids[-1] if ids else None)
+    for some in repository.iter_facts(ids):
+        repository.rewrite(some, indexes)
+    state = IndexState.FILLING if ids else IndexState.READY
+    for index in indexes:
+        repository.set_state(index.number, state, ids[-1] if ids else None)
     return ids
-
-
-def _keyed(rows: ExtractionRows) -> list[KeyedFact]:
-    return [KeyedFact(row.id, row.project_id, row.data, row.metadata) for row in rows]

@@ -203,7 +203,7 @@ class ReplaceStream:
             return replaced, replaced.counts
 
         try:
-            replaced, counts = await self._database.write(written)
+            replaced, counts = await self._database.write(written, repeatable=False)
         except _NotWritten as dry:
             return Replaced(dry.replaced.sources)
         self._instruments.facts(counts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -11,6 +12,24 @@ from app.settings.unchecked import UncheckedSettings
 
 DIALECTS = ("postgresql", "sqlite")
 _SCHEMES = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
+_SEVERAL_HOSTS = (
+    "must name several hosts as postgresql://USER:PASSWORD@/NAME?host=HOST1:PORT&host=HOST2:PORT; "
+    "&target_session_attrs=read-write finds the one that takes writes"
+)
+_OF_SCHEMA = "a schema is written ?options=-csearch_path%3DNAME"
+_OF_POOL = "set database.pool_size and database.pool_timeout"
+_OTHER_WAYS = {
+    "pgbouncer": "for a pooler in transaction mode set database.prepared_statements to false",
+    "schema": _OF_SCHEMA,
+    "currentschema": _OF_SCHEMA,
+    "search_path": _OF_SCHEMA,
+    "connection_limit": _OF_POOL,
+    "pool_size": _OF_POOL,
+    "pool_timeout": _OF_POOL,
+    "ssl": "write ?sslmode=require",
+}
+"""What other programs' URLs say, and how it is said here."""
+
 _ALL_FIELDS = "*"
 _OWN_DIMENSIONS = {"wordllama": 256, "multilingual": 384}
 
@@ -42,7 +61,8 @@ def _database_url(settings: UncheckedSettings) -> str | None:
     if not separator:
         return "must be a URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
     if dialect not in DIALECTS:
-        return f"must be one of {', '.join(DIALECTS)}; the dialect {dialect!r} is not supported"
+        old = "; write postgresql:// in place of postgres://" if dialect == "postgres" else ""
+        return f"must be one of {', '.join(DIALECTS)}; the dialect {dialect!r} is not supported{old}"
     if scheme not in _SCHEMES:
         return f"must be written {dialect}://…; the driver {driver!r} is not supported"
     if dialect == "postgresql":
@@ -57,9 +77,25 @@ def _postgres_url(url: str) -> str | None:
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
     try:
-        make_url(url)
+        parameters = make_url(url).query
     except (ArgumentError, ValueError):
+        if "," in urlsplit(url.partition("?")[0]).netloc.rpartition("@")[2]:
+            return _SEVERAL_HOSTS
         return "must be postgresql://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded"
+    return _postgres_parameters(parameters)
+
+
+def _postgres_parameters(parameters: Collection[str]) -> str | None:
+    """What is wrong with the names after the question mark."""
+    if not parameters:
+        return None
+    from psycopg import pq  # noqa: PLC0415 - slow to import
+
+    known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    for name in parameters:
+        if name not in known:
+            way = _OTHER_WAYS.get(name.lower(), f"the nearest is {get_close_matches(name, known, 1, 0.0)[0]}")
+            return f"must not have ?{name}=, which PostgreSQL's driver doesn't know: {way}"
     return None
 
 

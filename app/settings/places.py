@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from app.settings.masking import masked_url
 
@@ -50,6 +51,18 @@ def expanded_url(url: str) -> str:
     """
     scheme = next((each for each in _SQLITE if url.startswith(each)), None)
     return url if scheme is None else scheme + expanded(url.removeprefix(scheme))
+
+
+def with_port(url: str) -> str:
+    """Qdrant's URL with its port: that of HTTPS, or Qdrant's own. What isn't a URL stays as it is, to be refused."""
+    try:
+        parts = urlsplit(url)
+        port = {"https": 443, "http": 6333}.get(parts.scheme) if parts.port is None else None
+    except ValueError:
+        return url
+    if port is None or not parts.hostname:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{port}"))
 
 
 def based(path: str, folder: Path) -> str:

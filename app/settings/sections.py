@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.settings.masking import masked
-from app.settings.places import expanded, expanded_url
+from app.settings.places import expanded, expanded_url, with_port
 
 QdrantMode = Literal["embedded", "server", "memory"]
 EmbeddingProvider = Literal["wordllama", "multilingual", "model2vec", "openai", "deterministic"]
@@ -76,6 +76,7 @@ def _refuse_boolean(value: object) -> object:
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 FilePath = Annotated[Text, AfterValidator(expanded)]
 Prefix = Annotated[str, StringConstraints(pattern=r"\S", max_length=1_000)]
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s*]+$", strip_whitespace=True)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped)]
 ApiKey = Annotated[Secret, AfterValidator(_strong)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False), BeforeValidator(_refuse_boolean)]
@@ -174,6 +175,11 @@ class QdrantSettings(Section):
     shard_number: int | None = _count(None)
     replication_factor: int | None = _count(None)
     write_consistency_factor: int | None = _count(None)
+
+    @field_validator("url")
+    @classmethod
+    def _name_port(cls, url: str | None) -> str | None:
+        return None if url is None else with_port(url)
 
     @field_validator("mode", mode="before")
     @classmethod
@@ -292,6 +298,14 @@ class ApiSettings(Section):
         default=(),
         description=f"a list of keys of at least {FEWEST_KEY_CHARS} characters without quotes around them (openssl rand -hex 24 "
         "makes one); in a variable, parted by commas or as a JSON list",
+    )
+    keep_alive: float = _seconds(75.0)
+    root_path: Annotated[str, StringConstraints(pattern=r"^(/[^/?#\s]+)+$")] | None = _optional(
+        "a path such as /storage, without a slash at its end"
+    )
+    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="origins such as https://app.example.org; in a variable, parted by commas or as a JSON list",
     )
     max_body_bytes: int = _count(32 * 2**20)
     max_items: int = _count(10_000)

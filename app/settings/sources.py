@@ -3,6 +3,7 @@
 Nothing is validated here beyond the names. A name is a dotted key, ``section.field``.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dotenv import dotenv_values
 from pydantic import BaseModel
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from app.errors import Problem
 from app.settings.masking import MASK, as_text, masked
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 DOTENV = Path(".env")
 CONFIG_FILE = Path("config.yml")
+_PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*[^}]*\}")
 CONFIG_VARIABLE = "AGENT_STORAGE_CONFIG"
 ALIASES = {
     "db_pool_size": "database_pool_size",
@@ -79,12 +82,15 @@ def read_layers(settings: type[BaseSettings], config_file: Path | None) -> Layer
         named = as_text(environment.get(HOME_VARIABLE.lower()))
         return Layer(problems=(Problem(HOME_VARIABLE, named, f"must name a folder: {error}"),))
     dotenv_file = DOTENV if home is None else home / DOTENV
-    dotenv, unreadable = _dotenv_variables(settings, dotenv_file)
+    dotenv, unreadable = _dotenv_variables(dotenv_file)
     path, named_by = _config_path(config_file, {**dotenv, **environment}, home)
     layers = [
         _variables_layer(settings, environment, "environment"),
         _variables_layer(settings, dotenv, str(dotenv_file)),
-        Layer(problems=unreadable, warnings=_misplaced_home(dotenv, dotenv_file)),
+        Layer(
+            problems=unreadable,
+            warnings=(*_misplaced_home(dotenv, dotenv_file), *_unfilled(settings, dotenv, dotenv_file)),
+        ),
         _file_layer(settings, path, named_by) if path else Layer(),
     ]
     given = reduce(Layer.over, layers)
@@ -113,15 +119,25 @@ def _based(settings: type[BaseSettings], layer: Layer, home: Path) -> Layer:
     return Layer(given, layer.problems, layer.warnings)
 
 
-def _dotenv_variables(
-    settings: type[BaseSettings], file: Path
-) -> tuple[Mapping[str, str | None], tuple[Problem, ...]]:
+def _dotenv_variables(file: Path) -> tuple[Mapping[str, str | None], tuple[Problem, ...]]:
+    """The file's variables by lower-case names, as they are written there: nothing is filled in for ``${NAME}``."""
     try:
-        return DotEnvSettingsSource(settings, env_file=file).env_vars, ()
+        found = dotenv_values(file, interpolate=False) if file.is_file() else {}
     except OSError as error:
         return {}, (Problem(str(file), "the file", f"can't be read: {error.strerror}"),)
     except UnicodeDecodeError:
         return {}, (Problem(str(file), "the file", "must be UTF-8 text"),)
+    return {name.lower(): value for name, value in found.items() if value}, ()  # an empty one isn't set
+
+
+def _unfilled(settings: type[BaseSettings], variables: Mapping[str, str | None], file: Path) -> tuple[str, ...]:
+    """Warnings of settings that look as if something should be filled in."""
+    ours = {key.replace(".", "_", 1) for key in setting_keys(settings)} | ALIASES.keys()
+    return tuple(
+        f"{name.upper()} ({file}) has {found[0]}, which stays as it is written: nothing is filled in there"
+        for name in sorted(ours & variables.keys())
+        if (found := _PLACEHOLDER.search(variables[name] or ""))
+    )
 
 
 def _config_path(

@@ -8,10 +8,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import (
+    DatabaseConflict,
     DatabaseDamaged,
     DatabaseDiskFull,
     DatabaseError,
+    DatabaseForbidden,
     DatabaseReadOnly,
+    DatabaseSchemaAbsent,
     DatabaseUnavailable,
     SchemaMissing,
 )
@@ -32,16 +35,18 @@ def translated_errors(engine: Engine) -> Iterator[None]:
     except PoolTimeoutError as error:
         raise DatabaseUnavailable("every connection of the pool is in use") from error
     except DBAPIError as error:
-        raise _translated(error, engine.url.database or ":memory:") from error
+        raise _translated(error, engine.url.database or ":memory:", engine.url.username or "") from error
     except SQLAlchemyError as error:
         raise DatabaseError(f"a statement could not be sent: {type(error).__name__}") from error
 
 
-def _translated(error: DBAPIError, file: str) -> DatabaseError:
+def _translated(error: DBAPIError, file: str, role: str) -> DatabaseError:
     code = _code(error.orig)
     for prefix, made in _OF_FILES.items():
         if code is not None and code.startswith(prefix):
             return made(file, code)
+    if code in _OF_CODES:
+        return _OF_CODES[code](error.orig, role)
     if code in _UNDEFINED or str(error.orig).startswith(("no such table", "no such column")):
         return SchemaMissing(_reason(error.orig))
     if error.connection_invalidated or _is_transient(error, code):
@@ -75,6 +80,19 @@ _OF_FILES: dict[str, Callable[[str, str], DatabaseError]] = {
 """By how the code begins."""
 
 
+def _conflict(error: object, _role: str) -> DatabaseError:
+    return DatabaseConflict(f"the transaction was in the way of another one: {_reason(error)}")
+
+
+_OF_CODES: dict[str, Callable[[object, str], DatabaseError]] = {
+    "40001": _conflict,  # a serialization failure
+    "40P01": _conflict,  # a deadlock
+    "42501": lambda error, role: DatabaseForbidden(_primary(error), role),
+    "3F000": lambda _, role: DatabaseSchemaAbsent(role),
+}
+"""By PostgreSQL's code; with the connection's role."""
+
+
 def _code(error: object) -> str | None:
     """PostgreSQL's SQLSTATE or SQLite's name for the error; None when it came from the driver itself."""
     return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
@@ -86,6 +104,11 @@ def _reason(error: object) -> str:
         return f"{type(error).__name__}: {str(error).strip()}"
     constraint = getattr(getattr(error, "diag", None), "constraint_name", None)
     return f"{type(error).__name__} ({code})" + (f" on {constraint}" if constraint else "")
+
+
+def _primary(error: object) -> str:
+    """What the server says first. Of rights it names a table or a schema, and no value."""
+    return str(getattr(getattr(error, "diag", None), "message_primary", None) or _reason(error))
 
 
 def _is_transient(error: DBAPIError, code: str | None) -> bool:

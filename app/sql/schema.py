@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.errors import SchemaMismatch
+from app.errors import DatabaseForeign, SchemaMismatch
+from app.models import Base, Extraction, Project, Source
 from app.sql.errors import translated_errors
 from app.sql.postgres import NO_TIME_LIMITS
 from app.sql.sqlite import foreign_keys_off
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 HEAD = "0009"
 """The newest revision; what this version works with."""
 
+_FIRST_TABLES = {each.__tablename__ for each in (Project, Source, Extraction)}
 _SCRIPTS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6167656E74  # any number, the same in every process
 
@@ -38,10 +40,13 @@ def check(engine: Engine) -> None:
 
     Raises:
         SchemaMismatch: it isn't.
+        DatabaseForeign: what it holds is another application's.
     """
-    found = current_revision(engine)
-    if found != HEAD:
-        raise SchemaMismatch(found, HEAD)
+    with translated_errors(engine), engine.connect() as connection:
+        found = _revision(connection)
+        _require_ours(connection, found)
+        if found != HEAD:
+            raise SchemaMismatch(found, HEAD)
 
 
 def upgrade(engine: Engine) -> None:
@@ -49,9 +54,13 @@ def upgrade(engine: Engine) -> None:
 
     Raises:
         SchemaMismatch: the database is newer than this version.
+        DatabaseForeign: what it holds is another application's.
     """
-    if current_revision(engine) == HEAD:
-        return
+    with translated_errors(engine), engine.connect() as connection:
+        found = _revision(connection)
+        _require_ours(connection, found)
+        if found == HEAD:
+            return
     with translated_errors(engine), _migrating(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(NO_TIME_LIMITS)  # first, since others may be migrating
@@ -61,7 +70,7 @@ def upgrade(engine: Engine) -> None:
 
 @contextmanager
 def _migrating(engine: Engine) -> Iterator[Connection]:
-    with engine.execution_options(**WRITING).connect() as connection:
+    with engine.execution_options(**WRITING[engine.dialect.name]).connect() as connection:
         remaking = foreign_keys_off(connection) if engine.dialect.name == "sqlite" else nullcontext()
         with remaking, connection.begin():
             yield connection
@@ -72,6 +81,16 @@ def _revision(connection: Connection) -> str | None:
         return None
     found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return found
+
+
+def _require_ours(connection: Connection, revision: str | None) -> None:
+    """Refuse tables that another application has made under names that are ours."""
+    tables = set(inspect(connection).get_table_names())
+    if revision is None:
+        if taken := sorted(tables & Base.metadata.tables.keys()):
+            raise DatabaseForeign(f"{', '.join(taken)}, without a revision of agent-storage")
+    elif not tables >= _FIRST_TABLES:
+        raise DatabaseForeign(f"alembic_version at {revision}, without the tables of agent-storage")
 
 
 def _migrate(connection: Connection) -> None:

@@ -15,8 +15,12 @@ READING: Mapping[str, Mapping[str, Any]] = {
 }
 """By dialect: a transaction that can't write, over one consistent view."""
 
-WRITING: Mapping[str, Any] = {ACCESS: "write"}
-"""A transaction that takes SQLite's write lock at its first statement."""
+WRITING: Mapping[str, Mapping[str, Any]] = {
+    "sqlite": {ACCESS: "write"},
+    "postgresql": {ACCESS: "write", "isolation_level": "READ COMMITTED"},
+}
+"""By dialect: a transaction that takes SQLite's write lock at its first statement. What has to hold between PostgreSQL's is
+locked, so a role whose transactions are stricter would only have some of them fail."""
 
 
 def is_reading(connection: Connection | None) -> bool:
@@ -26,4 +30,4 @@ def is_reading(connection: Connection | None) -> bool:
 
 def begin_write(engine: Engine) -> AbstractContextManager[Connection]:
     """A connection in a write transaction, committed at the end, for synchronous code without a session."""
-    return engine.execution_options(**WRITING).begin()
+    return engine.execution_options(**WRITING[engine.dialect.name]).begin()

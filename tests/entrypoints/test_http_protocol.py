@@ -171,7 +171,8 @@ class TestTime:
     async def test_an_idle_connection_is_closed_silently(
         self, before: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async with serving_small(idle_s=SHORT_S) as bare, bare.connected() as client:
+        limits = {"keep_alive_s" if before else "idle_s": SHORT_S}
+        async with serving_small(**limits) as bare, bare.connected() as client:
             if before:
                 assert (await client.asked(before)).status == 200
             assert await client.end() == b""

@@ -22,7 +22,13 @@ from support.service_client import ServiceClient, client_of, raw_item
 from support.waiting import until, wait_for
 
 from app.database import Database, WriteSession
-from app.errors import DatabaseError, DatabaseReadOnly, DatabaseUnavailable, DatabaseWritesRefused
+from app.errors import (
+    DatabaseConflict,
+    DatabaseError,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    DatabaseWritesRefused,
+)
 from app.executor import Lane
 from app.models import OPEN_JOB
 from app.services.storage.repositories.job import JobRepository
@@ -324,10 +330,9 @@ async def test_a_file_that_is_read_only_for_a_while(sqlite_template: Path, make_
 @pytest.mark.parametrize(
     ("code", "raised"),
     [
-        *(
-            (code, DatabaseUnavailable)
-            for code in ("08006", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
-        ),
+        *((code, DatabaseUnavailable) for code in ("08006", "53300", "57P01", "57P02", "57P03")),
+        ("40001", DatabaseConflict),
+        ("40P01", DatabaseConflict),
         ("25006", DatabaseWritesRefused),
         ("0A000", DatabaseError),
     ],

@@ -39,6 +39,7 @@ WHOLE = [key for key in KEYS if "whole number" in str(description(key))]
 SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(key))]
 OTHER = [
     "api.api_keys",
+    "api.cors_origins",
     "database.data_indexes",
     "embedding.text_fields",
     "embedding.take_fields",
@@ -62,6 +63,10 @@ WRONG: list[tuple[str, object]] = [
     *itertools.product(["worker.port"], [0, 65_536]),
     *itertools.product(["database.pool_size", "executor.max_workers", "worker.max_attempts"], [0, None]),
     *itertools.product(["executor.max_workers"], [1, 3]),
+    *itertools.product(["api.root_path"], ["storage", "/storage/", "//a", "/a b", "/a?b"]),
+    *itertools.product(
+        ["api.cors_origins"], [["*"], ["app.example"], ["https://a/b"], [""], 5, {"a": 1}, None]
+    ),
     *itertools.product(["database.data_indexes"], [[""], [1], 5, {"a": 1}, "[a", None, ["a"] * 21]),
     *itertools.product(["embedding.text_fields"], [[], [""], [1], 5, {"a": 1}, "[a", "[" * 5000, "[1]", None]),
     *itertools.product(
@@ -372,7 +377,7 @@ def test_shares_fit_the_threads_and_use_them_all_with_a_server(
         ("sqlite:////:memory:", False),
         ("sqlite:///a.db?timeout=3", False),
         ("sqlite:///a.db?access_mode=memory_mapped", False),
-        ("postgresql://db/x?mode=memory", False),
+        ("postgresql://db/x?application_name=memory", False),
     ],
 )
 def test_knows_a_database_in_memory(url: str, in_memory: bool) -> None:
@@ -432,3 +437,29 @@ def test_pydantic_does_not_tell_secrets_either(values: dict[str, object]) -> Non
     with pytest.raises(ValidationError) as caught:
         DatabaseSettings.model_validate({"url": [SECRET]})
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "way"),
+    [
+        ("postgres://u:p@h/n", "write postgresql:// in place of postgres://"),
+        ("postgresql://u:p@h/n?pgbouncer=true", "set database.prepared_statements to false"),
+        ("postgresql://u:p@h/n?schema=public", "?options=-csearch_path%3DNAME"),
+        ("postgresql://u:p@h/n?sslmode=require&connection_limit=5", "set database.pool_size"),
+        ("postgresql://u:p@h/n?sslmod=require", "the nearest is sslmode"),
+        ("postgresql://u:p@h1:5432,h2:5432/n", "?host=HOST1:PORT&host=HOST2:PORT"),
+    ],
+)
+def test_urls_as_other_programs_write_them_are_told_how_to_write(url: str, way: str, folder: Path) -> None:
+    [problem] = problems_of({"database": {"url": url}}, folder)
+    assert problem.key == "database.url"
+    assert way in problem.allowed
+    assert ":p@" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["sslmode=require&application_name=a", "host=h1:5432&host=h2:5432&target_session_attrs=read-write"],
+)
+def test_what_the_driver_knows_is_taken(parameters: str, folder: Path) -> None:
+    load_settings(write_yaml(folder / "config.yml", {"database": {"url": f"postgresql://u@h/n?{parameters}"}}))

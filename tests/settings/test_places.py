@@ -12,6 +12,7 @@ from app.settings.places import (
     expanded,
     expanded_url,
     home_folder,
+    with_port,
 )
 
 
@@ -31,6 +32,24 @@ def test_a_tilde_is_the_home_folder(written: str, meant: str) -> None:
 def test_a_tilde_of_nobody_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="~nobody-of-that-name is no user"):
         expanded("~nobody-of-that-name/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("https://qdrant.example.org", "https://qdrant.example.org:443"),
+        ("https://qdrant.example.org/prefix", "https://qdrant.example.org:443/prefix"),
+        ("http://localhost", "http://localhost:6333"),
+        ("https://host:6333", "https://host:6333"),
+        ("http://[::1]/x", "http://[::1]:6333/x"),
+        ("https://host:", "https://host:443"),
+        ("ftp://host", "ftp://host"),
+        ("https://host:port", "https://host:port"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_the_port_of_a_url_is_that_of_its_scheme(url: str, meant: str) -> None:
+    assert with_port(url) == meant
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,22 @@ def test_a_directory_is_no_file(folder: Path) -> None:
         load_settings(folder)
 
 
+def test_nothing_is_filled_in_in_a_dotenv_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret may have such signs; what looks as if it should be filled in is told."""
+    monkeypatch.setenv("X", "filled")
+    (folder / ".env").write_text(
+        "QDRANT_API_KEY=a${X}b$c\nDATABASE_URL='postgresql://u:${PASSWORD}@h/n'\nOTHER=${X}\n"
+    )
+    reading = read_settings()
+    assert reading.settings is not None
+    assert reading.settings.qdrant.api_key is not None
+    assert reading.settings.qdrant.api_key.get_secret_value() == "a${X}b$c"
+    assert reading.warnings == (
+        "DATABASE_URL (.env) has ${PASSWORD}, which stays as it is written: nothing is filled in there",
+        "QDRANT_API_KEY (.env) has ${X}, which stays as it is written: nothing is filled in there",
+    )
+
+
 def test_a_dotenv_file_that_is_no_text_is_refused(folder: Path) -> None:
     (folder / ".env").write_bytes(b"DATABASE_POOL_SIZE=\xff\n")
     with pytest.raises(ConfigurationError, match=r"\.env = the file: must be UTF-8 text"):

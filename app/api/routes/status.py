@@ -24,12 +24,14 @@ _METRICS: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> Liveness:
     """That the process answers. Nothing else is asked."""
     return Liveness(ok=True)
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get(
     "/health/ready",
     response_model=Readiness,
@@ -43,6 +45,7 @@ async def ready(parts: PartsOf) -> Response:
     return JSONResponse(body.model_dump(mode="json"), 200 if ok else 503)
 
 
+@metrics_router.head("/metrics", include_in_schema=False)
 @metrics_router.get("/metrics", response_class=Response, responses=_METRICS)
 async def metrics(parts: PartsOf) -> Response:
     """Everything measured, for Prometheus."""
@@ -56,6 +59,7 @@ async def measurements(parts: PartsOf) -> Measurements:
     return Measurements.model_validate((await parts.metrics_collector().collect()).as_dict())
 
 
+@own_metrics_router.head("/metrics", include_in_schema=False)
 @own_metrics_router.get("/metrics", response_class=Response, responses=_METRICS)
 async def own_metrics(parts: PartsOf) -> Response:
     """What this process measured, without what the stores hold: one process says that for all."""

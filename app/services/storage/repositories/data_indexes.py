@@ -52,6 +52,9 @@ SOME = 100_000
 _LAST_KEY = "~"
 """After all keys, which begin with a letter or a sign before it."""
 
+_FIRST_ROWS = 64
+_MOST_ROWS = 1_000
+_PAGE_BYTES = 8 * 2**20
 _MOST_WAYS = 4
 _MOST_SPANS = 50
 _DELETED_AT_ONCE = 5_000
@@ -150,6 +153,19 @@ class DataIndexRepository:
         """Store the keys of new facts in every index. They go with their fact when it is deleted."""
         if indexes := [row for row in self.list() if row.state is not IndexState.DROPPING]:
             self._insert(facts, indexes)
+
+    def iter_facts(self, ids: Sequence[ExtractionId]) -> Iterator[Sequence[KeyedFact]]:
+        """What the keys of these extractions are made of, as many at a time as take about 8 MB."""
+        start, size = 0, _FIRST_ROWS
+        columns = [_EXTRACTIONS.c[name] for name in KeyedFact._fields]
+        while start < len(ids):
+            some = ids[start : start + size]
+            query = select(*columns).where(among(_EXTRACTIONS.c.id, some, self._dialect))
+            facts = [KeyedFact(*row) for row in self._session.execute(query)]
+            yield facts
+            start += len(some)
+            taken_bytes = len(orjson.dumps([(fact.data, fact.metadata) for fact in facts]))
+            size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
 
     def rewrite(self, facts: Sequence[KeyedFact], indexes: Sequence[IndexRow]) -> int:
         """Make the keys of these facts in these indexes; returns how many there are. The caller has locked the facts."""
