@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.filters import Filters
-from app.services.storage.qdrant.ports import DISTANCE, ClientFailure, Payload, VectorClient
+from app.services.storage.qdrant.ports import DISTANCE, ClientFailure, Payload, PointQuery, VectorClient
 
 DIMENSION = 16
 
@@ -77,7 +77,7 @@ class VectorClientContract:
         for call in (
             client.count,
             lambda: store(client, [1]),
-            lambda: client.query_points(unit_vector(1), 1, None),
+            lambda: client.query_points(unit_vector(1), PointQuery(1)),
             lambda: client.retrieve([point_id(1)]),
             lambda: client.scroll(None, 1, None),
         ):
@@ -89,23 +89,25 @@ class VectorClientContract:
         self.make(client, [1, 2])
         client.upsert([point_id(1)], np.stack([unit_vector(9)]), [{"confidence": 0.9}])
         assert client.count() == 2
-        [best] = client.query_points(unit_vector(9), 1, None)
+        [best] = client.query_points(unit_vector(9), PointQuery(1))
         assert (best.id, best.payload) == (point_id(1), {"confidence": 0.9})
 
     def test_the_best_come_first_with_their_cosine_similarity(self, client: VectorClient) -> None:
         self.make(client, range(50))
         query = unit_vector(100)
-        found = client.query_points(query, 20, None)
+        found = client.query_points(query, PointQuery(20))
         similarity = {point_id(n): float(unit_vector(n) @ query) for n in range(50)}
         assert [point.id for point in found] == sorted(similarity, key=lambda id_: -similarity[id_])[:20]
         for point in found:
             assert abs(point.score - similarity[point.id]) < 1e-5
+        rest = client.query_points(query, PointQuery(20, offset=5))
+        assert [point.id for point in rest] == sorted(similarity, key=lambda id_: -similarity[id_])[5:25]
 
     def test_a_search_reads_the_fields_it_is_asked_for(self, client: VectorClient) -> None:
         self.make(client, [1])
-        [found] = client.query_points(unit_vector(1), 1, None, ("extraction_type", "none"))
+        [found] = client.query_points(unit_vector(1), PointQuery(1, None, ("extraction_type", "none")))
         assert (found.payload or {})["extraction_type"] == payload_of(1)["extraction_type"]
-        [whole] = client.query_points(unit_vector(1), 1, None, None)
+        [whole] = client.query_points(unit_vector(1), PointQuery(1))
         assert whole.payload == payload_of(1)
 
     def test_filters_narrow_a_search_and_a_listing(self, client: VectorClient) -> None:
@@ -123,7 +125,7 @@ class VectorClientContract:
         ]
         for filters, numbers in cases:
             expected = sorted(map(point_id, numbers))
-            found = client.query_points(unit_vector(1), 100, filters)
+            found = client.query_points(unit_vector(1), PointQuery(100, filters))
             assert sorted(point.id for point in found) == expected, filters
             assert client.scroll(None, 100, filters) == (expected, None), filters
 
@@ -149,15 +151,16 @@ class VectorClientContract:
         client.set_payloads([(payload, [point_id(1), point_id(99)]), ({}, [point_id(2)])])
         found = client.retrieve(list(map(point_id, [1, 2, 3, 99])), payloads=True)
         assert found == {point_id(1): payload, point_id(2): {}, point_id(3): payload_of(3)}
-        assert [point.id for point in client.query_points(unit_vector(1), 9, Filters(min_confidence=0.9))] == [
-            point_id(1)
-        ]
+        assert [
+            point.id
+            for point in client.query_points(unit_vector(1), PointQuery(9, Filters(min_confidence=0.9)))
+        ] == [point_id(1)]
 
     def test_points_are_deleted(self, client: VectorClient) -> None:
         self.make(client, [1, 2])
         client.delete([point_id(1), point_id(99)])
         assert client.count() == 1
-        assert [point.id for point in client.query_points(unit_vector(1), 9, None)] == [point_id(2)]
+        assert [point.id for point in client.query_points(unit_vector(1), PointQuery(9))] == [point_id(2)]
 
     def test_threads_use_it_at_once(self, client: VectorClient) -> None:
         self.make(client)

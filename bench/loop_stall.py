@@ -18,7 +18,7 @@ from _setup import lane
 
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.points import EmbeddingItem, checked_batches, unit_vectors
-from app.services.storage.qdrant.ports import VectorClient
+from app.services.storage.qdrant.ports import PointQuery, VectorClient
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.settings.sections import QdrantMode, QdrantSettings
 
@@ -97,7 +97,7 @@ async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
         for batch in checked_batches(items, DIMENSION, POINTS):
             client.upsert(batch.ids, batch.vectors, batch.payloads)
         await asyncio.sleep(0)
-        client.query_points(unit_vectors([items[0].embedding], DIMENSION)[0], 10, None)
+        client.query_points(unit_vectors([items[0].embedding], DIMENSION)[0], PointQuery(10))
         await asyncio.sleep(0)
 
     return await load(rounds, work)

@@ -21,6 +21,7 @@ from app.domain.filters import Filters
 from app.domain.search import Query
 from app.intake.opening import open_rows
 from app.intake.where_text import parse_where
+from app.services.storage.qdrant.ports import PointQuery
 from containers import Container, create_container, running
 
 WORDS = ("a person who teaches", "a vehicle with wheels", "speak loudly", "large and heavy", "an edible fruit")
@@ -54,7 +55,7 @@ async def report(container: Container, title: str, count: int) -> None:
     vectors = await container.embedder().embed(WORDS)
 
     async def raw(number: int) -> None:
-        engine.query_points(vectors[number % len(WORDS)], 10, None)
+        engine.query_points(vectors[number % len(WORDS)], PointQuery(10))
 
     def kind(project: str | None = None, **filters: Any) -> Callable[[int], Awaitable[Any]]:  # noqa: ANN401 - as Filters takes them
         return lambda number: search.search(

@@ -18,7 +18,7 @@ from support.waiting import until
 from app.domain.filters import Filters
 from app.executor import Lane
 from app.services.storage.qdrant.opening import open_vector_client
-from app.services.storage.qdrant.ports import CollectionInfo, Payload, ScoredPoint, VectorClient
+from app.services.storage.qdrant.ports import CollectionInfo, Payload, PointQuery, ScoredPoint, VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 from app.settings.sections import QdrantMode, QdrantSettings
 
@@ -79,15 +79,9 @@ class WatchedClient:
         with self._watch() as client:
             client.upsert(ids, vectors, payloads)
 
-    def query_points(
-        self,
-        vector: NDArray[np.float32],
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None = None,
-    ) -> list[ScoredPoint]:
+    def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
         with self._watch() as client:
-            return client.query_points(vector, limit, filters, fields)
+            return client.query_points(vector, query)
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         with self._watch() as client:

@@ -112,7 +112,7 @@ CASES = [
     used("qdrant.url", "http://127.0.0.1:1234", qdrant_client("rest_uri"), mode="server"),
     used("qdrant.collection", "staging", lambda c: c.qdrant_repository().collection),
     used("qdrant.timeout", 17, qdrant_client("_timeout"), **SERVER),
-    used("qdrant.retry_timeout", 19.5, lambda c: c.qdrant_repository()._retry.total_s),
+    used("qdrant.retry_timeout", 19.5, lambda c: c.qdrant_repository()._requests._retry.total_s),
     used("qdrant.prefer_grpc", True, qdrant_client("_prefer_grpc"), **SERVER),  # noqa: FBT003 - the value
     used("qdrant.grpc_port", 7_777, qdrant_client("_grpc_port"), prefer_grpc=True, **SERVER),
     used("qdrant.shard_number", 7, cluster("shard_number"), **SERVER),

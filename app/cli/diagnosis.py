@@ -198,7 +198,7 @@ async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> li
             round(h.latency_seconds * 1e3, 1),
             h.error,
             None if h.ok else _hint(h.part, settings),
-            _note(parts) if h.part == "qdrant" and h.ok else None,
+            await _note(parts) if h.part == "qdrant" and h.ok else None,
         )
         for h in health
     ]
@@ -207,10 +207,18 @@ async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> li
     return rows
 
 
-def _note(parts: CommandParts) -> str | None:
-    """The protocol spoken with the Qdrant server; None with the embedded engine."""
+async def _note(parts: CommandParts) -> str | None:
+    """How the Qdrant server is spoken to, and what it allows; None with the embedded engine."""
     protocol = parts.qdrant_repository().protocol
-    return f"by {protocol}" if protocol else None
+    if not protocol:
+        return None
+    try:
+        found = await parts.qdrant_repository().look_at_collection()
+    except AgentStorageError:  # asking for the index says it
+        found = None
+    if found is None or found.strict_mode is None:
+        return f"by {protocol}"
+    return f"by {protocol}; its strict mode, which is kept to, has {found.strict_mode}"
 
 
 async def _ask_index(parts: CommandParts) -> _Row:

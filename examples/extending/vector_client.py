@@ -15,7 +15,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.config import Settings
 from app.domain.filters import Filters
-from app.services.storage.qdrant.ports import DISTANCE, ClientFailure, CollectionInfo, Payload, ScoredPoint
+from app.services.storage.qdrant.ports import (
+    DISTANCE,
+    ClientFailure,
+    CollectionInfo,
+    Payload,
+    PointQuery,
+    ScoredPoint,
+)
 from containers import Container, create_container
 
 P = ParamSpec("P")
@@ -79,19 +86,13 @@ class NumpyClient:
         self._points().payloads.update(zip(ids, payloads, strict=True))
 
     @_locked
-    def query_points(
-        self,
-        vector: NDArray[np.float32],
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None = None,  # noqa: ARG002 - payloads are at hand
-    ) -> list[ScoredPoint]:
+    def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
         points = self._points()
-        ids = [id_ for id_, payload in points.payloads.items() if _passes(id_, payload, filters)]
+        ids = [id_ for id_, payload in points.payloads.items() if _passes(id_, payload, query.filters)]
         if not ids:
             return []
         scores = np.stack([points.vectors[id_] for id_ in ids]) @ vector
-        best = np.argsort(-scores, kind="stable")[:limit]
+        best = np.argsort(-scores, kind="stable")[query.offset : query.offset + query.limit]
         return [ScoredPoint(ids[n], float(scores[n]), points.payloads[ids[n]]) for n in best]
 
     @_locked
@@ -214,20 +215,18 @@ class PgvectorClient:
             rows=[{"id": id_, "vector": str(row.tolist()), "payload": payload} for id_, row, payload in rows],
         )
 
-    def query_points(
-        self,
-        vector: NDArray[np.float32],
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None = None,  # noqa: ARG002 - payloads are at hand
-    ) -> list[ScoredPoint]:
-        where, values = _conditions(filters)
-        values |= {"vector": str(vector.tolist()), "limit": limit}
-        nearest = f"FROM {_TABLE} {where} ORDER BY vector <#> CAST(:vector AS vector) LIMIT :limit"
+    def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
+        where, values = _conditions(query.filters)
+        values |= {"vector": str(vector.tolist()), "limit": query.limit, "offset": query.offset}
+        nearest = (
+            f"FROM {_TABLE} {where} ORDER BY vector <#> CAST(:vector AS vector) LIMIT :limit OFFSET :offset"
+        )
         with self._transaction() as connection:
             # The index alone gives 40 candidates, and filters would leave fewer.
             connection.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-            connection.execute(text(f"SET LOCAL hnsw.ef_search = {min(max(limit, 40), 1_000)}"))
+            connection.execute(
+                text(f"SET LOCAL hnsw.ef_search = {min(max(query.offset + query.limit, 40), 1_000)}")
+            )
             found = connection.execute(
                 text(f"SELECT id, -(vector <#> CAST(:vector AS vector)), payload {nearest}"), values
             )

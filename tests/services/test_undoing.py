@@ -19,6 +19,7 @@ from app.domain.outcomes import Counts
 from app.domain.rows import RunRow
 from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts, SourceFilters
 from app.models import Extraction, LedgerEntry, Source
+from app.services.storage.qdrant.ports import PointQuery
 from app.services.undoing import ids_of
 from containers import Container
 
@@ -58,7 +59,7 @@ async def state(container: Container, engine: Engine) -> State:
     )
     scores: dict[str, list[float]] = {id_: [] for id_ in ids}
     for probe in probes:
-        for point in client.query_points(probe, 1_000, None):
+        for point in client.query_points(probe, PointQuery(1_000)):
             scores[point.id].append(round(point.score, 4))
     payloads = client.retrieve(ids, payloads=True)
     return {**rows(engine), "points": {id_: (payloads[id_], scores[id_]) for id_ in ids}}

@@ -20,7 +20,7 @@ from support.qdrant_engine import FAST_FOLDER
 
 from app.errors import DataDirectoryLocked, QdrantError
 from app.services.storage.qdrant.edge import EdgeClient
-from app.services.storage.qdrant.ports import ClientFailure
+from app.services.storage.qdrant.ports import ClientFailure, PointQuery
 
 DIMENSION = 8
 PAYLOAD = {"project_id": "p", "source_group": "g", "extraction_type": "t", "confidence": 1.0}
@@ -102,14 +102,14 @@ class TestDirectory:
         first = open_edge()
         first.create_collection(DIMENSION)
         fill(first, 100)
-        before = first.query_points(vectors(100)[7], 5, None)
+        before = first.query_points(vectors(100)[7], PointQuery(5))
         first.close()
         again = open_edge()
         found = again.get_collection()
         assert found is not None
         assert (found.dimension, found.distance, found.indexed) == (DIMENSION, "Cosine", True)
         assert again.count() == 100
-        assert again.query_points(vectors(100)[7], 5, None) == before
+        assert again.query_points(vectors(100)[7], PointQuery(5)) == before
 
     def test_is_refused_to_a_second_client(self, open_edge: Callable[[], EdgeClient], path: Path) -> None:
         open_edge().create_collection(DIMENSION)
@@ -259,7 +259,7 @@ class TestEngine:
             client.upsert(ids(1), wrong, [PAYLOAD])
         assert not raised.value.transient
         with pytest.raises(ClientFailure, match="dimension"):
-            client.query_points(wrong[0], 1, None)
+            client.query_points(wrong[0], PointQuery(1))
         with pytest.raises(ClientFailure):
             client.upsert(ids(1), vectors(1), [{"project_id": object()}])
 
@@ -268,9 +268,9 @@ class TestEngine:
         client.create_collection(DIMENSION)
         fill(client, 500)
         client.delete(ids(100))
-        before = client.query_points(vectors(500)[200], 20, None)
+        before = client.query_points(vectors(500)[200], PointQuery(20))
         client.optimize()
-        assert client.query_points(vectors(500)[200], 20, None) == before
+        assert client.query_points(vectors(500)[200], PointQuery(20)) == before
         assert client.count() == 400
 
     @pytest.mark.slow
@@ -298,7 +298,7 @@ class TestEngine:
         def work(thread: int) -> int:
             for round_ in range(20):
                 fill(client, 10, first=thread * 1_000 + round_ * 10)
-                assert client.query_points(vectors(1)[0], 5, None)
+                assert client.query_points(vectors(1)[0], PointQuery(5))
             return len(client.retrieve(ids(200, first=thread * 1_000)))
 
         with ThreadPoolExecutor(8) as pool:

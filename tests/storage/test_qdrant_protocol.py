@@ -16,7 +16,7 @@ from support.qdrant_stub import QdrantStub
 from app.domain.filters import Filters
 from app.services.storage.qdrant.adapter import QdrantClientAdapter
 from app.services.storage.qdrant.opening import open_vector_client
-from app.services.storage.qdrant.ports import ClientFailure
+from app.services.storage.qdrant.ports import ClientFailure, PointQuery
 from app.services.storage.qdrant.server import _may_have_grpc
 from app.settings.sections import QdrantSettings
 
@@ -127,7 +127,7 @@ def test_what_was_stored_by_either_is_read_by_the_other(
             assert client.retrieve(ids, payloads=True) == dict(zip(ids, payloads, strict=True))
             assert client.scroll(None, 2, None) == (ids[:2], ids[2])
             assert client.scroll(ids[2], 2, None) == (ids[2:], None)
-            [found] = client.query_points(vectors[0], 5, Filters(min_confidence=0.4))
+            [found] = client.query_points(vectors[0], PointQuery(5, Filters(min_confidence=0.4)))
             assert (found.id, found.payload) == (ids[0], payloads[0])
             assert found.score == pytest.approx(1.0)
 

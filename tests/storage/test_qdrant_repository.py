@@ -37,7 +37,7 @@ from app.errors import (
 from app.executor import Lane
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.points import MAX_REQUEST_BYTES, checked_batches
-from app.services.storage.qdrant.ports import COLLECTION, VectorClient
+from app.services.storage.qdrant.ports import COLLECTION, PointQuery, VectorClient
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
 DIMENSION = 16
@@ -535,7 +535,7 @@ def test_threads_may_share_a_client(client: VectorClient) -> None:
             numbers = range(thread * 1_000 + round_ * 10, thread * 1_000 + round_ * 10 + 10)
             vectors = np.tile(axis(thread), (10, 1))
             client.upsert([point_id(n) for n in numbers], vectors, [PAYLOAD] * 10)
-            found += len(client.query_points(axis(thread), 5, None))
+            found += len(client.query_points(axis(thread), PointQuery(5)))
             client.delete([point_id(numbers[0])])
         return found
 
@@ -543,7 +543,7 @@ def test_threads_may_share_a_client(client: VectorClient) -> None:
         assert list(pool.map(work, range(8))) == [60] * 8
     assert client.count() == 8 * 12 * 9
     for thread in range(8):
-        found = client.query_points(axis(thread), 108, None)
+        found = client.query_points(axis(thread), PointQuery(108))
         assert {uuid.UUID(point.id).int // 1_000 for point in found} == {thread}
         assert all(point.score > 0.999 for point in found)
 

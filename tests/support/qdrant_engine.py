@@ -202,7 +202,11 @@ def _query(shard: edge.EdgeShard, body: Json) -> Json:
     query = body["query"]
     vector = query["nearest"] if isinstance(query, dict) else query
     request = edge.QueryRequest(
-        body["limit"], query=edge.Query.Nearest(vector), with_payload=True, filter=_filter(body.get("filter"))
+        body["limit"],
+        offset=body.get("offset"),
+        query=edge.Query.Nearest(vector),
+        with_payload=True,
+        filter=_filter(body.get("filter")),
     )
     return [
         {"id": str(point.id), "version": point.version, "score": point.score, "payload": point.payload}

@@ -194,7 +194,7 @@ def _overwriting(operation: Any) -> Json:
 
 def _query(engine: Engine, request: Any) -> dict[str, Any]:
     vector = list(request.query.nearest.dense.data)
-    body = {"query": vector, "limit": request.limit, "filter": _filter(request)}
+    body = {"query": vector, "limit": request.limit, "offset": request.offset, "filter": _filter(request)}
     found = engine.answer("POST", _path(request, "/points/query"), body)["points"]
     return {"result": [RestToGrpc.convert_scored_point(models.ScoredPoint(**point)) for point in found]}
 

@@ -26,6 +26,7 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
+    PointQuery,
     ScoredPoint,
 )
 
@@ -115,7 +116,10 @@ class QdrantClientAdapter:
             raise ClientFailure("its vectors are named or missing, so another application made it")
         indexed = info.payload_schema.keys() >= self._indexes.keys()
         owner = (info.config.metadata or {}).get(_OWNER)
-        return CollectionInfo(vectors.size, vectors.distance.value, indexed=indexed, owner=owner)
+        strict = _strict_mode(info.config.strict_mode_config)
+        return CollectionInfo(
+            vectors.size, vectors.distance.value, indexed=indexed, owner=owner, strict_mode=strict
+        )
 
     def create_collection(self, dimension: int, owner: str | None = None) -> None:
         """See :class:`VectorClient`."""
@@ -154,16 +158,10 @@ class QdrantClientAdapter:
         with self._clients.one() as (client, calls):
             calls.upsert(client, ids, vectors, payloads)
 
-    def query_points(
-        self,
-        vector: NDArray[np.float32],
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None = None,
-    ) -> list[ScoredPoint]:
+    def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
         with self._clients.one() as (client, calls):
-            return calls.query(client, vector, limit, filters, fields)
+            return calls.query(client, vector, query)
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """See :class:`VectorClient`."""
@@ -212,6 +210,14 @@ class QdrantClientAdapter:
     def close(self) -> None:
         """See :class:`VectorClient`."""
         self._clients.close()
+
+
+def _strict_mode(config: models.StrictModeConfigOutput | None) -> str | None:
+    """What the server was told to allow and forbid."""
+    if config is None or not config.enabled:
+        return None
+    told = config.model_dump(exclude={"enabled"}, exclude_none=True, exclude_defaults=True)
+    return ", ".join(f"{name} {value}" for name, value in sorted(told.items())) or None
 
 
 class _Clients:

@@ -31,6 +31,7 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
+    PointQuery,
     ScoredPoint,
 )
 
@@ -157,20 +158,15 @@ class EdgeClient:
             shard.update(edge.UpdateOperation.upsert_points(points))
             self._empty_log_if_long(shard, vectors.nbytes + _PAYLOAD_BYTES * len(points))
 
-    def query_points(
-        self,
-        vector: NDArray[np.float32],
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None = None,
-    ) -> list[ScoredPoint]:
+    def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
         """See :class:`VectorClient`."""
         with self._using() as shard:
             request = edge.QueryRequest(
-                limit,
+                query.limit,
+                offset=query.offset,
                 query=edge.Query.Nearest(vector.tolist()),
-                with_payload=True if fields is None else list(fields),
-                filter=edge_filter(filters),
+                with_payload=True if query.fields is None else list(query.fields),
+                filter=edge_filter(query.filters),
             )
             return [ScoredPoint(str(p.id), p.score, p.payload or {}) for p in shard.query(request)]
 

@@ -13,6 +13,11 @@ from app.services.storage.qdrant.ports import ClientFailure
 
 _REASON_CHARS = 300
 _NO_COLLECTION = re.compile(r"Collection \S+ (doesn't exist|not found)")
+_OVER_LIMIT = re.compile(r"Limit exceeded \d+ > (\d+) for \W+(?:upsert )?limit\b")
+_OVER_CONDITION = re.compile(r"Condition size limit reached \(\d+ > (\d+)\)")
+_TOO_LARGE = re.compile(
+    r"larger than (?:allowed|rate limiter capacity|max)|message length too large|HTTP 413", re.IGNORECASE
+)
 _TRANSIENT = frozenset(
     {
         StatusCode.UNAVAILABLE,
@@ -57,6 +62,8 @@ def translated() -> Iterator[None]:
 def _refused(error: UnexpectedResponse) -> ClientFailure:
     status = error.status_code or 0
     body = error.content.decode(errors="replace")[:_REASON_CHARS]
+    if too_much := _too_much(f"HTTP {status}: {body}"):
+        return too_much
     return ClientFailure(
         f"HTTP {status}: {body}",
         transient=status == 429 or status >= 500,  # noqa: PLR2004 - HTTP
@@ -74,8 +81,19 @@ def _unanswered(source: Exception) -> ClientFailure:
 
 def _ended(error: RpcError) -> ClientFailure:
     details = (error.details() or "")[:_REASON_CHARS]
+    if too_much := _too_much(f"gRPC {error.code().name}: {details}"):
+        return too_much
     missing = error.code() == StatusCode.NOT_FOUND and _names_no_collection(details)
     return ClientFailure(f"gRPC {error.code().name}: {details}", transient=is_passing(error), missing=missing)
+
+
+def _too_much(reason: str) -> ClientFailure | None:
+    """The failure of a request that asks for more at once than the server's strict mode, rates or messages allow."""
+    if found := _OVER_LIMIT.search(reason):
+        return ClientFailure(reason, too_much=True, most=int(found[1]))
+    if found := _OVER_CONDITION.search(reason):
+        return ClientFailure(reason, too_much=True, most=int(found[1]), of_filter=True)
+    return ClientFailure(reason, too_much=True) if _TOO_LARGE.search(reason) else None
 
 
 def _names_no_collection(text: str) -> bool:

@@ -16,7 +16,7 @@ from qdrant_client.conversions.conversion import grpc_to_payload, payload_to_grp
 
 from app.domain.filters import Filters
 from app.services.storage.qdrant.filters import grpc_filter, rest_filter
-from app.services.storage.qdrant.ports import Payload, ScoredPoint
+from app.services.storage.qdrant.ports import Payload, PointQuery, ScoredPoint
 
 Vectors = NDArray[np.float32]
 
@@ -32,15 +32,8 @@ class PointCalls(Protocol):
     ) -> None:
         """Store points."""
 
-    def query(
-        self,
-        client: QdrantClient,
-        vector: Vectors,
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None,
-    ) -> list[ScoredPoint]:
-        """The best points; of their payloads these ``fields``, or all."""
+    def query(self, client: QdrantClient, vector: Vectors, query: PointQuery) -> list[ScoredPoint]:
+        """The points wanted."""
 
     def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
         """Those that exist."""
@@ -66,20 +59,14 @@ class CallsByHttp:
         batch = {"ids": ids, "vectors": vectors, "payloads": payloads}
         self._request(client, "PUT", "", {"batch": batch}, {"wait": "true"})
 
-    def query(
-        self,
-        client: QdrantClient,
-        vector: Vectors,
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None,
-    ) -> list[ScoredPoint]:
+    def query(self, client: QdrantClient, vector: Vectors, query: PointQuery) -> list[ScoredPoint]:
         """See :class:`PointCalls`."""
         body = {
             "query": vector,
-            "filter": rest_filter(filters),
-            "limit": limit,
-            "with_payload": _all_if_none(fields),
+            "filter": rest_filter(query.filters),
+            "limit": query.limit,
+            "offset": query.offset,
+            "with_payload": _all_if_none(query.fields),
         }
         found = self._request(client, "POST", "/query", body)["points"]
         return [
@@ -146,21 +133,15 @@ class CallsByGrpc:
         request = grpc.UpsertPoints(collection_name=self._collection, wait=True, points=points)
         client.grpc_points.Upsert(request, timeout=self._timeout_s)
 
-    def query(
-        self,
-        client: QdrantClient,
-        vector: Vectors,
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None,
-    ) -> list[ScoredPoint]:
+    def query(self, client: QdrantClient, vector: Vectors, query: PointQuery) -> list[ScoredPoint]:
         """See :class:`PointCalls`."""
         request = grpc.QueryPoints(
             collection_name=self._collection,
             query=grpc.Query(nearest=grpc.VectorInput(dense=grpc.DenseVector(data=vector.tolist()))),
-            filter=grpc_filter(filters),
-            limit=limit,
-            with_payload=_selector(fields),
+            filter=grpc_filter(query.filters),
+            limit=query.limit,
+            offset=query.offset,
+            with_payload=_selector(query.fields),
         )
         found = client.grpc_points.Query(request, timeout=self._timeout_s).result
         return [ScoredPoint(_text(point.id), point.score, grpc_to_payload(point.payload)) for point in found]
@@ -208,21 +189,15 @@ class CallsByModels:
         points = models.Batch.model_construct(ids=list(ids), vectors=vectors.tolist(), payloads=list(payloads))
         client.upsert(self._collection, points, wait=True)
 
-    def query(
-        self,
-        client: QdrantClient,
-        vector: Vectors,
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None,
-    ) -> list[ScoredPoint]:
+    def query(self, client: QdrantClient, vector: Vectors, query: PointQuery) -> list[ScoredPoint]:
         """See :class:`PointCalls`."""
         found = client.query_points(
             self._collection,
             vector.tolist(),
-            query_filter=_modelled(filters),
-            limit=limit,
-            with_payload=_all_if_none(fields),
+            query_filter=_modelled(query.filters),
+            limit=query.limit,
+            offset=query.offset,
+            with_payload=_all_if_none(query.fields),
         )
         return [ScoredPoint(str(point.id), point.score, point.payload or {}) for point in found.points]
 

@@ -5,7 +5,7 @@ They are plain values, so that the embedded engine is used without importing ``q
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,15 @@ Payload = dict[str, Any]
 class CollectionInfo:
     """A collection as it stands; ``indexed`` is False while one of its payload indexes is missing.
 
-    ``owner`` is the id of the store whose index it is; None for one that was made without saying so.
+    ``owner`` is the id of the store whose index it is; None for one that was made without saying so. ``strict_mode`` is what
+    the server's allows, as text; None where it has none.
     """
 
     dimension: int
     distance: str
     indexed: bool
     owner: str | None = None
+    strict_mode: str | None = None
 
     def __str__(self) -> str:
         return f"{self.dimension}-dimensional {self.distance}"
@@ -47,13 +49,23 @@ class ScoredPoint:
     payload: Payload
 
 
+class PointQuery(NamedTuple):
+    """Which points are wanted: the ``limit`` best after the first ``offset``, and of their payloads these fields, or all."""
+
+    limit: int
+    filters: Filters | None = None
+    fields: Sequence[str] | None = None
+    offset: int = 0
+
+
 class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; callers meet QdrantError
     """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``.
 
-    ``disk_full``: not before there is room on the disk. ``missing``: there is no such collection.
+    ``disk_full``: not before there is room on the disk. ``missing``: there is no such collection. ``too_much``: the same in
+    smaller parts may succeed, of ``most`` members at most where the server says so; ``of_filter``: members of a filter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a kind of failure
         self,
         reason: str,
         *,
@@ -61,11 +73,17 @@ class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; ca
         retry_after_s: float | None = None,
         disk_full: bool = False,
         missing: bool = False,
+        too_much: bool = False,
+        most: int | None = None,
+        of_filter: bool = False,
     ) -> None:
         self.reason = reason
         self.disk_full = disk_full
         self.missing = missing
         self.transient = transient
+        self.too_much = too_much
+        self.most = most
+        self.of_filter = of_filter
         self.retry_after_s = retry_after_s
         super().__init__(reason)
 
@@ -98,14 +116,8 @@ class VectorClient(Protocol):
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
         """Store points, replacing those with the same ids. ``vectors`` has one row of norm 1 a point."""
 
-    def query_points(
-        self,
-        vector: NDArray[np.float32],
-        limit: int,
-        filters: Filters | None,
-        fields: Sequence[str] | None = None,
-    ) -> list[ScoredPoint]:
-        """The ``limit`` best points, best first; of their payloads at least these ``fields``, or all."""
+    def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
+        """The points wanted, best first; fields beyond those asked for may be among their payloads."""
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
         """Those of ``ids`` that exist, with their payloads if asked for, else with empty ones."""

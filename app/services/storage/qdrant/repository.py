@@ -1,29 +1,26 @@
 """The vectors of extractions, for code on the event loop."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from app.domain.filters import Filters, filters_of
 from app.domain.ids import ExtractionId, find_extraction_id
 from app.errors import (
     CollectionMismatch,
-    CollectionMissing,
-    DeadlineExceeded,
     InvalidInput,
-    QdrantDiskFull,
     QdrantError,
-    QdrantUnavailable,
 )
 from app.executor import Lane
-from app.retry import GaveUp, RetryPolicy, retrying
+from app.retry import RetryPolicy
 from app.services.storage.qdrant.points import (
     EmbeddingItem,
+    PointBatch,
     check_ids,
     checked_batches,
     grouped,
@@ -36,9 +33,11 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
+    PointQuery,
     ScoredPoint,
     VectorClient,
 )
+from app.services.storage.qdrant.requests import RequestInstruments, Requests
 
 __all__ = ["EmbeddingItem", "QdrantRepository", "SearchResult"]
 
@@ -48,6 +47,8 @@ _MAX_TIED = 40_000
 _IDS_A_CALL = 500
 _PAYLOADS_A_CALL = 100
 _SCORE_DIGITS = 6
+
+_OF_FILTER = "ids of a filter"
 
 T = TypeVar("T")
 Id = TypeVar("Id", bound=UUID | str)
@@ -63,13 +64,6 @@ class SearchResult:
     extraction_id: ExtractionId
     score: float
     payload: Payload
-
-
-class RequestInstruments(Protocol):
-    """Who is told of each request to Qdrant; thread-safe, and never raises."""
-
-    def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
-        """A request took so long on its thread; each try counts."""
 
 
 class QdrantRepository:
@@ -103,9 +97,8 @@ class QdrantRepository:
         self._client = client
         self._lane = lane
         self._dimension = dimension
-        self._retry = retry or RetryPolicy(total_s=30.0)
         self._batch_size = batch_size or client.batch_size(dimension)
-        self._instruments = instruments
+        self._requests = Requests(lane, collection, retry or RetryPolicy(total_s=30.0), instruments)
 
     @property
     def protocol(self) -> str:
@@ -121,7 +114,7 @@ class QdrantRepository:
         found = await self.find_collection()
         if found is None or not found.indexed:
             create = self._client.create_collection
-            await self._call("create the collection", create, self._dimension, owner)
+            await self._requests.call("create the collection", create, self._dimension, owner)
             # Another process may have made it in the meantime, for another embedder.
             await self.find_collection()
 
@@ -139,11 +132,11 @@ class QdrantRepository:
 
     async def look_at_collection(self) -> CollectionInfo | None:
         """As :meth:`find_collection`, whatever its size and distance."""
-        return await self._call("look up the collection", self._client.get_collection)
+        return await self._requests.call("look up the collection", self._client.get_collection)
 
     async def set_owner(self, owner: str) -> None:
         """Say whose index the collection is, whoever's it was."""
-        await self._call("take the collection over", self._client.set_owner, owner)
+        await self._requests.call("take the collection over", self._client.set_owner, owner)
 
     async def is_empty(self) -> bool:
         """Whether there is no collection, or none of its points, whatever its size."""
@@ -151,7 +144,7 @@ class QdrantRepository:
 
     async def drop_collection(self) -> None:
         """Drop the collection with all its points, if there is one."""
-        await self._call("drop the collection", self._client.delete_collection)
+        await self._requests.call("drop the collection", self._client.delete_collection)
 
     async def upsert(self, extraction_id: UUID | str, embedding: ArrayLike, payload: Payload) -> str:
         """Store one vector, replacing what has this id. Returns the point's ID, once Qdrant has acknowledged it:
@@ -173,7 +166,12 @@ class QdrantRepository:
         acknowledged: list[str] = []
         checking = self._lane.run(checked_batches, items, self._dimension, self._batch_size)
         for batch in await checking:
-            await self._call("upsert points", self._client.upsert, batch.ids, batch.vectors, batch.payloads)
+
+            def upsert(some: range, batch: PointBatch = batch) -> None:
+                part = slice(some.start, some.stop)
+                self._client.upsert(batch.ids[part], batch.vectors[part], batch.payloads[part])
+
+            await self._requests.in_parts("upsert points", range(len(batch.ids)), upsert)
             acknowledged += batch.ids
         return acknowledged
 
@@ -205,7 +203,7 @@ class QdrantRepository:
         last = offset + limit
         asked = last + 1
         while True:
-            found = await self._call("search", self._client.query_points, vector, asked, wanted, fields)
+            found = await self._query(vector, asked, wanted, fields)
             results = [result for point in found if (result := _result(point)) is not None]
             ranked = sorted(results, key=lambda result: (-result.score, result.extraction_id))
             # Of those that score as little as the last one found, the engine chose which ones it gave.
@@ -231,9 +229,8 @@ class QdrantRepository:
         for some in slices(extraction_ids, _IDS_A_CALL):
             ids = list(map(str, some))
             # Apart, so that a deletion tried again doesn't count what its first try deleted as missing.
-            present = await self._call("look up points", self._client.retrieve, ids)
-            if present:
-                await self._call("delete points", self._client.delete, list(present))
+            present = await self._requests.call("look up points", self._client.retrieve, ids)
+            await self._requests.in_parts("delete points", list(present), self._client.delete)
             deleted += len(present)
         return deleted
 
@@ -246,7 +243,7 @@ class QdrantRepository:
         await self._lane.run(check_ids, extraction_ids)
         existing: set[ExtractionId] = set()
         for some in slices(extraction_ids, _IDS_A_CALL):
-            found = await self._call("look up points", self._client.retrieve, list(map(str, some)))
+            found = await self._requests.call("look up points", self._client.retrieve, list(map(str, some)))
             existing |= _by_extraction(found).keys()
         return existing
 
@@ -260,7 +257,7 @@ class QdrantRepository:
         payloads: dict[ExtractionId, Payload] = {}
         with_payloads = partial(self._client.retrieve, payloads=True)
         for some in slices(extraction_ids, _IDS_A_CALL):
-            found = await self._call("look up points", with_payloads, list(map(str, some)))
+            found = await self._requests.call("look up points", with_payloads, list(map(str, some)))
             payloads |= _by_extraction(found)
         return payloads
 
@@ -272,7 +269,7 @@ class QdrantRepository:
         """
         groups = await self._lane.run(grouped, payloads, _IDS_A_CALL)
         for some in slices(groups, _PAYLOADS_A_CALL):
-            await self._call("set payloads", self._client.set_payloads, some)
+            await self._requests.in_parts("set payloads", some, self._client.set_payloads)
 
     async def iter_ids(
         self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
@@ -294,7 +291,13 @@ class QdrantRepository:
         start: str | None = None
         wanted = filters_of(filters)
         while True:
-            ids, start = await self._call("list points", self._client.scroll, start, page, wanted)
+            size = self._requests.size("list points", page)
+            try:
+                ids, start = await self._requests.tried("list points", self._client.scroll, start, size, wanted)
+            except ClientFailure as failure:
+                if not self._requests.fits_later("list points", size, failure):
+                    raise self._requests.refused("list points", failure) from failure
+                continue
             if ids:
                 yield ids
             if start is None:
@@ -302,19 +305,19 @@ class QdrantRepository:
 
     async def count(self) -> int:
         """How many points there are, exactly."""
-        return await self._call("count points", self._client.count)
+        return await self._requests.call("count points", self._client.count)
 
     async def optimize(self) -> None:
         """Build the search indexes now. Embedded, this stops the whole process for as long as it takes."""
         try:
             # Without a deadline: it takes minutes, and can't be stopped once it runs.
-            await self._lane.run(self._measured, "optimize", self._client.optimize)
+            await self._lane.run(self._requests.measured, "optimize", self._client.optimize)
         except ClientFailure as failure:
-            raise self._refused("optimize", failure) from failure
+            raise self._requests.refused("optimize", failure) from failure
 
     async def ping(self) -> None:
         """Raise unless Qdrant answers now."""
-        await self._call("answer a ping", self._client.ping)
+        await self._requests.call("answer a ping", self._client.ping)
 
     def _extraction_of(self, point: str) -> ExtractionId:
         if (found := find_extraction_id(point)) is None:
@@ -322,47 +325,42 @@ class QdrantRepository:
             raise QdrantError("list the extractions", self.collection, reason)
         return found
 
-    async def _call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """Run one request on the lane, and again while its failures are transient and there is time."""
-        reason = "no answer"
-
-        async def attempt(left_s: float) -> T:
-            nonlocal reason
+    async def _query(
+        self, vector: NDArray[np.float32], asked: int, filters: Filters | None, fields: Sequence[str] | None
+    ) -> list[ScoredPoint]:
+        """The best points, in several requests where the server bounds what one may ask for."""
+        found: dict[str, ScoredPoint] = {}
+        done = False
+        while len(found) < asked and not done:
+            ids = () if filters is None else filters.extraction_ids or ()
+            if filters is not None and len(ids) > (many := self._requests.size(_OF_FILTER, len(ids))):
+                return await self._query_each(slices(ids, many), vector, asked, filters, fields)
+            size = self._requests.size("search", asked - len(found))
+            wanted = PointQuery(size, filters, fields, offset=len(found))
             try:
-                return await self._lane.run(self._measured, operation, fn, *args, timeout_s=left_s)
+                page = await self._requests.tried("search", self._client.query_points, vector, wanted)
             except ClientFailure as failure:
-                reason = failure.reason
-                raise
+                of_ids = failure.of_filter and self._requests.shrinks(_OF_FILTER, len(ids), failure.most)
+                if not of_ids and not self._requests.fits_later("search", size, failure):
+                    raise self._requests.refused("search", failure) from failure
+                continue
+            found |= {point.id: point for point in page}
+            done = len(page) < size
+        return list(found.values())
 
-        try:
-            return await retrying(self._retry, attempt, retry_after=_retry_after)
-        except ClientFailure as failure:
-            raise self._refused(operation, failure) from failure
-        except (DeadlineExceeded, GaveUp) as error:
-            within = f"{reason} (within {self._retry.total_s:g} s)"
-            later_s = error.retry_after_s
-            raise QdrantUnavailable(operation, self.collection, within, retry_after_s=later_s) from error
-
-    def _refused(self, operation: str, failure: ClientFailure) -> QdrantError:
-        made = QdrantDiskFull if failure.disk_full else CollectionMissing if failure.missing else QdrantError
-        return made(operation, self.collection, failure.reason)
-
-    def _measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """Runs on the lane's thread, so that a request whose caller has left is measured to its end."""
-        if self._instruments is None:
-            return fn(*args)
-        started = time.monotonic()
-        failed = True
-        try:
-            result = fn(*args)
-            failed = False
-            return result
-        finally:
-            self._instruments.qdrant(operation, time.monotonic() - started, failed=failed)
-
-
-def _retry_after(error: Exception) -> float | None:
-    return error.retry_after_s or 0.0 if isinstance(error, ClientFailure) and error.transient else None
+    async def _query_each(
+        self,
+        parts: Iterable[list[UUID | str]],
+        vector: NDArray[np.float32],
+        asked: int,
+        filters: Filters,
+        fields: Sequence[str] | None,
+    ) -> list[ScoredPoint]:
+        """The best points of those that each part of the ids gives."""
+        found = list[ScoredPoint]()
+        for part in parts:
+            found += await self._query(vector, asked, replace(filters, extraction_ids=tuple(part)), fields)
+        return sorted(found, key=lambda point: -point.score)[:asked]
 
 
 def _result(point: ScoredPoint) -> SearchResult | None:

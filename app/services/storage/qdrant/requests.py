@@ -1,0 +1,119 @@
+"""Requests to Qdrant: on the lane, again while failures pass, and in parts as great as the server takes."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from app.errors import CollectionMissing, DeadlineExceeded, QdrantDiskFull, QdrantError, QdrantUnavailable
+from app.executor import Lane
+from app.retry import GaveUp, RetryPolicy, retrying
+from app.services.storage.qdrant.ports import ClientFailure
+
+T = TypeVar("T")
+X = TypeVar("X")
+
+
+class RequestInstruments(Protocol):
+    """Who is told of each request to Qdrant; thread-safe, and never raises."""
+
+    def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """A request took so long on its thread; each try counts."""
+
+
+class Requests:
+    """To one collection. Remembers how many members of a request the server takes."""
+
+    def __init__(
+        self, lane: Lane, collection: str, retry: RetryPolicy, instruments: RequestInstruments | None
+    ) -> None:
+        self._lane = lane
+        self._collection = collection
+        self._retry = retry
+        self._instruments = instruments
+        self._most: dict[str, int] = {}
+
+    def size(self, operation: str, wanted: int) -> int:
+        """How many of the members wanted to send at once."""
+        return min(wanted, self._most.get(operation, wanted))
+
+    def shrinks(self, operation: str, tried: int, most: int | None = None) -> bool:
+        """Note that so many were too many, and ``most`` are allowed or, where nobody says, half are tried; False if one was."""
+        if tried <= 1:
+            return False
+        self._most[operation] = max(1, tried // 2 if most is None else min(most, tried - 1))
+        return True
+
+    def fits_later(self, operation: str, tried: int, failure: ClientFailure) -> bool:
+        """Whether what failed so is worth trying with fewer members, which is noted."""
+        return failure.too_much and not failure.of_filter and self.shrinks(operation, tried, failure.most)
+
+    async def in_parts(self, operation: str, items: Sequence[X], fn: Callable[[Any], object]) -> None:
+        """Run requests for all of the items, as many at a time as the server takes. What is done isn't done again."""
+        done = 0
+        while done < len(items):
+            size = self.size(operation, len(items) - done)
+            try:
+                await self.tried(operation, fn, items[done : done + size])
+            except ClientFailure as failure:
+                if not self.fits_later(operation, size, failure):
+                    raise self.refused(operation, failure) from failure
+            except QdrantUnavailable as error:
+                # A bound on what may be written in a minute: fewer wait for less.
+                waits_long = (error.retry_after_s or 0) > self._retry.total_s / 2
+                if not (waits_long and self.shrinks(operation, size)):
+                    raise
+            else:
+                done += size
+
+    async def call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
+        """As :meth:`tried`, with every failure as an error of ours."""
+        try:
+            return await self.tried(operation, fn, *args)
+        except ClientFailure as failure:
+            raise self.refused(operation, failure) from failure
+
+    async def tried(self, operation: str, fn: Callable[..., T], *args: object) -> T:
+        """Run one request on the lane, and again while its failures are transient and there is time.
+
+        Raises:
+            ClientFailure: it failed for good.
+            QdrantUnavailable: there is no time left.
+        """
+        reason = "no answer"
+
+        async def attempt(left_s: float) -> T:
+            nonlocal reason
+            try:
+                return await self._lane.run(self.measured, operation, fn, *args, timeout_s=left_s)
+            except ClientFailure as failure:
+                reason = failure.reason
+                raise
+
+        try:
+            return await retrying(self._retry, attempt, retry_after=_retry_after)
+        except (DeadlineExceeded, GaveUp) as error:
+            within = f"{reason} (within {self._retry.total_s:g} s)"
+            later_s = error.retry_after_s
+            raise QdrantUnavailable(operation, self._collection, within, retry_after_s=later_s) from error
+
+    def refused(self, operation: str, failure: ClientFailure) -> QdrantError:
+        """The failure as an error of ours."""
+        made = QdrantDiskFull if failure.disk_full else CollectionMissing if failure.missing else QdrantError
+        return made(operation, self._collection, failure.reason)
+
+    def measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
+        """Call and measure: on the lane's thread, so that a request whose caller has left is measured to its end."""
+        if self._instruments is None:
+            return fn(*args)
+        started = time.monotonic()
+        failed = True
+        try:
+            result = fn(*args)
+            failed = False
+            return result
+        finally:
+            self._instruments.qdrant(operation, time.monotonic() - started, failed=failed)
+
+
+def _retry_after(error: Exception) -> float | None:
+    return error.retry_after_s or 0.0 if isinstance(error, ClientFailure) and error.transient else None
