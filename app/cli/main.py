@@ -26,6 +26,7 @@ from app.cli import (
     service,
     sources,
 )
+from app.cli.chaos import command as chaos
 from app.cli.context import at_home, context_of
 
 app = typer.Typer(
@@ -77,6 +78,7 @@ app.command("reindex")(index.reindex)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("doctor")(diagnosis.doctor)
+app.command("chaos")(chaos.chaos)
 app.command("graph")(diagnosis.graph)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(projects.app, name="projects")
