@@ -277,6 +277,7 @@ class DataIndex(Base):
     """
 
     __tablename__ = "data_indexes"
+    __table_args__ = ({"sqlite_autoincrement": True},)  # who still works on a dropped one must not meet another
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     path: Mapped[str] = mapped_column(Text)

@@ -8,7 +8,7 @@ and a fact with too many values has one key that everyone finds.
 import struct
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.domain.condition_values import Value, exact_number
 from app.domain.conditions import Compare, Contains, Exists, In, Leaf, Op, Starts
@@ -20,6 +20,7 @@ MAX_KEYS_A_FACT = 256
 """Of one path. A fact with more is found by :data:`ANY_VALUE` alone."""
 
 _MAX_WORDS_A_TEXT = 32
+_WORDS_LOOKED_UP = 3
 _KEY_CHARS = 100
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
@@ -27,6 +28,8 @@ _INT64 = 2**63
 
 ANY_VALUE = "!"
 ANY_WORD = "m"
+SEVERAL = "+"
+"""Of a fact with more than one value: two of them may be on both sides of what lies between two bounds."""
 _NUMBER, _TEXT, _TIME, _WORD = "n", "s", "t", "w"
 _NAMED: dict[bool | None, str] = {None: "z", False: "bf", True: "bt"}
 
@@ -39,45 +42,63 @@ class Lookup(NamedTuple):
 
 
 def united(lookups: Iterable[Lookup]) -> Lookup:
-    """Under the keys of any of them."""
+    """Under the keys of any of them; spans that overlap are one."""
     keys, spans = zip(*lookups, strict=True)
-    return Lookup(frozenset().union(*keys), frozenset().union(*spans))
+    merged = list[tuple[str, str]]()
+    for first, last in sorted(frozenset().union(*spans)):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return Lookup(frozenset().union(*keys), frozenset(merged))
+
+
+def between(lookups: Sequence[Lookup]) -> Lookup | None:
+    """Where to look for the facts that are in all of these spans of one path; None where they aren't spans of one kind."""
+    spans = [span for lookup in lookups for span in lookup.spans]
+    of_kinds = {first[0] for first, _ in spans}
+    if len(spans) != len(lookups) or len(of_kinds) != 1 or any(len(lookup.keys) > 1 for lookup in lookups):
+        return None
+    first, last = max(first for first, _ in spans), min(last for _, last in spans)
+    found = frozenset({(first, last)} if first <= last else ())
+    return Lookup(frozenset({ANY_VALUE, SEVERAL}), found)
 
 
 def keys_of(document: object, path: Sequence[str]) -> set[str]:
     """The keys of a fact whose document this is, at most :data:`MAX_KEYS_A_FACT`; none where the path leads to nothing."""
-    found = set[str]()
+    found, scalars = set[str](), 0
     for value in values_at(document, path):
         for scalar in value if isinstance(value, list) else [value]:
+            if isinstance(scalar, dict | list):
+                continue
+            scalars += 1
             found.update(_keys_of_scalar(scalar))
             if len(found) > MAX_KEYS_A_FACT:
                 return {ANY_VALUE}
-    return found
+    return found | {SEVERAL} if scalars > 1 else found
 
 
-def lookup_of(leaf: Leaf) -> Lookup | None:
-    """Where to look for the facts that the leaf may hold for; None where an index is no help."""
-    found: Lookup | None = None
+def lookups_of(leaf: Leaf) -> Sequence[Lookup]:
+    """Where to look for the facts that the leaf may hold for: under the keys of any one of these. None: an index is no help."""
+    found: Sequence[Lookup | None] = ()
     match leaf:
         case Compare(_, Op.EQ, value):
-            found = _equal([value])
+            found = [_equal([value])]
         case In(_, values):
-            found = _equal(values)
+            found = [_equal(values)]
         case Compare(_, op, value):
-            found = _between(op, value)
+            found = [_from(op, value)]
         case Starts(_, start):
             first = _key_of(start)
-            found = Lookup(frozenset(), frozenset({(first, _after_all_with(first))}))
+            found = [Lookup(frozenset(), frozenset({(first, _after_all_with(first))}))]
         case Contains(_, value):
             found = _containing(value)
         case Exists():
-            return None
-    return None if found is None else Lookup(found.keys | {ANY_VALUE}, found.spans)
+            pass
+    return [Lookup(each.keys | {ANY_VALUE}, each.spans) for each in found if each is not None]
 
 
-def _keys_of_scalar(value: Any) -> Iterable[str]:  # noqa: ANN401 - of any JSON
-    if isinstance(value, dict | list):
-        return
+def _keys_of_scalar(value: Value) -> Iterable[str]:
     yield _key_of(value)
     if not isinstance(value, str):
         return
@@ -115,7 +136,7 @@ def _equal(values: Iterable[Value]) -> Lookup:
     return Lookup(frozenset(map(_key_of, values)))
 
 
-def _between(op: Op, value: Value) -> Lookup | None:
+def _from(op: Op, value: Value) -> Lookup | None:
     if value is None or isinstance(value, bool) or op is Op.NE:
         return None
     key = _key_of(value)
@@ -124,12 +145,13 @@ def _between(op: Op, value: Value) -> Lookup | None:
     return Lookup(frozenset(), frozenset({span}))
 
 
-def _containing(value: Value) -> Lookup:
-    words = words_of(value) if isinstance(value, str) else []
+def _containing(value: Value) -> Sequence[Lookup]:
+    """By any of the words, the longest first, which fewest texts have by all appearances."""
+    words = dict.fromkeys(words_of(value)) if isinstance(value, str) else {}
     if not words:
-        return _equal([value])
-    longest = max(words, key=len)[:_KEY_CHARS]
-    return Lookup(frozenset({_WORD + longest, _TEXT + longest, ANY_WORD}))
+        return [_equal([value])]
+    longest = (word[:_KEY_CHARS] for word in sorted(words, key=len, reverse=True)[:_WORDS_LOOKED_UP])
+    return [Lookup(frozenset({_WORD + word, _TEXT + word, ANY_WORD})) for word in longest]
 
 
 def _after_all_with(start: str) -> str:

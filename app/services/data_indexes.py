@@ -1,5 +1,6 @@
 """Indexes on paths of the facts' documents: made and dropped as the settings say, filled and emptied by jobs."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 
 from app.database import Database, WriteSession
 from app.domain.filters import Filters
-from app.domain.ids import ExtractionId
 from app.domain.jobs import JobType
+from app.errors import DatabaseUnavailable
 from app.intake.where_text import parse_index_paths
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
@@ -18,6 +19,8 @@ from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.job import JobRepository
 
 _PAGE = 500
+_TRIES = 30
+_PAUSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -55,6 +58,14 @@ class DataIndexing:
             InvalidField: one of the paths spells none; nothing has changed.
         """
         paths = parse_index_paths(self._paths)
+        there = await self._database.read(lambda session: _there(DataIndexRepository(session)))
+        if there.keys() == set(paths):  # so that nobody who writes waits
+            return Arranged(kept=list(there))
+        for _ in range(_TRIES):
+            try:
+                return await self._database.write(partial(_arrange, paths=paths))
+            except DatabaseUnavailable:  # somebody has written for long
+                await asyncio.sleep(_PAUSE_S)
         return await self._database.write(partial(_arrange, paths=paths))
 
     async def carry_out(self) -> AsyncIterator[Progress]:
@@ -86,11 +97,10 @@ class DataIndexing:
         """
         paths, numbers = ", ".join(each.path for each in indexes), {each.number for each in indexes}
         total = await self._database.read(lambda session: ExtractionRepository(session).count())
-        done, after, more = 0, indexes[0].filled_to, True
+        done, more = 0, True
         while more:
-            ids = await unit.save(partial(_fill_page, numbers=numbers, after=after))
-            done, more = done + len(ids), bool(ids)
-            after = ids[-1] if ids else None
+            facts = await unit.save(partial(_fill_page, numbers=numbers))
+            done, more = done + facts, facts > 0
             yield Progress(paths, done, max(done, total))
 
     async def _empty(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
@@ -99,47 +109,46 @@ class DataIndexing:
             some = await unit.save(lambda session: DataIndexRepository(session).delete_some_keys(index.number))
             done, more = done + some, some > 0
             yield Progress(index.path, done, None)
-        await unit.save(lambda session: DataIndexRepository(session).delete(index.number))
 
 
 def _arrange(session: WriteSession, paths: Sequence[str]) -> Arranged:
     indexes, jobs = DataIndexRepository(session), JobRepository(session)
     indexes.lock()
-    arranged, there = Arranged(), dict[str, IndexRow]()
-    for row in indexes.list():
-        if row.state is not IndexState.DROPPING:
-            there[row.path] = row
-    for path, row in there.items():
-        if path in paths:
-            arranged.kept.append(path)
-        else:
-            indexes.set_state(row.number, IndexState.DROPPING)
+    there = _there(indexes)
+    arranged = Arranged(kept=[path for path in there if path in paths])
+    for path, number in there.items():
+        if path not in paths:
+            indexes.set_state(number, IndexState.DROPPING)
             arranged.dropped.append(path)
-            _queue(jobs, row.number)
-    for path in dict.fromkeys(paths):
+            _queue(jobs, number)
+    for path in paths:
         if path not in there:
             _queue(jobs, indexes.create(path))
             arranged.made.append(path)
     return arranged
 
 
+def _there(indexes: DataIndexRepository) -> dict[str, int]:
+    """The numbers of the indexes that aren't dropped, by path."""
+    return {row.path: row.number for row in indexes.list() if row.state is not IndexState.DROPPING}
+
+
 def _queue(jobs: JobRepository, number: int) -> None:
     jobs.create(JobType.INDEX_DATA, {"number": number})
 
 
-def _fill_page(
-    session: WriteSession, numbers: Collection[int], after: ExtractionId | None
-) -> Sequence[ExtractionId]:
-    """The keys of the next facts by id, which are returned; the indexes are ready when there are none.
+def _fill_page(session: WriteSession, numbers: Collection[int]) -> int:
+    """The keys of the next facts by id; returns how many. The indexes are ready when there are none.
 
-    One that was dropped, or that another has finished, is left alone.
+    Of the indexes that aren't dropped or ready yet, those are filled that are least far. Where two processes fill, one
+    waits for the other's page, and goes on after it.
     """
     repository = DataIndexRepository(session)
-    indexes = [
-        each for each in repository.list() if each.number in numbers and each.state is IndexState.FILLING
-    ]
-    if not indexes:
-        return ()
+    filling = repository.lock_of(numbers, IndexState.FILLING)
+    if not filling:
+        return 0
+    after = min((each.filled_to for each in filling), key=lambda to: "" if to is None else str(to))
+    indexes = [each for each in filling if each.filled_to == after]
     ids = ExtractionRepository(session).list_ids(Filters(), after=after, limit=_PAGE)
     FactRepository(session).lock(ids)
     for some in repository.iter_facts(ids):
@@ -147,4 +156,4 @@ def _fill_page(
     state = IndexState.FILLING if ids else IndexState.READY
     for index in indexes:
         repository.set_state(index.number, state, ids[-1] if ids else None)
-    return ids
+    return len(ids) or (_fill_page(session, numbers) if len(indexes) < len(filling) else 0)

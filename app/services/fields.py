@@ -114,10 +114,11 @@ def warnings_of(
     indexes, fields = DataIndexRepository(session), FieldRepository(session)
     known = [path for path in paths if indexes.has(path, project_id)]
     unknown = _unknown(session, project_id, [path for path in _without(paths, rows) if path not in known])
-    unindexed = indexes.unindexed(where)[:_MOST_WARNINGS]
-    if not unindexed or not fields.are_more_than(project_id, _LOOKED_AT):
+    lacking, filling = indexes.would_help(where) if project_id is not None else ([], [])
+    if not (lacking or filling) or not fields.are_more_than(project_id, _LOOKED_AT):
         return unknown
-    return (*unknown, *(_would_help(path) for path in unindexed))
+    of_filling = (f"the index on {path} is still being filled, and isn't used until then" for path in filling)
+    return (*unknown, *(_would_help(path) for path in lacking[:_MOST_WARNINGS]), *of_filling)
 
 
 def _unknown(
@@ -142,10 +143,9 @@ def _unknown(
     return tuple(found)
 
 
-def _would_help(path: InData | InMetadata) -> str:
-    written = write_path(path)
+def _would_help(path: str) -> str:
     return (
-        f"no index finds {written}, so each of more than {_LOOKED_AT:,} facts is read; name it in database.data_indexes, "
+        f"no index finds {path}, so each of more than {_LOOKED_AT:,} facts is read; name it in database.data_indexes, "
         "and run agent-storage db upgrade"
     )
 

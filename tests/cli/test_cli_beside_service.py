@@ -58,6 +58,7 @@ OURS = {
     "runs show": "first -p seeded",
     "runs diff": "first -p seeded",
     "db upgrade": "",
+    "chaos": "--minutes 0.05",
     "config show": "",
     "config check": "",
 }
@@ -76,7 +77,16 @@ REFUSED = {
 }
 """Commands that end with exit code 1, with a reason: the service is in the way, or there is no such job."""
 
-NO_API = {"serve", "worker", "graph", "embedders list", "embedders compare", "config show", "config check"}
+NO_API = {
+    "serve",
+    "worker",
+    "graph",
+    "chaos",
+    "embedders list",
+    "embedders compare",
+    "config show",
+    "config check",
+}
 """Commands that use no store of a service's, or are one."""
 
 IN_WORDS = {"adopt", "optimize", "backup", "restore", "db upgrade"}

@@ -21,7 +21,7 @@ from app.domain.conditions import (
     leaves,
 )
 from app.domain.times import time_of
-from app.domain.value_keys import MAX_KEYS_A_FACT, Lookup, keys_of, lookup_of, united
+from app.domain.value_keys import MAX_KEYS_A_FACT, Lookup, between, keys_of, lookups_of, united
 
 AT = InData(("a",))
 
@@ -31,9 +31,9 @@ def finds(lookup: Lookup, keys: set[str]) -> bool:
 
 
 def found(condition: Any, value: Any) -> bool:
-    lookup = lookup_of(condition)
-    assert lookup is not None
-    return finds(lookup, keys_of({"a": value}, ["a"]))
+    lookups = lookups_of(condition)
+    assert lookups
+    return all(finds(lookup, keys_of({"a": value}, ["a"])) for lookup in lookups)
 
 
 @given(drawn.cases())
@@ -47,10 +47,9 @@ def test_what_a_leaf_holds_for_is_among_its_keys(case: tuple[Condition, Fact]) -
                 stored = keys_of(fact.metadata, keys)
             case _:
                 continue
-        lookup = lookup_of(leaf)
-        assert len(stored) <= MAX_KEYS_A_FACT
-        if lookup is not None and matches(leaf, fact):
-            assert finds(lookup, stored)
+        assert len(stored) <= MAX_KEYS_A_FACT + 1
+        if matches(leaf, fact):
+            assert all(finds(lookup, stored) for lookup in lookups_of(leaf))
 
 
 NUMBERS = st.one_of(
@@ -126,14 +125,49 @@ def test_objects_have_no_keys(value: Any) -> None:
 
 
 def test_what_is_there_is_no_matter_of_keys() -> None:
-    assert lookup_of(Exists(AT)) is None
-    assert lookup_of(Compare(AT, Op.LT, "a")) is not None
+    assert not lookups_of(Exists(AT))
+    assert lookups_of(Compare(AT, Op.LT, "a"))
+
+
+def lookup(op: Op, value: Any) -> Lookup:
+    [found] = lookups_of(Compare(AT, op, value))
+    return found
 
 
 def test_lookups_join() -> None:
-    one, other = lookup_of(Compare(AT, Op.EQ, 1)), lookup_of(Compare(AT, Op.LT, 5))
-    assert one is not None
-    assert other is not None
+    one, other = lookup(Op.EQ, 1), lookup(Op.LT, 5)
     both = united([one, other])
-    assert both.keys == one.keys | other.keys
-    assert both.spans == other.spans
+    assert (both.keys, both.spans) == (one.keys | other.keys, other.spans)
+    [(first, last)] = united([lookup(Op.LT, 5), lookup(Op.LT, 9), lookup(Op.GT, 2)]).spans
+    assert first == "n"
+    assert last > max(lookup(Op.EQ, 10**9).keys)
+
+
+BOUNDS = st.lists(st.tuples(st.sampled_from([Op.LT, Op.LE, Op.GE, Op.GT]), NUMBERS), min_size=2, max_size=4)
+
+
+@given(BOUNDS, st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3)))
+def test_what_lies_between_bounds_is_found(bounds: list[tuple[Op, float]], stored: Any) -> None:
+    """Of several values, each bound may hold for another one."""
+    found = between([lookup(op, value) for op, value in bounds])
+    assert found is not None
+    if all(matches(Compare(AT, op, value), Fact({"a": stored})) for op, value in bounds):
+        assert finds(found, keys_of({"a": stored}, ["a"]))
+
+
+def test_what_lies_beside_bounds_is_not_found() -> None:
+    found = between([lookup(Op.GE, 30), lookup(Op.LT, 40)])
+    assert found is not None
+    assert [finds(found, keys_of({"a": value}, ["a"])) for value in (29, 30, 39, 41)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert between([lookup(Op.GE, 50), lookup(Op.LT, 40)]) == Lookup(frozenset({"!", "+"}))
+    assert between([lookup(Op.GE, 50), lookup(Op.LT, "a")]) is None
+    assert between([lookup(Op.GE, 50), lookup(Op.EQ, 60)]) is None
+
+
+def test_each_of_several_words_is_a_way() -> None:
+    assert len(lookups_of(Contains(AT, "some of the words"))) == 3

@@ -150,6 +150,35 @@ async def test_a_worker_fills_and_empties(container: Container, engine: Engine) 
     assert {job.status for job in jobs_of(engine) if job.type == JobType.INDEX_DATA} == {"completed"}
 
 
+async def test_two_who_fill_share_the_work(container: Container, engine: Engine) -> None:
+    store(engine, 1_700)
+    await indexing(container, "n").arrange()
+    one, other = indexing(container).carry_out(), indexing(container).carry_out()
+    done = 0
+    for each in (one, other, one, other):
+        done = max(done, (await anext(each)).done)
+    assert (done, keys(engine)) == (1_000, 1_700)
+    await brought_on(container)
+    assert (states(engine), keys(engine)) == ({"n": "ready"}, 1_700)
+    assert [progress.done async for progress in other] == [700]
+    assert states(engine) == {"n": "ready"}
+
+
+async def test_who_worked_on_a_dropped_index_leaves_the_next_one_alone(
+    container: Container, engine: Engine
+) -> None:
+    store(engine, 1_500)
+    await indexing(container, "n").arrange()
+    late = indexing(container).carry_out()
+    await anext(late)
+    await made(container)
+    await indexing(container, "m", "n").arrange()
+    assert [progress.done async for progress in late] == [500]
+    await brought_on(container)
+    assert numbers_found(engine, "n >= 0") == 1_500
+    assert (states(engine), keys(engine)) == ({"m": "ready", "n": "ready"}, 1_500)
+
+
 async def test_filling_stops_where_the_index_is_dropped_meanwhile(container: Container, engine: Engine) -> None:
     store(engine, 2_300)
     await indexing(container, "n").arrange()
@@ -240,5 +269,8 @@ async def test_an_answer_says_where_an_index_would_help(
     assert await said("n > 3") == ""
     assert await said("n > 3 and m = 2") == "none of 20 facts looked at has m"
     assert "no index finds m" in await said("n > 3 or m = 2")
+    assert "no index finds n" not in await said("n > 3 or m = 2")
+    await indexing(container, "n", "m").arrange()
+    assert "the index on m is still being filled" in await said("m = 2")
     monkeypatch.setattr("app.services.fields._LOOKED_AT", 30)
     assert "no index" not in await said("m = 2")

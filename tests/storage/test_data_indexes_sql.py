@@ -24,6 +24,7 @@ from app.services.creating import create_facts
 from app.services.storage.repositories.data_indexes import FEW, DataIndexRepository, IndexState
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import Assertion, FactRepository
+from app.services.storage.repositories.ordering import Ordering
 
 pytestmark = pytest.mark.contract
 
@@ -99,6 +100,7 @@ NARROWED = (
     'sku in ("XR-1", "XR-2") and tags = outdoor',
     'price.amount < 1 or sku = "XR-500"',
     "day = 2025-01-28",
+    "price.amount >= 50 and price.amount < 51",
 )
 
 
@@ -170,7 +172,68 @@ def test_an_index_that_is_not_filled_is_not_used(engine: Engine, project: Projec
             indexes.set_state(number, state)
             assert ExtractionRepository(session).count(filters) == 1
             assert "sku" not in indexes.ready()
-            assert [write_path(path) for path in indexes.unindexed(parse_where('sku = "XR-7"'))] == ["sku"]
+            filling = ["sku"] if state is IndexState.FILLING else []
+            lacking = ["sku"] if state is IndexState.DROPPING else []
+            assert indexes.would_help(parse_where('sku = "XR-7"')) == (lacking, filling)
+
+
+HELP = [
+    ("sku = a", ()),
+    ("sku = a or missing = 1", ("missing",)),
+    ("missing = 1 and other = 2", ("missing",)),
+    ("sku = a or type = fact", ()),
+    ("sku = a or sku exists", ()),
+    ("missing = 1 or not (sku = a)", ()),
+    ("not (missing = 1)", ()),
+    (" or ".join(f"missing > {number}" for number in range(60)), ("missing",)),
+    (" or ".join(f"price.amount > {number}" for number in range(60)), ()),
+]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(("condition", "paths"), HELP, ids=[case[0][:30] for case in HELP])
+def test_only_an_index_that_would_help_is_named(engine: Engine, condition: str, paths: tuple[str, ...]) -> None:
+    with writing(engine) as session:
+        assert DataIndexRepository(session).would_help(parse_where(condition)) == (list(paths), [])
+
+
+def test_a_number_is_never_used_again(engine: Engine) -> None:
+    """Who still works on a dropped index must not meet another under its number."""
+    with writing(engine) as session:
+        indexes = DataIndexRepository(session)
+        first = indexes.create("a")
+        assert indexes.delete_some_keys(first) == 0  # it isn't dropped
+        indexes.set_state(first, IndexState.DROPPING)
+        assert indexes.delete_some_keys(first) == 0
+        assert indexes.list() == []
+        second = indexes.create("b")
+        assert second > first
+
+
+def test_a_project_s_id_may_be_spelt_in_any_way(engine: Engine, project: ProjectId) -> None:
+    with writing(engine) as session:
+        for spelled in (project, str(project)):
+            filters = Filters(spelled, where=parse_where('sku = "XR-7"'))
+            assert ExtractionRepository(session).count(filters) == 1
+
+
+def test_sorted_lists_begin_with_what_the_index_finds(sqlite_engine: Engine) -> None:
+    """Also before SQLite has been told how many rows there are."""
+    with writing(sqlite_engine) as session:
+        project = make_project(session)
+        make_indexes(session, PATHS)
+        store(session, [Fact(data) for data in DOCUMENTS[:50]])
+        filters = Filters(project, where=parse_where('sku = "XR-7"'))
+        repository = ExtractionRepository(session)
+        ordering = Ordering(parse_order("-created"), "sqlite")
+        query = ordering.ids(repository.passing(filters, *ordering.columns()), None, 10)
+        with statements(sqlite_engine) as sent:
+            session.execute(query)
+        unbound = (None,) * sent[-1].count("?")
+        lines = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sent[-1]}", unbound)
+        told = " ".join(str(line) for line in lines)
+    assert "number=? AND key" in told
+    assert "created_at" not in told
 
 
 def test_keys_go_with_their_fact(engine: Engine, project: ProjectId) -> None:

@@ -71,7 +71,7 @@ def chaos(
         usage_error("--database-url wants --qdrant too: several processes share no embedded engine")
     if folder is not None and folder.exists() and any(folder.iterdir()):
         fail(f"{folder} isn't empty; name another folder, in which nothing can be lost")
-    place = Path(tempfile.mkdtemp(prefix="agent-storage-chaos-")) if folder is None else folder
+    place = Path(tempfile.mkdtemp(prefix="agent-storage-chaos-")) if folder is None else folder.resolve()
     place.mkdir(parents=True, exist_ok=True)
     report = _run(_place_in(place, qdrant, database_url), minutes * _MINUTE_S, copy_of, seed)
     if folder is None and report.held:

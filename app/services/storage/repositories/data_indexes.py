@@ -27,37 +27,29 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import ScalarSelect
 from sqlalchemy.types import NullType
 
-from app.domain.conditions import And, Condition, Field, InData, InMetadata, Leaf, Not, Or, Path, leaves
+from app.domain.conditions import (
+    And,
+    Compare,
+    Condition,
+    Field,
+    InData,
+    InMetadata,
+    Not,
+    Or,
+    Path,
+    leaves,
+)
 from app.domain.ids import ExtractionId, ProjectId
-from app.domain.value_keys import Lookup, keys_of, lookup_of, united
+from app.domain.value_keys import Lookup, between, keys_of, lookups_of, united
 from app.intake.where_text import parse_path, write_path
 from app.models import DataIndex, DataKey, Extraction
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.id_lists import among
+from app.sql.transactions import is_reading
 
 _INDEXES = DataIndex.__table__
 _KEYS = DataKey.__table__
 _EXTRACTIONS = Extraction.__table__
-
-FEW = 5_000
-"""So many facts are looked up by an index rather than found on the way through all. On the way, a page of 50 is found as
-soon where more pass."""
-
-_PROJECT_CHARS = 8
-"""Of its id, before each key. Two projects may share them: a condition is tried on what is found."""
-
-SOME = 100_000
-"""So many are looked up where all are wanted. Looking each of more up takes as long as reading all facts."""
-
-_LAST_KEY = "~"
-"""After all keys, which begin with a letter or a sign before it."""
-
-_FIRST_ROWS = 64
-_MOST_ROWS = 1_000
-_PAGE_BYTES = 8 * 2**20
-_MOST_WAYS = 4
-_MOST_SPANS = 50
-_DELETED_AT_ONCE = 5_000
 
 
 class IndexState(StrEnum):
@@ -80,6 +72,30 @@ class IndexRow(NamedTuple):
     def where(self) -> Path:
         """The path, which leads into a document."""
         return parse_path(self.path)
+
+
+_ALL = select(*(_INDEXES.c[name] for name in IndexRow._fields)).order_by(_INDEXES.c.number)
+_LOCK = "SET LOCAL lock_timeout = '2s'; LOCK TABLE data_indexes IN EXCLUSIVE MODE; SET LOCAL lock_timeout = 0"
+
+FEW = 5_000
+"""So many facts are looked up by an index rather than found on the way through all. On the way, a page of 50 is found as
+soon where more pass."""
+
+_PROJECT_CHARS = 8
+"""Of its id, before each key. Two projects may share them: a condition is tried on what is found."""
+
+SOME = 100_000
+"""So many are looked up where all are wanted. Looking each of more up takes as long as reading all facts."""
+
+_LAST_KEY = "~"
+"""After all keys, which begin with a letter or a sign before it."""
+
+_FIRST_ROWS = 64
+_MOST_ROWS = 1_000
+_PAGE_BYTES = 8 * 2**20
+_MOST_WAYS = 4
+_MOST_SPANS = 50
+_DELETED_AT_ONCE = 5_000
 
 
 # Named here, because inside the repository ``list`` is its method.
@@ -107,18 +123,30 @@ class DataIndexRepository:
         self._dialect = session.get_bind().dialect.name
 
     def list(self) -> IndexRows:
-        """All indexes, in the order in which they were made."""
-        columns = [_INDEXES.c[name] for name in IndexRow._fields]
-        rows = self._session.execute(select(*columns).order_by(_INDEXES.c.number))
-        return [IndexRow(row[0], row[1], IndexState(row[2]), row[3]) for row in rows]
+        """All indexes, in the order in which they were made.
+
+        None is made or dropped until a transaction ends that has asked and may write. One that only reads sees the keys as
+        they were.
+        """
+        if self._dialect == "postgresql" and not is_reading(connection := self._session.connection()):
+            connection.exec_driver_sql("LOCK TABLE data_indexes IN ROW SHARE MODE")
+        return self._rows(_ALL)
 
     def lock(self) -> None:
-        """Let nobody store facts until this transaction ends: who does has read which indexes there are.
+        """Keep all others who write from asking which indexes there are, until this transaction ends.
 
         So no fact is stored without the keys of an index that is made here. On SQLite the write lock does that.
+
+        Raises:
+            DatabaseUnavailable: somebody writes for longer than others should wait behind this.
         """
         if self._dialect == "postgresql":
-            self._session.connection().exec_driver_sql("LOCK TABLE data_indexes IN ACCESS EXCLUSIVE MODE")
+            self._session.connection().exec_driver_sql(_LOCK)
+
+    def lock_of(self, numbers: Collection[int], state: IndexState) -> IndexRows:
+        """Those of these indexes that are in that state, and stay so until this transaction ends."""
+        chosen = _ALL.where(_INDEXES.c.number.in_(numbers), _INDEXES.c.state == state)
+        return self._rows(chosen.with_for_update(key_share=True))
 
     def create(self, path: str) -> int:
         """Make an index, to be filled; returns its number."""
@@ -133,12 +161,10 @@ class DataIndexRepository:
         if state is IndexState.READY and self._dialect == "postgresql":
             self._session.connection().exec_driver_sql("ANALYZE data_keys")  # it plans by how many a key finds
 
-    def delete(self, number: int) -> None:
-        """Forget an index that has no keys any more."""
-        self._session.execute(delete(_INDEXES).where(_INDEXES.c.number == number))
-
     def delete_some_keys(self, number: int) -> int:
-        """Delete the next keys of an index, a bounded number; returns how many."""
+        """Delete the next keys of an index that is dropped, a bounded number, and at last itself; returns how many."""
+        if not self.lock_of([number], IndexState.DROPPING):
+            return 0
         of_index = _KEYS.c.number == number
         place = tuple_(_KEYS.c.key, _KEYS.c.extraction_id)
         some = (
@@ -147,6 +173,8 @@ class DataIndexRepository:
         rows = self._session.execute(some).all()
         if rows:
             self._session.execute(delete(_KEYS).where(of_index, place <= tuple(rows[-1])))
+        else:
+            self._session.execute(delete(_INDEXES).where(_INDEXES.c.number == number))
         return len(rows)
 
     def add_batch(self, facts: Iterable[KeyedFact]) -> None:
@@ -194,16 +222,24 @@ class DataIndexRepository:
         number = None if project_id is None else self.ready().get(write_path(path))
         if number is None:
             return False
-        of = str(project_id)[:_PROJECT_CHARS]
+        of = _of_project(project_id or "")
         found = _of_index(number).where(_between(of, of + _LAST_KEY)).limit(1)
         return self._session.execute(found).first() is not None
 
-    def unindexed(self, condition: Condition) -> Sequence[InData | InMetadata]:
-        """The paths of which an index would narrow the condition down; none where another already does."""
-        if next(_ways(condition, self.ready()), None) is not None:
-            return []
-        paths = dict.fromkeys(leaf.where for leaf in _looked_up(condition) if lookup_of(leaf) is not None)
-        return [path for path in paths if not isinstance(path, Field)]
+    def would_help(self, condition: Condition) -> tuple[Sequence[str], Sequence[str]]:
+        """The paths of which an index would narrow the condition down, and those of which one is being filled that will.
+
+        None where one does so already.
+        """
+        indexes = {row.path: row for row in self.list() if row.state is not IndexState.DROPPING}
+        ready = {path: row.number for path, row in indexes.items() if row.state is IndexState.READY}
+        if next(_ways(condition, ready), None) is not None:
+            return [], []
+        paths = [write_path(leaf.where) for leaf in leaves(condition) if not isinstance(leaf.where, Field)]
+        supposed = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+        way = next(_ways(condition, supposed), {})
+        lacking = [path for path, number in supposed.items() if number in way and path not in ready]
+        return [path for path in lacking if path not in indexes], [path for path in lacking if path in indexes]
 
     def narrowed(
         self, condition: Condition, project_id: UUID | str | None, *, whole: bool
@@ -218,7 +254,7 @@ class DataIndexRepository:
         found: ScalarSelect[Any] | None = None
         fewest = 1 + (SOME if whole else FEW)
         for way in islice(ways, _MOST_WAYS):
-            query = self._ids(way, str(project_id))
+            query = self._ids(way, _of_project(project_id))
             if (many := self._count(query, fewest)) < fewest:
                 found, fewest = query.scalar_subquery(), many
         if found is None:
@@ -231,8 +267,10 @@ class DataIndexRepository:
     def _count(self, query: Select[Any], most: int) -> int:
         return self._session.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
 
-    def _ids(self, way: _Way, project_id: str) -> Select[Any]:
-        of = project_id[:_PROJECT_CHARS]
+    def _rows(self, query: Select[Any]) -> IndexRows:
+        return [IndexRow(row[0], row[1], IndexState(row[2]), row[3]) for row in self._session.execute(query)]
+
+    def _ids(self, way: _Way, of: str) -> Select[Any]:
         parts = [
             _of_index(number).where(chosen)
             for number, lookup in way.items()
@@ -253,7 +291,7 @@ class DataIndexRepository:
     def _insert(self, facts: Iterable[KeyedFact], indexes: Sequence[IndexRow]) -> int:
         paths = [(row.number, row.where) for row in indexes]
         rows = sorted(
-            (number, str(fact.project_id)[:_PROJECT_CHARS] + key, fact.id)
+            (number, _of_project(fact.project_id) + key, fact.id)
             for fact in facts
             for number, where in paths
             for key in _keys_of(fact, where)
@@ -262,6 +300,12 @@ class DataIndexRepository:
             columns = dict(zip(("number", "key", "extraction_id"), zip(*rows, strict=True), strict=True))
             insert_all(self._session, _KEYS, columns)
         return len(rows)
+
+
+def _of_project(project_id: UUID | str) -> str:
+    """What the keys of a project's facts begin with."""
+    known = project_id if isinstance(project_id, UUID) else UUID(project_id)
+    return str(known)[:_PROJECT_CHARS]
 
 
 def _keys_of(fact: KeyedFact, where: Path) -> Collection[str]:
@@ -287,6 +331,7 @@ def _ways(condition: Condition, indexes: Mapping[str, int]) -> Iterator[_Way]:
     """All ways by these indexes. Of parts of which all must hold, each is a way; of others, they are one together."""
     match condition:
         case And(parts):
+            yield from _ways_between(parts, indexes)
             for part in parts:
                 yield from _ways(part, indexes)
         case Or(parts):
@@ -298,21 +343,21 @@ def _ways(condition: Condition, indexes: Mapping[str, int]) -> Iterator[_Way]:
             pass
         case leaf:
             number = None if isinstance(leaf.where, Field) else indexes.get(write_path(leaf.where))
-            lookup = None if number is None else lookup_of(leaf)
-            if number is not None and lookup is not None:
-                yield {number: lookup}
+            if number is not None:
+                yield from ({number: lookup} for lookup in lookups_of(leaf))
 
 
-def _looked_up(condition: Condition) -> Iterator[Leaf]:
-    """The leaves that aren't negated."""
-    match condition:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from _looked_up(part)
-        case Not():
-            pass
-        case leaf:
-            yield leaf
+def _ways_between(parts: Sequence[Condition], indexes: Mapping[str, int]) -> Iterator[_Way]:
+    """Where several of the parts bound what one path has."""
+    bounds: dict[int, list[Lookup]] = {}
+    for part in parts:
+        if isinstance(part, Compare) and not isinstance(part.where, Field):
+            number = indexes.get(write_path(part.where))
+            if number is not None:
+                bounds.setdefault(number, []).extend(lookups_of(part))
+    for number, lookups in bounds.items():
+        if len(lookups) > 1 and (found := between(lookups)) is not None:
+            yield {number: found}
 
 
 def _together(ways: Iterable[_Way]) -> _Way:

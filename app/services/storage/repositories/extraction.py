@@ -312,14 +312,14 @@ class ExtractionRepository:
         return list(self._session.scalars(query.order_by(_TABLE.c.id).limit(limit)))
 
     def _passes(self, filters: Filters, *, whole: bool = False) -> ColumnElement[bool]:
-        conditions = list(self._of_filters(filters))
+        narrowed: Sequence[ColumnElement[bool]] = ()
         if filters.where is not None and filters.extraction_ids is None:
             indexes = DataIndexRepository(self._session)
-            conditions += indexes.narrowed(filters.where, filters.project_id, whole=whole)
-        return and_(*conditions)
+            narrowed = indexes.narrowed(filters.where, filters.project_id, whole=whole)
+        return and_(*self._of_filters(filters, narrowed=bool(narrowed)), *narrowed)
 
-    def _of_filters(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
-        yield self._of_project(filters)
+    def _of_filters(self, filters: Filters, *, narrowed: bool = False) -> Iterator[ColumnElement[bool]]:
+        yield self._of_project(filters, narrowed=narrowed)
         yield from self._of_sources(filters)
         yield from self._of_rows(filters)
         if filters.where is not None:
@@ -342,9 +342,9 @@ class ExtractionRepository:
         if filters.set_aside is not None:
             yield _is_given(_TABLE.c.set_aside_reason, given=filters.set_aside)
 
-    def _of_project(self, filters: Filters) -> ColumnElement[bool]:
+    def _of_project(self, filters: Filters, *, narrowed: bool) -> ColumnElement[bool]:
         """Of few rows, which have an index of their own, SQLite must be kept from the project's: it passes all others."""
-        are_few = filters.set_aside or (filters.indexed is False and filters.set_aside is False)
+        are_few = narrowed or filters.set_aside or (filters.indexed is False and filters.set_aside is False)
         if filters.project_id is None or not are_few or self._dialect != "sqlite":
             return _in_project(filters.project_id)
         return _without_index(_TABLE.c.project_id) == filters.project_id

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("filled_to", UuidText(), nullable=True),
         sa.PrimaryKeyConstraint("number", name="pk_data_indexes"),
+        sqlite_autoincrement=True,  # who still works on a dropped one must not meet another
     )
     op.create_table(
         "data_keys",
