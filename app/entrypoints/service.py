@@ -16,6 +16,7 @@ from app.entrypoints.http_protocol import BoundedProtocol
 from app.entrypoints.signals import on_stop_signal
 from app.entrypoints.startup import Startup
 from app.errors import AddressInUse
+from app.logs import Tally
 from app.settings.places import stores_told
 from app.worker.worker import Worker
 from containers import Container, running
@@ -175,11 +176,26 @@ def run_to_the_end(service: Coroutine[Any, Any, None]) -> None:
     ``asyncio.run`` would wait at the end for a handler that won't be cancelled; here it gets a moment.
     """
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(quieted(Tally(logger)))
     try:
         loop.run_until_complete(service)
     finally:
         loop.run_until_complete(_end_tasks())
         loop.close()
+
+
+def quieted(tally: Tally) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """An event loop's handler of errors that counts what asyncio would log again and again while no file can be opened."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if str(context.get("message", "")).startswith("socket.accept() out of system resource"):
+            tally.note(
+                "no connection can be accepted: this process has no open file left (see `ulimit -n`)", None
+            )
+        else:
+            loop.default_exception_handler(context)
+
+    return handle
 
 
 async def _end_tasks() -> None:

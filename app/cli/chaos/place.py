@@ -101,13 +101,19 @@ class Place:
     """
 
     def __init__(
-        self, folder: Path, settings: Sequence[str], *, qdrant: Path | None, database_url: str | None
+        self,
+        folder: Path,
+        settings: Sequence[str],
+        *,
+        qdrant: Path | None,
+        database_url: str | None,
+        **variables: str,
     ) -> None:
-        """``settings`` are the names of all settings' variables: none of this process's is handed on."""
+        """``settings`` are the names of all settings' variables: none of this process's is handed on, only ``variables``."""
         self.folder = folder
         self.database_url = database_url
         self.database_file = None if database_url else folder / "data" / "agent-storage.db"
-        self._environment = _environment(folder, settings)
+        self._environment = _environment(folder, settings) | variables
         if database_url:
             self._environment["DATABASE_URL"] = database_url
         self.server = None if qdrant is None else self._qdrant(qdrant)

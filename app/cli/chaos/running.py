@@ -50,18 +50,23 @@ async def run_chaos(
             await happening
             load.stop()
         told("waiting for the jobs")
-        await _until_calm(parts)
-        report = Report(
-            round(time.monotonic() - started, 1),
-            seed,
-            dict(books.counts),
-            dict(books.refusals),
-            dict(books.faults),
-            faults.not_tried,
-        )
-        told("comparing")
-        await _compare(report, books, parts)
+        report = await calm_and_compared(parts, books, seconds=time.monotonic() - started, seed=seed)
+        report.not_tried = faults.not_tried
         return report
+
+
+async def calm_and_compared(parts: "RemoteParts", books: Books, *, seconds: float, seed: int) -> Report:
+    """Wait until no job is open, and compare what is there with what was promised.
+
+    Raises:
+        AgentStorageError: jobs are still open after five minutes.
+    """
+    await _until_calm(parts)
+    report = Report(
+        round(seconds, 1), seed, dict(books.counts), dict(books.refusals), dict(books.faults), not_tried={}
+    )
+    await _compare(report, books, parts)
+    return report
 
 
 async def _until_calm(parts: "RemoteParts") -> None:

@@ -50,6 +50,7 @@ _RESERVE_BYTES = 64 * 2**20
 """What must be free before the engine writes. It writes to mapped memory, and where the disk has no room for that the
 kernel kills the process. A request takes 0.5 MB, opening 30 MB, a segment of the write-ahead log 32 MB."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 _LOG_BYTES = 8 * 2**20
 """How much may be logged before the engine writes out what it holds and begins its log anew. Otherwise the log would grow
@@ -345,6 +346,12 @@ def _create_indexes(shard: edge.EdgeShard) -> None:
             shard.update(edge.UpdateOperation.create_field_index(field, schema))
 
 
+def _has_no_file_left(error: Exception) -> bool:
+    """Whether this process may open no more files just now."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _NO_FILE or "os error 24" in str(error) or "os error 23" in str(error)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -353,7 +360,7 @@ def _translated() -> Iterator[None]:
         raise
     except Exception as error:
         # The engine raises bare Exception; what went wrong is in its text alone.
-        raise ClientFailure(str(error)) from error
+        raise ClientFailure(str(error), transient=_has_no_file_left(error)) from error
     except BaseException as error:
         # A panic of the engine's derives from BaseException, so that nobody handles it by chance.
         if type(error).__name__ != "PanicException":
