@@ -1,5 +1,6 @@
 """Compare the two stores, and mend the difference."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -88,12 +89,16 @@ class ReconciliationService:
     ) -> AsyncIterator[Differences]:
         async for page in self._marks(project_id):
             marked = [mark.id for mark in page if mark.embedding_id is not None]
-            missing, stale = await self._compare_payloads(marked, generation)
+            ids = [mark.id for mark in page]
+            # At once, because each of the stores would wait for the other.
+            (missing, stale), words = await asyncio.gather(
+                self._compare_payloads(marked, generation), self._word_differences(ids)
+            )
             if missing and unit is not None:
                 await self._clear_marks(missing, generation, unit)
             if stale and unit is not None:
                 await self._indexing.sync_payloads(stale, unit)
-            words = await self._compare_words([mark.id for mark in page], unit)
+            await self._mend_words(words, unit)
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
@@ -134,12 +139,14 @@ class ReconciliationService:
                 stale.append(id_)
         return missing, stale
 
-    async def _compare_words(self, ids: list[ExtractionId], unit: UnitOfWork | None) -> WordDifferences:
-        found = await self._database.read(lambda session: word_differences(session, ids))
+    async def _word_differences(self, ids: list[ExtractionId]) -> WordDifferences:
+        return await self._database.read(lambda session: word_differences(session, ids))
+
+    @staticmethod
+    async def _mend_words(found: WordDifferences, unit: UnitOfWork | None) -> None:
         different = [*found.missing, *found.stale]
         if different and unit is not None:
             await unit.save(lambda session: rewrite_words(session, different))
-        return found
 
     async def _compare_points(
         self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None
@@ -194,10 +201,15 @@ class ReconciliationService:
             yield state
 
     async def _marks(self, project_id: ProjectId | None) -> AsyncIterator[list[Mark]]:
-        after: ExtractionId | None = None
-        while page := await self._page_after(after, project_id):
-            yield page
-            after = page[-1].id
+        """Page by page; the next is read while one is compared."""
+        page = await self._page_after(None, project_id)
+        while page:
+            following = asyncio.create_task(self._page_after(page[-1].id, project_id))
+            try:
+                yield page
+                page = await following
+            finally:
+                following.cancel()
 
     async def _page_after(self, after: ExtractionId | None, project_id: ProjectId | None) -> list[Mark]:
         return await self._database.read(

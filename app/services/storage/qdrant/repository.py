@@ -1,5 +1,6 @@
 """The vectors of extractions, for code on the event loop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,6 +47,8 @@ MAX_OFFSET = 10_000
 _MAX_TIED = 40_000
 _IDS_A_CALL = 500
 _PAYLOADS_A_CALL = 100
+_TOGETHER = 2
+"""So many calls that look up payloads are under way at once."""
 _SCORE_DIGITS = 6
 
 _OF_FILTER = "ids of a filter"
@@ -256,9 +259,13 @@ class QdrantRepository:
         await self._lane.run(check_ids, extraction_ids)
         payloads: dict[ExtractionId, Payload] = {}
         with_payloads = partial(self._client.retrieve, payloads=True)
-        for some in slices(extraction_ids, _IDS_A_CALL):
-            found = await self._requests.call("look up points", with_payloads, list(map(str, some)))
-            payloads |= _by_extraction(found)
+        for some in slices(extraction_ids, _TOGETHER * _IDS_A_CALL):
+            asked = (
+                self._requests.call("look up points", with_payloads, list(map(str, each)))
+                for each in slices(some, _IDS_A_CALL)
+            )
+            for found in await asyncio.gather(*asked):
+                payloads |= _by_extraction(found)
         return payloads
 
     async def set_payloads(self, payloads: Mapping[Id, Payload]) -> None:

@@ -107,9 +107,14 @@ class WordsRepository:
 
     def made_by(self, ids: Ids) -> dict[str, int]:
         """Which version of the rules made the words of these extractions, by id; those that have none are left out."""
-        query = select(cast(_TABLE.c.extraction_id, Text), _TABLE.c.made_by)
-        query = query.where(among(_TABLE.c.extraction_id, ids, self._dialect))
-        return {row[0]: row[1] for row in self._session.execute(query)}
+        columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.made_by
+        chosen = among(_TABLE.c.extraction_id, ids, self._dialect)
+        if self._dialect == "sqlite":  # one row: at each, the driver would give up Python's lock
+            found: dict[str, int] = orjson.loads(
+                self._session.scalar(select(func.json_group_object(*columns)).where(chosen)) or "{}"
+            )
+            return found
+        return {row[0]: row[1] for row in self._session.execute(select(*columns).where(chosen))}
 
     def projects(self, project_id: UUID | str | None) -> tuple[dict[ProjectId, int], bool]:
         """The newest entry's number in the ledger of the project, or of each, and whether all extractions have their words.
