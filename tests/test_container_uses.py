@@ -126,10 +126,16 @@ def test_an_override_of_any_part_reaches_its_consumers(settings: Settings, name:
         with provider.override(fake), container.reset_singletons():
             for user in container.providers.values():
                 if provider in user.related and isinstance(user, providers.ThreadSafeSingleton):
-                    held = vars(user()).values()
-                    assert any(part is fake for part in held), user
+                    assert any(part is fake for part in held_by(user())), user
                     consumers += 1
         assert consumers
+
+
+def held_by(part: object) -> Iterator[object]:
+    """What it has for attributes, and what the helpers among them have."""
+    for each in vars(part).values():
+        yield each
+        yield from getattr(each, "__dict__", {}).values()
 
 
 # --- filling `config` ------------------------------------------------------------------------------------
