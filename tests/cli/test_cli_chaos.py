@@ -64,7 +64,16 @@ def test_what_is_being_deleted_is_promised_by_nobody() -> None:
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("data")
-    assert b"isn't empty" in Cli(tmp_path)("chaos", "--folder", ".", code=1).stderr
+    cli = Cli(tmp_path)
+    for folder in (".", "precious"):
+        assert b"isn't empty" in cli("chaos", "--folder", folder, code=1).stderr
+
+
+def test_a_program_that_is_none_is_told(tmp_path: Path) -> None:
+    assert b"no program that can be run" in Cli(tmp_path)("chaos", "--qdrant", "nowhere", code=1).stderr
+    told = Cli(tmp_path)("chaos", "--database-url", "postgresql://h/n", code=2).stderr
+    assert b"wants --qdrant too" in told
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -7,10 +7,13 @@ names the program: each test process starts a server of its own when it first ne
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +43,10 @@ class _Own:
 
 _own: list[_Own] = []
 
+_TRUSTING = ssl.create_default_context()
+"""Of a test's own authority; whether it answers is all that is asked."""
+_TRUSTING.check_hostname, _TRUSTING.verify_mode = False, ssl.CERT_NONE
+
 
 def is_available() -> bool:
     """Whether there is one to be had."""
@@ -63,7 +70,18 @@ def stop_own_server() -> None:
         shutil.rmtree(own.folder, ignore_errors=True)
 
 
-def _start(binary: Path) -> _Own:
+@contextmanager
+def own_server(**settings: str) -> Iterator[RealServer]:
+    """Another server, set by these variables of Qdrant's, until the end of the block."""
+    own = _start(Path(os.environ["TEST_QDRANT_BINARY"]), settings)
+    try:
+        yield own.server
+    finally:
+        end(own.process)
+        shutil.rmtree(own.folder, ignore_errors=True)
+
+
+def _start(binary: Path, settings: Mapping[str, str] | None = None) -> _Own:
     place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="agent-storage-qdrant-", dir=place))
     http, grpc = _free_ports(2)
@@ -75,12 +93,14 @@ def _start(binary: Path) -> _Own:
         "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
         "QDRANT__TELEMETRY_DISABLED": "true",
         "QDRANT__LOG_LEVEL": "WARN",
+        **(settings or {}),
     }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [binary.resolve()], cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log
         )
-    server = RealServer(f"http://127.0.0.1:{http}", grpc)
+    tls = environment.get("QDRANT__SERVICE__ENABLE_TLS") == "true"
+    server = RealServer(f"http{'s' if tls else ''}://127.0.0.1:{http}", grpc)
     try:
         wait_for(lambda: _is_ready(server, process, folder))
     except BaseException:
@@ -92,7 +112,7 @@ def _start(binary: Path) -> _Own:
 def _is_ready(server: RealServer, process: "subprocess.Popen[bytes]", folder: Path) -> bool:
     assert process.poll() is None, (folder / "log").read_text()[-2_000:]
     try:
-        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own server
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5, context=_TRUSTING) as answer:  # noqa: S310 - our own server
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -1,6 +1,7 @@
 """The command ``agent-storage chaos``."""
 
 import asyncio
+import os
 import secrets
 import shutil
 import tempfile
@@ -69,10 +70,15 @@ def chaos(
         usage_error("--copy-of is for SQLite; restore into the PostgreSQL database by its own tools")
     if database_url is not None and qdrant is None:
         usage_error("--database-url wants --qdrant too: several processes share no embedded engine")
-    if folder is not None and folder.exists() and any(folder.iterdir()):
+    if qdrant is not None and not (qdrant.is_file() and os.access(qdrant, os.X_OK)):
+        fail(f"{qdrant} is no program that can be run; --qdrant names that of a Qdrant server")
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fail(f"{folder} isn't empty; name another folder, in which nothing can be lost")
     place = Path(tempfile.mkdtemp(prefix="agent-storage-chaos-")) if folder is None else folder.resolve()
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{place} can't be made: {error.strerror}")
     report = _run(_place_in(place, qdrant, database_url), minutes * _MINUTE_S, copy_of, seed)
     if folder is None and report.held:
         shutil.rmtree(place, ignore_errors=True)
