@@ -24,6 +24,7 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 def documented_location(service_url: str) -> str:
     """The documentation's, in front of that service."""
+    location: str
     [location] = re.findall(r"^```nginx\n(.*?)^```", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert "http://127.0.0.1:8000/" in location
     return location.replace("http://127.0.0.1:8000/", f"{service_url}/")
