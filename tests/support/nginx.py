@@ -38,7 +38,7 @@ def running_nginx(folder: Path, service_url: str) -> Iterator[str]:
     server = f"server {{ listen 127.0.0.1:{port}; {documented_location(service_url)} }}"
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        f"daemon off; pid {folder / 'pid'}; error_log {folder / 'error.log'}; events {{}} "
+        f"daemon off; master_process off; pid {folder / 'pid'}; error_log {folder / 'error.log'}; events {{}} "
         f"http {{ access_log off; {places} {server} }}"
     )
     assert PROGRAM is not None
