@@ -178,12 +178,12 @@ class Database:
     ) -> T:
         """Run ``work``, commit, and return its result; roll back if it raises anything.
 
-        Where the transaction was in the way of another one, ``work`` is run again, five times at most; one that notes
+        Where the transaction was in the way of another one, ``work`` is run again, five times in all; one that notes
         elsewhere what it has done is not ``repeatable``. ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After
         DeadlineExceeded the work may still commit. Raises what :meth:`read` raises.
         """
         return await self._lane.run(
-            self._write_anew if repeatable else self._write,
+            self._write_repeatedly if repeatable else self._write,
             work,
             timeout_s=timeout_s,
             exempt_from_max_waiting=exempt_from_max_waiting,
@@ -212,7 +212,7 @@ class Database:
             session.flush()
             return result
 
-    def _write_anew(self, work: Callable[[WriteSession], T]) -> T:
+    def _write_repeatedly(self, work: Callable[[WriteSession], T]) -> T:
         for tries in range(1, _TRIES):
             try:
                 return self._write(work)

@@ -82,7 +82,6 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(docs.router)
     # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
     for part in (projects, sources, extractions, fields, export, runs, changes, search, jobs):
         app.include_router(
@@ -94,13 +93,20 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
 
 def create_status_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
     """Only ``/health`` and ``/metrics``, for a process that runs workers alone."""
-    app = Application(title="agent-storage worker", version=version("agent-storage"), redirect_slashes=False)
+    app = Application(
+        title="agent-storage worker",
+        version=version("agent-storage"),
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.include_router(status.own_metrics_router, dependencies=_KEYS, responses=documented(401, 403, 500, 503))
     return _completed(app, parts, options)
 
 
 def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.include_router(status.router)
+    app.include_router(docs.router)
     app.state.parts = parts
     app.state.options = options
     app.state.stopping = asyncio.Event()

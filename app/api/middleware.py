@@ -130,8 +130,7 @@ class KeyMiddleware:
 
     Without keys this machine's programs are let in, but no page of another site that this machine's browser shows:
     what such a page sends names its ``Origin`` or comes from ``Sec-Fetch-Site: cross-site``, or names its own host.
-    Those of ``cors_origins`` are let in.
-    With keys that needs no look: no browser adds a key by itself.
+    Only pages of ``cors_origins`` are. With keys that needs no look: no browser adds a key by itself.
     """
 
     def __init__(
@@ -156,13 +155,13 @@ class KeyMiddleware:
             await self._app(scope, receive, send)
 
     def _is_from_here(self, headers: Headers) -> bool:
-        address = headers.get("host", "").lower()
-        if headers.get("origin", "").lower() in self._origins:
-            return _PORT.sub("", address).strip("[]") in self._hosts
-        return (
-            _PORT.sub("", address).strip("[]") in self._hosts
-            and headers.get("sec-fetch-site") not in _OTHER_SITES
-            and all(_is_of(origin, address) for origin in headers.getlist("origin"))
+        address, origins = headers.get("host", "").lower(), headers.getlist("origin")
+        if _PORT.sub("", address).strip("[]") not in self._hosts:
+            return False
+        if origins and self._origins.issuperset(map(str.lower, origins)):
+            return True
+        return headers.get("sec-fetch-site") not in _OTHER_SITES and all(
+            _is_of(origin, address) for origin in origins
         )
 
     def _admits(self, given: bytes) -> bool:

@@ -65,7 +65,7 @@ def between(lookups: Sequence[Lookup]) -> Lookup | None:
 
 
 def keys_of(document: object, path: Sequence[str]) -> set[str]:
-    """The keys of a fact whose document this is, at most :data:`MAX_KEYS_A_FACT`; none where the path leads to nothing."""
+    """The keys of a fact whose document this is, at most :data:`MAX_KEYS_A_FACT` and :data:`SEVERAL`; none where the path leads to nothing."""
     found, scalars = set[str](), 0
     for value in values_at(document, path):
         for scalar in value if isinstance(value, list) else [value]:

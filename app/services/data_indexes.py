@@ -1,6 +1,5 @@
 """Indexes on paths of the facts' documents: made and dropped as the settings say, filled and emptied by jobs."""
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -11,6 +10,7 @@ from app.domain.filters import Filters
 from app.domain.jobs import JobType
 from app.errors import DatabaseUnavailable
 from app.intake.where_text import parse_index_paths
+from app.retry import GaveUp, RetryPolicy, retrying
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
 from app.services.storage.repositories.data_indexes import DataIndexRepository, IndexRow, IndexState
@@ -19,8 +19,7 @@ from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.job import JobRepository
 
 _PAGE = 500
-_TRIES = 30
-_PAUSE_S = 1.0
+_BEHIND_LONG_WRITES = RetryPolicy(total_s=60.0, first_delay_s=1.0)
 
 
 @dataclass(slots=True)
@@ -37,7 +36,7 @@ class Arranged:
 
 
 class Progress(NamedTuple):
-    """How far an index is: of so many facts, or keys that are deleted, of which nobody has counted how many there are."""
+    """How far an index is, of so many facts; ``total`` is None for keys that are deleted, which aren't counted before."""
 
     path: str
     done: int
@@ -59,14 +58,16 @@ class DataIndexing:
         """
         paths = parse_index_paths(self._paths)
         there = await self._database.read(lambda session: _there(DataIndexRepository(session)))
-        if there.keys() == set(paths):  # so that nobody who writes waits
+        if there.keys() == set(paths):  # so that no writer waits
             return Arranged(kept=list(there))
-        for _ in range(_TRIES):
-            try:
-                return await self._database.write(partial(_arrange, paths=paths))
-            except DatabaseUnavailable:  # somebody has written for long
-                await asyncio.sleep(_PAUSE_S)
-        return await self._database.write(partial(_arrange, paths=paths))
+
+        async def attempt(_left_s: float) -> Arranged:
+            return await self._database.write(partial(_arrange, paths=paths))
+
+        try:
+            return await retrying(_BEHIND_LONG_WRITES, attempt, retry_after=_passing)
+        except GaveUp as gave_up:
+            raise gave_up.__cause__ or gave_up from None
 
     async def carry_out(self) -> AsyncIterator[Progress]:
         """Fill and empty all indexes here, which their jobs do too; what is interrupted is left to them."""
@@ -92,15 +93,15 @@ class DataIndexing:
             yield progress
 
     async def _fill(self, indexes: Sequence[IndexRow], unit: UnitOfWork) -> AsyncIterator[Progress]:
-        """All that are as far, together, since reading facts takes longest. One page a transaction, so that nobody else
-        who writes waits longer than that takes.
+        """All that are as far, together, since reading facts takes longest. One page a transaction: other writers wait no
+        longer than that takes.
         """
         paths, numbers = ", ".join(each.path for each in indexes), {each.number for each in indexes}
         total = await self._database.read(lambda session: ExtractionRepository(session).count())
         done, more = 0, True
         while more:
-            facts = await unit.save(partial(_fill_page, numbers=numbers))
-            done, more = done + facts, facts > 0
+            facts, more = await unit.save(partial(_fill_page, numbers=numbers))
+            done += facts
             yield Progress(paths, done, max(done, total))
 
     async def _empty(self, index: IndexRow, unit: UnitOfWork) -> AsyncIterator[Progress]:
@@ -137,8 +138,13 @@ def _queue(jobs: JobRepository, number: int) -> None:
     jobs.create(JobType.INDEX_DATA, {"number": number})
 
 
-def _fill_page(session: WriteSession, numbers: Collection[int]) -> int:
-    """The keys of the next facts by id; returns how many. The indexes are ready when there are none.
+def _passing(error: Exception) -> float | None:
+    """A transaction that writes for long is behind it."""
+    return 0.0 if isinstance(error, DatabaseUnavailable) else None
+
+
+def _fill_page(session: WriteSession, numbers: Collection[int]) -> tuple[int, bool]:
+    """The keys of the next facts by id; returns how many, and whether there may be more. Without any, an index is ready.
 
     Of the indexes that aren't dropped or ready yet, those are filled that are least far. Where two processes fill, one
     waits for the other's page, and goes on after it.
@@ -146,7 +152,7 @@ def _fill_page(session: WriteSession, numbers: Collection[int]) -> int:
     repository = DataIndexRepository(session)
     filling = repository.lock_of(numbers, IndexState.FILLING)
     if not filling:
-        return 0
+        return 0, False
     after = min((each.filled_to for each in filling), key=lambda to: "" if to is None else str(to))
     indexes = [each for each in filling if each.filled_to == after]
     ids = ExtractionRepository(session).list_ids(Filters(), after=after, limit=_PAGE)
@@ -156,4 +162,4 @@ def _fill_page(session: WriteSession, numbers: Collection[int]) -> int:
     state = IndexState.FILLING if ids else IndexState.READY
     for index in indexes:
         repository.set_state(index.number, state, ids[-1] if ids else None)
-    return len(ids) or (_fill_page(session, numbers) if len(indexes) < len(filling) else 0)
+    return len(ids), bool(ids) or len(indexes) < len(filling)

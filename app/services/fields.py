@@ -111,10 +111,12 @@ def warnings_of(
     """
     if where is None or not (paths := _paths_of(where)):
         return ()
+    if project_id is None:  # no index is used then
+        return _unknown(session, None, _without(paths, rows))
     indexes, fields = DataIndexRepository(session), FieldRepository(session)
-    known = [path for path in paths if indexes.has(path, project_id)]
+    known = indexes.having(paths, project_id)
     unknown = _unknown(session, project_id, [path for path in _without(paths, rows) if path not in known])
-    lacking, filling = indexes.would_help(where) if project_id is not None else ([], [])
+    lacking, filling = indexes.would_help(where)
     if not (lacking or filling) or not fields.are_more_than(project_id, _LOOKED_AT):
         return unknown
     of_filling = (f"the index on {path} is still being filled, and isn't used until then" for path in filling)

@@ -42,7 +42,7 @@ _PRAGMAS = (
 
 _LIMIT = "agent_storage_time_limit"
 _LOOKED_AT_EVERY = 1_000_000
-"""Instructions of SQLite's between two looks at the clock: some 20 to 100 ms. At each, Python's lock is waited for."""
+"""Instructions of SQLite's between two looks at the clock: some 10 to 90 ms. At each, Python's lock is waited for."""
 
 
 def _time_of(value: object) -> int | None:

@@ -1,17 +1,14 @@
 """What stands in front of the API: proxies that strip prefixes and look at its health, browsers, and both families of addresses."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.api import Api, raw_item, serving
-from support.parts import settings_for
+from support.processes import serve_process
 
 from app.api.routes.docs import PATHS
-from app.entrypoints.api import options_of
 from app.entrypoints.service import listen
 
 KEY = "a-key-of-24-characters-or-so"
@@ -36,6 +33,8 @@ async def test_a_worker_alone_answers_head_too(tmp_path: Path) -> None:
     async with serving(tmp_path, status_only=True) as api:
         for path in ("/health/live", "/metrics"):
             assert (await api.client.head(path)).status_code == 200
+        page = (await api.client.get("/docs")).text
+        assert "://" not in page.replace("http://www.w3.org", "")
 
 
 async def test_the_documentation_needs_no_other_host(api: Api) -> None:
@@ -120,15 +119,20 @@ def test_the_unspecified_address_is_of_both_families(everywhere: socket.socket) 
             pass
 
 
-async def test_connections_are_kept_as_long_as_is_set(tmp_path: Path) -> None:
-    assert settings_for(tmp_path).api.keep_alive == 75.0
-    options = options_of(settings_for(tmp_path, api={"root_path": "/a"}))
-    assert replace(options, root_path="").cors_origins == ()
-    async with serving(tmp_path) as api:
-        assert api.server._connections.limits.keep_alive_s == 75.0
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-        for _ in range(2):
-            writer.write(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert b" 200 " in await reader.readuntil(b"}")
-            await asyncio.sleep(0.2)
-        writer.close()
+@pytest.mark.slow
+@pytest.mark.parametrize(("set_s", "closed"), [("0.5", True), ("60", False)])
+def test_connections_are_kept_as_long_as_is_set(tmp_path: Path, set_s: str, closed: bool) -> None:
+    with serve_process(tmp_path, {"API_KEEP_ALIVE": set_s}) as service:
+        host, _, port = service.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(4096)
+            assert b" 200 " in answer
+            connection.settimeout(3)
+            try:
+                assert connection.recv(4096) == b""
+                assert closed
+            except TimeoutError:
+                assert not closed

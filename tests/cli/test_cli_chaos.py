@@ -83,8 +83,12 @@ def test_promises_hold_on_one_machine(tmp_path: Path) -> None:
     item = {"source_uri": "a", "extraction_type": "fact", "data": {"text": "precious"}}
     cli("ingest", "-", stdin=json.dumps(item).encode())
     before = (tmp_path / "data" / "agent-storage.db").read_bytes()
-    told = cli.json("chaos", "--minutes", "0.35", "--folder", "chaos", "--seed", "7")
+    cli("backup", "backups")
+    options = ("--folder", "chaos", "--copy-of", "backups", "--seed", "7")
+    told = cli.json("chaos", "--minutes", "0.35", *options)
     assert told["held"]
+    in_copy = Cli(tmp_path / "chaos")("extractions", "list", "--json").stdout
+    assert b"precious" in in_copy
     assert (told["seed"], told["lost"], told["doubled"], told["left"]) == (7, 0, 0, 0)
     assert told["counts"]["accepted"] > 500
     assert sum(told["faults"].values()) >= 2

@@ -1,4 +1,4 @@
-"""Whoever is found by a leaf is found by its keys."""
+"""A fact that a leaf holds for is found by the leaf's keys."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ ANOTHER = (
 
 @pytest.mark.parametrize("revision", ["ab12cd34ef56", "0001", schema.HEAD])
 def test_another_application_s_revision_is_told(engine: Engine, revision: str) -> None:
-    """Which may be called as one of ours is."""
+    """It may have the same name as a revision of agent-storage."""
     executed(engine, *ANOTHER, f"INSERT INTO alembic_version VALUES ('{revision}')")  # noqa: S608 - of this test
     before = tables(engine)
     with pytest.raises(DatabaseForeign, match=f"alembic_version at {revision}") as caught:

@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import httpx2
 
+from app.cli.chaos.place import free_ports, qdrant_variables
 from support.postgres import SHARED_MEMORY
-from support.processes import end, free_port
+from support.processes import end
 from support.proxy import Proxy, Streams
 from support.waiting import wait_for
 
@@ -26,7 +27,7 @@ class Node:
     """One node, over a folder that stays when it is killed."""
 
     def __init__(self, number: int, folder: Path, first: "Node | None") -> None:
-        self.http, self._grpc, self._p2p = free_port(), free_port(), free_port()
+        self.http, self._grpc, self._p2p = free_ports(3)
         self._first = first
         self._folder = folder / f"node-{number}"
         self._folder.mkdir()
@@ -42,15 +43,9 @@ class Node:
 
     def start(self) -> None:
         own = {
-            "QDRANT__SERVICE__HOST": "127.0.0.1",
-            "QDRANT__SERVICE__HTTP_PORT": str(self.http),
-            "QDRANT__SERVICE__GRPC_PORT": str(self._grpc),
-            "QDRANT__STORAGE__STORAGE_PATH": str(self._folder / "storage"),
-            "QDRANT__STORAGE__SNAPSHOTS_PATH": str(self._folder / "snapshots"),
+            **qdrant_variables(self._folder, self.http, self._grpc),
             "QDRANT__CLUSTER__ENABLED": "true",
             "QDRANT__CLUSTER__P2P__PORT": str(self._p2p),
-            "QDRANT__TELEMETRY_DISABLED": "true",
-            "QDRANT__LOG_LEVEL": "WARN",
         }
         joining = [] if self._first is None else ["--bootstrap", self._first.peer]
         with (self._folder / "log").open("ab") as log:

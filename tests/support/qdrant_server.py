@@ -6,7 +6,6 @@ names the program: each test process starts a server of its own when it first ne
 
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.cli.chaos.place import free_ports, qdrant_variables
 from support.postgres import SHARED_MEMORY
 from support.processes import end
 from support.waiting import wait_for
@@ -84,17 +84,8 @@ def own_server(**settings: str) -> Iterator[RealServer]:
 def _start(binary: Path, settings: Mapping[str, str] | None = None) -> _Own:
     place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="agent-storage-qdrant-", dir=place))
-    http, grpc = _free_ports(2)
-    environment = {
-        "QDRANT__SERVICE__HOST": "127.0.0.1",
-        "QDRANT__SERVICE__HTTP_PORT": str(http),
-        "QDRANT__SERVICE__GRPC_PORT": str(grpc),
-        "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
-        "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
-        "QDRANT__TELEMETRY_DISABLED": "true",
-        "QDRANT__LOG_LEVEL": "WARN",
-        **(settings or {}),
-    }
+    http, grpc = free_ports(2)
+    environment = {**qdrant_variables(folder, http, grpc), **(settings or {})}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [binary.resolve()], cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log
@@ -116,12 +107,3 @@ def _is_ready(server: RealServer, process: "subprocess.Popen[bytes]", folder: Pa
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

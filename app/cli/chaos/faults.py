@@ -10,11 +10,12 @@ from functools import partial
 
 from app.cli.chaos.books import Books
 from app.cli.chaos.place import Member, Place
+from app.errors import AgentStorageError
 
 _PAUSES_S = (1.0, 4.0)
 _LASTS_S = (1.0, 4.0)
 _NO_ROOM_BYTES = 2**20
-_LOCK_TIMEOUT_S = 5.0
+_LOCK_TIMEOUT_S = 30.0
 
 Fault = Callable[[], Awaitable[None]]
 
@@ -83,15 +84,15 @@ class Faults:
             self._place.service.limit_files(None)
 
     async def _lock(self) -> None:
-        await asyncio.to_thread(self._locked, self._between(_LASTS_S))
+        try:
+            await asyncio.to_thread(self._locked, self._between(_LASTS_S))
+        except sqlite3.Error as error:
+            raise AgentStorageError(f"the database couldn't be locked: {error}") from error
 
     def _locked(self, seconds: float) -> None:
         file = self._place.database_file
         with closing(sqlite3.connect(str(file), timeout=_LOCK_TIMEOUT_S, isolation_level=None)) as connection:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:  # the service writes without a pause
-                return
+            connection.execute("BEGIN IMMEDIATE")
             time.sleep(seconds)
             connection.execute("ROLLBACK")
 

@@ -117,7 +117,7 @@ class Place:
         if database_url:
             self._environment["DATABASE_URL"] = database_url
         self.server = None if qdrant is None else self._qdrant(qdrant)
-        [port] = _free_ports(1)
+        [port] = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self._environment["API_PORT"] = str(port)
         many = bool(qdrant and database_url)
@@ -166,17 +166,9 @@ class Place:
         return Member(name, [sys.executable, "-m", _MODULE, *command], self.folder, self._environment, is_ready)
 
     def _qdrant(self, program: Path) -> Member:
-        http, grpc = _free_ports(2)
+        http, grpc = free_ports(2)
         self._environment |= {"QDRANT_URL": f"http://127.0.0.1:{http}", "QDRANT_GRPC_PORT": str(grpc)}
-        own = {
-            "QDRANT__SERVICE__HOST": "127.0.0.1",
-            "QDRANT__SERVICE__HTTP_PORT": str(http),
-            "QDRANT__SERVICE__GRPC_PORT": str(grpc),
-            "QDRANT__STORAGE__STORAGE_PATH": str(self.folder / "qdrant" / "storage"),
-            "QDRANT__STORAGE__SNAPSHOTS_PATH": str(self.folder / "qdrant" / "snapshots"),
-            "QDRANT__TELEMETRY_DISABLED": "true",
-        }
-        environment = {**os.environ, **own}
+        environment = {**os.environ, **qdrant_variables(self.folder / "qdrant", http, grpc)}
         ready = f"http://127.0.0.1:{http}/readyz"
         return Member(
             "Qdrant server", [str(program.resolve())], self.folder, environment, lambda: _answers(ready)
@@ -209,7 +201,21 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def qdrant_variables(folder: Path, http: int, grpc: int) -> dict[str, str]:
+    """What a Qdrant server is told to keep its data there, and to listen on these ports of this machine alone."""
+    return {
+        "QDRANT__SERVICE__HOST": "127.0.0.1",
+        "QDRANT__SERVICE__HTTP_PORT": str(http),
+        "QDRANT__SERVICE__GRPC_PORT": str(grpc),
+        "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
+        "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
+        "QDRANT__TELEMETRY_DISABLED": "true",
+        "QDRANT__LOG_LEVEL": "WARN",
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine on which no process listens just now, each another one."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [each.getsockname()[1] for each in sockets]

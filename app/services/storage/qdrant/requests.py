@@ -14,7 +14,7 @@ X = TypeVar("X")
 
 
 class RequestInstruments(Protocol):
-    """Who is told of each request to Qdrant; thread-safe, and never raises."""
+    """Measures requests to Qdrant; thread-safe, and never raises."""
 
     def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
         """A request took so long on its thread; each try counts."""
@@ -37,7 +37,7 @@ class Requests:
         return min(wanted, self._most.get(operation, wanted))
 
     def shrinks(self, operation: str, tried: int, most: int | None = None) -> bool:
-        """Note that so many were too many, and ``most`` are allowed or, where nobody says, half are tried; False if one was."""
+        """Note that so many were too many, and ``most`` are allowed; without it, half are tried. False if it was one."""
         if tried <= 1:
             return False
         self._most[operation] = max(1, tried // 2 if most is None else min(most, tried - 1))
@@ -66,7 +66,7 @@ class Requests:
                 done += size
 
     async def call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """As :meth:`tried`, with every failure as an error of ours."""
+        """As :meth:`tried`, with every failure as a QdrantError."""
         try:
             return await self.tried(operation, fn, *args)
         except ClientFailure as failure:
@@ -97,7 +97,7 @@ class Requests:
             raise QdrantUnavailable(operation, self._collection, within, retry_after_s=later_s) from error
 
     def refused(self, operation: str, failure: ClientFailure) -> QdrantError:
-        """The failure as an error of ours."""
+        """The failure as a QdrantError."""
         made = QdrantDiskFull if failure.disk_full else CollectionMissing if failure.missing else QdrantError
         return made(operation, self._collection, failure.reason)
 

@@ -138,7 +138,7 @@ class DataIndexRepository:
         So no fact is stored without the keys of an index that is made here. On SQLite the write lock does that.
 
         Raises:
-            DatabaseUnavailable: somebody writes for longer than others should wait behind this.
+            DatabaseUnavailable: a transaction writes for longer than others should wait behind this one.
         """
         if self._dialect == "postgresql":
             self._session.connection().exec_driver_sql(_LOCK)
@@ -179,7 +179,7 @@ class DataIndexRepository:
 
     def add_batch(self, facts: Iterable[KeyedFact]) -> None:
         """Store the keys of new facts in every index. They go with their fact when it is deleted."""
-        if indexes := [row for row in self.list() if row.state is not IndexState.DROPPING]:
+        if indexes := self._kept():
             self._insert(facts, indexes)
 
     def iter_facts(self, ids: Sequence[ExtractionId]) -> Iterator[Sequence[KeyedFact]]:
@@ -195,18 +195,17 @@ class DataIndexRepository:
             taken_bytes = len(orjson.dumps([(fact.data, fact.metadata) for fact in facts]))
             size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
 
-    def rewrite(self, facts: Sequence[KeyedFact], indexes: Sequence[IndexRow]) -> int:
-        """Make the keys of these facts in these indexes; returns how many there are. The caller has locked the facts."""
+    def rewrite(self, facts: Sequence[KeyedFact], indexes: Sequence[IndexRow]) -> None:
+        """Make the keys of these facts in these indexes again. The caller has locked the facts."""
         if not facts or not indexes:
-            return 0
+            return
         ids = among(_KEYS.c.extraction_id, [fact.id for fact in facts], self._dialect)
         self._session.execute(delete(_KEYS).where(ids, _KEYS.c.number.in_([row.number for row in indexes])))
-        return self._insert(facts, indexes)
+        self._insert(facts, indexes)
 
     def rewrite_metadata(self, metadata: Mapping[ExtractionId, Mapping[str, Any] | None]) -> None:
         """Make the keys again of facts that have other metadata now."""
-        indexes = [row for row in self.list() if row.state is not IndexState.DROPPING]
-        indexes = [row for row in indexes if isinstance(row.where, InMetadata)]
+        indexes = [row for row in self._kept() if isinstance(row.where, InMetadata)]
         if not indexes:
             return
         query = select(_EXTRACTIONS.c.id, _EXTRACTIONS.c.project_id)
@@ -217,21 +216,25 @@ class DataIndexRepository:
         """The numbers of the indexes that can be used, by path."""
         return {row.path: row.number for row in self.list() if row.state is IndexState.READY}
 
-    def has(self, path: InData | InMetadata, project_id: UUID | str | None) -> bool:
-        """Whether an index has a fact of the project that has a value at the path; False where there is no index."""
-        number = None if project_id is None else self.ready().get(write_path(path))
-        if number is None:
-            return False
-        of = _of_project(project_id or "")
-        found = _of_index(number).where(_between(of, of + _LAST_KEY)).limit(1)
-        return self._session.execute(found).first() is not None
+    def having(
+        self, paths: Iterable[InData | InMetadata], project_id: UUID | str
+    ) -> "set[InData | InMetadata]":
+        """Those of these paths at which a fact of the project has a value, as far as an index says so."""
+        numbers, of = self.ready(), _of_project(project_id)
+        indexed = {path: numbers[name] for path in paths if (name := write_path(path)) in numbers}
+        any_key = _between(of, of + _LAST_KEY)
+        return {
+            path
+            for path, number in indexed.items()
+            if self._session.execute(_of_index(number).where(any_key).limit(1)).first() is not None
+        }
 
     def would_help(self, condition: Condition) -> tuple[Sequence[str], Sequence[str]]:
         """The paths of which an index would narrow the condition down, and those of which one is being filled that will.
 
         None where one does so already.
         """
-        indexes = {row.path: row for row in self.list() if row.state is not IndexState.DROPPING}
+        indexes = {row.path: row for row in self._kept()}
         ready = {path: row.number for path, row in indexes.items() if row.state is IndexState.READY}
         if next(_ways(condition, ready), None) is not None:
             return [], []
@@ -267,6 +270,10 @@ class DataIndexRepository:
     def _count(self, query: Select[Any], most: int) -> int:
         return self._session.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
 
+    def _kept(self) -> IndexRows:
+        """Those that aren't being dropped."""
+        return [row for row in self.list() if row.state is not IndexState.DROPPING]
+
     def _rows(self, query: Select[Any]) -> IndexRows:
         return [IndexRow(row[0], row[1], IndexState(row[2]), row[3]) for row in self._session.execute(query)]
 
@@ -288,7 +295,7 @@ class DataIndexRepository:
         for first, last in sorted(lookup.spans):
             yield _between(of + first, of + last)
 
-    def _insert(self, facts: Iterable[KeyedFact], indexes: Sequence[IndexRow]) -> int:
+    def _insert(self, facts: Iterable[KeyedFact], indexes: Sequence[IndexRow]) -> None:
         paths = [(row.number, row.where) for row in indexes]
         rows = sorted(
             (number, _of_project(fact.project_id) + key, fact.id)
@@ -299,7 +306,6 @@ class DataIndexRepository:
         if rows:
             columns = dict(zip(("number", "key", "extraction_id"), zip(*rows, strict=True), strict=True))
             insert_all(self._session, _KEYS, columns)
-        return len(rows)
 
 
 def _of_project(project_id: UUID | str) -> str:
