@@ -61,7 +61,12 @@ async def _watch(work: Work, leaving: _Leaving) -> Any:
 def _make_task(loop: asyncio.AbstractEventLoop, work: Work, **options: Any) -> "asyncio.Task[Any]":
     """A task factory: what a watched caller starts is watched too."""
     leaving = _LEAVING.get()
-    return asyncio.Task(work if leaving is None else _watch(work, leaving), loop=loop, **options)
+    if leaving is None:
+        return asyncio.Task(work, loop=loop, **options)
+    task = asyncio.Task(_watch(work, leaving), loop=loop, **options)
+    # A task that is cancelled before its first step never reaches the work, which Python would warn of.
+    task.add_done_callback(lambda _: work.close())
+    return task
 
 
 async def left(work: Coroutine[Any, Any, object], nth: int, moment: Moment) -> bool:

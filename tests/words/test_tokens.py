@@ -237,10 +237,14 @@ LONG = {
 @pytest.mark.parametrize("unit", LONG.values(), ids=LONG.keys())
 def test_cost_grows_with_the_length_alone(unit: str) -> None:
     def seconds(length: int) -> float:
+        """Of the fastest of three, because a neighbour on the same core slows down one or the other."""
         text = (unit * length)[:length]
-        started = time.process_time()
-        terms_of(text, "de")
-        return time.process_time() - started
+        measured = []
+        for _ in range(3):
+            started = time.thread_time()
+            terms_of(text, "de")
+            measured.append(time.thread_time() - started)
+        return min(measured)
 
     seconds(1_000)
     assert seconds(100_000) < 8 * max(seconds(25_000), 0.03)
