@@ -32,7 +32,7 @@ run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
 	$(BIN)/agent-storage search "a vehicle with four wheels" --project wordnet --limit 3
 	$(BIN)/agent-storage search "speak in a loud voice" --project wordnet --limit 3
 	@printf '%s\n' '' \
-		'What was stored lies in data/; delete that folder to begin anew. Now try:' \
+		'What was stored lies in data/; delete that folder to start over. Now try:' \
 		'  $(BIN)/agent-storage search "your own words" --project wordnet' \
 		'  $(BIN)/agent-storage ingest your.jsonl --project yours   (the format: examples/README.md)' \
 		'  $(BIN)/agent-storage verify                              (compare the two stores)' \
@@ -54,7 +54,7 @@ check: $(DEV) ## lint, format, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(DEV) ## format the code and mend what the linter can
+format: $(DEV) ## format the code and fix what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -66,7 +66,7 @@ docs: $(DOCS) ## build the documentation's site into site/; a broken link is an 
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --doctree-dir .doctrees docs site
 	@echo 'Open site/index.html'
 
-lock: ## resolve the dependencies anew (needs uv; UPGRADE=--upgrade takes newer versions)
+lock: ## resolve the dependencies again (needs uv; UPGRADE=--upgrade takes newer versions)
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
 	$(LOCK) --group build --output-file requirements.lock
 	$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock

@@ -96,7 +96,7 @@ class Intake:
     def _stopped_at(self, fault: InvalidItem) -> Refused:
         stored = self._report.new + self._report.known
         field: dict[str, Any] = {} if fault.field is None else {"field": fault.field}
-        detail = f"item {fault.index}: {fault.reason}. The {stored:,} before it are stored; mend it and send all again"
+        detail = f"item {fault.index}: {fault.reason}. The {stored:,} before it are stored; fix it and send all again"
         return Refused(422, "invalid-input", detail, headers=CLOSING, index=fault.index, stored=stored, **field)
 
     def _parse_list(self, body: bytes) -> list[Item]:

@@ -256,7 +256,7 @@ class Retrial(Body):
 
 
 class Verification(Body):
-    """What to compare, and whether to mend what differs."""
+    """What to compare, and whether to repair what differs."""
 
     project: ProjectName | None = Field(default=None, description="Null: all projects.")
     repair: bool = False

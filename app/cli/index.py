@@ -33,25 +33,25 @@ _OPTIMIZE_NEAR = "a service would answer nobody while the embedded engine optimi
 
 def verify(
     ctx: typer.Context,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what differs.")] = False,
     api: Api = None,
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Compare SQL with Qdrant, and mend the difference with --repair. Exit code 4 while a difference remains."""
+    """Compare SQL with Qdrant, and repair the difference with --repair. Exit code 4 while a difference remains."""
     found = run_at(ctx, api, lambda parts: _verify(parts, repair=repair), near=near)
     if as_json:
         print_json(found.as_dict())
     else:
         print_table(
-            ("", "found", "mended"),
+            ("", "found", "repaired"),
             [
-                ("orphans: rows without a vector", found.orphans, found.mended_orphans),
-                ("ghosts: vectors without a row", found.ghosts, found.mended_ghosts),
-                ("missing: marked rows whose vector is gone", found.missing, found.mended_missing),
-                ("stale: vectors with other labels than their row", found.stale, found.mended_stale),
-                ("words missing: rows without words", found.words_missing, found.mended_words_missing),
-                ("words stale: words by other rules", found.words_stale, found.mended_words_stale),
+                ("orphans: rows without a vector", found.orphans, found.repaired_orphans),
+                ("ghosts: vectors without a row", found.ghosts, found.repaired_ghosts),
+                ("missing: marked rows whose vector is gone", found.missing, found.repaired_missing),
+                ("stale: vectors with other labels than their row", found.stale, found.repaired_stale),
+                ("words missing: rows without words", found.words_missing, found.repaired_words_missing),
+                ("words stale: words by other rules", found.words_stale, found.repaired_words_stale),
             ],
         )
         say(
@@ -65,12 +65,12 @@ def _verdict(found: Differences) -> str:
     cut = f" {found.cut:,} were cut, because they are longer than the model takes." if found.cut else ""
     aside = f" {found.set_aside:,} are set aside, because they can't be embedded." if found.set_aside else ""
     if found.remaining:
-        return f"The stores differ; `agent-storage verify --repair` mends it.{cut}{aside}"
+        return f"The stores differ; `agent-storage verify --repair` repairs it.{cut}{aside}"
     return f"The stores agree.{cut}{aside}"
 
 
 async def _verify(parts: "ServiceParts", *, repair: bool) -> Differences:
-    await parts.indexing().prepare(mend=repair)
+    await parts.indexing().prepare(repair=repair)
     found = Differences()
     with progress() as display:
         task = display.add_task("comparing", total=None)

@@ -51,8 +51,8 @@ class JobRunner(Protocol):
 class Index(Protocol):
     """See :class:`app.services.indexing.IndexingService`."""
 
-    async def prepare(self, *, mend: bool = False) -> None:
-        """Make sure that what follows can work; ``mend``: as a repair, which fills a collection that is lost."""
+    async def prepare(self, *, repair: bool = False) -> None:
+        """Make sure that what follows can work; ``repair``: as a repair, which fills a collection that is lost."""
         ...
 
 

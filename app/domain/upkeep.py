@@ -27,7 +27,7 @@ class Differences:
     ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
     indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs,
     ``words_missing`` rows without words, ``words_stale`` rows with those of another version of the rules. Rows that were set aside because they can't be embedded are counted apart and
-    are no difference; ``cut`` are those of which a repair has embedded the beginning alone. The ``mended_`` counts say how many of each a repair has dealt with.
+    are no difference; ``cut`` are those of which a repair has embedded the beginning alone. The ``repaired_`` counts say how many of each a repair has dealt with.
     """
 
     extractions: int = 0
@@ -40,12 +40,12 @@ class Differences:
     words_stale: int = 0
     set_aside: int = 0
     cut: int = 0
-    mended_orphans: int = 0
-    mended_ghosts: int = 0
-    mended_missing: int = 0
-    mended_stale: int = 0
-    mended_words_missing: int = 0
-    mended_words_stale: int = 0
+    repaired_orphans: int = 0
+    repaired_ghosts: int = 0
+    repaired_missing: int = 0
+    repaired_stale: int = 0
+    repaired_words_missing: int = 0
+    repaired_words_stale: int = 0
     left: int | None = None
 
     @property

@@ -59,10 +59,10 @@ class IndexingService:
         self._max_chars = max_chars
         self._instruments = instruments or NullInstruments()
 
-    async def prepare(self, *, mend: bool = False) -> None:
+    async def prepare(self, *, repair: bool = False) -> None:
         """Make sure that the index can be used with the configured embedder, creating the collection if need be.
 
-        ``mend`` lets a lost collection be made again, for a repair that will fill it.
+        ``repair`` lets a lost collection be made again, for a repair that will fill it.
 
         Raises:
             ForeignCollection: the collection is another store's.
@@ -80,7 +80,7 @@ class IndexingService:
                 lambda session: note_identity(session, self._identity, generation=generation)
             )
         require_usable(state, self._identity)
-        if marked and not mend and await self._qdrant.find_collection() is None:
+        if marked and not repair and await self._qdrant.find_collection() is None:
             raise IndexMissing
         await self._qdrant.init_collection(await self._ownership.store_id())
 

@@ -1,4 +1,4 @@
-"""Compare the two stores, and mend the difference."""
+"""Compare the two stores, and repair the difference."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,8 +57,8 @@ class ReconciliationService:
         async for after_points in self._compare_points(state, project_id, repairing):
             yield (state := after_points)
         if repairing is not None:
-            async for after_mending in self._mend_orphans(state, project_id, repairing):
-                yield (state := after_mending)
+            async for after_repairing in self._repair_orphans(state, project_id, repairing):
+                yield (state := after_repairing)
             # Counted anew, because others may have stored and indexed meanwhile.
             left = await self._database.read(
                 lambda session: ExtractionRepository(session).count_orphaned(project_id)
@@ -70,7 +70,7 @@ class ReconciliationService:
         return await self._run_as(job, repair=False)
 
     async def repair(self, job: RunningJob) -> Done:
-        """The handler of ``repair``: mends what differs; its result says what was found and mended."""
+        """The handler of ``repair``: repairs what differs; its result says what was found and repaired."""
         return await self._run_as(job, repair=True)
 
     async def _run_as(self, job: RunningJob, *, repair: bool) -> Done:
@@ -98,18 +98,19 @@ class ReconciliationService:
                 await self._clear_marks(missing, generation, unit)
             if stale and unit is not None:
                 await self._indexing.sync_payloads(stale, unit)
-            await self._mend_words(words, unit)
+            await self._repair_words(words, unit)
             set_aside = sum(mark.set_aside for mark in page)
             state = replace(
                 state,
                 extractions=state.extractions + len(page),
                 missing=state.missing + len(missing),
                 stale=state.stale + len(stale),
-                mended_stale=state.mended_stale + (0 if unit is None else len(stale)),
+                repaired_stale=state.repaired_stale + (0 if unit is None else len(stale)),
                 words_missing=state.words_missing + len(words.missing),
                 words_stale=state.words_stale + len(words.stale),
-                mended_words_missing=state.mended_words_missing + (0 if unit is None else len(words.missing)),
-                mended_words_stale=state.mended_words_stale + (0 if unit is None else len(words.stale)),
+                repaired_words_missing=state.repaired_words_missing
+                + (0 if unit is None else len(words.missing)),
+                repaired_words_stale=state.repaired_words_stale + (0 if unit is None else len(words.stale)),
                 set_aside=state.set_aside + set_aside,
                 orphans=state.orphans + len(page) - len(marked) - set_aside,
             )
@@ -143,7 +144,7 @@ class ReconciliationService:
         return await self._database.read(lambda session: word_differences(session, ids))
 
     @staticmethod
-    async def _mend_words(found: WordDifferences, unit: UnitOfWork | None) -> None:
+    async def _repair_words(found: WordDifferences, unit: UnitOfWork | None) -> None:
         different = [*found.missing, *found.stale]
         if different and unit is not None:
             await unit.save(lambda session: rewrite_words(session, different))
@@ -161,7 +162,7 @@ class ReconciliationService:
                 state,
                 points=state.points + len(page),
                 ghosts=state.ghosts + len(ghosts),
-                mended_ghosts=state.mended_ghosts + (0 if unit is None else len(ghosts)),
+                repaired_ghosts=state.repaired_ghosts + (0 if unit is None else len(ghosts)),
             )
             yield state
 
@@ -183,18 +184,18 @@ class ReconciliationService:
 
         await unit.save(queue_returned, compensation=queue_returned)
 
-    async def _mend_orphans(
+    async def _repair_orphans(
         self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork
     ) -> AsyncIterator[Differences]:
-        """The missing were made orphans when they were found, so this mends both kinds."""
+        """The missing were made orphans when they were found, so this repairs both kinds."""
         async for indexed in self._indexing.index_orphans(unit, project_id):
             done = indexed.indexed + indexed.set_aside
-            missing = min(done, state.missing - state.mended_missing)
-            orphans = min(done - missing, state.orphans - state.mended_orphans)
+            missing = min(done, state.missing - state.repaired_missing)
+            orphans = min(done - missing, state.orphans - state.repaired_orphans)
             state = replace(
                 state,
-                mended_missing=state.mended_missing + missing,
-                mended_orphans=state.mended_orphans + orphans,
+                repaired_missing=state.repaired_missing + missing,
+                repaired_orphans=state.repaired_orphans + orphans,
                 set_aside=state.set_aside + indexed.set_aside,
                 cut=state.cut + indexed.cut,
             )

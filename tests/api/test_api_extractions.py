@@ -156,8 +156,8 @@ class TestHandingIn:
         assert (told["index"], told["field"], told["stored"]) == (57, "source_uri", 57)
         assert "item 57" in told["detail"]
         assert stored(engine) == 57
-        mended = await api.accepted([raw_item(n) for n in range(60)], lines=True)
-        assert (mended["new"], mended["known"]) == (3, 57)
+        repaired = await api.accepted([raw_item(n) for n in range(60)], lines=True)
+        assert (repaired["new"], repaired["known"]) == (3, 57)
 
     @pytest.mark.slow
     async def test_a_line_that_is_no_extraction_is_named(self, api: Api) -> None:

@@ -51,7 +51,7 @@ def test_a_store_that_is_lost_is_made_again(cli: Cli) -> None:
     assert (done["restored"]["store_id"], done["next"]) == (made["store_id"], "agent-storage verify --repair")
     assert rows_of(cli.folder / DATABASE) == before
     repaired = cli.json("verify", "--repair")
-    assert (repaired["missing"], repaired["mended_missing"], repaired["remaining"]) == (60, 60, 0)
+    assert (repaired["missing"], repaired["repaired_missing"], repaired["remaining"]) == (60, 60, 0)
     assert cli.json("restore", "--check")["usable"] is True
 
 

@@ -62,7 +62,7 @@ def put_back_by_hand(folder: Path, backup: Path) -> None:
 
 
 async def differences(container: Container, *, repair: bool = False) -> tuple[int, int, int]:
-    await container.indexing().prepare(mend=repair)
+    await container.indexing().prepare(repair=repair)
     *_, last = [found async for found in container.reconciliation().run(repair=repair)]
     return last.orphans, last.ghosts, last.missing
 

@@ -274,7 +274,7 @@ async def test_a_lost_store_is_restored_row_by_row(store: Path, tmp_path: Path) 
     assert rows_of(empty / "test.db") == before
     assert (empty / "test.db").stat().st_mode & 0o777 == 0o600
     with open_container(empty) as container:
-        await container.indexing().prepare(mend=True)
+        await container.indexing().prepare(repair=True)
         assert await index_all(container) == 1
 
 

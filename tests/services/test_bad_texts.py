@@ -421,4 +421,4 @@ async def test_a_repair_counts_what_it_cut(tmp_path: Path, engine: Engine, stub:
     with using(stub, tmp_path, engine) as container:
         await store(container, LONG)
         repaired = await compared(container, repair=True)
-    assert (repaired.mended_orphans, repaired.cut, repaired.remaining) == (GOOD + 1, 1, 0)
+    assert (repaired.repaired_orphans, repaired.cut, repaired.remaining) == (GOOD + 1, 1, 0)

@@ -165,8 +165,8 @@ class TestPayloads:
             await index_all(container)
             embedded = embedder.texts
             assert (await compared(container)).stale == 5
-            mended = await compared(container, repair=True)
-            assert (mended.stale, mended.mended_stale, mended.remaining) == (5, 5, 0)
+            repaired = await compared(container, repair=True)
+            assert (repaired.stale, repaired.repaired_stale, repaired.remaining) == (5, 5, 0)
             assert await compared(container) == Differences(extractions=11, points=11)
             assert embedder.texts == embedded
 
@@ -506,7 +506,7 @@ class TestTwoStores:
             await staging.ingestion().accept("papers", [make_item(n) for n in range(3)])
             for refused in (
                 lambda: staging.indexing().prepare(),
-                lambda: staging.indexing().prepare(mend=True),
+                lambda: staging.indexing().prepare(repair=True),
                 lambda: compared(staging),
                 lambda: compared(staging, repair=True),
                 lambda: anext(staging.reindexing().run()),

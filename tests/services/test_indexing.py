@@ -454,16 +454,16 @@ async def test_an_index_that_is_not_made_yet_is_not_a_lost_one(tmp_path: Path) -
             await container.indexing().ping()
 
 
-async def test_a_lost_collection_is_refused_and_can_be_mended(tmp_path: Path) -> None:
+async def test_a_lost_collection_is_refused_and_can_be_repaired(tmp_path: Path) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(5)])
     shutil.rmtree(tmp_path / "qdrant")
     with open_container(tmp_path, mode="embedded") as container:
         with pytest.raises(IndexMissing, match="agent-storage reindex"):
             await container.indexing().prepare()
-        await container.indexing().prepare(mend=True)
+        await container.indexing().prepare(repair=True)
         states = [state async for state in container.reconciliation().run(repair=True)]
-        assert (states[-1].missing, states[-1].mended_missing, states[-1].remaining) == (5, 5, 0)
+        assert (states[-1].missing, states[-1].repaired_missing, states[-1].remaining) == (5, 5, 0)
         await container.indexing().prepare()
 
 

@@ -1,4 +1,4 @@
-"""The jobs that compare the stores, and mend them: of one project or of all, one at a time."""
+"""The jobs that compare the stores, and repair them: of one project or of all, one at a time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ async def test_verify_looks_at_one_project_alone(container: Container) -> None:
     assert ((await container.jobs().get(spoilt.id)).result or {})["remaining"] == 2
 
 
-async def test_repair_mends_one_project_alone(container: Container) -> None:
+async def test_repair_repairs_one_project_alone(container: Container) -> None:
     await fill(container, [make_item(n) for n in range(5)], project="papers")
     await fill(container, [make_item(n) for n in range(7)], project="notes")
     await spoil(container, "papers")
@@ -91,7 +91,7 @@ async def test_repair_mends_one_project_alone(container: Container) -> None:
 async def test_a_repair_that_lost_its_lease_clears_no_mark_that_another_has_set_anew(
     container: Container, engine: Engine, tmp_path: Path
 ) -> None:
-    """It has found a vector missing when its worker is stopped; meanwhile the next attempt mends it."""
+    """It has found a vector missing when its worker is stopped; meanwhile the next attempt repairs it."""
     await fill(container, [make_item(n) for n in range(5)])
     await spoil(container, "papers")
     await container.jobs().verify(repair=True)
@@ -181,6 +181,6 @@ async def test_verify_counts_the_words_that_differ_and_repair_makes_them(
         job = await container.jobs().verify(repair=repair)
         await index_all(container)
         result = (await container.jobs().get(job.id)).result or {}
-        names = ("words_missing", "words_stale", "mended_words_missing", "mended_words_stale", "remaining")
+        names = ("words_missing", "words_stale", "repaired_words_missing", "repaired_words_stale", "remaining")
         results.append(tuple(result[name] for name in names))
     assert results == [(3, 1, 0, 0, 4), (3, 1, 3, 1, 0), (0, 0, 0, 0, 0)]

@@ -1,4 +1,4 @@
-"""Finding and mending every difference between the stores."""
+"""Finding and repairing every difference between the stores."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -41,7 +41,7 @@ async def test_empty_stores_have_no_difference(container: Container) -> None:
     assert await verify(container, repair=True) == Differences(left=0)
 
 
-async def test_every_kind_of_difference_is_found_and_mended(container: Container, engine: Engine) -> None:
+async def test_every_kind_of_difference_is_found_and_repaired(container: Container, engine: Engine) -> None:
     await fill(container, [make_item(n) for n in range(COUNT)])
     await container.ingestion().accept("papers", [make_item(n) for n in range(COUNT, COUNT + 3)])  # 3 orphans
     ids = [str(result.extraction.id) for result in await container.search().search(Query("river", limit=9))]
@@ -52,9 +52,9 @@ async def test_every_kind_of_difference_is_found_and_mended(container: Container
     assert (found.orphans, found.missing, found.ghosts, found.remaining) == (3, 4, 5, 12)
     assert await verify(container) == found, "looking changes nothing"
 
-    mended = await verify(container, repair=True)
-    assert (mended.mended_orphans, mended.mended_missing, mended.mended_ghosts) == (3, 4, 5)
-    assert mended.remaining == 0
+    repaired = await verify(container, repair=True)
+    assert (repaired.repaired_orphans, repaired.repaired_missing, repaired.repaired_ghosts) == (3, 4, 5)
+    assert repaired.remaining == 0
     assert await verify(container) == Differences(extractions=COUNT - 2, points=COUNT - 2)
 
 
@@ -104,7 +104,7 @@ async def test_a_repair_beside_other_work_judges_by_what_is_left(container: Cont
         states.append(state)
         if state.extractions == COUNT + 3 and not state.points:
             await index_all(container)
-    assert (states[-1].orphans, states[-1].mended_orphans, states[-1].remaining) == (3, 0, 0)
+    assert (states[-1].orphans, states[-1].repaired_orphans, states[-1].remaining) == (3, 0, 0)
 
 
 async def test_words_that_are_missing_or_stale_are_found_and_made_again(
@@ -120,8 +120,8 @@ async def test_words_that_are_missing_or_stale_are_found_and_made_again(
     assert (found.words_missing, found.words_stale, found.remaining) == (7, 2, 9)
     assert await verify(container) == found, "looking changes nothing"
 
-    mended = await verify(container, repair=True)
-    assert (mended.mended_words_missing, mended.mended_words_stale, mended.remaining) == (7, 2, 0)
+    repaired = await verify(container, repair=True)
+    assert (repaired.repaired_words_missing, repaired.repaired_words_stale, repaired.remaining) == (7, 2, 0)
     assert await verify(container) == Differences(extractions=COUNT, points=COUNT)
     hits = await container.search().search(Query("river", "papers", 1_000, mode=SearchMode.WORDS))
     assert {hit.extraction.data["n"] for hit in hits} == {
@@ -135,5 +135,5 @@ async def test_words_of_one_project_alone_are_made_again(container: Container, e
     with Session(engine) as session, session.begin():
         session.execute(delete(ExtractionWords))
     states = [each async for each in container.reconciliation().run(repair=True, project="papers")]
-    assert (states[-1].words_missing, states[-1].mended_words_missing) == (5, 5)
+    assert (states[-1].words_missing, states[-1].repaired_words_missing) == (5, 5)
     assert (await verify(container)).words_missing == 5

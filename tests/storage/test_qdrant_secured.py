@@ -99,7 +99,7 @@ async def test_tls_by_an_authority_of_one_s_own(
             await other.count()
 
 
-async def test_an_older_snapshot_is_seen_and_mended(tmp_path: Path) -> None:
+async def test_an_older_snapshot_is_seen_and_repaired(tmp_path: Path) -> None:
     with own_server() as server:
         qdrant = {"mode": "server", "url": server.url, "grpc_port": server.grpc_port}
         with running(create_container(settings_for(tmp_path, qdrant=qdrant))) as container:
@@ -114,8 +114,8 @@ async def test_an_older_snapshot_is_seen_and_mended(tmp_path: Path) -> None:
             httpx2.put(f"{path}/recover", json=body, params={"wait": "true"}, timeout=60).raise_for_status()
             found = await last(container.reconciliation().run())
             assert (found.missing, found.ghosts, found.remaining) == (40, 10, 50)
-            mended = await last(container.reconciliation().run(repair=True))
-            assert mended.remaining == 0
+            repaired = await last(container.reconciliation().run(repair=True))
+            assert repaired.remaining == 0
             assert (await last(container.reconciliation().run())).remaining == 0
             hits = await container.search().search(
                 Query("river 99", "papers", limit=100, mode=SearchMode.MEANING)

@@ -32,7 +32,7 @@ class RemoteIndex:
     def __init__(self, service: Connection) -> None:
         self._service = service
 
-    async def prepare(self, *, mend: bool = False) -> None:  # noqa: ARG002 - the service sees to its index
+    async def prepare(self, *, repair: bool = False) -> None:  # noqa: ARG002 - the service sees to its index
         """See that the service is there and takes our key, before anything else is done."""
         await self._service.get("/v1/jobs", {"limit": 1})
 
