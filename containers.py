@@ -117,7 +117,8 @@ def _lane(
     name: LaneName,
     wait_timeout_s: float,
 ) -> Lane:
-    # Parts that were made before `reset_singletons` go on using the lane, so those made after it share it.
+    # Parts that were made before `reset_singletons` go on using the lane, so those made after it
+    # share it.
     return executor.find_lane(name) or executor.lane(
         name, limit=limits[name], max_waiting=settings.max_waiting, wait_timeout_s=wait_timeout_s
     )
@@ -159,8 +160,8 @@ class Container(containers.DeclarativeContainer):
     def __new__(cls, **replacements: object) -> Self:
         """A container of this class; in one of a subclass, the subclass's providers reach the inherited consumers.
 
-        dependency_injector alone leaves them the inherited provider, and with ``@containers.copy`` gives them a second
-        instance of the subclass's (4.49.1).
+        dependency_injector alone leaves them the inherited provider, and with ``@containers.copy``
+        gives them a second instance of the subclass's (4.49.1).
         """
         if cls is Container:
             return super().__new__(cls, **replacements)
@@ -352,14 +353,15 @@ class Container(containers.DeclarativeContainer):
 def create_container(settings: Settings | None = None, **replacements: object) -> Container:
     """A new container, filled from the settings (read from file and environment when None). Opens nothing.
 
-    ``replacements`` are providers or finished parts by provider name, such as ``embedder=fake``; a plain
-    ``QdrantClient`` is adapted. Every
-    consumer in this container gets them, and no other container does.
+    ``replacements`` are providers or finished parts by provider name, such as ``embedder=fake``; a
+    plain ``QdrantClient`` is adapted. Every consumer in this container gets them, and no other
+    container does.
 
     Raises:
         ConfigurationError: the settings can't be used.
         AttributeError: there is no provider of that name.
-        TypeError: a finished part can't do what is asked of it, such as a class in the place of an instance.
+        TypeError: a finished part can't do what is asked of it, such as a class in the place of an
+            instance.
     """
     unknown = replacements.keys() - Container.providers.keys()
     if unknown:
@@ -380,9 +382,9 @@ def running(container: Container, *, migrate: bool | None = None, check: bool = 
 
     The same container can be run again: its parts are made anew, except those that were handed in.
 
-    The database's schema is brought up to date first where ``migrate`` says so (by default on SQLite), and
-    otherwise checked; ``check=False`` leaves that to a caller who waits for the database. A part that fails to
-    open or to close leaves none of the others open.
+    The database's schema is brought up to date first where ``migrate`` says so (by default on
+    SQLite), and otherwise checked; ``check=False`` leaves that to a caller who waits for the
+    database. A part that fails to open or to close leaves none of the others open.
 
     Raises:
         SchemaMismatch: the schema isn't the one this version works with.

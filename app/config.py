@@ -77,8 +77,9 @@ class Reading:
 def load_settings(config_file: Path | None = None) -> Settings:
     """The settings of this process.
 
-    The YAML file is ``config_file``, else the one that ``AGENT_STORAGE_CONFIG`` names, else ``./config.yml``
-    if there, else none. Variables that look like settings and aren't are logged as warnings.
+    The YAML file is ``config_file``, else the one that ``AGENT_STORAGE_CONFIG`` names, else
+    ``./config.yml`` if there, else none. Variables that look like settings and aren't are logged as
+    warnings.
 
     Raises:
         ConfigurationError: with every problem there is.

@@ -33,9 +33,10 @@ _AFTER_CONFLICT = RetryPolicy(total_s=1.0, first_delay_s=0.05)
 def open_engine(settings: DatabaseSettings) -> Engine:
     """An engine for ``settings.url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
 
-    Makes the folder of a SQLite file. A database in memory gets one connection, shared by all threads, which
-    the pool's sizes don't apply to. ``idle_in_transaction_timeout`` and ``prepared_statements`` are for
-    PostgreSQL; without the latter, nothing rests on what a connection remembers from one transaction to the next.
+    Makes the folder of a SQLite file. A database in memory gets one connection, shared by all
+    threads, which the pool's sizes don't apply to. ``idle_in_transaction_timeout`` and
+    ``prepared_statements`` are for PostgreSQL; without the latter, nothing rests on what a
+    connection remembers from one transaction to the next.
     """
     url = make_url(settings.url)
     if url.get_backend_name() == "sqlite":
@@ -85,7 +86,8 @@ class CountingPool(QueuePool):
     Who asks in the very moment in which another takes the last one may be missed.
     """
 
-    # SQLAlchemy names the pool's logger after the class: what a library tells is no message of ours.
+    # SQLAlchemy names the pool's logger after the class: what a library tells is no message of
+    # ours.
     __module__ = QueuePool.__module__
 
     def __init__(
@@ -178,9 +180,10 @@ class Database:
     ) -> T:
         """Run ``work``, commit, and return its result; roll back if it raises anything.
 
-        Where the transaction was in the way of another one, ``work`` is run again, five times in all; one that notes
-        elsewhere what it has done is not ``repeatable``. ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After
-        DeadlineExceeded the work may still commit. Raises what :meth:`read` raises.
+        Where the transaction was in the way of another one, ``work`` is run again, five times in
+        all; one that notes elsewhere what it has done is not ``repeatable``.
+        ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After DeadlineExceeded the work may
+        still commit. Raises what :meth:`read` raises.
         """
         return await self._lane.run(
             self._write_repeatedly if repeatable else self._write,

@@ -105,7 +105,8 @@ class InvalidCondition(InvalidField):
 class InvalidItem(InvalidInput):
     """One item of a batch can't be accepted.
 
-    ``index`` counts from 0 within the batch; ``field`` is the dotted name of the offending field, or None.
+    ``index`` counts from 0 within the batch; ``field`` is the dotted name of the offending field,
+    or None.
     """
 
     def __init__(self, index: int, reason: str, field: str | None = None) -> None:
@@ -280,8 +281,8 @@ class ShuttingDown(AgentStorageError):
 class ServiceError(AgentStorageError):
     """A running service refused a request, or what answered there is none.
 
-    ``asked`` is the method and the URL; ``status`` is None where no answer of HTTP came; ``request_id`` is what
-    the service's log calls the request.
+    ``asked`` is the method and the URL; ``status`` is None where no answer of HTTP came;
+    ``request_id`` is what the service's log calls the request.
     """
 
     def __init__(
@@ -759,7 +760,8 @@ class EmbeddingError(AgentStorageError):
 class EmbeddingRejected(EmbeddingError):
     """The embedder refused these very texts; one of them alone may be to blame, and the others fine.
 
-    ``fits`` is set if a text is too long: the share of it that the model takes, as far as that is known.
+    ``fits`` is set if a text is too long: the share of it that the model takes, as far as that is
+    known.
     """
 
     def __init__(self, reason: str, *, fits: float | None = None) -> None:

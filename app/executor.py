@@ -43,8 +43,8 @@ class LaneStats:
 class _Ticket:
     """A caller that waits for a slot on its own event loop. ``granted`` is guarded by the lane's lock.
 
-    ``turn`` ends in None when a slot is the caller's, or in the error it is to raise: an exception set on a
-    future whose caller has left would be logged as lost.
+    ``turn`` ends in None when a slot is the caller's, or in the error it is to raise: an exception
+    set on a future whose caller has left would be logged as lost.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -96,15 +96,17 @@ class Lane:
     ) -> T:
         """Call ``fn(*args)`` on a thread of the pool, in a copy of the caller's context; return its result.
 
-        ``timeout_s`` counts from now, waiting for a slot included; None leaves only the lane's own bound on
-        waiting. A caller that is cancelled or out of time leaves at once; its call keeps the slot until the
-        thread is really free.
+        ``timeout_s`` counts from now, waiting for a slot included; None leaves only the lane's own
+        bound on waiting. A caller that is cancelled or out of time leaves at once; its call keeps
+        the slot until the thread is really free.
 
-        ``exempt_from_max_waiting`` lets the call wait even if ``max_waiting`` others do. For calls that finish what
-        can't be taken back, such as reporting what was stored; something else must bound their number.
+        ``exempt_from_max_waiting`` lets the call wait even if ``max_waiting`` others do. For calls
+        that finish what can't be taken back, such as reporting what was stored; something else must
+        bound their number.
 
         Raises:
-            Saturated: ``max_waiting`` callers wait already, or no slot came free in ``wait_timeout_s``.
+            Saturated: ``max_waiting`` callers wait already, or no slot came free in
+                ``wait_timeout_s``.
             DeadlineExceeded: ``timeout_s`` ran out.
             ShuttingDown: the executor is closing.
         """
@@ -112,7 +114,8 @@ class Lane:
         asked = loop.time()
         await self._take_slot(loop, timeout_s, exempt_from_max_waiting=exempt_from_max_waiting)
         call = self._submit(loop, partial(self._call, copy_context(), fn, *args))
-        # `wait` never cancels what it waits for: a cancelled call that hasn't started never would, and keep its slot.
+        # `wait` never cancels what it waits for: a cancelled call that hasn't started never would,
+        # and keep its slot.
         await asyncio.wait((call,), timeout=None if timeout_s is None else asked + timeout_s - loop.time())
         if timeout_s is not None and not call.done():
             raise DeadlineExceeded(f"a call on the {self.name} lane", timeout_s)
@@ -279,9 +282,10 @@ class BoundedExecutor:
     def close(self, timeout_s: float) -> bool:
         """Stop new work, fail what waits, and wait for what runs, at most ``timeout_s``.
 
-        Returns True when every thread came free. Otherwise the calls that still run are counted in the log by
-        lane, and their threads end when the calls do; the interpreter waits for them at exit whatever happens,
-        so a process that must end now has to flush what it holds and call ``os._exit``.
+        Returns True when every thread came free. Otherwise the calls that still run are counted in
+        the log by lane, and their threads end when the calls do; the interpreter waits for them at
+        exit whatever happens, so a process that must end now has to flush what it holds and call
+        ``os._exit``.
         """
         deadline = time.monotonic() + timeout_s
         for lane in self._lanes.values():

@@ -27,9 +27,9 @@ _FIRST = ("timestamp", "level", "logger", "event")
 def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
     """Write this process's log to ``stream``, or to standard error, from ``level`` on.
 
-    Libraries are heard from WARNING on, and uvicorn's server from INFO on; its log of requests stays silent. Takes
-    the place of all that was set up before, and warnings of Python go the same way. For whoever starts uvicorn:
-    with ``log_config=None``, or it sets up its own.
+    Libraries are heard from WARNING on, and uvicorn's server from INFO on; its log of requests
+    stays silent. Takes the place of all that was set up before, and warnings of Python go the same
+    way. For whoever starts uvicorn: with ``log_config=None``, or it sets up its own.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(terminal=handler.stream.isatty()))

@@ -65,7 +65,8 @@ class UuidText(TypeDecorator[uuid.UUID]):
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware instant in UTC, to the microsecond, on every dialect.
 
-    SQLite keeps it as text ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts by time. A naive value is refused.
+    SQLite keeps it as text ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts by time. A naive value is
+    refused.
     """
 
     impl = DateTime(timezone=True)
@@ -104,7 +105,8 @@ def utc_now() -> datetime:
 JsonDocument = JSON(none_as_null=True)
 """JSON kept as the text that was written, on PostgreSQL too.
 
-JSONB would turn ``1e16`` into an integer and round it, and refuse to compare what it can't tell apart any more.
+JSONB would turn ``1e16`` into an integer and round it, and refuse to compare what it can't tell
+apart any more.
 """
 
 ORPHANED = "embedding_id IS NULL AND set_aside_reason IS NULL"
@@ -173,15 +175,17 @@ class Base(DeclarativeBase):
 class Project(Base):
     """A named group of sources and their extractions.
 
-    ``last_change`` is the number of its newest entry in the ledger. A transaction that writes there raises it first,
-    and so holds the row until it commits: entries become visible in the order of their numbers, without a gap.
-    ``pruned_through`` is the newest number that was deleted from the ledger.
+    ``last_change`` is the number of its newest entry in the ledger. A transaction that writes there
+    raises it first, and so holds the row until it commits: entries become visible in the order of
+    their numbers, without a gap. ``pruned_through`` is the newest number that was deleted from the
+    ledger.
     """
 
     __tablename__ = "projects"
 
     id: Mapped[ProjectId] = mapped_column(UuidText, primary_key=True)
-    # By code point on PostgreSQL too: lists go on after a name, whatever the database's locale makes of it.
+    # By code point on PostgreSQL too: lists go on after a name, whatever the database's locale
+    # makes of it.
     name: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     last_change: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -191,8 +195,9 @@ class Project(Base):
 class Source(Base):
     """Where extractions were taken from: a URI, unique in its project, in an optional group; both in NFC.
 
-    The id is made of the project and the URI, and so keeps the URI unique. No index holds URIs, because PostgreSQL's
-    take 2,704 bytes and a URI may have 8,000. ``observed_at`` is when what it was last replaced with was observed.
+    The id is made of the project and the URI, and so keeps the URI unique. No index holds URIs,
+    because PostgreSQL's take 2,704 bytes and a URI may have 8,000. ``observed_at`` is when what it
+    was last replaced with was observed.
     """
 
     __tablename__ = "sources"
@@ -210,9 +215,10 @@ class Extraction(Base):
     """A fact with JSON data, which stands late, because SQLite reads a row up to the column it needs.
 
     ``embedding_id`` is NULL until Qdrant has acknowledged the vector, and then ``str(id)``.
-    ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all others. The runs are the
-    first and the last that asserted it; ``metadata`` is what may change of it besides its confidence, and ``changed_at`` is
-    when one of the two did, NULL if they never have.
+    ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all
+    others. The runs are the first and the last that asserted it; ``metadata`` is what may change of
+    it besides its confidence, and ``changed_at`` is when one of the two did, NULL if they never
+    have.
     """
 
     __tablename__ = "extractions"
@@ -243,10 +249,10 @@ class Extraction(Base):
 class ExtractionWords(Base):
     """The words of an extraction, for the full-text search; see :mod:`app.words`.
 
-    ``tokens`` are its distinct terms, eight characters each and sorted; ``counts`` has a character a token: how often
-    it occurs. ``length`` is how many there are in all, ``language`` whose stems they are. ``made_by`` is the version of
-    the rules that made them. SQLite finds tokens by the full-text table ``extraction_words_index``, which triggers
-    keep, PostgreSQL by a GIN index.
+    ``tokens`` are its distinct terms, eight characters each and sorted; ``counts`` has a character
+    a token: how often it occurs. ``length`` is how many there are in all, ``language`` whose stems
+    they are. ``made_by`` is the version of the rules that made them. SQLite finds tokens by the
+    full-text table ``extraction_words_index``, which triggers keep, PostgreSQL by a GIN index.
     """
 
     __tablename__ = "extraction_words"
@@ -273,7 +279,8 @@ class ExtractionWords(Base):
 class DataIndex(Base):
     """An index on a path of the facts' documents; see :mod:`app.domain.value_keys`.
 
-    ``path`` is written as in a condition. Filling goes by the facts' ids, and has come to ``filled_to``.
+    ``path`` is written as in a condition. Filling goes by the facts' ids, and has come to
+    ``filled_to``.
     """
 
     __tablename__ = "data_indexes"
@@ -311,7 +318,8 @@ event.listen(ExtractionWords.__table__, "before_drop", _on_sqlite(DROP_WORDS_IND
 class Run(Base):
     """One go of a pipeline over its sources: what was handed in under its name, and what that changed.
 
-    ``first_change`` is the number of its first entry in the ledger. A run that undoes another names it in ``undoes``.
+    ``first_change`` is the number of its first entry in the ledger. A run that undoes another names
+    it in ``undoes``.
     """
 
     __tablename__ = "runs"
@@ -334,9 +342,10 @@ class Run(Base):
 class LedgerEntry(Base):
     """What one transaction changed of one source; only appended to, and pruned from its beginning.
 
-    ``number`` counts a project's entries; see :class:`Project`. ``changes`` holds the ids that were added, what the
-    changed ones were, and the removed rows whole: see :mod:`app.services.storage.repositories.ledger`. No foreign
-    keys: an entry outlives what it tells of, and checking them would take as long as inserting it.
+    ``number`` counts a project's entries; see :class:`Project`. ``changes`` holds the ids that were
+    added, what the changed ones were, and the removed rows whole: see
+    :mod:`app.services.storage.repositories.ledger`. No foreign keys: an entry outlives what it
+    tells of, and checking them would take as long as inserting it.
     """
 
     __tablename__ = "ledger"
@@ -362,10 +371,11 @@ class LedgerEntry(Base):
 class Job(Base):
     """Work that follows a write, inserted in the transaction that makes it necessary.
 
-    ``attempt`` counts claims and is the fence. ``failures`` counts those that failed, ``lapses`` those whose
-    worker went silent; both begin anew when somebody retries the job. ``run_at`` is when it may be claimed.
-    Of the open jobs with one ``unique_key`` there is only one. ``done`` of ``total`` is its progress. What can
-    be long stands before what later migrations added, because SQLite reads a row up to the column it needs.
+    ``attempt`` counts claims and is the fence. ``failures`` counts those that failed, ``lapses``
+    those whose worker went silent; both begin anew when somebody retries the job. ``run_at`` is
+    when it may be claimed. Of the open jobs with one ``unique_key`` there is only one. ``done`` of
+    ``total`` is its progress. What can be long stands before what later migrations added, because
+    SQLite reads a row up to the column it needs.
     """
 
     __tablename__ = "jobs"
@@ -409,7 +419,8 @@ class Job(Base):
 class JobTotal(Base):
     """How many jobs of a type have ended in a status, and how long those took that ran: counters, never pruned.
 
-    Durations are from the first start to the end, in microseconds; they are kept for completed jobs alone.
+    Durations are from the first start to the end, in microseconds; they are kept for completed jobs
+    alone.
     """
 
     __tablename__ = "job_totals"
@@ -435,7 +446,8 @@ class PausedJobType(Base):
 class IdempotencyKey(Base):
     """What was answered to a request with an ``Idempotency-Key``, for each part of its body.
 
-    ``fingerprint`` tells another request under the same key; ``answer`` is what it takes to say the same again.
+    ``fingerprint`` tells another request under the same key; ``answer`` is what it takes to say the
+    same again.
     """
 
     __tablename__ = "idempotency_keys"
@@ -451,10 +463,11 @@ class IdempotencyKey(Base):
 class IndexState(Base):
     """What made the vectors, in one row (``id`` = 1).
 
-    ``texts`` says how the texts were made that they stand for: :attr:`app.domain.text.TextRules.identity`.
-    ``rebuilding`` is true from when a reindex cleared every ``embedding_id`` until every extraction has its
-    new vector; the index isn't used in between. ``generation`` counts the rebuilds, and stands in the payload of
-    each vector that one of them made.
+    ``texts`` says how the texts were made that they stand for:
+    :attr:`app.domain.text.TextRules.identity`. ``rebuilding`` is true from when a reindex cleared
+    every ``embedding_id`` until every extraction has its new vector; the index isn't used in
+    between. ``generation`` counts the rebuilds, and stands in the payload of each vector that one
+    of them made.
     """
 
     __tablename__ = "index_state"

@@ -15,8 +15,8 @@ class _End(Generic[T]):
 async def reading_ahead(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     """The same items, in order: while the caller works on one, the next is made, and no more than that.
 
-    What making it raises comes in its place, after the items before. Whoever may leave off early closes it
-    (:func:`contextlib.aclosing`), and so ends what is being made.
+    What making it raises comes in its place, after the items before. Whoever may leave off early
+    closes it (:func:`contextlib.aclosing`), and so ends what is being made.
     """
     following = asyncio.create_task(_next(items))
     try:

@@ -15,8 +15,9 @@ T = TypeVar("T")
 class RetryPolicy:
     """How long to keep trying.
 
-    ``total_s`` bounds all tries and pauses of one call together, counted from when it was asked. The pause
-    after try ``n`` is random between 0 and ``first_delay_s * 2 ** (n - 1)``, at most ``max_delay_s``.
+    ``total_s`` bounds all tries and pauses of one call together, counted from when it was asked.
+    The pause after try ``n`` is random between 0 and ``first_delay_s * 2 ** (n - 1)``, at most
+    ``max_delay_s``.
     """
 
     total_s: float
@@ -53,10 +54,11 @@ async def retrying(
 ) -> T:
     """Await ``attempt`` until it succeeds, fails for good, or the policy's time is used up.
 
-    ``attempt`` gets the seconds left of the whole call and keeps to them itself. ``retry_after`` judges a
-    failure: None when trying again can't help, else the least seconds to wait first (what the server asked
-    for, 0.0 when it asked for nothing); the jitter comes on top. A pause that would end past the deadline
-    isn't begun. Holds nothing while it pauses; cancelling it cancels the try or the pause.
+    ``attempt`` gets the seconds left of the whole call and keeps to them itself. ``retry_after``
+    judges a failure: None when trying again can't help, else the least seconds to wait first (what
+    the server asked for, 0.0 when it asked for nothing); the jitter comes on top. A pause that
+    would end past the deadline isn't begun. Holds nothing while it pauses; cancelling it cancels
+    the try or the pause.
 
     Raises:
         GaveUp: only passing failures until the deadline; chained to the last.

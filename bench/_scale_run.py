@@ -38,7 +38,8 @@ class Moment(NamedTuple):
 def extractions() -> Iterator[dict[str, Any]]:
     """The example's extractions, then the words of each with the meaning of another: always the same, no two alike.
 
-    A text is as long as a real definition, and has a source of its own. There are as many as pairs, four million.
+    A text is as long as a real definition, and has a source of its own. There are as many as pairs,
+    four million.
     """
     known = read_extractions()
     for step in range(len(known)):
@@ -76,7 +77,8 @@ def write_lines(file: Path, count: int) -> None:
 def peak_mb(figures: Figures, name: str) -> Iterator[None]:
     """Note the most memory that this process held meanwhile, and how much of it at the end was its own, in MB.
 
-    The rest is files that are mapped, such as the vectors: the system takes it back when it needs it.
+    The rest is files that are mapped, such as the vectors: the system takes it back when it needs
+    it.
     """
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begin the high-water mark anew
     yield

@@ -108,8 +108,8 @@ async def measure(mode: QdrantMode, rounds: int) -> None:
     for name, run in (("on the loop", on_the_loop), ("repository", through_repository)):
         with tempfile.TemporaryDirectory() as folder:
             client = open_vector_client(QdrantSettings(mode=mode, path=folder))
-            # As the entry points do once everything is open: a full collection over all that was imported
-            # would stop every thread for 60 to 120 ms.
+            # As the entry points do once everything is open: a full collection over all that was
+            # imported would stop every thread for 60 to 120 ms.
             gc.collect()
             gc.freeze()
             started = time.perf_counter()

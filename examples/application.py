@@ -32,7 +32,8 @@ async def store_and_find(container: Container, settings: Settings, question: str
     accepted = await container.ingestion().accept("notes", items)
     print(f"{len(accepted.new)} new, {len(items) - len(accepted.new)} known")
 
-    # Run the jobs that wait, one after the other. A service has `worker.run()`, until `worker.stop()`.
+    # Run the jobs that wait, one after the other. A service has `worker.run()`, until
+    # `worker.stop()`.
     worker = container.worker()
     while await worker.run_one() is not None:
         pass

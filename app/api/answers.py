@@ -95,7 +95,8 @@ def read_place_in(project: str, order: Order, cursor: str) -> Place:
     """The place in an order after which a page of a project's list begins.
 
     Raises:
-        InvalidField: this service didn't make the cursor, or made it for another project or another order.
+        InvalidField: this service didn't make the cursor, or made it for another project or another
+            order.
     """
     of, sort, *place = read_cursor(cursor, 5)
     if of != project:

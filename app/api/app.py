@@ -82,7 +82,8 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    # Each with its whole prefix: the template of a route that is included under another prefix would lack it.
+    # Each with its whole prefix: the template of a route that is included under another prefix
+    # would lack it.
     for part in (projects, sources, extractions, fields, export, runs, changes, search, jobs):
         app.include_router(
             part.router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 414, 415, 422, 500, 503)

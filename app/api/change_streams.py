@@ -56,8 +56,8 @@ class ChangeStreams:
     async def _next(self, project: str, page: FeedPage) -> FeedPage:
         """The page after that one; an empty one when it is time for a sign of life, or the streams end.
 
-        At the end the newest number alone is looked at, because the feed would read its last entry again, and that may
-        be large.
+        At the end the newest number alone is looked at, because the feed would read its last entry
+        again, and that may be large.
         """
         changes = self._parts.changes()
         silent_s = 0.0

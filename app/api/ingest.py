@@ -37,7 +37,8 @@ class Intake:
 
         Raises:
             InvalidInput: what can't be accepted, by its index; nothing was stored.
-            Refused: it is neither, or a line can't be accepted; the lines before that are stored, as the problem says.
+            Refused: it is neither, or a line can't be accepted; the lines before that are stored,
+                as the problem says.
         """
         try:
             return await self._take(request)
@@ -171,7 +172,8 @@ def checked_key(key: str | None, api_keys: Sequence[str]) -> str | None:
     """An ``Idempotency-Key`` as it may be used.
 
     Raises:
-        InvalidField: it isn't 1 to 255 characters that print, or is one of ``api_keys``, which nobody may store.
+        InvalidField: it isn't 1 to 255 characters that print, or is one of ``api_keys``, which
+            nobody may store.
     """
     if key is None:
         return None

@@ -128,9 +128,10 @@ class RequestMiddleware:
 class KeyMiddleware:
     """Lets those in who have one of the keys, by ``Authorization: Bearer`` or ``X-API-Key``.
 
-    Without keys this machine's programs are let in, but no page of another site that this machine's browser shows:
-    what such a page sends names its ``Origin`` or comes from ``Sec-Fetch-Site: cross-site``, or names its own host.
-    Only pages of ``cors_origins`` are. With keys that needs no look: no browser adds a key by itself.
+    Without keys this machine's programs are let in, but no page of another site that this machine's
+    browser shows: what such a page sends names its ``Origin`` or comes from ``Sec-Fetch-Site:
+    cross-site``, or names its own host. Only pages of ``cors_origins`` are. With keys that needs no
+    look: no browser adds a key by itself.
     """
 
     def __init__(
@@ -171,8 +172,8 @@ class KeyMiddleware:
 class Admission:
     """How many requests are at work, of the ``most`` that may be at once.
 
-    What tells how the service is isn't counted, nor what needs no key, nor streams of events, which have a bound of
-    their own.
+    What tells how the service is isn't counted, nor what needs no key, nor streams of events, which
+    have a bound of their own.
     """
 
     def __init__(self, most: int) -> None:
@@ -203,9 +204,10 @@ class Admission:
 class AdmissionMiddleware:
     """Refuses what comes while all places are taken, at once, before its key and its body are looked at.
 
-    Without it a crowd waits for the lanes, each caller for as long as the lane's patience lasts, and keeps the event
-    loop from everything else meanwhile. It stands outermost and doesn't log each request, since refusing has to cost
-    little: a crowd that comes again at once would take the time of those that are at work.
+    Without it a crowd waits for the lanes, each caller for as long as the lane's patience lasts,
+    and keeps the event loop from everything else meanwhile. It stands outermost and doesn't log
+    each request, since refusing has to cost little: a crowd that comes again at once would take the
+    time of those that are at work.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission, instruments: Callable[[], Instruments]) -> None:
@@ -228,8 +230,8 @@ class AdmissionMiddleware:
 class WorkMiddleware:
     """Counts the requests at work, once their key was found: others could take places without one.
 
-    A request that waits for its client, for the rest of its body, takes no place meanwhile: whoever sends slowly would
-    keep all others out.
+    A request that waits for its client, for the rest of its body, takes no place meanwhile: whoever
+    sends slowly would keep all others out.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:

@@ -26,7 +26,8 @@ from app.services.sources import SourceService
 class ApiParts(Protocol):
     """The providers that routes use; each call gives the one instance.
 
-    Declared as methods, so that mypy compares each one's type with the container's provider; a test compares the names.
+    Declared as methods, so that mypy compares each one's type with the container's provider; a test
+    compares the names.
     """
 
     def changes(self) -> ChangeService:
@@ -94,10 +95,11 @@ class ApiParts(Protocol):
 class ApiOptions:
     """Who may use the API, and how much it takes. ``api_keys`` empty: whoever is on this machine, or names ``host``.
 
-    ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the line, and stored
-    ``batch_size`` lines at a time. ``max_at_work`` bounds the requests at work at once; streams of events and what
-    tells how the service is don't count. ``chunk_patience_s`` is how long the next bytes of any body may take.
-    ``root_path`` is what a proxy takes off the front of each path. Pages of ``cors_origins`` may use the API.
+    ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the
+    line, and stored ``batch_size`` lines at a time. ``max_at_work`` bounds the requests at work at
+    once; streams of events and what tells how the service is don't count. ``chunk_patience_s`` is
+    how long the next bytes of any body may take. ``root_path`` is what a proxy takes off the front
+    of each path. Pages of ``cors_origins`` may use the API.
     """
 
     host: str

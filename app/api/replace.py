@@ -40,8 +40,8 @@ class Replacement:
 
         Raises:
             InvalidInput: what can't be accepted, by its line; nothing was changed.
-            Refused: it is neither, or a line of NDJSON can't be accepted; what was replaced before stays, as the
-                problem says.
+            Refused: it is neither, or a line of NDJSON can't be accepted; what was replaced before
+                stays, as the problem says.
             StaleReplace, MassDeleteRefused: of a source, or of the project.
         """
         try:

@@ -100,7 +100,8 @@ class Body(BaseModel):
 class Condition(BaseModel):
     """What must hold for a fact: one of `and`, `or` and `not`, or a `path` and an `op`.
 
-    `in` takes `values`, `exists` takes nothing, all others take a `value`. The meaning is that of the text of `?where=`.
+    `in` takes `values`, `exists` takes nothing, all others take a `value`. The meaning is that of
+    the text of `?where=`.
     """
 
     model_config = ConfigDict(
@@ -347,9 +348,10 @@ class TwinOfHit(BaseModel):
 class Hit(BaseModel):
     """A result of a search, and why it was found.
 
-    `score` is from 0 to 1; by meaning alone it is the cosine similarity, from -1 to 1. `words.score` is the share of the
-    best score that the query's words allow. `highlights` has, by the path in `data`, where words of the query stand: pairs
-    of begin and end in characters (code points).
+    `score` is from 0 to 1; by meaning alone it is the cosine similarity, from -1 to 1.
+    `words.score` is the share of the best score that the query's words allow. `highlights` has, by
+    the path in `data`, where words of the query stand: pairs of begin and end in characters (code
+    points).
     """
 
     score: float

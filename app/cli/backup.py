@@ -50,8 +50,8 @@ def backup(
 ) -> None:
     """Back the database up, also while a service runs. The index needs no backup: it is made from the database.
 
-    SQLite: this copies it as it is at one moment, checks the copy, and writes a manifest beside it. It needs the
-    database's file, and so has no --api.
+    SQLite: this copies it as it is at one moment, checks the copy, and writes a manifest beside it.
+    It needs the database's file, and so has no --api.
 
     PostgreSQL: this prints the pg_dump to run.
     """
@@ -120,8 +120,9 @@ def restore(
 ) -> None:
     """Put a backup in the place of the database. Stop the service first; run `verify --repair` afterwards.
 
-    SQLite: the backup is checked and brought to this version's schema, and then replaces the database in one
-    transaction; whatever stops it leaves the old one. It needs the database's file, and so has no --api.
+    SQLite: the backup is checked and brought to this version's schema, and then replaces the
+    database in one transaction; whatever stops it leaves the old one. It needs the database's file,
+    and so has no --api.
 
     PostgreSQL: this prints the pg_restore to run; --check then says what that has left.
     """

@@ -73,7 +73,8 @@ def _verdict(problems: "Sequence[Problem]") -> str:
 
 
 def _print_json(document: object) -> None:
-    # Not orjson, which refuses what a wrong value may hold: lone surrogates, integers above 64 bits.
+    # Not orjson, which refuses what a wrong value may hold: lone surrogates, integers above 64
+    # bits.
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 

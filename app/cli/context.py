@@ -80,7 +80,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 class CommandParts(Protocol):
     """The providers of the running container that commands use; each call gives the one instance.
 
-    Declared as methods, so that mypy compares each one's type with the container's provider; a test compares the names.
+    Declared as methods, so that mypy compares each one's type with the container's provider; a test
+    compares the names.
     """
 
     def backups(self) -> "BackupService":
@@ -187,8 +188,9 @@ class CommandParts(Protocol):
 class OpenParts(Protocol):
     """Opens the container for one command.
 
-    ``index=False`` leaves Qdrant closed, for commands that need SQL alone and so can run beside a process that
-    holds the embedded engine's directory. ``migrate`` and ``check`` are those of ``running``.
+    ``index=False`` leaves Qdrant closed, for commands that need SQL alone and so can run beside a
+    process that holds the embedded engine's directory. ``migrate`` and ``check`` are those of
+    ``running``.
     """
 
     def __call__(
@@ -258,8 +260,9 @@ def run(
 ) -> T:
     """Open the container, run the command on an event loop, close everything, and return its result.
 
-    Only a command that ``makes`` what it needs makes a store where there is none; to the others, it is empty there.
-    An error of ours ends the process with exit code 1 and its message; Ctrl-C with 130.
+    Only a command that ``makes`` what it needs makes a store where there is none; to the others, it
+    is empty there. An error of ours ends the process with exit code 1 and its message; Ctrl-C with
+    130.
     """
     from app.cli.stores import existing, note_if_new
 
@@ -292,8 +295,8 @@ def run_at(
 ) -> T:
     """As :func:`run`; with the parts of the service that runs at the URL ``api``, if there is one.
 
-    A command that needs the ``index`` goes through the service of this machine that holds it, if one does and it isn't
-    to be ``near``.
+    A command that needs the ``index`` goes through the service of this machine that holds it, if
+    one does and it isn't to be ``near``.
     """
     service = _service(ctx, api, index=index, near=near)
     if service is None:

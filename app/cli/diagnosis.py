@@ -123,7 +123,8 @@ def _examine(context: CliContext, api: str | None, *, near: bool) -> list[_Row]:
     theirs = asyncio.run(_ask_service(service))
     if holder is None:
         return rows + theirs
-    # The index is the service's to open; the other parts are tried here as well, and their failures told there.
+    # The index is the service's to open; the other parts are tried here as well, and their failures
+    # told there.
     held = DataDirectoryLocked(settings.qdrant.path, settings.qdrant.collection, str(holder))
     ours = [row for row in _ask_what_opens(context, settings, {"qdrant": held}) if row.part != "qdrant"]
     own = {row.part for row in ours}

@@ -75,7 +75,8 @@ def compare(
 ) -> None:
     """Say how often each embedder finds the text of a query first, and among the first ten, and what it costs.
 
-    Every text of FILE is a candidate for every query, ranked by the cosine of the vectors. Nothing is stored.
+    Every text of FILE is a candidate for every query, ranked by the cosine of the vectors. Nothing
+    is stored.
     """
     from app.cli.output import fail
     from app.errors import InvalidInput

@@ -54,7 +54,8 @@ def export(
 ) -> None:
     """Write out a project's extractions, by id.
 
-    Each page of at most 1,000 is read from one consistent state; what is stored or deleted meanwhile may be in it or not.
+    Each page of at most 1,000 is read from one consistent state; what is stored or deleted
+    meanwhile may be in it or not.
     """
     if form is ExportFormat.PARQUET:
         if output is not None and output.suffix == _GZIP:

@@ -196,7 +196,8 @@ async def _list(
     async for rows in parts.extractions().iter_pages(project, filters, limit=limit + 1, order=order):
         page = rows[: limit - printed]
         if page:
-            # On a thread: a reader such as `less` may keep it waiting, and Ctrl-C is to work meanwhile.
+            # On a thread: a reader such as `less` may keep it waiting, and Ctrl-C is to work
+            # meanwhile.
             await parts.files_lane().run(shown.print, page)
         printed += len(page)
         if len(page) < len(rows):

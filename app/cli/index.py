@@ -151,7 +151,8 @@ def optimize(
 ) -> None:
     """Build the vector index of the embedded engine, which makes searches quicker. Takes a while; nothing else runs."""
     require_no_service(ctx, _OPTIMIZE_NEAR)
-    # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill loses nothing.
+    # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill
+    # loses nothing.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     vectors = run(ctx, _optimize)
     if as_json:

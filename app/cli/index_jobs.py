@@ -26,7 +26,8 @@ async def indexing_beside(
 ) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
     """Run index jobs until the block ends, and then all that are left, older ones included.
 
-    The block calls what it gets with how many jobs it has just queued. ``ended`` is told of each that has run.
+    The block calls what it gets with how many jobs it has just queued. ``ended`` is told of each
+    that has run.
 
     Raises:
         ExceptionGroup: the block or a job failed; the rest was given up.
@@ -55,7 +56,8 @@ async def run_queued(
 ) -> None:
     """Run all jobs of these types, and tell ``ended`` of each.
 
-    Where one can't be run, say what is ``unfinished`` and who goes on with it, and end with exit code 1.
+    Where one can't be run, say what is ``unfinished`` and who goes on with it, and end with exit
+    code 1.
     """
     try:
         while (job := await worker.run_one(types)) is not None:

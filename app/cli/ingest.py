@@ -138,10 +138,11 @@ def ingest(
 ) -> None:
     """Store, embed and index extractions, each once.
 
-    A line of JSON is an object with `source_uri`, `extraction_type`, `data` (an object), and optionally
-    `source_group`, `confidence` (0 to 1) and `metadata` (an object), which are updated where the extraction is stored
-    already. Elements of a JSON array are the same. Of CSV and Parquet each row is an extraction, whose columns
-    are named as these fields are (`data.price` is the member `price` of `data`), or by --map.
+    A line of JSON is an object with `source_uri`, `extraction_type`, `data` (an object), and
+    optionally `source_group`, `confidence` (0 to 1) and `metadata` (an object), which are updated
+    where the extraction is stored already. Elements of a JSON array are the same. Of CSV and
+    Parquet each row is an extraction, whose columns are named as these fields are (`data.price` is
+    the member `price` of `data`), or by --map.
 
     With `--replace`, the lines of a source stand together, and are all that it holds now;
     `{"source_uri": "…", "gone": true}` empties a source.

@@ -87,9 +87,9 @@ def print_table(
 ) -> None:
     """A table for people; numbers stand to the right, words that don't fit are cut with an ellipsis.
 
-    A column named ``wide`` gets the width that the others leave, which then keep to one line and to their share. What is
-    in a column of ``whole`` is never cut: it goes on in the next line, on a narrow terminal below what is ``wide``. A cell
-    that is a tuple has a line for each member.
+    A column named ``wide`` gets the width that the others leave, which then keep to one line and to
+    their share. What is in a column of ``whole`` is never cut: it goes on in the next line, on a
+    narrow terminal below what is ``wide``. A cell that is a tuple has a line for each member.
     """
     from rich.table import Table
 

@@ -22,8 +22,8 @@ _OWNER_ONLY = 0o600
 class RejectsFile:
     """Made when the first line is refused. Blocking; for one thread at a time.
 
-    An older file of that name is overwritten only if ``replaces`` says so, and only if it is one of refused lines, or
-    empty. A link is never followed.
+    An older file of that name is overwritten only if ``replaces`` says so, and only if it is one of
+    refused lines, or empty. A link is never followed.
     """
 
     def __init__(self, path: Path, *, replaces: bool) -> None:

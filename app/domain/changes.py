@@ -22,9 +22,10 @@ class ChangeKind(StrEnum):
 class Change(NamedTuple):
     """One change of one fact, or of a source (``extraction_id`` is None).
 
-    ``number`` is that of its entry in the project's ledger. ``before`` is what a changed fact's confidence and metadata
-    were, a removed fact whole, or a source's group (as ``{"group": …}``), and ``after`` the group that the source then
-    got. ``extraction`` is the fact as it is now; None where it is gone since, and where that wasn't asked for.
+    ``number`` is that of its entry in the project's ledger. ``before`` is what a changed fact's
+    confidence and metadata were, a removed fact whole, or a source's group (as ``{"group": …}``),
+    and ``after`` the group that the source then got. ``extraction`` is the fact as it is now; None
+    where it is gone since, and where that wasn't asked for.
     """
 
     number: int
@@ -66,8 +67,9 @@ class FeedPage:
 class History:
     """What became of a fact or a source, the newest first.
 
-    ``before`` is where an older page begins, if there is one. ``is_whole``: it goes back to the beginning; what is older
-    than ``retention.history`` is pruned, and what was stored before there was a ledger isn't in it.
+    ``before`` is where an older page begins, if there is one. ``is_whole``: it goes back to the
+    beginning; what is older than ``retention.history`` is pruned, and what was stored before there
+    was a ledger isn't in it.
     """
 
     changes: list[Change]

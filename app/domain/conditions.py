@@ -156,8 +156,9 @@ class In(_OfPath):
 class Contains(_OfPath):
     """An array has the value as an element, or a text has the words of the value as whole words, in a row.
 
-    Words are those of :mod:`app.domain.whole_words`; 20 at most. A value that isn't a text has none, and one that has
-    none is in no text. The path leads to the elements of an array too: one that is a text may have the words.
+    Words are those of :mod:`app.domain.whole_words`; 20 at most. A value that isn't a text has
+    none, and one that has none is in no text. The path leads to the elements of an array too: one
+    that is a text may have the words.
     """
 
     value: Value

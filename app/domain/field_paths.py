@@ -13,7 +13,8 @@ def require_plain(keys: Sequence[str], name: str) -> None:
     """Refuse keys that a path of SQLite's can't say.
 
     Raises:
-        InvalidField: one has a quote, a backslash or a control character; ``name`` is what the path is given as.
+        InvalidField: one has a quote, a backslash or a control character; ``name`` is what the path
+            is given as.
     """
     if any(character in '"\\' or ord(character) < ord(" ") for key in keys for character in key):
         raise InvalidField(name, "the path has a key with a quote, a backslash or a control character")

@@ -9,8 +9,8 @@ from typing import Any
 class DescribedField:
     """A path in the data or the metadata that leads to scalars: how many facts have it, of which kinds, such as which.
 
-    ``path`` is written as conditions write it. ``kinds`` counts facts by text, number, time, true or false, and null; a time
-    is a text that spells one.
+    ``path`` is written as conditions write it. ``kinds`` counts facts by text, number, time, true
+    or false, and null; a time is a text that spells one.
     """
 
     path: str
@@ -63,8 +63,9 @@ class Numbers:
 class Facet:
     """Facts counted by what they have at ``by``: the most frequent values, and the rest.
 
-    A fact with several values, as in an array, counts for each once. ``rest_values`` is how many further values there are,
-    and ``rest`` the sum of their counts; ``missing`` facts have none. Objects are no values; ``objects`` facts have one there.
+    A fact with several values, as in an array, counts for each once. ``rest_values`` is how many
+    further values there are, and ``rest`` the sum of their counts; ``missing`` facts have none.
+    Objects are no values; ``objects`` facts have one there.
     """
 
     by: str

@@ -17,10 +17,11 @@ from app.errors import InvalidInput
 class Filters:
     """All that is given must hold; what is empty restricts nothing. Texts are put in NFC, as they are stored.
 
-    ``extraction_ids`` None restricts nothing; the empty tuple matches nothing. The bounds of the confidence are
-    inclusive, and an extraction without one passes neither. ``where`` is a condition on its data, its metadata and its
-    own fields. ``run_ids`` are the runs that asserted it first or last. ``indexed`` asks whether it has its vector,
-    ``set_aside`` whether it isn't tried any more; one that waits for its vector is neither.
+    ``extraction_ids`` None restricts nothing; the empty tuple matches nothing. The bounds of the
+    confidence are inclusive, and an extraction without one passes neither. ``where`` is a condition
+    on its data, its metadata and its own fields. ``run_ids`` are the runs that asserted it first or
+    last. ``indexed`` asks whether it has its vector, ``set_aside`` whether it isn't tried any more;
+    one that waits for its vector is neither.
     """
 
     project_id: UUID | str | None = None

@@ -75,7 +75,8 @@ _LIMITS = ItemLimits()
 class Item:
     """An extraction, checked, with all its texts in NFC. ``canonical_data`` is what its id is made of.
 
-    Of the rest, the source's group, ``confidence`` and ``metadata`` may change; they aren't part of the id.
+    Of the rest, the source's group, ``confidence`` and ``metadata`` may change; they aren't part of
+    the id.
     """
 
     source_uri: str
@@ -90,8 +91,8 @@ class Item:
 def extraction_id_of(project: ProjectId, item: Item) -> ExtractionId:
     """UUIDv5 of the project, the source's URI, the type and the canonical JSON of the data.
 
-    The same extraction has the same id whatever its keys' order, its Unicode normal form, or the spelling of
-    its numbers (1, 1.0 and 1e0 are one number).
+    The same extraction has the same id whatever its keys' order, its Unicode normal form, or the
+    spelling of its numbers (1, 1.0 and 1e0 are one number).
     """
     name = orjson.dumps([_nfc(item.source_uri), _nfc(item.extraction_type)]) + item.canonical_data
     return ExtractionId(uuid5_of(project, name))
@@ -101,8 +102,8 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
     """Check one item as decoded from JSON. Of an answer, what it adds (:data:`OF_AN_ANSWER`) isn't looked at.
 
     Raises:
-        InvalidInput: it isn't an object, lacks a field, has an unknown or mistyped one, passes a limit, or has
-            no text to embed. The message names the field and the reason.
+        InvalidInput: it isn't an object, lacks a field, has an unknown or mistyped one, passes a
+            limit, or has no text to embed. The message names the field and the reason.
     """
     if not isinstance(raw, dict):
         raise InvalidInput(f"an extraction is a JSON object, not {_kind(raw)}")

@@ -16,8 +16,8 @@ def composed(text: str, field: str, *, most_joining: int = MAX_JOINING) -> str:
     """The text in NFC. A long one is composed piece by piece, because each call holds Python's lock.
 
     Raises:
-        InvalidField: more than ``most_joining`` combining characters follow each other. Putting these in order takes
-            a time that grows with their square: 13 minutes for a million.
+        InvalidField: more than ``most_joining`` combining characters follow each other. Putting
+            these in order takes a time that grows with their square: 13 minutes for a million.
     """
     if text.isascii():
         return text

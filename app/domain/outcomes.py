@@ -19,10 +19,11 @@ class Waited(NamedTuple):
 class Accepted:
     """What became of the items handed in, in their order.
 
-    ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index those, or None when
-    nothing was new. ``changed`` holds the ids that were stored with another confidence, or whose source was in
-    another group; ``payload_job_ids`` are the jobs that bring the index in line with that. ``waited`` tells how the jobs
-    stood at the end, where the caller asked to wait for them. ``warnings`` are sentences for a person.
+    ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index those,
+    or None when nothing was new. ``changed`` holds the ids that were stored with another
+    confidence, or whose source was in another group; ``payload_job_ids`` are the jobs that bring
+    the index in line with that. ``waited`` tells how the jobs stood at the end, where the caller
+    asked to wait for them. ``warnings`` are sentences for a person.
     """
 
     ids: list[ExtractionId]
@@ -121,7 +122,8 @@ class LeftAlone:
 class Undone:
     """What undoing a run has changed: ``added`` came back, ``removed`` went again.
 
-    ``more_left_alone`` counts what was left alone besides those in ``left_alone``; a service names the first ones only.
+    ``more_left_alone`` counts what was left alone besides those in ``left_alone``; a service names
+    the first ones only.
     """
 
     project_id: ProjectId

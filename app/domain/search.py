@@ -28,8 +28,9 @@ class SearchMode(StrEnum):
 class Query:
     """What to look for, in words; in one project, or in all.
 
-    The first ``offset`` hits are passed over. Hits that score less than ``min_score`` aren't given. ``collapse`` makes
-    one hit of facts with the same type and data that were taken from several sources.
+    The first ``offset`` hits are passed over. Hits that score less than ``min_score`` aren't given.
+    ``collapse`` makes one hit of facts with the same type and data that were taken from several
+    sources.
     """
 
     text: str
@@ -66,9 +67,10 @@ Span = tuple[int, int]
 class SearchHit:
     """One extraction as SQL has it, and why it was found.
 
-    ``score`` is from 0 to 1 by words and by both; by meaning alone it is the cosine similarity, from -1 to 1, as
-    ``meaning`` has it. ``words`` has the share of the best score that the query's words allow. ``terms`` are the words
-    of the query that the extraction has, ``highlights`` where they stand, by the path in ``data``.
+    ``score`` is from 0 to 1 by words and by both; by meaning alone it is the cosine similarity,
+    from -1 to 1, as ``meaning`` has it. ``words`` has the share of the best score that the query's
+    words allow. ``terms`` are the words of the query that the extraction has, ``highlights`` where
+    they stand, by the path in ``data``.
     """
 
     score: float

@@ -26,9 +26,10 @@ class ReplaceScope(StrEnum):
 class ReplaceOptions:
     """How a replace is done.
 
-    ``observed_at`` is when what is handed in was observed, for sources that don't say so themselves; None is now.
-    ``dry_run`` tells what would happen and writes nothing. Without ``allow_mass_delete``, removing more than half of
-    the facts of a source or the project is refused, where that is more than 20.
+    ``observed_at`` is when what is handed in was observed, for sources that don't say so
+    themselves; None is now. ``dry_run`` tells what would happen and writes nothing. Without
+    ``allow_mass_delete``, removing more than half of the facts of a source or the project is
+    refused, where that is more than 20.
     """
 
     scope: ReplaceScope = ReplaceScope.SOURCE

@@ -56,12 +56,13 @@ class TextRules:
 def text_of(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> str:
     """The text to embed: the first of ``rules.fields`` that is a string in ``data``, else what ``data`` says.
 
-    The latter is the type, and each key with its value: ``pricing: monthly price eur 135, per seat``. Underscores,
-    dots, hyphens and camel case become spaces. Objects are gone through in the order of their sorted keys (databases
-    don't keep another), arrays in theirs, both depth first; a key is said once, before the first value below it, so the
-    text grows with the data and not with its depth. True is said as the key, false as ``no`` and the key; equal
-    numbers are spelled alike (1.0 as 1). Null, blank strings, ``confidence``, keys that begin with ``_``, and what
-    says nothing (:mod:`app.domain.opaque`) are left out, unless nothing would remain.
+    The latter is the type, and each key with its value: ``pricing: monthly price eur 135, per
+    seat``. Underscores, dots, hyphens and camel case become spaces. Objects are gone through in the
+    order of their sorted keys (databases don't keep another), arrays in theirs, both depth first; a
+    key is said once, before the first value below it, so the text grows with the data and not with
+    its depth. True is said as the key, false as ``no`` and the key; equal numbers are spelled alike
+    (1.0 as 1). Null, blank strings, ``confidence``, keys that begin with ``_``, and what says
+    nothing (:mod:`app.domain.opaque`) are left out, unless nothing would remain.
 
     Raises:
         InvalidInput: as :func:`require_text`.
@@ -80,7 +81,8 @@ def require_text(data: Mapping[str, Any], fields: Sequence[str]) -> None:
     """Make sure that there is a text to embed, under whatever rules have these prose fields.
 
     Raises:
-        InvalidInput: the text is blank; a blank field isn't passed over, because whoever filled it in meant it.
+        InvalidInput: the text is blank; a blank field isn't passed over, because whoever filled it
+            in meant it.
     """
     if _prose(data, fields) is None and not _says_anything(data):
         raise InvalidInput(_NOTHING)

@@ -16,9 +16,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def time_of(text: str) -> datetime | None:
     """The instant that a text spells, in UTC; None if it spells none.
 
-    The forms are ``2025-01-31`` (midnight) and ``2025-01-31T08:30``, the latter with or without seconds, a fraction of up
-    to nine digits (cut to microseconds) and a zone (``Z``, ``+02:00``); a blank may stand for the ``T``. Without a zone it
-    is UTC. A day that isn't in the calendar, a 24th hour and an instant outside the years 1 to 9999 in UTC are none.
+    The forms are ``2025-01-31`` (midnight) and ``2025-01-31T08:30``, the latter with or without
+    seconds, a fraction of up to nine digits (cut to microseconds) and a zone (``Z``, ``+02:00``); a
+    blank may stand for the ``T``. Without a zone it is UTC. A day that isn't in the calendar, a
+    24th hour and an instant outside the years 1 to 9999 in UTC are none.
     """
     if not _TIME.fullmatch(text):
         return None

@@ -9,7 +9,8 @@ from typing import Self
 class Indexed:
     """How many extractions got their vector, and how many were set aside because they can't have one.
 
-    Of those that got it, ``cut`` have a vector of the beginning of their text alone: it is longer than the model takes.
+    Of those that got it, ``cut`` have a vector of the beginning of their text alone: it is longer
+    than the model takes.
     """
 
     indexed: int = 0
@@ -24,10 +25,12 @@ class Indexed:
 class Differences:
     """What a comparison has found so far.
 
-    ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that are marked as
-    indexed but have no vector, or one of before a rebuild, ``stale`` rows whose vector's payload isn't theirs,
-    ``words_missing`` rows without words, ``words_stale`` rows with those of another version of the rules. Rows that were set aside because they can't be embedded are counted apart and
-    are no difference; ``cut`` are those of which a repair has embedded the beginning alone. The ``repaired_`` counts say how many of each a repair has dealt with.
+    ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that
+    are marked as indexed but have no vector, or one of before a rebuild, ``stale`` rows whose
+    vector's payload isn't theirs, ``words_missing`` rows without words, ``words_stale`` rows with
+    those of another version of the rules. Rows that were set aside because they can't be embedded
+    are counted apart and are no difference; ``cut`` are those of which a repair has embedded the
+    beginning alone. The ``repaired_`` counts say how many of each a repair has dealt with.
     """
 
     extractions: int = 0

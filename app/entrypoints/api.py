@@ -19,7 +19,8 @@ second between them; with 4 they got 19, because refusing took the time, and wit
 def serve(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Serve the API, with that many workers inside, until a signal.
 
-    ``container`` is one that was made from the same settings; None leaves it to ``container.factory``. It is opened and closed here.
+    ``container`` is one that was made from the same settings; None leaves it to
+    ``container.factory``. It is opened and closed here.
 
     Raises:
         AgentStorageError: the settings or the stores don't let it work.

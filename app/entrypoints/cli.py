@@ -42,7 +42,8 @@ def open_parts(
     # Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted.
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
     with running(container, migrate=migrate, check=check):
-        # What was imported stays until the end; a collector that walks through it would stop every thread.
+        # What was imported stays until the end; a collector that walks through it would stop every
+        # thread.
         gc.freeze()
         yield container
 
@@ -79,7 +80,8 @@ def main() -> None:
     """Run a command and exit with its code."""
     os.umask(_OWNER_ONLY)
     if os.getpid() == _FIRST_PROCESS:
-        # The kernel keeps from a container's first process what it has no handler for. A service has one once it runs.
+        # The kernel keeps from a container's first process what it has no handler for. A service
+        # has one once it runs.
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(_EXIT_OF_SIGNAL + number))
     code: _Code
     try:

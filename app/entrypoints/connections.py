@@ -19,10 +19,11 @@ _LEAST = 16
 class ConnectionLimits:
     """What one connection may take, and how many there may be.
 
-    ``max_header_lines`` bounds what 64 KiB of the shortest lines would take in objects, trailers included.
-    ``head_s`` is from a request's first byte to the end of its head. ``idle_s`` is without a first request, and
-    ``keep_alive_s`` without a further one. ``unread_s`` is how long a client may take nothing of an answer, and send the rest of a body that
-    was answered already. ``linger_s`` is how long a refused client may go on sending: a connection that is closed over
+    ``max_header_lines`` bounds what 64 KiB of the shortest lines would take in objects, trailers
+    included. ``head_s`` is from a request's first byte to the end of its head. ``idle_s`` is
+    without a first request, and ``keep_alive_s`` without a further one. ``unread_s`` is how long a
+    client may take nothing of an answer, and send the rest of a body that was answered already.
+    ``linger_s`` is how long a refused client may go on sending: a connection that is closed over
     unread bytes is reset, and the client loses the answer.
     """
 
@@ -64,8 +65,9 @@ class Connections:
     def admit(self, connection: Connection, client: str | None) -> bool:
         """Take a new connection; False if there is no room.
 
-        Past the bound it takes the place of the connection that has waited longest for its client. So neither idle
-        connections nor half-sent requests keep others out; only requests at work can.
+        Past the bound it takes the place of the connection that has waited longest for its client.
+        So neither idle connections nor half-sent requests keep others out; only requests at work
+        can.
         """
         if len(self._open) >= self._most:
             longest = next(iter(self._waiting), None)

@@ -16,7 +16,8 @@ from app.settings.places import database_place
 def findable(settings: Settings, listening: socket.socket) -> Iterator[None]:
     """For the time of the block, commands of this user on this machine find the service that holds the index.
 
-    Where the index isn't a folder that this process has to itself, they need not: they work beside it.
+    Where the index isn't a folder that this process has to itself, they need not: they work beside
+    it.
     """
     folder = Path(settings.qdrant.path)
     if settings.qdrant.mode != "embedded" or not folder.is_dir():

@@ -253,7 +253,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether all went well."""
         self._unparsed += len(piece)
         if not self._message_open and piece.endswith(_HEAD_END):
-            # The parser takes all that follows such an offer for another protocol, and so loses the body.
+            # The parser takes all that follows such an offer for another protocol, and so loses the
+            # body.
             piece = _UPGRADE.sub(_IGNORED_UPGRADE, piece, 1)
         try:
             self.parser.feed_data(piece)

@@ -145,7 +145,8 @@ def open_service(container: Container) -> Iterator[None]:
     settings = container.settings()
     logger.info("the stores are %s", stores_told(settings.database.url, settings.qdrant))
     with running(container, check=False):
-        # What is open stays until the end; a collector that walks through it would stop every thread.
+        # What is open stays until the end; a collector that walks through it would stop every
+        # thread.
         gc.collect()
         gc.freeze()
         yield
@@ -163,8 +164,9 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise AddressInUse(host, port, error.strerror or str(error)) from error
-    # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, which this one
-    # doesn't; without it each answer's body waits 40 ms for the client to acknowledge the head.
+    # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, which
+    # this one doesn't; without it each answer's body waits 40 ms for the client to acknowledge the
+    # head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     return listening
@@ -173,7 +175,8 @@ def listen(host: str, port: int) -> socket.socket:
 def run_to_the_end(service: Coroutine[Any, Any, None]) -> None:
     """Run a service on an event loop of its own.
 
-    ``asyncio.run`` would wait at the end for a handler that won't be cancelled; here it gets a moment.
+    ``asyncio.run`` would wait at the end for a handler that won't be cancelled; here it gets a
+    moment.
     """
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(quieted(Tally(logger)))
@@ -211,8 +214,8 @@ async def _end_tasks() -> None:
 async def run_service(container: Container, *, workers: int, server: HttpServer | None) -> None:
     """Run workers, HTTP or both until a signal, and wind them up within ``worker.shutdown_timeout``.
 
-    The parts may come later, within ``worker.startup_timeout``. Without the database, HTTP answers only for the
-    process's health.
+    The parts may come later, within ``worker.startup_timeout``. Without the database, HTTP answers
+    only for the process's health.
 
     Raises:
         NotStarted: a part didn't come in time.

@@ -12,7 +12,8 @@ from containers import Container
 def work(settings: Settings, *, workers: int, container: Container | None = None) -> None:
     """Run that many workers until a signal, with /health and /metrics where ``worker.port`` says.
 
-    ``container`` is one that was made from the same settings; None leaves it to ``container.factory``. It is opened and closed here.
+    ``container`` is one that was made from the same settings; None leaves it to
+    ``container.factory``. It is opened and closed here.
 
     Raises:
         AgentStorageError: the settings or the stores don't let it work.

@@ -22,8 +22,8 @@ class BrokenStream(InvalidInput):
 class ByteStream:
     """Reads bytes, unpacked if they are gzip, which is read off the first of them.
 
-    Blocking; for one thread at a time. Its methods raise :class:`BrokenStream`. ``size_bytes`` is that of the file as
-    it lies there, None for a stream that can't tell.
+    Blocking; for one thread at a time. Its methods raise :class:`BrokenStream`. ``size_bytes`` is
+    that of the file as it lies there, None for a stream that can't tell.
     """
 
     def __init__(self, raw: BufferedReader) -> None:

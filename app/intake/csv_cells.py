@@ -24,7 +24,8 @@ Cells = Callable[[str], object]
 class CellsByLook:
     """A cell is a number, true, false or null if JSON would write that exactly so, and else a text.
 
-    So ``007``, ``1.50`` and ``+49`` are texts, and no digit of an identifier is lost. A number has 15 digits at most.
+    So ``007``, ``1.50`` and ``+49`` are texts, and no digit of an identifier is lost. A number has
+    15 digits at most.
     """
 
     def __init__(self, column: str) -> None:

@@ -71,8 +71,8 @@ class _Lines:
 class CsvRows:
     """A :class:`~app.intake.rows.RowSource` of cells. Rows count from the header, which is row 1, as a spreadsheet counts them.
 
-    Columns are separated by what the header has most of: commas, semicolons or tabs. An empty cell is as if it weren't
-    there, and a row of them is a blank one.
+    Columns are separated by what the header has most of: commas, semicolons or tabs. An empty cell
+    is as if it weren't there, and a row of them is a blank one.
     """
 
     unit = "row"

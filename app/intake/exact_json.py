@@ -22,14 +22,14 @@ def decode(raw: bytes) -> object:
     """The JSON value of ``raw``, exactly: no number is rounded; NaN, Infinity and a key given twice are refused.
 
     Raises:
-        InvalidInput: it isn't JSON, with the column and the reason; an object has a key twice; or there are more
-            than :data:`MAX_VALUES` values.
+        InvalidInput: it isn't JSON, with the column and the reason; an object has a key twice; or
+            there are more than :data:`MAX_VALUES` values.
     """
     if len(raw) > MAX_VALUES and _holds_more_values(raw, MAX_VALUES):
         raise InvalidInput(f"holds more than {MAX_VALUES:,} values; hand it in in several parts")
     try:
-        # orjson turns an integer of more than 64 bits into a rounded float; the standard library doesn't. Looking
-        # for one by translating is ten times as fast as by a regular expression.
+        # orjson turns an integer of more than 64 bits into a rounded float; the standard library
+        # doesn't. Looking for one by translating is ten times as fast as by a regular expression.
         if _LONG_NUMBER in raw.translate(_DIGITS):
             return _decode_exactly(raw)
         value = orjson.loads(raw)
@@ -41,7 +41,8 @@ def decode(raw: bytes) -> object:
 def _has_every_member(value: object, raw: bytes) -> bool:
     """Whether orjson dropped none, by the quotation marks: a dropped key has taken two of them with it at least.
 
-    The only other way to lose one is an escape that orjson writes shorter. False also where that can't be told.
+    The only other way to lose one is an escape that orjson writes shorter. False also where that
+    can't be told.
     """
     try:
         written = orjson.dumps(value)

@@ -57,8 +57,9 @@ def check_look(head: bytes, source: str, expected: Format) -> None:
     """Compare the first bytes of ``source``, a file's name or ``-``, with the format it is to be read as.
 
     Raises:
-        InvalidInput: they are of another format; the message says which, and the command that takes it. Or there are
-            none, and the format is Parquet, where a file without rows has bytes too.
+        InvalidInput: they are of another format; the message says which, and the command that takes
+            it. Or there are none, and the format is Parquet, where a file without rows has bytes
+            too.
     """
     if not head and expected is Format.PARQUET:
         raise InvalidInput(f"{named(source)} holds no extraction: it is empty")

@@ -47,8 +47,9 @@ def path_of(name: str) -> Path:
 class ColumnMapping:
     """What the user says of columns; of a JSON object they are its keys.
 
-    A column is what ``mapped`` says; else the field that it has the name of; else a member of ``rest``. ``constants``
-    are in every row. Columns in ``texts`` and ``numbers`` are taken as such, where a format knows texts alone.
+    A column is what ``mapped`` says; else the field that it has the name of; else a member of
+    ``rest``. ``constants`` are in every row. Columns in ``texts`` and ``numbers`` are taken as
+    such, where a format knows texts alone.
     """
 
     mapped: Mapping[Path, str] = field(default_factory=dict)
@@ -89,8 +90,8 @@ class ColumnMapping:
         """Where each of a table's columns goes.
 
         Raises:
-            InvalidInput: one is named twice or by nobody, an option names one that isn't there, a field comes from two
-                of them, or a required one from none.
+            InvalidInput: one is named twice or by nobody, an option names one that isn't there, a
+                field comes from two of them, or a required one from none.
         """
         if len(set(columns)) < len(columns):
             [(name, _)] = Counter(columns).most_common(1)

@@ -22,7 +22,8 @@ def read_pairs(name: str) -> list[Pair]:
     Other fields and columns are passed over.
 
     Raises:
-        InvalidInput: it can't be read; a line is named that isn't a pair; there is none, or too many.
+        InvalidInput: it can't be read; a line is named that isn't a pair; there is none, or too
+            many.
     """
     place = "standard input" if name == "-" else name
     try:

@@ -24,8 +24,8 @@ _BUFFER_BYTES = 2**20
 class ParquetRows:
     """A :class:`~app.intake.rows.RowSource` of a Parquet file's rows, which count from 1.
 
-    A null is as if it weren't there, also within structs. Types stay what they are; decimals of more than 15 digits become
-    texts, dates and times become those of ISO 8601.
+    A null is as if it weren't there, also within structs. Types stay what they are; decimals of
+    more than 15 digits become texts, dates and times become those of ISO 8601.
     """
 
     unit = "row"

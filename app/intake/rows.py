@@ -108,8 +108,8 @@ class RowBatch:
 class RowReader:
     """Reads items batch by batch. Blocking; for one thread at a time, and off the event loop.
 
-    ``position_bytes`` is how much of the file (packed, if it is) the batches so far took; ``size_bytes`` is None for a
-    stream that can't tell.
+    ``position_bytes`` is how much of the file (packed, if it is) the batches so far took;
+    ``size_bytes`` is None for a stream that can't tell.
     """
 
     def __init__(
@@ -144,12 +144,12 @@ class RowReader:
     def next_batch(self, size: int) -> RowBatch | None:
         """The items and rejects of the next rows, at most ``size`` of both together; None at the end.
 
-        A batch also ends when its rows take 16 MB. Without ``skip_invalid`` a batch ends at the first reject, so that
-        all its items stand before it. Blank rows are passed over.
+        A batch also ends when its rows take 16 MB. Without ``skip_invalid`` a batch ends at the
+        first reject, so that all its items stand before it. Blank rows are passed over.
 
         Raises:
-            InvalidInput: the stream itself is broken (a truncated .gz, say), once all before the fault was
-                returned; the message names the row.
+            InvalidInput: the stream itself is broken (a truncated .gz, say), once all before the
+                fault was returned; the message names the row.
         """
         batch = RowBatch()
         try:
@@ -163,11 +163,12 @@ class RowReader:
     def next_lines(self, size: int) -> list[tuple[int, bytes]]:
         """The next rows as lines of JSON, with their numbers, at most ``size`` and 16 MB of them; empty at the end.
 
-        Blank ones are among them, so that who counts lines counts rows. What JSON lines hold isn't checked, and of one
-        that is too long only the beginning comes.
+        Blank ones are among them, so that who counts lines counts rows. What JSON lines hold isn't
+        checked, and of one that is too long only the beginning comes.
 
         Raises:
-            InvalidInput: the stream is broken, or a row can't be understood, once all before it was returned.
+            InvalidInput: the stream is broken, or a row can't be understood, once all before it was
+                returned.
         """
         lines: list[tuple[int, bytes]] = []
         taken_bytes = 0

@@ -46,7 +46,8 @@ def parse_where_json(value: object) -> Condition:
     """The condition that a value decoded from JSON stands for.
 
     Raises:
-        InvalidField: it stands for none, or passes a bound. ``field`` is the place, such as ``where.and[2].op``.
+        InvalidField: it stands for none, or passes a bound. ``field`` is the place, such as
+            ``where.and[2].op``.
     """
     return _condition(value, "where", 1)
 

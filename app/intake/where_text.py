@@ -59,8 +59,9 @@ def parse_where(text: str) -> Condition:
     """The condition that a text spells, in a time that grows with the text alone.
 
     Raises:
-        InvalidField: it spells none, or passes a bound. It is an :class:`~app.errors.InvalidCondition`, which names the
-            place, unless the text itself is too long.
+        InvalidField: it spells none, or passes a bound. It is an
+            :class:`~app.errors.InvalidCondition`, which names the place, unless the text itself is
+            too long.
     """
     return Parser(_bounded(text)).whole_condition()
 
@@ -124,7 +125,8 @@ def write_order(order: Order) -> str:
 def write_where(condition: Condition) -> str:
     """The text of a condition, with no more brackets than help to read it.
 
-    It parses to the same condition, unless it is longer than :data:`MAX_CHARS`: 1,000 long texts are.
+    It parses to the same condition, unless it is longer than :data:`MAX_CHARS`: 1,000 long texts
+    are.
     """
     return "".join(_pieces(condition))
 

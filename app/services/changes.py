@@ -57,7 +57,8 @@ class ChangeService:
         Changes of one transaction stay together.
 
         Raises:
-            NotFound: there is no such project, or neither SQL nor the ledger knows such a source of it.
+            NotFound: there is no such project, or neither SQL nor the ledger knows such a source of
+                it.
         """
 
         def work(session: ReadSession) -> History:
@@ -101,13 +102,14 @@ class ChangeService:
     async def feed(self, project: str, *, after: FeedPlace | None = None, limit: int = 100) -> FeedPage:
         """The changes of a project in the order in which they were committed: the ``limit`` next after a place.
 
-        Without a place, from the beginning. None is missing and none comes twice, however many write at once. A page of
-        large facts ends early.
+        Without a place, from the beginning. None is missing and none comes twice, however many
+        write at once. A page of large facts ends early.
 
         Raises:
             NotFound: there is no such project.
             HistoryPruned: what follows that place isn't in the ledger any more.
-            InvalidField: that place is of another project, or of a later state than the store was restored to.
+            InvalidField: that place is of another project, or of a later state than the store was
+                restored to.
         """
 
         def work(session: ReadSession) -> FeedPage:

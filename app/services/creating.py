@@ -13,7 +13,8 @@ from app.services.words.indexing import add_words
 def create_facts(session: Session, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
     """Store the extractions that aren't there yet, with their words and their keys; return the ids of those that were new.
 
-    On SQLite, where there is one writer at a time, the caller has made sure that none of them is there.
+    On SQLite, where there is one writer at a time, the caller has made sure that none of them is
+    there.
     """
     ids = ExtractionRepository(session).create_batch(extractions, held=())
     new = [each for each in extractions if each.id in ids]

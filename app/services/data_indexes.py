@@ -146,8 +146,8 @@ def _passing(error: Exception) -> float | None:
 def _fill_page(session: WriteSession, numbers: Collection[int]) -> tuple[int, bool]:
     """The keys of the next facts by id; returns how many, and whether there may be more. Without any, an index is ready.
 
-    Of the indexes that aren't dropped or ready yet, those are filled that are least far. Where two processes fill, one
-    waits for the other's page, and goes on after it.
+    Of the indexes that aren't dropped or ready yet, those are filled that are least far. Where two
+    processes fill, one waits for the other's page, and goes on after it.
     """
     repository = DataIndexRepository(session)
     filling = repository.lock_of(numbers, IndexState.FILLING)

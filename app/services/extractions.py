@@ -107,7 +107,8 @@ class ExtractionService:
     ) -> AsyncIterator[ExtractionRows]:
         """A project's extractions that pass the filters, by id or in an order, page by page: the first ``limit``, or all.
 
-        Each page is read in a transaction of its own, so what comes or goes meanwhile may be missing or not.
+        Each page is read in a transaction of its own, so what comes or goes meanwhile may be
+        missing or not.
 
         Raises:
             NotFound: there is no such project.
@@ -141,8 +142,8 @@ class ExtractionService:
     async def retry(self, project: str, filters: Filters = ANY) -> Retried:
         """Try again to embed those of a project's extractions that are set aside and pass the filters.
 
-        A thousand at a time: each thousand, and the job that embeds it, in one transaction. What is set aside again
-        meanwhile isn't tried twice.
+        A thousand at a time: each thousand, and the job that embeds it, in one transaction. What is
+        set aside again meanwhile isn't tried twice.
 
         Raises:
             NotFound: there is no such project.
@@ -164,7 +165,8 @@ class ExtractionService:
     async def delete(self, extraction_id: ExtractionId, *, wait: float | None = None) -> Deleted:
         """Delete one extraction; its vector's deletion is queued in the same transaction.
 
-        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
+        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited``
+        of what it returns.
 
         Raises:
             NotFound: there is none of that id.

@@ -62,7 +62,8 @@ class FieldService:
     ) -> Facets:
         """A project's facts that pass the filters, counted by each of ``by``: the ``limit`` most frequent values of each.
 
-        One is type, group, source, run, day (on which they were stored, in UTC), or a path in the data or the metadata.
+        One is type, group, source, run, day (on which they were stored, in UTC), or a path in the
+        data or the metadata.
 
         Raises:
             NotFound: there is no such project.

@@ -37,8 +37,9 @@ def fuse_in_steps(
 ) -> list[tuple[str, float]]:
     """As :func:`fuse`, in an order that doesn't depend on ``depth``, how many hits each side was asked for.
 
-    The deeper, the more is known of each score, and pages cut from differing orders would repeat hits and miss others.
-    So the first 50 are those of the first 50 of each side, the next 200 those of its first 250, and so on.
+    The deeper, the more is known of each score, and pages cut from differing orders would repeat
+    hits and miss others. So the first 50 are those of the first 50 of each side, the next 200 those
+    of its first 250, and so on.
     """
     shares = {**shares, **{id_: each.score for id_, each in words.ranked.items()}}
     most = max(len(meaning.ranked), len(words.ranked))
@@ -57,11 +58,12 @@ def fuse_in_steps(
 def fuse(meaning: Side, words: Side, shares: Mapping[str, float], unrelated: float) -> list[tuple[str, float]]:
     """All ids with their fused scores, best first.
 
-    Both scores become comparable without a look at the others of the list: the words' is a share of what is possible,
-    from 0 to 1, and the cosine is measured from ``unrelated``, what the embedder gives two texts that have nothing to do
-    with each other, to 1. What the meaning hasn't found scores as its last one does, which is the most it can have.
-    ``shares`` has the words' scores of what only the meaning has found. An extraction that has the query's identifier
-    comes before all that haven't.
+    Both scores become comparable without a look at the others of the list: the words' is a share of
+    what is possible, from 0 to 1, and the cosine is measured from ``unrelated``, what the embedder
+    gives two texts that have nothing to do with each other, to 1. What the meaning hasn't found
+    scores as its last one does, which is the most it can have. ``shares`` has the words' scores of
+    what only the meaning has found. An extraction that has the query's identifier comes before all
+    that haven't.
     """
     lowest = min((each.score for each in meaning.ranked.values()), default=unrelated)
     scale = max(1.0 - unrelated, 1e-6)

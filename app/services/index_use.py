@@ -98,7 +98,8 @@ class IndexOwnership:
     async def require(self, operation: str) -> None:
         """Make sure that the collection, if there is one, is this store's.
 
-        One that names no owner is adopted if most of its points, as far as a sample tells, have a row here.
+        One that names no owner is adopted if most of its points, as far as a sample tells, have a
+        row here.
 
         Raises:
             ForeignCollection: it is another's; the error says that it couldn't ``operation``.

@@ -111,7 +111,8 @@ class IndexingService:
     ) -> Indexed:
         """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over.
 
-        ``rebuilding`` is for the rebuild itself, and the generation that it makes: all others have to wait for it.
+        ``rebuilding`` is for the rebuild itself, and the generation that it makes: all others have
+        to wait for it.
 
         Raises:
             IndexRebuilding, IndexMismatch: these vectors aren't wanted now, or not any more.
@@ -120,7 +121,8 @@ class IndexingService:
         try:
             await self._save(vectors, ids, unit)
         except (IndexRebuilding, IndexMismatch):
-            # A rebuild began meanwhile, and may have given these rows their vectors before ours came.
+            # A rebuild began meanwhile, and may have given these rows their vectors before ours
+            # came.
             await self._database.write(lambda session: _embed_again(session, vectors.indexed))
             raise
         return vectors.counts()
@@ -137,9 +139,10 @@ class IndexingService:
     async def embed(self, job: RunningJob) -> Done:
         """The handler of ``embed``: gives the job's extractions their vectors, and marks them.
 
-        Those that are marked already too: an attempt at a row that was deleted and returned may have marked it,
-        and its vector be gone. No vector is left of an extraction that is deleted meanwhile, whoever gets to the
-        end of it: this attempt, the next, or the one that runs after this one has lost its lease.
+        Those that are marked already too: an attempt at a row that was deleted and returned may
+        have marked it, and its vector be gone. No vector is left of an extraction that is deleted
+        meanwhile, whoever gets to the end of it: this attempt, the next, or the one that runs after
+        this one has lost its lease.
         """
         ids = job.extraction_ids()
         job.note_progress(done=0, total=len(ids))
@@ -186,8 +189,8 @@ class IndexingService:
     async def sync_payloads(self, ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
         """Give the points of these extractions the payloads that their rows ask for.
 
-        A row that changes while its payload is on the way has this done again, by a job of its own. So the last to
-        write a payload has always seen the row as it was after that.
+        A row that changes while its payload is on the way has this done again, by a job of its own.
+        So the last to write a payload has always seen the row as it was after that.
 
         Raises:
             IndexRebuilding, IndexMismatch: the index can't be used now.

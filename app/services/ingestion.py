@@ -65,15 +65,18 @@ class IngestionService:
     ) -> Accepted:
         """Store the items under a project, which is created if need be.
 
-        When this returns, every item is on disk, and so is the job for the new ones. Handing in the same items
-        again stores nothing; as the same part of a ``request`` they get the same answer as before.
+        When this returns, every item is on disk, and so is the job for the new ones. Handing in the
+        same items again stores nothing; as the same part of a ``request`` they get the same answer
+        as before.
 
-        An item that is stored already may bring another confidence, other metadata, or another group for its source:
-        these are updated, and the job for the index's payloads is on disk too. What an item leaves out stays as it is
-        stored; of items that contradict each other the last one counts. All of it is the run's, if one is given.
+        An item that is stored already may bring another confidence, other metadata, or another
+        group for its source: these are updated, and the job for the index's payloads is on disk
+        too. What an item leaves out stays as it is stored; of items that contradict each other the
+        last one counts. All of it is the run's, if one is given.
 
-        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
-        Its ``warnings`` say where the embedder wasn't made for the project's languages.
+        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited``
+        of what it returns. Its ``warnings`` say where the embedder wasn't made for the project's
+        languages.
 
         Raises:
             InvalidField: that is no project name, or longer than a minute.
@@ -109,15 +112,17 @@ class IngestionService:
     ) -> Replaced:
         """Make the facts of each source exactly those given, all in one transaction.
 
-        What is new is stored with its job, what isn't given any more is deleted with the job for its vectors, and
-        confidence, metadata and group become as given, without embedding anything again. With the scope ``project``,
-        sources that aren't given are emptied. ``wait`` and the warnings are as in :meth:`accept`.
+        What is new is stored with its job, what isn't given any more is deleted with the job for
+        its vectors, and confidence, metadata and group become as given, without embedding anything
+        again. With the scope ``project``, sources that aren't given are emptied. ``wait`` and the
+        warnings are as in :meth:`accept`.
 
         Raises:
             InvalidField: that is no project name, or ``wait`` is longer than a minute.
             InvalidInput: a source is given twice.
             StaleReplace: a source was last replaced with what was observed later.
-            MassDeleteRefused: most facts of a source or the project would go, and that isn't allowed.
+            MassDeleteRefused: most facts of a source or the project would go, and that isn't
+                allowed.
             IdempotencyConflict: the key was used for something else.
             NotFound, RunEnded: the run can't be used.
         """
@@ -189,7 +194,8 @@ class ReplaceStream:
     ) -> Replaced:
         """Run ``work`` in a transaction, or give the answer that this part of the request got before.
 
-        All that takes longer the more ``sources`` there are is done on the database's thread. None of them: it is the end.
+        All that takes longer the more ``sources`` there are is done on the database's thread. None
+        of them: it is the end.
         """
         part = self._parts
         self._parts += 1

@@ -35,8 +35,9 @@ class _Tally:
 class LanguageWatch:
     """Keeps a tally for each project of what was handed in to this process: stored or known already, replaced or new.
 
-    It begins empty when the process starts, takes a sample of each batch, and forgets the project that was handed
-    nothing for the longest time when it has a thousand. Text of no telling language isn't counted.
+    It begins empty when the process starts, takes a sample of each batch, and forgets the project
+    that was handed nothing for the longest time when it has a thousand. Text of no telling language
+    isn't counted.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class LanguageWatch:
     async def look(self, project: str, project_id: ProjectId, items: Sequence[Item]) -> tuple[str, ...]:
         """Count these items, and return what there is to warn of: nothing, or one sentence.
 
-        They are stored already, so where there is no thread for it, they go uncounted, and a failure is not reported.
+        They are stored already, so where there is no thread for it, they go uncounted, and a
+        failure is not reported.
         """
         languages = self._embedder.languages
         if languages is None or not items:

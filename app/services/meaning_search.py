@@ -51,8 +51,8 @@ class FoundByMeaning(NamedTuple):
 class MeaningSearch:
     """Asks Qdrant for the nearest vectors and SQL for what they stand for.
 
-    A filter on ``data`` names at most ``ids_a_page`` extractions in one request; where more satisfy it, the
-    best ``glance`` of all points are looked through first.
+    A filter on ``data`` names at most ``ids_a_page`` extractions in one request; where more satisfy
+    it, the best ``glance`` of all points are looked through first.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
@@ -88,12 +88,14 @@ class MeaningSearch:
     async def find(self, text: str, filters: Filters, limit: int) -> list[FoundByMeaning]:
         """The best matches, best first, at most ``limit``.
 
-        A vector whose row is gone is never among them, nor a row of another project, whatever Qdrant says of it.
+        A vector whose row is gone is never among them, nor a row of another project, whatever
+        Qdrant says of it.
 
         Raises:
             IndexRebuilding, CollectionMissing: the index can't be searched now.
             GenerationMismatch: one of the two stores was restored from before a reindex.
-            IndexChanged: another embedder made the vectors; they would be compared with what they aren't made for.
+            IndexChanged: another embedder made the vectors; they would be compared with what they
+                aren't made for.
         """
         vector = await self._vector_of(text)
         try:
@@ -118,8 +120,8 @@ class MeaningSearch:
     async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> list[FoundByMeaning]:
         """SQL alone decides what a filter on ``data`` or on sources means; Qdrant ranks.
 
-        If few rows satisfy it, Qdrant ranks just those. If many do, the best of all points will often hold
-        enough of them; if they don't, all that satisfy it are ranked, a page at a time.
+        If few rows satisfy it, Qdrant ranks just those. If many do, the best of all points will
+        often hold enough of them; if they don't, all that satisfy it are ranked, a page at a time.
         """
         if not filters.for_sql:
             return await self._ranked(vector, limit, filters)
@@ -180,8 +182,8 @@ class MeaningSearch:
         rows, generation = await self._database.read(read)
         found = [(str(point.extraction_id), point) for point in points]
         current = [(id_, point) for id_, point in found if id_ in rows and _generation(point) == generation]
-        # One that a rebuild left behind is passed over: its row is unmarked, and embedded again. Where all are, and a row
-        # is marked, a store is of an older backup.
+        # One that a rebuild left behind is passed over: its row is unmarked, and embedded again.
+        # Where all are, and a row is marked, a store is of an older backup.
         if not current and any(row.marked for row in rows.values()):
             raise GenerationMismatch(self._qdrant.collection, generation)
         return [

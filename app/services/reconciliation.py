@@ -38,14 +38,15 @@ class ReconciliationService:
     ) -> AsyncIterator[Differences]:
         """Compare every row and every vector, yielding the state after each page; the last is the outcome.
 
-        With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again. With a
-        ``project``, only its rows and vectors are looked at. A repair writes to SQL through ``unit``; None is
-        without a lease.
+        With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again.
+        With a ``project``, only its rows and vectors are looked at. A repair writes to SQL through
+        ``unit``; None is without a lease.
 
         Raises:
             InvalidField: that is no project name.
             ForeignCollection: the collection is another store's.
-            IndexRebuilding: there is nothing to compare with while the index is being rebuilt, or it was meanwhile.
+            IndexRebuilding: there is nothing to compare with while the index is being rebuilt, or
+                it was meanwhile.
         """
         await self._ownership.require("be compared with SQL")
         generation = await self._database.read(_generation)

@@ -58,8 +58,8 @@ class ReindexingService:
     async def reindex(self, job: RunningJob) -> Done:
         """The handler of ``reindex``: rebuilds, and says what was indexed and by which embedder.
 
-        The index is usable again in the transaction that completes the job. An attempt that was cut short is gone on
-        with by the next, or by the next reindex of any kind.
+        The index is usable again in the transaction that completes the job. An attempt that was cut
+        short is gone on with by the next, or by the next reindex of any kind.
 
         Raises:
             ReindexSuperseded: another reindex has begun since.
@@ -100,8 +100,8 @@ class ReindexingService:
     async def _find_resumable(self) -> int | None:
         """The generation of a reindex with this embedder and such texts that was cut short after it had made its collection.
 
-        Marks are cleared before the old collection is dropped and set only in the new one, so a mark and a
-        collection prove that the new one stands.
+        Marks are cleared before the old collection is dropped and set only in the new one, so a
+        mark and a collection prove that the new one stands.
         """
         state = await self._database.read(lambda session: IndexStateRepository(session).get())
         if state is None or not state.rebuilding or stored_identity(state) != self._identity:
@@ -112,8 +112,8 @@ class ReindexingService:
     async def _start_over(self) -> int:
         """Begin a generation and drop the collection before it; returns the generation.
 
-        If another reindex has begun before the drop was done, the drop may have hit its collection: this one then
-        begins once more, which ends the other.
+        If another reindex has begun before the drop was done, the drop may have hit its collection:
+        this one then begins once more, which ends the other.
         """
         while True:
             generation = await self._database.write(self._begin)

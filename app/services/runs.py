@@ -94,8 +94,9 @@ class RunService:
     async def undo(self, project: str, run: str) -> Undone:
         """Put everything back to what it was before a run, but for what was touched later, which is told.
 
-        The undoing is a run of its own, and can be undone. It goes back over the run's entries some at a time, each
-        source in one transaction; one that was interrupted goes on where it is called again.
+        The undoing is a run of its own, and can be undone. It goes back over the run's entries some
+        at a time, each source in one transaction; one that was interrupted goes on where it is
+        called again.
 
         Raises:
             NotFound: there is no such project, or it has no such run.

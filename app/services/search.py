@@ -72,13 +72,14 @@ class SearchService:
     async def search(self, query: Query) -> SearchHits:
         """The best matches, best first, at most ``query.limit``.
 
-        With the mode ``auto``, one side answers alone where the other fails or is late, and the answer says so.
+        With the mode ``auto``, one side answers alone where the other fails or is late, and the
+        answer says so.
 
         Raises:
             InvalidInput: the query is blank or too long, or the limit is out of range.
             NotFound: there is no such project.
-            IndexRebuilding, CollectionMissing, GenerationMismatch, IndexChanged: by meaning alone, the index can't be
-                searched now.
+            IndexRebuilding, CollectionMissing, GenerationMismatch, IndexChanged: by meaning alone,
+                the index can't be searched now.
         """
         _check(query)
         text = composed(query.text, "query")

@@ -58,7 +58,8 @@ class SourceService:
     async def delete(self, project: str, source_id: SourceId, *, wait: float | None = None) -> Deleted:
         """Delete a source with its extractions, and queue the deletion of their vectors, in one transaction.
 
-        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited`` of what it returns.
+        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited``
+        of what it returns.
 
         Raises:
             NotFound: there is no such project, or it has no such source.

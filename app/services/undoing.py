@@ -66,9 +66,9 @@ def _facts_back(entry: LedgerRow, later: "_Later") -> set[ExtractionId]:
 class _Later:
     """What became of what an entry tells of, after it.
 
-    ``ids`` and ``group`` were touched by others than the run itself and its undoing, ``undone`` (with None for the
-    group) is undone already. ``deleted`` is the source as it was when it was deleted last, ``is_deleter`` that the entry
-    itself has done so.
+    ``ids`` and ``group`` were touched by others than the run itself and its undoing, ``undone``
+    (with None for the group) is undone already. ``deleted`` is the source as it was when it was
+    deleted last, ``is_deleter`` that the entry itself has done so.
     """
 
     ids: set[ExtractionId] = field(default_factory=set)

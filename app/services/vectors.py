@@ -89,7 +89,8 @@ class VectorMaker:
     async def _require_fault_of_texts(self, error: EmbeddingError) -> None:
         """Return if a failure is the texts', because others pass; if a harmless one fails too, its error is raised.
 
-        An endpoint that limits how much is asked of it may let that one pass, and still faults no text.
+        An endpoint that limits how much is asked of it may let that one pass, and still faults no
+        text.
         """
         if isinstance(error, EmbeddingUnavailable) and error.busy:
             raise error
@@ -99,8 +100,8 @@ class VectorMaker:
     async def _embed_blamed(self, outcome: MadeVectors, text: TextToEmbed, error: EmbeddingError) -> None:
         """Set a text aside that can't be embedded; unless it is worth another try, or less of it may be taken."""
         if error.retryable and not text.tried:
-            # The endpoint may have been down just until the harmless text. A text that fails between two that pass
-            # is to blame.
+            # The endpoint may have been down just until the harmless text. A text that fails
+            # between two that pass is to blame.
             await self.make(outcome, [replace(text, tried=True)])
         elif isinstance(error, EmbeddingRejected) and error.fits is not None and text.may_be_cut:
             await self.make(outcome, [text.cut(error.fits)])

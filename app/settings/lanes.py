@@ -13,7 +13,8 @@ def lane_limits_of(
 ) -> LaneLimits:
     """Each lane's threads: as configured, else a share of ``executor.max_workers``.
 
-    The embedded and memory engines, and SQLite in memory, take one call at a time, whatever is configured.
+    The embedded and memory engines, and SQLite in memory, take one call at a time, whatever is
+    configured.
     """
     workers = executor.max_workers
     share = min(workers // 2, workers - FEWEST_WORKERS + 1)

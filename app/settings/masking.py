@@ -16,7 +16,8 @@ _SECRET_VALUE = re.compile(rf"({_REVEALING}=)[^&]+", re.IGNORECASE)
 _PAIR = re.compile(r"(?<=[?&])(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _LONGEST_SHOWN = 200
 
-# In the midst of other text. A password may hold spaces and quotes, so PostgreSQL's URLs are taken up to the @.
+# In the midst of other text. A password may hold spaces and quotes, so PostgreSQL's URLs are taken
+# up to the @.
 _URL = re.compile(
     r"""postgresql(?:\+\w+)?://[^\s:@/]*:[^\n@]{1,200}@[^\s"'<>]*|\b[a-z][a-z0-9+.-]{0,30}://[^\s"'<>]+""",
     re.IGNORECASE,
@@ -35,8 +36,8 @@ _CREDENTIALS = re.compile(
 def masked_url(url: str) -> str:
     """``url`` without its secrets: the password, a secret query parameter, the whole userinfo of other URLs.
 
-    For any text, a broken URL too, and then rather hides too much. The user name is kept for PostgreSQL only:
-    what stands there in an HTTP URL is a key as often as a name.
+    For any text, a broken URL too, and then rather hides too much. The user name is kept for
+    PostgreSQL only: what stands there in an HTTP URL is a key as often as a name.
     """
     if "://" not in url and _SECRET_ASSIGNED.search(url):
         return MASK

@@ -174,7 +174,8 @@ def _variables_layer(settings: type[BaseSettings], variables: Mapping[str, str |
         for section, values in source().items()
         for key, value in values.items()
     }
-    # What runs containers sets CONTAINER_NAME, CONTAINER_ID and the like, so only what is nearly the setting counts.
+    # What runs containers sets CONTAINER_NAME, CONTAINER_ID and the like, so only what is nearly
+    # the setting counts.
     sections = section_types(settings).keys() - {"container"}
     prefixes = (*(f"{section}_" for section in sections), "db_", "container_fa")
     known = [*names, *ALIASES]

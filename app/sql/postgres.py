@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 POSTGRES_OPTIONS: Mapping[str, int] = {
     "connect_timeout": 10,
-    # Without these, a call would wait for a quarter of an hour for a server that has vanished without a word.
+    # Without these, a call would wait for a quarter of an hour for a server that has vanished
+    # without a word.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -44,7 +45,8 @@ _OPENED = "agent_storage_opened"
 
 def connect_args(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
     """What connections are made with. A pooler may have each transaction on another server connection, which
-    doesn't know what was prepared on the last one; without ``settings.prepared_statements`` there are none.
+    doesn't know what was prepared on the last one; without ``settings.prepared_statements`` there
+    are none.
     """
     options: dict[str, Any] = {name: value for name, value in POSTGRES_OPTIONS.items() if name not in url.query}
     options |= FIXED_OPTIONS
@@ -55,8 +57,8 @@ def set_up(engine: Engine, settings: DatabaseSettings) -> None:
     """Have everything on ``engine`` be in UTC and within the time limits, except those that the URL's ``options`` set.
     A database that can't hold every text isn't connected to: DatabaseEncodingUnfit.
 
-    By session, which costs nothing after connecting; or, where a connection's session isn't its own (no
-    ``settings.prepared_statements``), anew in each transaction, which costs each a round trip.
+    By session, which costs nothing after connecting; or, where a connection's session isn't its own
+    (no ``settings.prepared_statements``), anew in each transaction, which costs each a round trip.
     """
     sessions = settings.prepared_statements
     options = str(engine.url.query.get("options", ""))
@@ -112,8 +114,8 @@ def _replace_read_only(
 ) -> None:
     """Have the pool connect again where the connection has been read-only for a while; costs no round trip.
 
-    A server of PostgreSQL 14 or newer says so by itself, at the start and when it changes. That is no reason to refuse
-    anything, since a pooler may repeat what its server said long ago.
+    A server of PostgreSQL 14 or newer says so by itself, at the start and when it changes. That is
+    no reason to refuse anything, since a pooler may repeat what its server said long ago.
     """
     says = connection.info.parameter_status
     read_only = "on" in (says("in_hot_standby"), says("default_transaction_read_only"))
@@ -124,7 +126,8 @@ def _replace_read_only(
 def _forget_access(connection: "psycopg.Connection[Any] | None", _entry: object) -> None:
     """Have transactions begin as the server has it, not with ``READ WRITE``, which SQLAlchemy leaves after a reading one.
 
-    A standby refuses that with a code that says nothing of it (0A000), and it would pass over a default of read-only.
+    A standby refuses that with a code that says nothing of it (0A000), and it would pass over a
+    default of read-only.
     """
     if connection is not None and connection.info.transaction_status.name == "IDLE":  # else it is broken
         connection.read_only = None
@@ -144,7 +147,8 @@ def _judge(context: ExceptionContext, limits_s: Mapping[str, float]) -> Database
         )
         return DatabaseWritesRefused()
     if code is None and type(error).__name__ == "InternalError":
-        # The driver's own: it got what it can't make out, such as a pooler's last words after the server's.
+        # The driver's own: it got what it can't make out, such as a pooler's last words after the
+        # server's.
         context.is_disconnect = True
     return None
 

@@ -37,7 +37,8 @@ def restore_command(engine: Engine, file: Path, *, overwrite: bool) -> str:
 def conninfo(engine: Engine) -> str:
     """The connection of the engine's URL as libpq's programs take it, without passwords.
 
-    As SQLAlchemy hands it to the driver: of a URL with several servers, libpq takes no other spelling.
+    As SQLAlchemy hands it to the driver: of a URL with several servers, libpq takes no other
+    spelling.
     """
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - slow to import, and not needed for SQLite
 

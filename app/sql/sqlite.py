@@ -34,7 +34,8 @@ _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    # Ids are random, so a batch touches pages all over the indexes: keep them, and copy them back less often.
+    # Ids are random, so a batch touches pages all over the indexes: keep them, and copy them back
+    # less often.
     "cache_size = -32000",
     "wal_autocheckpoint = 4000",
 )

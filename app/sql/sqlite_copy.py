@@ -39,7 +39,8 @@ _STEPS_A_LOOK = 100_000
 def reading(file: Path) -> Iterator[Driver]:
     """The database in a transaction that reads: all of it is of one moment, and writers go on.
 
-    Without the transaction a copy in slices begins again whenever another process has written, and so might never end.
+    Without the transaction a copy in slices begins again whenever another process has written, and
+    so might never end.
 
     Raises:
         DatabaseError: it can't be read.
@@ -120,7 +121,8 @@ def alone(file: Path) -> Iterator[Driver]:
     """
     with closing(_connect(file, timeout=_PATIENCE_S)) as connection:
         try:
-            # Set before the first read: so SQLite asks for the file as a whole, which idle connections hold too.
+            # Set before the first read: so SQLite asks for the file as a whole, which idle
+            # connections hold too.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

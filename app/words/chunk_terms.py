@@ -70,8 +70,9 @@ def _remember(
     known: dict[str, tuple[Sequence[str], int]], run: str, language: str
 ) -> tuple[Sequence[str], int]:
     if len(run) <= MOST_CHUNK and run.isascii() and (word := plain_word(run)):
-        # Most new ones of a text: what else a chunk may be isn't looked at, and where its terms stand isn't either. A tuple
-        # in a tuple, because the garbage collector passes over those that hold texts alone.
+        # Most new ones of a text: what else a chunk may be isn't looked at, and where its terms
+        # stand isn't either. A tuple in a tuple, because the garbage collector passes over those
+        # that hold texts alone.
         forms = _forms_of_word(word, 0, len(word), language)
         known[run] = plain = tuple([form[0] for form in forms]), 1
         return plain

@@ -24,8 +24,8 @@ _OPENINGS = frozenset(  # of parts that begin with e or y: most such vowels belo
 def divisions(word: str, language: str) -> list[int]:
     """The places in a word in lower case at which its parts may meet; several, of which one may be right.
 
-    Over German text nine of ten true ones are among them, at two places a word of ten letters or more. Dividing at
-    every place would find the rest for three times the terms.
+    Over German text nine of ten true ones are among them, at two places a word of ten letters or
+    more. Dividing at every place would find the rest for three times the terms.
     """
     if language not in COMPOUNDING or not _SHORTEST_FIRST + _SHORTEST_LAST <= len(word) <= _LONGEST:
         return []

@@ -18,8 +18,8 @@ _LETTERS = str.maketrans(
         "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ؤ": "و", "ئ": "ي", "ـ": "", "ٱ": "ا",
     }
 )  # fmt: skip
-# Marks of Latin, Greek and Cyrillic, of Hebrew and of Arabic. Marks of kana and Indic or Thai vowels aren't among
-# them: these are letters of their own to readers.
+# Marks of Latin, Greek and Cyrillic, of Hebrew and of Arabic. Marks of kana and Indic or Thai
+# vowels aren't among them: these are letters of their own to readers.
 _MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"

@@ -76,8 +76,8 @@ _WORD_WEIGHT, _LETTER_WEIGHT = 60, 120  # whole numbers: their sum is the same i
 def guess(text: str) -> str:
     """The ISO 639-1 code of the language that most of the text is in, or "und".
 
-    Looks at the text's beginning alone. Deterministic, and wrong now and then of texts of a few words: what depends on
-    it must not lose anything by it.
+    Looks at the text's beginning alone. Deterministic, and wrong now and then of texts of a few
+    words: what depends on it must not lose anything by it.
     """
     script = "latin" if text[:SEEN_FOR_WORDS].isascii() else _script(text[:SEEN_FOR_SCRIPT])
     return _by_words(text[:SEEN_FOR_WORDS].lower(), script) if script in _OF_SHARED else script
@@ -86,7 +86,8 @@ def guess(text: str) -> str:
 def stemmed_as(text: str) -> str:
     """The language whose stems the words of a text get: the one it is guessed to be in, else English.
 
-    Texts that tell no language are short, of fields and names; most of their words that are inflected are English.
+    Texts that tell no language are short, of fields and names; most of their words that are
+    inflected are English.
     """
     language = guess(text)
     return ENGLISH if language == UNKNOWN else language

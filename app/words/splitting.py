@@ -130,7 +130,8 @@ def _compound(text: str, start: int) -> Iterator[Piece]:
     if len(segments) > 1:
         yield Piece(_canonical(text), start, start + len(text), Kind.WHOLE)
     for place, segment in enumerate(segments):
-        # What opens or closes a compound, as in .NET and C++, is a mere sign where two segments meet.
+        # What opens or closes a compound, as in .NET and C++, is a mere sign where two segments
+        # meet.
         part = segment[0].rstrip(_SIGNS) if place < len(segments) - 1 else segment[0]
         inner = part.lstrip(_SIGNS) if place else part
         if inner:

@@ -21,7 +21,8 @@ class Said(NamedTuple):
 def text_to_index(extraction_type: str, data: Mapping[str, Any]) -> str:
     """All that is said, a value a line. Where no value is prose, the type and the keys say what the values mean.
 
-    ``confidence`` and members whose key begins with ``_`` aren't about what was found, and are left out.
+    ``confidence`` and members whose key begins with ``_`` aren't about what was found, and are left
+    out.
     """
     values, keys = list[str](), dict[str, None]()
     rest: list[tuple[str | None, Any]] = [

@@ -57,8 +57,9 @@ def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) ->
 
     With ``among``, only those whose term is one of them, which takes a fraction of the time.
 
-    A word gives its stem and itself, a compound its parts, an identifier itself and its parts. ``language`` is an
-    ISO 639-1 code; with "und" or a language that has no stemmer, words are only folded.
+    A word gives its stem and itself, a compound its parts, an identifier itself and its parts.
+    ``language`` is an ISO 639-1 code; with "und" or a language that has no stemmer, words are only
+    folded.
     """
     tokens = list[Token]()
     for found in chunks().finditer(text):
@@ -93,8 +94,9 @@ def terms_and_length(text: str, language: str) -> tuple[dict[str, int], int]:
 def query_terms(text: str, language: str, also: Sequence[str] = ()) -> list[QueryTerm]:
     """The terms to look up for a query, each once, with the stems by ``also``, the index's other languages.
 
-    Words as they stand are in the index beside their stems, so that a wrongly guessed language still finds the same
-    words; inflected ones it finds by ``also``. Function words are looked up too, and count little.
+    Words as they stand are in the index beside their stems, so that a wrongly guessed language
+    still finds the same words; inflected ones it finds by ``also``. Function words are looked up
+    too, and count little.
     """
     terms = dict[str, QueryTerm]()
     words = dict[tuple[int, int], int]()

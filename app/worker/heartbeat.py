@@ -20,8 +20,8 @@ async def keep_leases(
 ) -> None:
     """Renew the leases of what is ``running`` three times in their length, with one statement, until cancelled.
 
-    A job that is to be cancelled learns of it. An attempt whose lease is lost is cancelled at once, so that it doesn't
-    work on beside its successor.
+    A job that is to be cancelled learns of it. An attempt whose lease is lost is cancelled at once,
+    so that it doesn't work on beside its successor.
     """
     while True:
         await asyncio.sleep(lease_s / 3)

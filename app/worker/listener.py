@@ -24,8 +24,8 @@ _RECONNECTING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=5.0)
 class Listener:
     """Calls ``heard`` whenever another process has committed a job.
 
-    Opened on a thread of ``lane``, then only read when the loop says that there is something to read; it needs
-    no thread. It holds one connection beside the pool's.
+    Opened on a thread of ``lane``, then only read when the loop says that there is something to
+    read; it needs no thread. It holds one connection beside the pool's.
     """
 
     def __init__(self, engine: Engine, lane: Lane, channel: str, heard: Callable[[], object]) -> None:

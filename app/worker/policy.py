@@ -15,7 +15,8 @@ def time_limit_of(job_type: str, settings: WorkerSettings) -> float:
 def pause_after(failures: int, least_s: float, settings: WorkerSettings) -> float:
     """The seconds to wait after that many failures (1 or more): ``least_s``, and a random backoff on top.
 
-    The backoff after failure ``n`` is at most ``retry_delay * 2 ** (n - 1)``, and never more than ``max_retry_delay``.
+    The backoff after failure ``n`` is at most ``retry_delay * 2 ** (n - 1)``, and never more than
+    ``max_retry_delay``.
     """
     backoff = RetryPolicy(
         total_s=settings.max_retry_delay,

@@ -33,10 +33,11 @@ _TROUBLED = RetryPolicy(total_s=1.0, first_delay_s=0.2, max_delay_s=5.0)
 class Worker:
     """Runs jobs on one event loop, ``settings.concurrency`` at once.
 
-    Claims are leases, which it renews as long as it lives. ``handlers`` has one for each type that it claims;
-    ``lane`` is the one on which a connection to the database may be opened. ``exclusive`` says that no other
-    process can be running jobs on these stores (the embedded engine admits one process). ``listening`` says that a
-    connection to PostgreSQL is one to the server itself, so that it can hear of jobs; the others are found by polling.
+    Claims are leases, which it renews as long as it lives. ``handlers`` has one for each type that
+    it claims; ``lane`` is the one on which a connection to the database may be opened.
+    ``exclusive`` says that no other process can be running jobs on these stores (the embedded
+    engine admits one process). ``listening`` says that a connection to PostgreSQL is one to the
+    server itself, so that it can hear of jobs; the others are found by polling.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts
@@ -81,8 +82,8 @@ class Worker:
     async def recover(self) -> int:
         """Let the leases that a dead process left have run out, so that its jobs are claimed at once.
 
-        For a process that hasn't claimed any job yet. Returns how many there were; 0 where other processes may be
-        running them.
+        For a process that hasn't claimed any job yet. Returns how many there were; 0 where other
+        processes may be running them.
         """
         if not self._exclusive:
             return 0
@@ -91,7 +92,8 @@ class Worker:
     async def run(self) -> None:
         """Claim and run jobs until :meth:`stop`, and then for ``settings.shutdown_timeout`` at most those that run.
 
-        What isn't done by then goes back into the queue. While the database is away it waits, with pauses.
+        What isn't done by then goes back into the queue. While the database is away it waits, with
+        pauses.
         """
         async with AsyncExitStack() as stack:
             self._news = stack.enter_context(self._wakeup.listening())
@@ -112,8 +114,8 @@ class Worker:
     async def run_one(self, types: Collection[str] | None = None) -> Completed | None:
         """Claim the most urgent job of these types, run it and settle it; None when none is waiting.
 
-        For somebody who waits for it: what it failed with is raised, and if that may pass, the job is back in
-        the queue at once.
+        For somebody who waits for it: what it failed with is raised, and if that may pass, the job
+        is back in the queue at once.
         """
         wanted = sorted(types or self._types)
         claimed = await self._database.write(

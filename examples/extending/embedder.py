@@ -20,7 +20,8 @@ class TrigramEmbedder:
 
     # Stored with the index. Raise the version when the same text would get another vector.
     identity = EmbedderIdentity("trigrams", "1", dimension=512)
-    # None: any. Otherwise ISO 639-1 codes, such as frozenset({"en", "de"}): text in other languages is warned of.
+    # None: any. Otherwise ISO 639-1 codes, such as frozenset({"en", "de"}): text in other languages
+    # is warned of.
     languages: frozenset[str] | None = None
 
     def __init__(self, lane: Lane) -> None:

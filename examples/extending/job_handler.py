@@ -45,7 +45,8 @@ class CountWords:
             words += page.words
             done += page.extractions
             last = page.last
-            # Renews the lease and shows the progress; raises if the job is another worker's now, or cancelled.
+            # Renews the lease and shows the progress; raises if the job is another worker's now, or
+            # cancelled.
             await job.report(done=done)
 
 

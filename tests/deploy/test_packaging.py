@@ -81,7 +81,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment that holds the wheel and what ``requirements.lock`` names, no more.
 
-    The locked packages aren't downloaded again: each is linked from the environment that runs the tests.
+    The locked packages aren't downloaded again: each is linked from the environment that runs the
+    tests.
     """
     home = tmp_path_factory.mktemp("clean")
     venv.create(home, with_pip=False, symlinks=True)

@@ -180,7 +180,8 @@ def test_a_standby_for_five_seconds_and_then_the_primary_again(
             refusals += 1
             assert refusals <= 3
             time.sleep(int(answer.headers["retry-after"]))
-        # Until it is a second old, a connection to the standby that was made since may refuse a write too.
+        # Until it is a second old, a connection to the standby that was made since may refuse a
+        # write too.
         time.sleep(READ_ONLY_FOR_S)
         for number in range(50, 80):  # on each of the pool's connections
             ids |= handed_in(client, range(number, number + 1))

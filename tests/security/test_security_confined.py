@@ -24,8 +24,9 @@ from support.waiting import wait_for
 
 NOBODY = 65_534
 
-# Everything is bound again as read-only, in a mount namespace of this process's own, but for what is given as DATA
-# and TEMPORARY. Where the interpreter lies in a folder that only root may enter, HIDDEN, that is laid open for it.
+# Everything is bound again as read-only, in a mount namespace of this process's own, but for what
+# is given as DATA and TEMPORARY. Where the interpreter lies in a folder that only root may enter,
+# HIDDEN, that is laid open for it.
 CONFINED = f"""
 set -eu
 mount --make-rprivate /

@@ -306,8 +306,8 @@ def test_no_parameter_is_left_out() -> None:
 
 
 def test_no_parameter_of_any_operation_does_harm(filled: Target) -> None:
-    # Types of jobs may be paused by any name; what that does is shown above. A reindex has neither parameters nor a
-    # body that could be refused, and so is queued.
+    # Types of jobs may be paused by any name; what that does is shown above. A reindex has neither
+    # parameters nor a body that could be refused, and so is queued.
     asked = [each for each in OPERATIONS if each[1] != "/v1/reindex"]
     with filled.unharmed("paused_job_types"):
         for number, (method, path, parameters) in enumerate(asked):

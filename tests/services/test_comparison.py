@@ -58,7 +58,8 @@ async def test_each_query_is_ranked_over_all_texts(lane: Lane) -> None:
     others = [Pair("first", text) for text in near if text not in {"text 0", "text 1", "text 10"}]
     told: list[int] = []
     found = await EmbedderComparison(lane).run(embedder, [*pairs, *others], told.append)
-    # Of the 11 queries `first` and its like are answered by text 0 to 9, and `last` by the eleventh nearest.
+    # Of the 11 queries `first` and its like are answered by text 0 to 9, and `last` by the eleventh
+    # nearest.
     assert (found.queries, found.texts) == (11, 11)
     assert found.hit_1 == pytest.approx(1 / 11)
     assert found.hit_10 == pytest.approx(10 / 11)

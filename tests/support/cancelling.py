@@ -64,7 +64,8 @@ def _make_task(loop: asyncio.AbstractEventLoop, work: Work, **options: Any) -> "
     if leaving is None:
         return asyncio.Task(work, loop=loop, **options)
     task = asyncio.Task(_watch(work, leaving), loop=loop, **options)
-    # A task that is cancelled before its first step never reaches the work, which Python would warn of.
+    # A task that is cancelled before its first step never reaches the work, which Python would warn
+    # of.
     task.add_done_callback(lambda _: work.close())
     return task
 

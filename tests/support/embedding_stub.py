@@ -37,8 +37,8 @@ class Asked:
 class EmbeddingStub:
     """Answers each text by numbers from its hash, of norm far from 1 and in reverse order of ``index``.
 
-    ``script`` holds answers to give first, one a request. ``judge`` sees each request that is left and may
-    give an answer of its own. ``hold`` keeps every request waiting until it is set.
+    ``script`` holds answers to give first, one a request. ``judge`` sees each request that is left
+    and may give an answer of its own. ``hold`` keeps every request waiting until it is set.
     """
 
     def __init__(self, dimension: int) -> None:

@@ -12,7 +12,9 @@ from app.sql.transactions import begin_write
 def plan(engine: Engine, work: Callable[[Any], Any]) -> str:
     """How the database would run the last statement of ``work`` over what its tables hold; they mustn't be empty.
 
-    They are vacuumed and analysed first, as autovacuum does some time or other: the plan would depend on when. PostgreSQL is told to avoid reading whole tables and sorting, as it would avoid them on large tables.
+    They are vacuumed and analysed first, as autovacuum does some time or other: the plan would
+    depend on when. PostgreSQL is told to avoid reading whole tables and sorting, as it would avoid
+    them on large tables.
     """
     sent: list[tuple[str, Any]] = []
 

@@ -67,8 +67,8 @@ def serve_process(
 ) -> Iterator[Service]:
     """``agent-storage serve`` with its stores in ``folder``, once it answers; killed at the end if it still runs.
 
-    It listens on ``port`` of loopback, a free one if None. Only ``settings``, which are variables, differ from the
-    defaults, and the embedder, which is the deterministic one.
+    It listens on ``port`` of loopback, a free one if None. Only ``settings``, which are variables,
+    differ from the defaults, and the embedder, which is the deterministic one.
     """
     port = free_port() if port is None else port
     arguments = ["serve", "--port", str(port), "--workers", str(workers)]

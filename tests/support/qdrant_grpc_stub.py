@@ -31,7 +31,8 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 class GrpcFault:
     """What happens to one call instead of an answer.
 
-    ``code`` names the status it ends with; ``after_effect`` carries it out before; ``delay_s`` answers late.
+    ``code`` names the status it ends with; ``after_effect`` carries it out before; ``delay_s``
+    answers late.
     """
 
     code: str | None = None

@@ -25,8 +25,9 @@ _ORDERED = {"status": {"error": "a fault was ordered"}}
 class Fault:
     """What happens to one request instead of an answer.
 
-    ``status`` answers it with that; ``cut`` closes the connection after that many bytes of the answer (with
-    a reset when ``reset``); ``after_effect`` carries the request out before it is cut; ``delay_s`` answers late.
+    ``status`` answers it with that; ``cut`` closes the connection after that many bytes of the
+    answer (with a reset when ``reset``); ``after_effect`` carries the request out before it is cut;
+    ``delay_s`` answers late.
     """
 
     status: int | None = None

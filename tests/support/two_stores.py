@@ -86,8 +86,8 @@ def two_processes(engine: Engine, mode: QdrantMode, folder: Path) -> Iterator[Pr
 class TwoStores:
     """What was done to the stores, and so what there must be in them; they are empty at first, and at the end.
 
-    ``deleted`` are the ids whose vectors somebody has had a reason to delete since the stores were equal,
-    ``doubtful`` those that only a repair can bring in order.
+    ``deleted`` are the ids whose vectors somebody has had a reason to delete since the stores were
+    equal, ``doubtful`` those that only a repair can bring in order.
     """
 
     def __init__(self, processes: Processes) -> None:

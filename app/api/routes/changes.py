@@ -45,9 +45,10 @@ async def get_changes(  # noqa: PLR0913, PLR0917 - each is a parameter
 ) -> Response:
     """A project's changes in the order in which they were committed: none is missing, and none comes twice.
 
-    A page of large extractions ends early: go on from `cursor` while `more` is true, and later for what is new. With
-    `Accept: text/event-stream` the changes come as server-sent events as they happen, about a second later. There may be
-    20 streams a caller, and 100 in all, those of jobs included.
+    A page of large extractions ends early: go on from `cursor` while `more` is true, and later for
+    what is new. With `Accept: text/event-stream` the changes come as server-sent events as they
+    happen, about a second later. There may be 20 streams a caller, and 100 in all, those of jobs
+    included.
     """
     if not wants_events(request.headers):
         place = None if after is None else read_place(after, "after")

@@ -97,12 +97,14 @@ async def export(  # noqa: PLR0913, PLR0917 - each is a parameter
 ) -> Response:
     """A project's extractions that pass the filters, by id, with all that was handed in of them.
 
-    Without `limit` they are streamed, however many there are. The answer is whole if it ends as HTTP ends it, with its last
-    chunk; a fault breaks the connection off. To be able to go on after one, take pages: with `limit` the
-    answer has a length, and `X-Next-Cursor` leads to the next. A page ends early at 8 MiB of JSON.
+    Without `limit` they are streamed, however many there are. The answer is whole if it ends as
+    HTTP ends it, with its last chunk; a fault breaks the connection off. To be able to go on after
+    one, take pages: with `limit` the answer has a length, and `X-Next-Cursor` leads to the next. A
+    page ends early at 8 MiB of JSON.
 
-    Each page, of at most 1,000 in a stream, is read from one consistent state. Between two of them others may write: what
-    is there all the time comes exactly once. CSV has a first line with the names of its columns where it begins without `after`.
+    Each page, of at most 1,000 in a stream, is read from one consistent state. Between two of them
+    others may write: what is there all the time comes exactly once. CSV has a first line with the
+    names of its columns where it begins without `after`.
     """
     encoder = encoder_of(ExportFormat(form.value), goes_on=after is not None)
     lane = parts.files_lane()

@@ -122,13 +122,14 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
 ) -> Response:
     """Store extractions, each once, and queue their indexing; the project is made if need be.
 
-    A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when a line is bad,
-    those before it are stored, and the problem says how many. Sending the same again stores nothing twice.
+    A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when
+    a line is bad, those before it are stored, and the problem says how many. Sending the same again
+    stores nothing twice.
 
-    With `replace`, the lines of a source stand together, and are all that it holds now: new facts are stored, those that
-    aren't named any more are removed, confidence, metadata and group become as given.
-    `{"source_uri": "…", "gone": true}` empties a source. Of NDJSON, a source is replaced once its last line is known to be
-    there.
+    With `replace`, the lines of a source stand together, and are all that it holds now: new facts
+    are stored, those that aren't named any more are removed, confidence, metadata and group become
+    as given. `{"source_uri": "…", "gone": true}` empties a source. Of NDJSON, a source is replaced
+    once its last line is known to be there.
     """
     key = checked_key(idempotency_key, options.api_keys)
     of_run = RequestRun(parts, name, run, key)

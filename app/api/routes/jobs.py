@@ -110,7 +110,8 @@ async def verify(parts: PartsOf, body: Verification) -> Job:
 async def reindex(parts: PartsOf) -> Job:
     """Queue a rebuild of the whole index with the service's embedder. Searches are refused until it is done.
 
-    One runs at a time. A rebuild that was cancelled or has failed leaves the index unfinished; the next goes on with it.
+    One runs at a time. A rebuild that was cancelled or has failed leaves the index unfinished; the
+    next goes on with it.
     """
     return _job(await parts.jobs().reindex())
 

@@ -59,7 +59,8 @@ async def get_run_changes(
 ) -> Response:
     """What a run changed, the newest first.
 
-    The changes of one source in one transaction stay together, so a page may hold more than `limit`.
+    The changes of one source in one transaction stay together, so a page may hold more than
+    `limit`.
     """
     before = None if cursor is None else read_number(cursor)
     run_id = (await parts.runs().get(name, run)).id
@@ -70,7 +71,8 @@ async def get_run_changes(
 async def undo_run(parts: PartsOf, name: ProjectName, run: RunOf) -> UndoneAnswer:
     """Put back what a run changed; the jobs bring the index in line.
 
-    What was changed again since is left as it is, and listed. The undo is a run itself, and can be undone.
+    What was changed again since is left as it is, and listed. The undo is a run itself, and can be
+    undone.
     """
     return UndoneAnswer.of(await parts.runs().undo(name, run))
 

@@ -46,8 +46,9 @@ class Books:
 class Report:
     """How it ended.
 
-    ``lost`` were acknowledged and aren't there; ``doubled`` are there twice; ``returned`` were deleted and are there.
-    ``differing`` is what ``verify`` found once all jobs had run, ``left`` what one repair has left of it.
+    ``lost`` were acknowledged and aren't there; ``doubled`` are there twice; ``returned`` were
+    deleted and are there. ``differing`` is what ``verify`` found once all jobs had run, ``left``
+    what one repair has left of it.
     """
 
     seconds: float

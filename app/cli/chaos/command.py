@@ -62,9 +62,9 @@ def chaos(
 ) -> None:
     """Kill, stop and starve a store of its own under load, and tell whether anything that was promised was broken.
 
-    It never touches the stores of the settings: all happens in a folder of its own. It hands in, replaces, deletes and
-    searches meanwhile; then it compares what is there with what was acknowledged, and the two stores with each other.
-    Exit code 4 if a promise was broken.
+    It never touches the stores of the settings: all happens in a folder of its own. It hands in,
+    replaces, deletes and searches meanwhile; then it compares what is there with what was
+    acknowledged, and the two stores with each other. Exit code 4 if a promise was broken.
     """
     if database_url is not None and copy_of is not None:
         usage_error("--copy-of is for SQLite; restore into the PostgreSQL database by its own tools")

@@ -96,8 +96,8 @@ class Member:
 class Place:
     """The processes over the stores in a folder: one service with SQLite; else a service and two workers.
 
-    ``qdrant`` is the program of a Qdrant server, which is then one of them, and ``database_url`` an empty PostgreSQL database;
-    without, the stores are SQLite and the embedded engine.
+    ``qdrant`` is the program of a Qdrant server, which is then one of them, and ``database_url`` an
+    empty PostgreSQL database; without, the stores are SQLite and the embedded engine.
     """
 
     def __init__(

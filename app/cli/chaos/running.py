@@ -35,7 +35,8 @@ async def run_chaos(
     The processes still run at the end.
 
     Raises:
-        AgentStorageError: a process doesn't start again, or the jobs don't end within five minutes after it.
+        AgentStorageError: a process doesn't start again, or the jobs don't end within five minutes
+            after it.
     """
     books = Books(seed)
     started = time.monotonic()

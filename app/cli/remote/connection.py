@@ -38,9 +38,10 @@ _ANSWER_BYTES = 512 * 2**20
 class Patience:
     """How long a service is waited for.
 
-    ``all_tries_s`` bounds a request with all its tries and pauses. ``absent_s`` of that nobody need listen at
-    the address: a service that is started anew is back by then. One that has never answered isn't waited for.
-    ``answer_bytes`` is how long an answer may be, once it is decompressed.
+    ``all_tries_s`` bounds a request with all its tries and pauses. ``absent_s`` of that nobody need
+    listen at the address: a service that is started anew is back by then. One that has never
+    answered isn't waited for. ``answer_bytes`` is how long an answer may be, once it is
+    decompressed.
     """
 
     all_tries_s: float = 60.0

@@ -78,8 +78,8 @@ class BackupFolder:
     def new(self, name: str) -> Iterator[Path]:
         """An empty file, its owner's alone, for a new backup's database; gone again if anything is raised.
 
-        The manifest's unfinished file is there from the first moment until :meth:`finish`, so that whatever a
-        crash leaves is known to be unfinished.
+        The manifest's unfinished file is there from the first moment until :meth:`finish`, so that
+        whatever a crash leaves is known to be unfinished.
         """
         partial = self.path / f"{name}.db{_PART}"
         try:

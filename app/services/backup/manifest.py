@@ -17,8 +17,8 @@ _MOST_BYTES = 64 * 2**10
 class Manifest(BaseModel):
     """A whole backup: what made it, what it holds, and how its file can be told from a cut or changed one.
 
-    ``began_at`` is the moment whose state the backup holds. ``schema_revision`` is the revision of the tables,
-    ``store_id`` None for a store that never had an index.
+    ``began_at`` is the moment whose state the backup holds. ``schema_revision`` is the revision of
+    the tables, ``store_id`` None for a store that never had an index.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -33,8 +33,9 @@ an old log isn't: so the database goes last."""
 class Restored:
     """What was put in the place of what.
 
-    ``contents`` is what the store holds now, ``replaced`` what it held. ``moved_to`` is where a database lies that
-    couldn't be read. ``passed_over`` says of each newer backup in the folder why it wasn't taken.
+    ``contents`` is what the store holds now, ``replaced`` what it held. ``moved_to`` is where a
+    database lies that couldn't be read. ``passed_over`` says of each newer backup in the folder why
+    it wasn't taken.
     """
 
     backup: Backup

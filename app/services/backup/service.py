@@ -35,7 +35,8 @@ class BackedUp:
 class StoreCheck:
     """A database as it is found: what it holds, and what is wrong with it.
 
-    ``missing`` names the parts of this version's schema that it lacks; ``damage`` is what SQLite's own check finds.
+    ``missing`` names the parts of this version's schema that it lacks; ``damage`` is what SQLite's
+    own check finds.
     """
 
     contents: Contents
@@ -67,7 +68,8 @@ class BackupService:
     async def back_up(self, folder: Path, report: Report, *, keep: int | None = None) -> BackedUp:
         """Copy the database into ``folder``, as it is at one moment, and check the copy. Writers go on meanwhile.
 
-        With ``keep``, only so many of this store's whole backups are left in the folder, the newest.
+        With ``keep``, only so many of this store's whole backups are left in the folder, the
+        newest.
 
         Raises:
             NothingToBackUp: the database isn't there, or was never migrated.
@@ -81,8 +83,9 @@ class BackupService:
     async def restore(self, path: Path, report: Report, *, overwrite: bool = False) -> Restored:
         """Have the database hold what the backup at ``path``, or the newest whole one of that folder, does.
 
-        Everything is checked and brought to this version's schema before anything is changed, and the change is one
-        transaction. Afterwards the index may differ from SQL, until ``verify --repair``.
+        Everything is checked and brought to this version's schema before anything is changed, and
+        the change is one transaction. Afterwards the index may differ from SQL, until ``verify
+        --repair``.
 
         Raises:
             StoreInUse: another process has the database open.

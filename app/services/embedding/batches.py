@@ -34,7 +34,8 @@ def batches(texts: Sequence[str], *, max_texts: int, max_characters: int, prefix
     """Split texts in order. Only a batch of one text may be longer than ``max_characters``, its prefix not counted.
 
     Raises:
-        EmbeddingRejected: a text is blank or isn't valid Unicode; it is named by its place, not quoted.
+        EmbeddingRejected: a text is blank or isn't valid Unicode; it is named by its place, not
+            quoted.
     """
     split: list[TextBatch] = []
     room = 0
@@ -52,7 +53,8 @@ def normalised(vectors: NDArray[np.floating], first: int) -> NDArray[np.float32]
     """Each row scaled to norm 1, in float32.
 
     Raises:
-        EmbeddingRejected: a row is zero or not finite; its text is named by its place, counted from ``first``.
+        EmbeddingRejected: a row is zero or not finite; its text is named by its place, counted from
+            ``first``.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)

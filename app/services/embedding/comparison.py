@@ -28,8 +28,9 @@ _STATM = Path("/proc/self/statm")
 class Compared:
     """How one embedder did.
 
-    ``hit_1`` and ``hit_10`` are shares of the queries whose text was first and among the first ten of all texts.
-    ``memory_mb`` is what the process grew by, None where the system doesn't tell; ``load_s`` ends with the first vector.
+    ``hit_1`` and ``hit_10`` are shares of the queries whose text was first and among the first ten
+    of all texts. ``memory_mb`` is what the process grew by, None where the system doesn't tell;
+    ``load_s`` ends with the first vector.
     """
 
     identity: EmbedderIdentity
@@ -57,7 +58,8 @@ class EmbedderComparison:
         """Embed every text and query once, and look for each query's text.
 
         Raises:
-            EmbeddingUnavailable, EmbeddingError: no text can be embedded now, or as things are configured.
+            EmbeddingUnavailable, EmbeddingError: no text can be embedded now, or as things are
+                configured.
             ExtraMissing: a package is missing.
         """
         texts = list(dict.fromkeys(pair.text for pair in pairs))

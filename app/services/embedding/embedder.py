@@ -25,7 +25,8 @@ class TextRole(StrEnum):
 class EmbedderIdentity:
     """What made a vector. Vectors are comparable only if all three are equal.
 
-    ``version`` changes with all that changes a vector of the same text: the weights, and the prefixes of the roles.
+    ``version`` changes with all that changes a vector of the same text: the weights, and the
+    prefixes of the roles.
     """
 
     name: str
@@ -50,13 +51,14 @@ class Embedder(Protocol):
     async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
         """One row a text, in order: shape ``(len(texts), identity.dimension)``, float32, each row of norm 1.
 
-        Takes any number of texts and splits them as it needs; an empty sequence gives shape ``(0, dimension)``.
-        Passages and queries are comparable: their vectors' dot product says how well a passage answers a query.
+        Takes any number of texts and splits them as it needs; an empty sequence gives shape ``(0,
+        dimension)``. Passages and queries are comparable: their vectors' dot product says how well
+        a passage answers a query.
 
         Raises:
             EmbeddingUnavailable: the endpoint didn't answer in time; trying again may help.
-            EmbeddingRejected: one of these texts can't be embedded (blank, no valid Unicode, refused by the
-                endpoint); the others may be fine.
+            EmbeddingRejected: one of these texts can't be embedded (blank, no valid Unicode,
+                refused by the endpoint); the others may be fine.
             EmbeddingError: no text can be embedded as things are configured.
         """
 

@@ -82,7 +82,8 @@ class Model2VecEmbedder:
 
     def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         model = self._loaded()
-        # Not `encode`, which changes the tokenizer: another thread's call would fail with "Already borrowed".
+        # Not `encode`, which changes the tokenizer: another thread's call would fail with "Already
+        # borrowed".
         tokens = model.tokenize(batch.texts)
         if not all(tokens):
             raise EmbeddingRejected(f"text {batch.first + tokens.index([])}: the model has no token for it")
@@ -135,7 +136,8 @@ def _dimension_of(weights: Path) -> int:
 
 
 def _load(folder: Path) -> "StaticModel":
-    # Threads of its own make short batches slower, and a process that forks after them is warned or hangs.
+    # Threads of its own make short batches slower, and a process that forks after them is warned or
+    # hangs.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         from model2vec import StaticModel  # noqa: PLC0415 - only who embeds this way waits for it

@@ -43,7 +43,8 @@ _CPU_INFO = Path("/proc/cpuinfo")
 class MultilingualEmbedder:
     """Embeds on the lane's threads, each call on one thread. The model (72 MB, mapped from its file) is loaded there.
 
-    A text of more than 512 tokens, some 2,000 characters of prose, is refused with the share of it that fits.
+    A text of more than 512 tokens, some 2,000 characters of prose, is refused with the share of it
+    that fits.
     """
 
     languages = LANGUAGES
@@ -150,8 +151,9 @@ class _Engine:
     def _hold_to_one_thread(self) -> None:
         """OpenMP would take as many threads for each call as there are processors; this is per calling thread.
 
-        Calls of several threads at once, each with threads of its own, wait for each other: eight of them took minutes
-        for what one does in seconds. A build without OpenMP has nothing to hold.
+        Calls of several threads at once, each with threads of its own, wait for each other: eight
+        of them took minutes for what one does in seconds. A build without OpenMP has nothing to
+        hold.
         """
         hold = getattr(self._model._lib, "omp_set_num_threads", None)  # noqa: SLF001 - see above
         if hold is not None:
@@ -161,8 +163,9 @@ class _Engine:
 def _safe(text: str) -> str:
     """The text as the engine can take it.
 
-    It ends a text at NUL, as C does. Its buffer has room for four characters a byte, and it writes past the end where
-    a character becomes more: U+FDFA is three bytes, and 18 characters. In normal form no character becomes more than one.
+    It ends a text at NUL, as C does. Its buffer has room for four characters a byte, and it writes
+    past the end where a character becomes more: U+FDFA is three bytes, and 18 characters. In normal
+    form no character becomes more than one.
     """
     return unicodedata.normalize("NFKC", text.replace("\x00", " "))
 

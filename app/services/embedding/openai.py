@@ -37,10 +37,11 @@ _NUMBER_BYTES = 64  # of a vector's, with what stands around it: some 24 where n
 class OpenAIEmbedder:
     """Embeds by HTTP: a synchronous client on the lane's threads, so that decoding leaves the loop free as well.
 
-    ``embedding.timeout`` bounds each step of one try (connecting, sending, waiting for bytes), ``retry_timeout`` all
-    tries and pauses of one request together. The requests of one call go one after the other; no slot is held
-    while pausing. An answer is read within the same time, and no further than vectors of the dimension can be long.
-    Neither the key nor a text gets into a log, an error or a ``repr``.
+    ``embedding.timeout`` bounds each step of one try (connecting, sending, waiting for bytes),
+    ``retry_timeout`` all tries and pauses of one request together. The requests of one call go one
+    after the other; no slot is held while pausing. An answer is read within the same time, and no
+    further than vectors of the dimension can be long. Neither the key nor a text gets into a log,
+    an error or a ``repr``.
     """
 
     languages: frozenset[str] | None = None
@@ -84,7 +85,8 @@ class OpenAIEmbedder:
         try:
             return await self._request(batch, self._retry)
         except RefusedError as refused:
-            # A model's name is refused with the same status as a text; a harmless text tells which it was.
+            # A model's name is refused with the same status as a text; a harmless text tells which
+            # it was.
             await self._require_harmless_passes()
             raise EmbeddingRejected(f"{batch}: {refused}", fits=refused.fits) from refused
         except EmbeddingRejected:

@@ -63,7 +63,8 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
     The error's message repeats nothing of ``unquotable``.
 
     Raises:
-        RefusedError: what was in the request was refused; with any status, if the reason is a text's length.
+        RefusedError: what was in the request was refused; with any status, if the reason is a
+            text's length.
         TransientEndpointError: 429 and 5xx.
         EmbeddingError: any other status, redirects among them.
     """
@@ -93,7 +94,8 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
 def _share_that_fits(reason: str) -> float:
     """The share to keep of a text that this says is too long for the model.
 
-    Endpoints tell the limit and the length in tokens, in words of their own; half is tried where they don't.
+    Endpoints tell the limit and the length in tokens, in words of their own; half is tried where
+    they don't.
     """
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", reason)
     limit = int(found[1]) if (found := _LIMIT.search(plain)) else 0
@@ -106,7 +108,8 @@ def read_vectors(content: bytes, count: int, dimension: int, unquotable: Sequenc
 
     Raises:
         RefusedError: it says that a text is too long, though with a status of success.
-        EmbeddingError: the answer isn't ``count`` vectors of ``dimension`` numbers, one for each text.
+        EmbeddingError: the answer isn't ``count`` vectors of ``dimension`` numbers, one for each
+            text.
     """
     try:
         items = orjson.loads(content)["data"]

@@ -87,7 +87,8 @@ def _counted_sum(vocabulary: NDArray[np.float32], ids: list[int]) -> NDArray[np.
 
 
 def _load() -> Any:  # noqa: ANN401 - the package has no types
-    # Threads of its own make short batches slower, and a process that forks after them is warned or hangs.
+    # Threads of its own make short batches slower, and a process that forks after them is warned or
+    # hangs.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with _root_logger_untouched():
         import wordllama  # noqa: PLC0415 - half a second
@@ -99,7 +100,8 @@ def _load() -> Any:  # noqa: ANN401 - the package has no types
         except OSError as error:
             raise EmbeddingError(f"the wordllama package lacks its model; install it anew: {error}") from error
     model.tokenizer.no_padding()
-    # It would keep the last 10,000 texts whole, because this tokenizer doesn't cut them into words: 30 MB for nothing.
+    # It would keep the last 10,000 texts whole, because this tokenizer doesn't cut them into words:
+    # 30 MB for nothing.
     model.tokenizer.model._resize_cache(0)  # noqa: SLF001 - the package has no public way
     return model
 

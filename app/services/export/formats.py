@@ -107,7 +107,8 @@ class _Parquet:
 
     def page(self, rows: ExportRows) -> bytes:
         if rows:
-            # Arrow's own columns at once: as Python's objects, the rows of a group fragmented the heap by 100 MB.
+            # Arrow's own columns at once: as Python's objects, the rows of a group fragmented the
+            # heap by 100 MB.
             self._batches.append(self._batch_of(list(map(list, zip(*rows, strict=True)))))
             self._chars += sum(len(row.data) for row in rows)
         return self._row_group() if self._chars >= _ROW_GROUP_CHARS else b""

@@ -53,10 +53,11 @@ class ExportService:
     ) -> AsyncIterator[ExportPage]:
         """All pages after a cursor, each as :meth:`page` reads it; the last one may be empty.
 
-        Between two pages others may write. An extraction that is there all the time comes exactly once, with what was
-        stored when its page was read, which is while the caller works on the page before; one that is stored or deleted
-        meanwhile may come or not. The pages after the first
-        wait for a thread even if many others do: whoever hands pages on bounds how many exports there are.
+        Between two pages others may write. An extraction that is there all the time comes exactly
+        once, with what was stored when its page was read, which is while the caller works on the
+        page before; one that is stored or deleted meanwhile may come or not. The pages after the
+        first wait for a thread even if many others do: whoever hands pages on bounds how many
+        exports there are.
         """
         async with aclosing(reading_ahead(self._pages(project, filters, after))) as pages:
             async for page in pages:

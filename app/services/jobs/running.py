@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Done:
     """A job has succeeded. ``result`` is kept with it, as JSON.
 
-    ``effect`` runs in the very transaction that settles the job, and only if its lease still holds: so it
-    happens exactly once.
+    ``effect`` runs in the very transaction that settles the job, and only if its lease still holds:
+    so it happens exactly once.
     """
 
     result: Mapping[str, Any] | None = None
@@ -68,8 +68,8 @@ class RunningJob:
     ) -> T:
         """Run ``work`` in a transaction in which the lease holds; it is renewed, and the progress noted.
 
-        The way to write what a batch has brought: if the lease is lost, nothing of ``work`` is written, and
-        ``compensation`` runs without the lease.
+        The way to write what a batch has brought: if the lease is lost, nothing of ``work`` is
+        written, and ``compensation`` runs without the lease.
 
         Raises:
             LeaseLost: the job may be another worker's.
@@ -105,6 +105,7 @@ class Handler(Protocol):
     def __call__(self, job: RunningJob) -> Awaitable[Done | None]:
         """Run the job and return when it has succeeded; None says so without a result.
 
-        It is cancelled when its time is up, its lease is lost or the worker stops. A retryable error of ours, or any
-        foreign one, has the job tried again later; another of ours fails it at once.
+        It is cancelled when its time is up, its lease is lost or the worker stops. A retryable
+        error of ours, or any foreign one, has the job tried again later; another of ours fails it
+        at once.
         """

@@ -22,8 +22,8 @@ class UnitOfWork(Protocol):
     ) -> T:
         """Run ``work`` in a transaction of its own and return its result.
 
-        ``compensation`` runs instead, in a transaction of its own, where the lease is lost: Qdrant has been changed
-        already, and what that takes must be queued all the same.
+        ``compensation`` runs instead, in a transaction of its own, where the lease is lost: Qdrant
+        has been changed already, and what that takes must be queued all the same.
 
         Raises:
             LeaseLost: the lease is lost; ``work`` has written nothing.

@@ -35,7 +35,8 @@ def checked_wait(seconds: float) -> float:
 async def wait_for_jobs(database: Database, job_ids: Collection[JobId], seconds: float) -> Waited:
     """Wait until these jobs have ended, at most ``seconds``; a worker runs them, here or elsewhere.
 
-    What was accepted stays so whatever becomes of the waiting: a job that can't be looked at counts as open.
+    What was accepted stays so whatever becomes of the waiting: a job that can't be looked at counts
+    as open.
     """
     deadline = time.monotonic() + seconds
     waited, pause_s = Waited(list(dict.fromkeys(job_ids)), []), _FIRST_LOOK_S

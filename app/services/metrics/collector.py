@@ -31,8 +31,8 @@ _WITHOUT_VECTOR = select(
 class MetricsCollector:
     """Measures when asked: exactly, counting every row, or as a scrape does, at a cost that ended jobs don't add to.
 
-    ``duration_dialect`` is the strategy for the database's own dialect. Without an ``executor`` no lanes are
-    reported.
+    ``duration_dialect`` is the strategy for the database's own dialect. Without an ``executor`` no
+    lanes are reported.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ def _durations_by_type(dialect: DurationDialect) -> Select[tuple[str, int, int, 
     jobs = (
         select(Job.type, dialect.microseconds_between(Job.started_at, Job.completed_at).label("duration"))
         .where(Job.status == JobStatus.COMPLETED)
-        # A subquery with an OFFSET isn't merged into the outer query, where SQLite would compute the
-        # duration once for each aggregate.
+        # A subquery with an OFFSET isn't merged into the outer query, where SQLite would compute
+        # the duration once for each aggregate.
         .offset(0)
         .subquery()
     )

@@ -24,7 +24,8 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 class StoreFigures(Collector):
     """What SQL says; without a sample, only that it couldn't be asked.
 
-    Extractions aren't told apart by their type, which is the producers' to choose: each would be a series.
+    Extractions aren't told apart by their type, which is the producers' to choose: each would be a
+    series.
     """
 
     sample: StoreSample | None

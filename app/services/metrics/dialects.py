@@ -37,9 +37,9 @@ class DurationDialect(Protocol):
 class PostgresDurationDialect:
     """PostgreSQL's own difference of timestamps.
 
-    ``timestamptz - timestamptz`` is an interval of whole days and microseconds (never months, whatever the
-    session's timezone), and ``extract(epoch from interval)`` gives it as an exact ``numeric``; see
-    "Date/Time Functions and Operators" in the PostgreSQL manual.
+    ``timestamptz - timestamptz`` is an interval of whole days and microseconds (never months,
+    whatever the session's timezone), and ``extract(epoch from interval)`` gives it as an exact
+    ``numeric``; see "Date/Time Functions and Operators" in the PostgreSQL manual.
     """
 
     def microseconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[int]:
@@ -55,11 +55,11 @@ class SqliteDurationDialect:
     """Whole seconds by the calendar, and what is behind the decimal point by its digits.
 
     SQLite's date functions compute in whole milliseconds, so they aren't exact for a timestamp
-    ``YYYY-MM-DD HH:MM:SS.ffffff``, but they are for the part before the point. A Julian day is a double in the
-    millions, precise to a tenth of a millisecond, so the difference of two lies far within half a second of
-    the whole number of seconds it stands for, and ``round`` finds that number (for the years 0000 to 9999;
-    "Date And Time Functions" in SQLite's manual). The fraction is read as a number from the text, with any
-    count of digits or none.
+    ``YYYY-MM-DD HH:MM:SS.ffffff``, but they are for the part before the point. A Julian day is a
+    double in the millions, precise to a tenth of a millisecond, so the difference of two lies far
+    within half a second of the whole number of seconds it stands for, and ``round`` finds that
+    number (for the years 0000 to 9999; "Date And Time Functions" in SQLite's manual). The fraction
+    is read as a number from the text, with any count of digits or none.
     """
 
     def microseconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[int]:

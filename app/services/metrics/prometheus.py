@@ -142,10 +142,11 @@ class PrometheusInstruments:
 class MetricsExporter:
     """Answers scrapes, on one event loop. However many come at once, the figures are collected once.
 
-    An answer stands for a second. What SQL said stands longer where asking it takes long, so that it is asked
-    at most an eleventh of the time. When SQL doesn't answer, or not in ``patience_s``, the scrape
-    does, with ``agent_storage_database_up`` at 0 and what this process knows by itself; a later scrape
-    waits for the same question rather than asking another. ``lane`` is where the answer is written out.
+    An answer stands for a second. What SQL said stands longer where asking it takes long, so that
+    it is asked at most an eleventh of the time. When SQL doesn't answer, or not in ``patience_s``,
+    the scrape does, with ``agent_storage_database_up`` at 0 and what this process knows by itself;
+    a later scrape waits for the same question rather than asking another. ``lane`` is where the
+    answer is written out.
     """
 
     def __init__(
@@ -169,8 +170,8 @@ class MetricsExporter:
     async def render(self, stores: bool = True) -> tuple[bytes, str]:
         """The metrics in Prometheus's text format, and its content type.
 
-        Without ``stores``, those of this process alone: figures from SQL that several processes export are
-        added up as often.
+        Without ``stores``, those of this process alone: figures from SQL that several processes
+        export are added up as often.
         """
         return await self._bodies[stores].get(), CONTENT_TYPE_PLAIN_0_0_4
 
@@ -184,7 +185,8 @@ class MetricsExporter:
             # Some ten milliseconds for a thousand series.
             return await self._lane.run(generate_latest, exposition, timeout_s=_RENDER_PATIENCE_S)
         except AgentStorageError:
-            # When no thread is free, the metrics are needed most; better to hold up the loop for once.
+            # When no thread is free, the metrics are needed most; better to hold up the loop for
+            # once.
             return generate_latest(exposition)
 
     async def _latest_sample(self) -> StoreSample | None:

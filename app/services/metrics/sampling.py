@@ -18,14 +18,16 @@ COUNT_AGAIN_AFTER = 10
 _ORPHANS = select(func.count()).select_from(Extraction).where(text(ORPHANED))
 _SET_ASIDE = select(func.count()).select_from(Extraction).where(Extraction.set_aside_reason.is_not(None))
 _EXTRACTIONS = select(func.count()).select_from(Extraction)
-# No column, so that the planner doesn't walk the index by type and status, where the ended jobs are as well.
+# No column, so that the planner doesn't walk the index by type and status, where the ended jobs are
+# as well.
 _JOB_TYPE: ColumnElement[str] = (Job.type + literal_column("''")).label("job_type")
 
 
 class StoreSampler:
     """Takes a sample over a session, in its transaction. Thread-safe.
 
-    How many extractions there are is counted again only after a while, because that takes as long as there are many.
+    How many extractions there are is counted again only after a while, because that takes as long
+    as there are many.
     """
 
     def __init__(self, dialect: str) -> None:

@@ -13,9 +13,9 @@ T = TypeVar("T")
 class SingleFlight(Generic[T]):
     """Makes a value when it is asked for, never twice at once, and hands it out for a while.
 
-    A value stands for ``least_s``, and for ``times`` as long as making it took: so making it takes at most one
-    part in ``times + 1`` of the time, however often it is asked for. A failure isn't kept. For one event
-    loop; another may follow it, when the first has ended.
+    A value stands for ``least_s``, and for ``times`` as long as making it took: so making it takes
+    at most one part in ``times + 1`` of the time, however often it is asked for. A failure isn't
+    kept. For one event loop; another may follow it, when the first has ended.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ class JobDurationStats:
 class PoolStats:
     """The engine's connections: how many it keeps, how many are in use, and how many beyond ``size`` exist.
 
-    ``checked_out`` is None where the pool doesn't count: an in-memory database has one connection for all.
-    ``waits`` counts how often one was asked for while all were in use.
+    ``checked_out`` is None where the pool doesn't count: an in-memory database has one connection
+    for all. ``waits`` counts how often one was asked for while all were in use.
     """
 
     size: int
@@ -36,8 +36,8 @@ class PoolStats:
 class Metrics:
     """Everything measured. What comes from SQL belongs to one transaction, which the gauges don't count.
 
-    ``jobs`` counts by type and status, ``extractions`` by type. ``orphans`` are extractions without a vector
-    that are still to be embedded; those ``set_aside`` are not among them.
+    ``jobs`` counts by type and status, ``extractions`` by type. ``orphans`` are extractions without
+    a vector that are still to be embedded; those ``set_aside`` are not among them.
     """
 
     job_durations: Mapping[str, JobDurationStats]
@@ -71,9 +71,9 @@ class Metrics:
 class StoreSample:
     """What a scrape reads from SQL, in one transaction.
 
-    ``totals`` counts the jobs that have ended, ``open_jobs`` the others by type and status. ``due_seconds`` is,
-    by type, how long the queued job has been due that has waited longest. ``extractions`` is the only figure
-    that may be a little older.
+    ``totals`` counts the jobs that have ended, ``open_jobs`` the others by type and status.
+    ``due_seconds`` is, by type, how long the queued job has been due that has waited longest.
+    ``extractions`` is the only figure that may be a little older.
     """
 
     totals: tuple[Total, ...]

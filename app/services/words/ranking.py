@@ -25,8 +25,8 @@ MOST_RELATIVE_LENGTH = 3.0
 class Statistics:
     """What is known of all extractions of a project: how many there are, how long, and how often tokens occur.
 
-    ``frequencies`` says for tokens how many of ``sampled`` extractions have each. Where fewer are sampled than there
-    are, rare tokens are missing from it.
+    ``frequencies`` says for tokens how many of ``sampled`` extractions have each. Where fewer are
+    sampled than there are, rare tokens are missing from it.
     """
 
     extractions: int

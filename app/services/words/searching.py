@@ -246,7 +246,8 @@ def _documents(
 ) -> Documents:
     """The candidates that pass the filters.
 
-    Where they are too few, and few extractions pass at all, all of these; else others that have one of the words and pass.
+    Where they are too few, and few extractions pass at all, all of these; else others that have one
+    of the words and pass.
     """
     words = WordsRepository(session)
     found = words.documents(candidates, filters)

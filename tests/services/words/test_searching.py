@@ -119,7 +119,8 @@ def passages() -> list[tuple[str, str, dict[str, int], int]]:
 def reference(query: str) -> dict[str, float]:
     """The score of each text that has a word of the query, by Okapi BM25 over all, in plain Python.
 
-    Mean length and languages are those of the first 2,000, which is what a search knows of a large project.
+    Mean length and languages are those of the first 2,000, which is what a search knows of a large
+    project.
     """
     frequency = Counter(term for _, _, terms, _ in passages() for term in terms)
     sample = passages()[:2_000]

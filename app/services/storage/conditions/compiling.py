@@ -61,7 +61,8 @@ _KEPT_SQL_CHARS = 20_000
 class _Unkept(Grouping[bool]):
     """A condition whose statement isn't kept compiled.
 
-    SQLAlchemy keeps 500 statements, each with the values it first had. Of conditions with thousands, 24 took 2 GB.
+    SQLAlchemy keeps 500 statements, each with the values it first had. Of conditions with
+    thousands, 24 took 2 GB.
     """
 
     inherit_cache = False
@@ -97,8 +98,8 @@ class _Compiler:
     def condition(self, condition: Condition, *, negated: bool = False) -> str:
         """What holds for a row, in SQL.
 
-        SQLite keeps a hundred open places of a statement at most. So negations go down to the leaves, and of parts that
-        are joined the deepest comes first.
+        SQLite keeps a hundred open places of a statement at most. So negations go down to the
+        leaves, and of parts that are joined the deepest comes first.
         """
         match condition:
             case And(parts) | Or(parts):

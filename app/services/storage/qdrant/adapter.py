@@ -86,8 +86,8 @@ class QdrantClientAdapter:
     ) -> None:
         """Takes what opens a connection; ``has_indexes`` is False for the imitation, which has none.
 
-        ``cluster`` is what the collection is made with besides its vectors. Clients that aren't ``owned`` are never
-        closed.
+        ``cluster`` is what the collection is made with besides its vectors. Clients that aren't
+        ``owned`` are never closed.
         """
         self.max_calls: int | None = size
         self._clients = _Clients(connect, size, owned=owned)
@@ -241,7 +241,8 @@ class _Clients:
             try:
                 yield connection
             except RpcError as error:
-                # A channel may keep a dead connection, and waits longer and longer before it connects anew.
+                # A channel may keep a dead connection, and waits longer and longer before it
+                # connects anew.
                 reusable = not (self._owned and is_passing(error))
                 raise
             finally:

@@ -63,11 +63,12 @@ _PAYLOAD_BYTES = 400
 class EdgeClient:
     """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, alone in its data directory.
 
-    The directory holds ``lock``, held as long as this process has it open, ``.owner``, the id of the store whose index
-    it is, and the shard, named after the collection; and of a service ``.service``, which says where it can be reached.
-    A shard is made in ``.new`` and dropped in ``.old``, so that whatever a crash leaves opens again. The
-    write-ahead log is on: what was acknowledged survives a killed process. Nothing is written while less than
-    ``reserve_bytes`` are free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
+    The directory holds ``lock``, held as long as this process has it open, ``.owner``, the id of
+    the store whose index it is, and the shard, named after the collection; and of a service
+    ``.service``, which says where it can be reached. A shard is made in ``.new`` and dropped in
+    ``.old``, so that whatever a crash leaves opens again. The write-ahead log is on: what was
+    acknowledged survives a killed process. Nothing is written while less than ``reserve_bytes`` are
+    free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
     """
 
     max_calls: int | None = 1
@@ -323,7 +324,8 @@ def _lock(path: Path, collection: str) -> IO[bytes]:
 
 
 def _load(path: Path) -> edge.EdgeShard:
-    # Looked at first, because the engine leaves its own folders in a directory that isn't one of its shards.
+    # Looked at first, because the engine leaves its own folders in a directory that isn't one of
+    # its shards.
     if not (path / _CONFIG).is_file():
         raise _damaged(path, f"it has no {_CONFIG}")
     try:

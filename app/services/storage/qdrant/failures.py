@@ -23,7 +23,8 @@ _TRANSIENT = frozenset(
         StatusCode.UNAVAILABLE,
         StatusCode.DEADLINE_EXCEEDED,
         StatusCode.RESOURCE_EXHAUSTED,
-        # What HTTP answers with 500, and what becomes of a call whose connection is cut or whose proxy fails.
+        # What HTTP answers with 500, and what becomes of a call whose connection is cut or whose
+        # proxy fails.
         StatusCode.INTERNAL,
         StatusCode.UNKNOWN,
         StatusCode.CANCELLED,
@@ -54,7 +55,8 @@ def translated() -> Iterator[None]:
     except RpcError as error:
         raise _ended(error) from error
     except (ApiException, ValueError, TypeError, KeyError, AssertionError) as error:
-        # The imitation, and the client's own checks, raise these for what a server would answer with 4xx.
+        # The imitation, and the client's own checks, raise these for what a server would answer
+        # with 4xx.
         reason = str(error) or type(error).__name__
         raise ClientFailure(reason, missing=_names_no_collection(reason)) from error
 

@@ -71,7 +71,8 @@ def checked_batches(items: Sequence[EmbeddingItem], dimension: int, batch_size: 
 def unit_vectors(vectors: Sequence[ArrayLike], dimension: int) -> NDArray[np.float32]:
     """Check vectors and bring them to norm 1: shape ``(len(vectors), dimension)``.
 
-    The engines leave a vector shorter than 0.0003 as it is, which then scores near zero: they get none.
+    The engines leave a vector shorter than 0.0003 as it is, which then scores near zero: they get
+    none.
 
     Raises:
         InvalidVector: one has the wrong dimension, isn't finite in float32, or is zero.

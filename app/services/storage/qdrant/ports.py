@@ -26,8 +26,8 @@ Payload = dict[str, Any]
 class CollectionInfo:
     """A collection as it stands; ``indexed`` is False while one of its payload indexes is missing.
 
-    ``owner`` is the id of the store whose index it is; None for one that was made without saying so. ``strict_mode`` is what
-    the server's allows, as text; None where it has none.
+    ``owner`` is the id of the store whose index it is; None for one that was made without saying
+    so. ``strict_mode`` is what the server's allows, as text; None where it has none.
     """
 
     dimension: int
@@ -61,8 +61,9 @@ class PointQuery(NamedTuple):
 class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; callers meet QdrantError
     """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``.
 
-    ``disk_full``: not before there is room on the disk. ``missing``: there is no such collection. ``too_much``: the same in
-    smaller parts may succeed, of ``most`` members at most where the server says so; ``of_filter``: members of a filter.
+    ``disk_full``: not before there is room on the disk. ``missing``: there is no such collection.
+    ``too_much``: the same in smaller parts may succeed, of ``most`` members at most where the
+    server says so; ``of_filter``: members of a filter.
     """
 
     def __init__(  # noqa: PLR0913 - each is a kind of failure
@@ -91,8 +92,8 @@ class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; ca
 class VectorClient(Protocol):
     """A synchronous client of one collection, called from any thread, from several at once.
 
-    Every call but ``close`` raises :class:`ClientFailure` and nothing else. What is acknowledged is visible
-    to the next call.
+    Every call but ``close`` raises :class:`ClientFailure` and nothing else. What is acknowledged is
+    visible to the next call.
     """
 
     max_calls: int | None

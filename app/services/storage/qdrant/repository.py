@@ -72,14 +72,15 @@ class SearchResult:
 class QdrantRepository:
     """One collection: one cosine vector of ``dimension`` an extraction, under the extraction's id.
 
-    Ids are taken as UUIDs or as their text, in lower case with hyphens. What is named an extraction's id comes back
-    as a UUID, equal to its row's; an upsert alone answers with the point's ID, the text that a row's ``embedding_id``
-    holds. Points of other programs, whose IDs are no UUIDs, are never among the results.
+    Ids are taken as UUIDs or as their text, in lower case with hyphens. What is named an
+    extraction's id comes back as a UUID, equal to its row's; an upsert alone answers with the
+    point's ID, the text that a row's ``embedding_id`` holds. Points of other programs, whose IDs
+    are no UUIDs, are never among the results.
 
-    Every call of the client runs on ``lane``. Transient failures are tried again as ``retry`` says, whose
-    total counts from when a request was asked for, waiting for the lane included; a call that takes several
-    requests gives each its own. All methods raise QdrantUnavailable when that runs out, QdrantError at once
-    for other failures, and Saturated when the lane is full.
+    Every call of the client runs on ``lane``. Transient failures are tried again as ``retry`` says,
+    whose total counts from when a request was asked for, waiting for the lane included; a call that
+    takes several requests gives each its own. All methods raise QdrantUnavailable when that runs
+    out, QdrantError at once for other failures, and Saturated when the lane is full.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
@@ -159,11 +160,12 @@ class QdrantRepository:
     async def upsert_batch(self, items: Sequence[EmbeddingItem]) -> list[str]:
         """Store vectors, replacing what has their ids. Returns the points' IDs in order, once all are acknowledged.
 
-        All items are checked before anything is sent. A failure or a cancellation half-way leaves the first
-        ones stored; storing them again changes nothing.
+        All items are checked before anything is sent. A failure or a cancellation half-way leaves
+        the first ones stored; storing them again changes nothing.
 
         Raises:
-            InvalidVector, InvalidItem: the item that can't be stored, by its index; nothing was sent.
+            InvalidVector, InvalidItem: the item that can't be stored, by its index; nothing was
+                sent.
             InvalidInput: it is a single item, and no list.
         """
         acknowledged: list[str] = []
@@ -188,11 +190,13 @@ class QdrantRepository:
     ) -> list[SearchResult]:
         """The points most similar to a vector: by falling score, and by id where scores are equal.
 
-        ``filters`` is a :class:`Filters`, or a mapping with some of its fields: ``{"project_id": id_}``. Of the payloads
-        at least these ``fields`` come back, which takes less time than all of them.
+        ``filters`` is a :class:`Filters`, or a mapping with some of its fields: ``{"project_id":
+        id_}``. Of the payloads at least these ``fields`` come back, which takes less time than all
+        of them.
 
         Raises:
-            InvalidInput: ``limit`` isn't in 1..10,000, ``offset`` not in 0..10,000, or there is no such filter.
+            InvalidInput: ``limit`` isn't in 1..10,000, ``offset`` not in 0..10,000, or there is no
+                such filter.
             InvalidVector: the vector has the wrong dimension, isn't finite in float32, or is zero.
         """
         if not _is_within(limit, 1, MAX_POINTS) or not _is_within(offset, 0, MAX_OFFSET):
@@ -209,7 +213,8 @@ class QdrantRepository:
             found = await self._query(vector, asked, wanted, fields)
             results = [result for point in found if (result := _result(point)) is not None]
             ranked = sorted(results, key=lambda result: (-result.score, result.extraction_id))
-            # Of those that score as little as the last one found, the engine chose which ones it gave.
+            # Of those that score as little as the last one found, the engine chose which ones it
+            # gave.
             lowest = min((round(point.score, _SCORE_DIGITS) for point in found), default=0.0)
             complete = len(ranked) >= last and ranked[last - 1].score > lowest
             if len(found) < asked or complete or asked >= _MAX_TIED:
@@ -231,7 +236,8 @@ class QdrantRepository:
         deleted = 0
         for some in slices(extraction_ids, _IDS_A_CALL):
             ids = list(map(str, some))
-            # Apart, so that a deletion tried again doesn't count what its first try deleted as missing.
+            # Apart, so that a deletion tried again doesn't count what its first try deleted as
+            # missing.
             present = await self._requests.call("look up points", self._client.retrieve, ids)
             await self._requests.in_parts("delete points", list(present), self._client.delete)
             deleted += len(present)
@@ -373,7 +379,8 @@ class QdrantRepository:
 def _result(point: ScoredPoint) -> SearchResult | None:
     """The extraction that was found; None for a point of another program's.
 
-    The engines' float32 arithmetic differs beyond these digits, and so would the order of equal vectors.
+    The engines' float32 arithmetic differs beyond these digits, and so would the order of equal
+    vectors.
     """
     extraction_id = find_extraction_id(point.id)
     if extraction_id is None:

@@ -29,8 +29,8 @@ def insert_new(
 ) -> set[UUID]:
     """Insert the rows whose id the table doesn't hold yet, created now unless they say when; return their ids.
 
-    ``held`` are those ids that it holds, where the caller has looked. Rows go in by order of id: neighbours share
-    pages, and two transactions that insert the same rows don't deadlock.
+    ``held`` are those ids that it holds, where the caller has looked. Rows go in by order of id:
+    neighbours share pages, and two transactions that insert the same rows don't deadlock.
     """
     ids = dict(zip(texts(columns["id"]), columns["id"], strict=True))
     if session.get_bind().dialect.name == "postgresql":
@@ -60,8 +60,8 @@ def _held(session: Session, table: Table, ids: Collection[str]) -> set[str]:
 def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_known: bool = False) -> None:
     """A statement for each document of rows.
 
-    Row by row, the driver would give up Python's lock and wait for it again at each one: up to 5 ms a row while
-    other threads compute.
+    Row by row, the driver would give up Python's lock and wait for it again at each one: up to 5 ms
+    a row while other threads compute.
     """
     dialect = session.connection().dialect
     values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}

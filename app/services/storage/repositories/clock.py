@@ -10,7 +10,8 @@ from app.models import UtcDateTime
 def now(dialect: str, *, plus_s: float = 0.0) -> ColumnElement[datetime]:
     """This moment, ``plus_s`` seconds later, as an expression; on SQLite to the millisecond.
 
-    On SQLite it is text of the form in which :class:`UtcDateTime` is stored, so the two compare by time.
+    On SQLite it is text of the form in which :class:`UtcDateTime` is stored, so the two compare by
+    time.
     """
     if dialect == "postgresql":
         moment = func.clock_timestamp(type_=UtcDateTime)

@@ -125,8 +125,8 @@ class DataIndexRepository:
     def list(self) -> IndexRows:
         """All indexes, in the order in which they were made.
 
-        None is made or dropped until a transaction ends that has asked and may write. One that only reads sees the keys as
-        they were.
+        None is made or dropped until a transaction ends that has asked and may write. One that only
+        reads sees the keys as they were.
         """
         if self._dialect == "postgresql" and not is_reading(connection := self._session.connection()):
             connection.exec_driver_sql("LOCK TABLE data_indexes IN ROW SHARE MODE")
@@ -135,10 +135,12 @@ class DataIndexRepository:
     def lock(self) -> None:
         """Keep all others who write from asking which indexes there are, until this transaction ends.
 
-        So no fact is stored without the keys of an index that is made here. On SQLite the write lock does that.
+        So no fact is stored without the keys of an index that is made here. On SQLite the write
+        lock does that.
 
         Raises:
-            DatabaseUnavailable: a transaction writes for longer than others should wait behind this one.
+            DatabaseUnavailable: a transaction writes for longer than others should wait behind this
+                one.
         """
         if self._dialect == "postgresql":
             self._session.connection().exec_driver_sql(_LOCK)
@@ -263,7 +265,8 @@ class DataIndexRepository:
         if found is None:
             return ()
         if self._dialect == "postgresql" and fewest <= FEW:
-            # An array, because PostgreSQL might go through all facts first and look each up among these.
+            # An array, because PostgreSQL might go through all facts first and look each up among
+            # these.
             return (_EXTRACTIONS.c.id == any_(func.array(found)),)
         return (_EXTRACTIONS.c.id.in_(found),)
 
@@ -325,7 +328,8 @@ def _keys_of(fact: KeyedFact, where: Path) -> Collection[str]:
 
 
 def _between(first: str, last: str) -> ColumnElement[bool]:
-    # As plain texts: SQLAlchemy would give them the column's collation, where PostgreSQL's grammar has no place for it.
+    # As plain texts: SQLAlchemy would give them the column's collation, where PostgreSQL's grammar
+    # has no place for it.
     return _KEYS.c.key.between(literal(first, Text()), literal(last, Text()))
 
 

@@ -52,7 +52,8 @@ def statement_to_export(session: Session, filters: Filters) -> Select[Any]:
 def _of_postgres(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
     """Reads each row once. A window in the frame of all rows so far keeps none of them.
 
-    The sources are joined below the limit, where the planner knows that few are looked up; above it, it reads all.
+    The sources are joined below the limit, where the planner knows that few are looked up; above
+    it, it reads all.
     """
     columns = [each.label(name) for name, each in _columns(_TABLE.c.confidence, _ORIGINS).items()]
     passing = extractions.passing(filters, *columns, _TABLE.c.id.label("place"))
@@ -70,7 +71,8 @@ def _of_sqlite(extractions: ExtractionRepository, filters: Filters) -> Select[An
     data, metadata = (func.length(cast(_TABLE.c[name], LargeBinary)) for name in ("data", "metadata"))
     bytes_ = data + func.coalesce(metadata, 0)
     found = _next_of(extractions.passing(filters, _TABLE.c.id, bytes_.label("bytes"))).subquery("found")
-    # The window is over sizes alone. Over whole rows it would hold all of them, however large they are.
+    # The window is over sizes alone. Over whole rows it would hold all of them, however large they
+    # are.
     taken = func.sum(found.c.bytes).over(order_by=found.c.id, rows=(None, 0))
     page = select(found.c.id, found.c.bytes, taken.label("taken")).cte("page")
     tables = page.join(_TABLE, _TABLE.c.id == page.c.id).join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id)
@@ -94,7 +96,8 @@ def rows_to_export(
 ) -> tuple[ExportRows, int]:
     """The extractions of a :func:`statement_to_export`, by id: the ``limit`` next after ``after``; and how long their JSON is.
 
-    It stops after the one with which their JSON takes ``most_bytes``, and so finds none at the end alone.
+    It stops after the one with which their JSON takes ``most_bytes``, and so finds none at the end
+    alone.
     """
     given = {"after": after or _BEFORE_ALL, "limit": limit, "most_bytes": most_bytes}
     read = session.execute(statement, given)

@@ -116,7 +116,8 @@ class ExtractionRepository:
     ) -> set[ExtractionId]:
         """Store the extractions that aren't there yet; return the ids of those that were new.
 
-        ``created_at`` None is now, for all or for none. ``held`` are those that are there, if the caller has looked.
+        ``created_at`` None is now, for all or for none. ``held`` are those that are there, if the
+        caller has looked.
         """
         if not extractions:
             return set()

@@ -137,7 +137,8 @@ class FactRepository:
     ) -> Iterator[list[RemovedFact]]:
         """Delete extractions, in a project or in any, and hand them out whole, as many at a time as take about 8 MB.
 
-        The caller has locked them, and queues the deletion of their vectors in the same transaction.
+        The caller has locked them, and queues the deletion of their vectors in the same
+        transaction.
         """
         start, size = 0, _FIRST_ROWS
         while start < len(ids):

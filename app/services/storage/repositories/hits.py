@@ -53,7 +53,8 @@ def seen_of(session: Session, ids: Ids) -> tuple[IndexSeen | None, Mapping[str, 
 def _seen(dialect: str) -> Select[Any]:
     """Built once: building it takes as long as running it.
 
-    One row with a JSON document: row by row, SQLite's driver would give up Python's lock at each one.
+    One row with a JSON document: row by row, SQLite's driver would give up Python's lock at each
+    one.
     """
     values = (cast(_TABLE.c.id, Text), cast(_TABLE.c.project_id, Text), _TABLE.c.embedding_id.is_not(None))
     if dialect == "postgresql":

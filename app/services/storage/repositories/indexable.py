@@ -55,7 +55,8 @@ class WaitingRow(NamedTuple):
 def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[WaitingRow]:
     """Those of ``ids`` that wait for a vector and aren't set aside, in any order; ``anew`` those too that have one.
 
-    Read as many at a time as take about 8 MB: an extraction may have 4 MB, and whoever reads keeps only its text.
+    Read as many at a time as take about 8 MB: an extraction may have 4 MB, and whoever reads keeps
+    only its text.
     """
     find = _find_on_postgres if session.get_bind().dialect.name == "postgresql" else _find_on_sqlite
     given = texts(ids)

@@ -52,7 +52,8 @@ class JobRepository:
     ) -> JobId:
         """Queue a job, to be claimed in ``delay_s`` at the earliest; a higher ``priority`` is claimed earlier.
 
-        Where a job with the same ``unique_key`` is open, that one's id is returned and nothing is queued.
+        Where a job with the same ``unique_key`` is open, that one's id is returned and nothing is
+        queued.
         """
         found = None if unique_key is None else self._open_with(unique_key)
         if found is not None:

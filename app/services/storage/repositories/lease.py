@@ -81,8 +81,8 @@ class LeaseRepository:
     def claim(self, types: Sequence[str], *, limit: int, lease_s: float) -> list[ClaimedJob]:
         """Take up to ``limit`` jobs of these types to run: the highest priority first, then the longest due.
 
-        A job can be had that is queued and due, or whose lease has run out; its type must not be paused. No two
-        callers get one job.
+        A job can be had that is queued and due, or whose lease has run out; its type must not be
+        paused. No two callers get one job.
         """
         claimed = self._session.execute(
             _claiming(self._dialect, tuple(types)), {"most": limit, "lease": lease_s}
@@ -93,7 +93,8 @@ class LeaseRepository:
     def hold(self, job_id: JobId, attempt: int, *, lease_s: float, done: int, total: int | None) -> JobStatus:
         """Make sure that the attempt still has its lease, renew it, and note the progress.
 
-        In a transaction that also writes what the attempt has done, so that who lost the lease writes nothing.
+        In a transaction that also writes what the attempt has done, so that who lost the lease
+        writes nothing.
 
         Returns:
             The job's status: ``cancelling`` if somebody wants it to stop.
@@ -162,7 +163,8 @@ class LeaseRepository:
     def sweep(self) -> int:
         """End the jobs that nobody will claim again; returns how many.
 
-        Those are the ones to be cancelled whose worker went silent, and the ones whose workers keep dying.
+        Those are the ones to be cancelled whose worker went silent, and the ones whose workers keep
+        dying.
         """
         moment = now(self._dialect)
         kills = _TABLE.c.lapses >= MOST_LAPSES
@@ -195,8 +197,9 @@ class LeaseRepository:
     def follow_clock(self) -> int:
         """Move the open jobs of a future that the database's clock has left with it; returns how many.
 
-        A clock that is set back leaves jobs that were changed later than now. They are due, and their leases run out,
-        as much earlier as it was set back; a lease that was renewed since then stays.
+        A clock that is set back leaves jobs that were changed later than now. They are due, and
+        their leases run out, as much earlier as it was set back; a lease that was renewed since
+        then stays.
         """
         return len(self._session.execute(_following(self._dialect)).all())
 

@@ -67,8 +67,9 @@ class ProjectRepository:
     def hold_sources(self, project_id: ProjectId) -> None:
         """Wait for those who add to the project, and let none begin until the transaction ends.
 
-        For those who delete sources or bring them back, before they lock anything else: a source that vanished under
-        those who add to it would be stored again out of the order in which all lock sources.
+        For those who delete sources or bring them back, before they lock anything else: a source
+        that vanished under those who add to it would be stored again out of the order in which all
+        lock sources.
         """
         if self._dialect == "postgresql":
             self._session.execute(select(func.pg_advisory_xact_lock(_sources_lock(project_id))))

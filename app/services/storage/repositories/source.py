@@ -51,8 +51,8 @@ class SourceRepository:
     def create_batch(self, project_id: ProjectId, sources: Iterable[tuple[str, str | None]]) -> StoredSources:
         """Store the sources, given as (URI, group).
 
-        The last group given for a source is its group; a source given without one keeps the one it has. The id
-        tells sources apart, and no index holds a URI: PostgreSQL's take 2,704 bytes.
+        The last group given for a source is its group; a source given without one keeps the one it
+        has. The id tells sources apart, and no index holds a URI: PostgreSQL's take 2,704 bytes.
         """
         ids: SourceIds = {}
         groups: dict[SourceId, tuple[str, str | None]] = {}
@@ -191,8 +191,8 @@ class SourceRepository:
     def _share(self, groups: Mapping[SourceId, str | None]) -> dict[SourceId, tuple[str | None, str | None]]:
         """Lock stored sources by order of id, so that extractions can be added, and give them their groups.
 
-        Where a group changes, those who are adding to the sources end first: so the caller sees all that must follow.
-        Returns what the groups were and are, of those that had another.
+        Where a group changes, those who are adding to the sources end first: so the caller sees all
+        that must follow. Returns what the groups were and are, of those that had another.
         """
         given = {id_: group for id_, group in groups.items() if group is not None}
         query = select(_TABLE.c.id, _TABLE.c.source_group).order_by(_TABLE.c.id)

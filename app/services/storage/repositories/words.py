@@ -119,7 +119,8 @@ class WordsRepository:
     def projects(self, project_id: UUID | str | None) -> tuple[dict[ProjectId, int], bool]:
         """The newest entry's number in the ledger of the project, or of each, and whether all extractions have their words.
 
-        They haven't while a job is open that makes the words of what was stored before, or has failed.
+        They haven't while a job is open that makes the words of what was stored before, or has
+        failed.
         """
         given = {} if project_id is None else {"project": project_id}
         found = self._session.connection().execute(_projects(one=project_id is not None), given).all()
@@ -187,8 +188,8 @@ class WordsRepository:
 def _selected(dialect: str) -> tuple[ColumnElement[Any], ...]:
     """What is selected to read :class:`Documents`: one row, with a JSON array for each of its lists.
 
-    Rows would take three times as long: each is an object or two, and at each SQLite's driver gives up Python's lock.
-    PostgreSQL spells a tsvector with quotes around each token.
+    Rows would take three times as long: each is an object or two, and at each SQLite's driver gives
+    up Python's lock. PostgreSQL spells a tsvector with quotes around each token.
     """
     tokens = func.replace(cast(_TABLE.c.tokens, Text), "'", "")
     columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.length, _TABLE.c.counts, tokens
