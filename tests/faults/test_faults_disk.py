@@ -1,5 +1,6 @@
 """Disks that are full, damaged or read-only: what is told, what is kept, and that it goes on afterwards."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,7 @@ from support.disk import no_more_pages, open_folder, read_only, small_disk
 from support.faults import assert_goes_on, compared
 from support.jobs import jobs_of
 from support.parts import fill, index_all, make_item, open_container
+from support.qdrant_server import HOW_TO, RealServer, own_server
 
 from app.errors import (
     DatabaseDamaged,
@@ -116,6 +118,45 @@ async def test_a_full_disk_under_the_embedded_engine(tmp_path: Path) -> None:
             compare = await compared(container)
             assert (compare.remaining, compare.points) == (0, 100)
             await assert_goes_on(container)
+
+
+@pytest.mark.skipif("TEST_QDRANT_BINARY" not in os.environ, reason=HOW_TO)
+@pytest.mark.parametrize("grpc", [False, True], ids=["rest", "grpc"])
+async def test_a_full_disk_under_a_qdrant_server(tmp_path: Path, grpc: bool) -> None:
+    with small_disk(tmp_path / "disk", "200m") as disk, server_on(disk.folder) as server:
+        section = {
+            "mode": "server",
+            "url": server.url,
+            "grpc_port": server.grpc_port,
+            "prefer_grpc": grpc,
+            "retry_timeout": 2.0,
+        }
+        async with serving(tmp_path, sections={"qdrant": section}) as api:
+            first = await api.accepted(items(0, 50))
+            await api.work()
+            disk.fill(but=2**20)
+            await api.accepted(items(50, 50))
+            with pytest.raises(QdrantDiskFull, match=r"server's disk is full: .*Free space on it"):
+                await api.container.worker().run_one()
+            [job] = [job for job in jobs_of(api.container.engine()) if job.status != "completed"]
+            assert (job.status, job.result) == ("queued", None)
+            found = await api.post("/v1/projects/papers/search", {"query": "number 7", "limit": 1})
+            assert found["items"][0]["extraction"]["id"] == first["items"][7]["id"]
+            disk.free()
+            await index_all(api.container)
+            compare = await compared(api.container)
+            assert (compare.remaining, compare.points) == (0, 100)
+            await assert_goes_on(api.container)
+
+
+@contextmanager
+def server_on(disk: Path) -> Iterator[RealServer]:
+    """A Qdrant server whose files are on that disk."""
+    with own_server(
+        QDRANT__STORAGE__STORAGE_PATH=str(disk / "storage"),
+        QDRANT__STORAGE__SNAPSHOTS_PATH=str(disk / "snapshots"),
+    ) as server:
+        yield server
 
 
 async def test_too_little_room_for_the_embedded_engine_needs_no_disk_of_its_own(tmp_path: Path) -> None:

@@ -4,16 +4,19 @@ The sequences are drawn here and not by Hypothesis: of few examples it spends mo
 and on runs in which next to nothing happens.
 """
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 from support.examples import examples
 from support.faulty_client import When
+from support.qdrant_modes import REAL_SERVERS, Contract, settings_of_real
 from support.two_stores import ALL, CALM, ENDS, HARM, Event, Processes, Stall, TwoStores, two_processes
+
+from app.settings.sections import QdrantSettings
 
 WAYS = (
     "",
@@ -92,22 +95,30 @@ def shortest(processes: Processes, stalls: list[Stall]) -> list[Stall]:
     return stalls
 
 
+def settings_of(mode: Contract, folder: Path) -> QdrantSettings:
+    if mode in REAL_SERVERS:
+        return settings_of_real(mode, collection=f"stateful-{uuid.uuid4().hex[:12]}")
+    return QdrantSettings(mode="memory" if mode == "memory" else "embedded", path=str(folder / "qdrant"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["memory", "embedded"])
-def test_the_stores_end_equal(engine: Engine, tmp_path: Path, mode: Any) -> None:
-    with two_processes(engine, mode, tmp_path) as processes:
+@pytest.mark.parametrize("mode", ["memory", "embedded", *REAL_SERVERS])
+def test_the_stores_end_equal(engine: Engine, tmp_path: Path, mode: Contract) -> None:
+    with two_processes(engine, settings_of(mode, tmp_path), tmp_path) as processes:
         for _ in range(examples(25)):
             stalls = draw_stalls(Random())  # noqa: S311 - no secret
             if (failure := failure_of(processes, stalls)) is not None:
                 failure.add_note(f"after {shortest(processes, stalls)}")
                 raise failure
+        if mode in REAL_SERVERS:
+            processes.client.delete_collection()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_stalled_job_and_what_goes_on_meanwhile(sqlite_engine: Engine, tmp_path: Path, way: str) -> None:
     """In a job that embeds, then in one that deletes."""
-    with two_processes(sqlite_engine, "memory", tmp_path) as processes:
+    with two_processes(sqlite_engine, settings_of("memory", tmp_path), tmp_path) as processes:
         for when in WHENS[1:3]:
             for end in ("wake up", "die"):
                 stall = Stall("papers", when, end, _events(way))

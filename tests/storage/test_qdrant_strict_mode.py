@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 from support.qdrant_modes import REAL_SERVERS, Contract, settings_of_real
 from support.qdrant_server import HOW_TO, real_server
 
@@ -24,6 +25,8 @@ DIMENSION = 8
 IDS = [str(uuid.UUID(int=number + 1)) for number in range(600)]
 VECTORS = np.random.default_rng(1).normal(size=(600, DIMENSION)).astype(np.float32)
 QUERY = VECTORS[0]
+PAYLOAD = {"project_id": IDS[0], "source_group": "a group", "extraction_type": "fact"}
+UNINDEXED = models.Filter(must=[models.FieldCondition(key="other", match=models.MatchValue(value="a"))])
 
 
 @pytest.fixture(params=REAL_SERVERS or ["real-rest"])
@@ -111,6 +114,30 @@ async def test_filters_by_many_ids_are_parted(repository: QdrantRepository, coll
     chosen = best[100:350]
     found = await repository.search(QUERY, 10, Filters(extraction_ids=tuple(chosen)))
     assert [str(each.extraction_id) for each in found] == chosen[:10]
+
+
+async def test_every_filter_is_by_an_indexed_field(repository: QdrantRepository, collection: str) -> None:
+    await repository.upsert_batch(
+        [
+            EmbeddingItem(IDS[n], VECTORS[n], {**PAYLOAD, "confidence": n / 600, "generation": 0})
+            for n in range(600)
+        ]
+    )
+    bound(collection, unindexed_filtering_retrieve=False, unindexed_filtering_update=False)
+    for filters in (
+        Filters(PAYLOAD["project_id"]),
+        Filters(source_groups=(PAYLOAD["source_group"],)),
+        Filters(source_groups=(PAYLOAD["source_group"], "another")),
+        Filters(extraction_types=(PAYLOAD["extraction_type"],)),
+        Filters(min_confidence=0.0, max_confidence=1.0),
+        Filters(extraction_ids=tuple(IDS)),
+    ):
+        assert len(await repository.search(QUERY, 5, filters)) == 5
+        assert sum([len(page) async for page in repository.iter_ids(100, filters)]) == 600
+    await repository.set_payloads({IDS[0]: {"confidence": 1.0}})
+    assert await repository.delete_batch(IDS) == 600
+    with pytest.raises(UnexpectedResponse, match="Index required"):
+        direct().scroll(collection, scroll_filter=UNINDEXED)
 
 
 async def test_what_may_be_written_in_a_minute_is_kept_to(

@@ -19,7 +19,7 @@ from app.services.jobs.running import RunningJob
 from app.services.storage.qdrant.opening import open_vector_client
 from app.services.storage.qdrant.ports import VectorClient
 from app.services.storage.repositories.lease import LeaseRepository
-from app.settings.sections import QdrantMode, QdrantSettings
+from app.settings.sections import QdrantSettings
 from containers import Container
 from support.faulty_client import Died, FaultyClient, When, die, refuse
 from support.jobs import jobs_of
@@ -69,10 +69,10 @@ class Processes(NamedTuple):
 
 
 @contextmanager
-def two_processes(engine: Engine, mode: QdrantMode, folder: Path) -> Iterator[Processes]:
-    """Both run in this one, each with a container of its own."""
+def two_processes(engine: Engine, qdrant: QdrantSettings, folder: Path) -> Iterator[Processes]:
+    """Both run in this one, each with its own container."""
     with ExitStack() as stack:
-        client = open_vector_client(QdrantSettings(mode=mode, path=str(folder / "qdrant")))
+        client = open_vector_client(qdrant)
         stack.callback(client.close)
         first, second = FaultyClient(client), FaultyClient(client)
         containers = [

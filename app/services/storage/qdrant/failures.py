@@ -18,6 +18,7 @@ _OVER_CONDITION = re.compile(r"Condition size limit reached \(\d+ > (\d+)\)")
 _TOO_LARGE = re.compile(
     r"larger than (?:allowed|rate limiter capacity|max)|message length too large|HTTP 413", re.IGNORECASE
 )
+_NO_SPACE = re.compile(r"no space left on device|not enough (?:disk )?space", re.IGNORECASE)
 _TRANSIENT = frozenset(
     {
         StatusCode.UNAVAILABLE,
@@ -64,8 +65,8 @@ def translated() -> Iterator[None]:
 def _refused(error: UnexpectedResponse) -> ClientFailure:
     status = error.status_code or 0
     body = error.content.decode(errors="replace")[:_REASON_CHARS]
-    if too_much := _too_much(f"HTTP {status}: {body}"):
-        return too_much
+    if known := _known(f"HTTP {status}: {body}"):
+        return known
     return ClientFailure(
         f"HTTP {status}: {body}",
         transient=status == 429 or status >= 500,  # noqa: PLR2004 - HTTP
@@ -83,14 +84,16 @@ def _unanswered(source: Exception) -> ClientFailure:
 
 def _ended(error: RpcError) -> ClientFailure:
     details = (error.details() or "")[:_REASON_CHARS]
-    if too_much := _too_much(f"gRPC {error.code().name}: {details}"):
-        return too_much
+    if known := _known(f"gRPC {error.code().name}: {details}"):
+        return known
     missing = error.code() == StatusCode.NOT_FOUND and _names_no_collection(details)
     return ClientFailure(f"gRPC {error.code().name}: {details}", transient=is_passing(error), missing=missing)
 
 
-def _too_much(reason: str) -> ClientFailure | None:
-    """The failure of a request that asks for more at once than the server's strict mode, rates or messages allow."""
+def _known(reason: str) -> ClientFailure | None:
+    """What only the text tells: a full disk, or more in one request than strict mode or a message may have."""
+    if _NO_SPACE.search(reason):
+        return ClientFailure(f"the server's disk is full: {reason}. Free space on it.", disk_full=True)
     if found := _OVER_LIMIT.search(reason):
         return ClientFailure(reason, too_much=True, most=int(found[1]))
     if found := _OVER_CONDITION.search(reason):
