@@ -127,16 +127,20 @@ class VectorClientContract:
             expected = sorted(map(point_id, numbers))
             found = client.query_points(unit_vector(1), PointQuery(100, filters))
             assert sorted(point.id for point in found) == expected, filters
-            assert client.scroll(None, 100, filters) == (expected, None), filters
+            points, following = client.scroll(None, 100, filters)
+            assert (list(points), following) == (expected, None), filters
 
-    def test_ids_are_listed_once_in_their_order_page_by_page(self, client: VectorClient) -> None:
+    def test_points_are_listed_once_in_the_order_of_their_ids(self, client: VectorClient) -> None:
         self.make(client, range(10))
-        listed, following = client.scroll(None, 4, None)
-        assert len(listed) == 4
-        while following is not None:
-            page, following = client.scroll(following, 4, None)
-            listed += page
-        assert listed == list(map(point_id, range(10)))
+        for payloads in (False, True):
+            listed, following = client.scroll(None, 4, None, payloads=payloads)
+            assert len(listed) == 4
+            while following is not None:
+                page, following = client.scroll(following, 4, None, payloads=payloads)
+                assert not listed.keys() & page.keys()
+                listed |= page
+            assert list(listed) == list(map(point_id, range(10)))
+            assert list(listed.values()) == [payload_of(n) if payloads else {} for n in range(10)]
 
     def test_points_are_looked_up(self, client: VectorClient) -> None:
         self.make(client, [1, 2])

@@ -95,9 +95,11 @@ class WatchedClient:
         with self._watch() as client:
             client.delete(ids)
 
-    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
+    ) -> tuple[dict[str, Payload], str | None]:
         with self._watch() as client:
-            return client.scroll(start, limit, filters)
+            return client.scroll(start, limit, filters, payloads=payloads)
 
     def count(self) -> int:
         with self._watch() as client:

@@ -28,6 +28,7 @@ from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import QdrantRepository
+from app.services.storage.repositories.comparable import ComparableRow
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, WaitingRow, iter_waiting, labels_of
@@ -349,7 +350,7 @@ def _look(session: ReadSession) -> tuple[IndexState | None, bool]:
     return IndexStateRepository(session).get(), ExtractionRepository(session).any_marked()
 
 
-def payload_of(row: LabelsRow | WaitingRow, generation: int) -> Payload:
+def payload_of(row: LabelsRow | WaitingRow | ComparableRow, generation: int) -> Payload:
     """What Qdrant keeps beside the vector: what to filter by, and which rebuild made it."""
     return {
         "project_id": row.project_id,

@@ -1,6 +1,7 @@
 """Projects as a whole: make them, list them, and delete them with all they hold."""
 
 from app.database import Database, WriteSession
+from app.domain.filters import Filters
 from app.domain.outcomes import Deleted
 from app.domain.rows import ProjectSummaries, ProjectSummary
 from app.services.extractions import queue_vectors_deletion
@@ -63,9 +64,9 @@ def _delete(session: WriteSession, name: str) -> Deleted:
     project = projects.get(name, locked=True)
     extractions = ExtractionRepository(session)
     count, after, jobs = 0, None, []
-    while page := extractions.page_after(after, _PAGE, project_id=project.id):
-        jobs.append(queue_vectors_deletion(session, [mark.id for mark in page], project.id))
-        count, after = count + len(page), page[-1].id
+    while page := extractions.list_ids(Filters(project.id), after=after, limit=_PAGE):
+        jobs.append(queue_vectors_deletion(session, page, project.id))
+        count, after = count + len(page), page[-1]
     LedgerRepository(session).delete_all(project.id)
     projects.delete(name)
     return Deleted(count, jobs)

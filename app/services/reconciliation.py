@@ -1,8 +1,8 @@
 """Compare the two stores, and repair the difference."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
+from uuid import UUID
 
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import Filters
@@ -14,11 +14,14 @@ from app.services.index_use import IndexOwnership
 from app.services.indexing import IndexingService, embed_returned, existing_ids, payload_of
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
+from app.services.side_by_side import side_by_side
+from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import QdrantRepository
-from app.services.storage.repositories.extraction import ExtractionRepository, Mark
+from app.services.storage.repositories.comparable import ComparableRow, comparable_rows
+from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, labels_of
-from app.services.words.indexing import WordDifferences, rewrite_words, word_differences
+from app.services.words.indexing import WordDifferences, rewrite_words, words_that_differ
 
 
 class ReconciliationService:
@@ -53,10 +56,8 @@ class ReconciliationService:
         project_id = None if project is None else project_id_of(project)
         repairing = (unit or UnfencedUnitOfWork(self._database)) if repair else None
         state = Differences()
-        async for after_rows in self._compare_rows(state, generation, project_id, repairing):
-            yield (state := after_rows)
-        async for after_points in self._compare_points(state, project_id, repairing):
-            yield (state := after_points)
+        async for compared in self._compare(generation, project_id, repairing):
+            yield (state := compared)
         if repairing is not None:
             async for after_repairing in self._repair_orphans(state, project_id, repairing):
                 yield (state := after_repairing)
@@ -81,41 +82,74 @@ class ReconciliationService:
             await job.report(done=found.extractions + found.points)
         return Done(found.as_dict())
 
+    async def _compare(
+        self, generation: int, project_id: ProjectId | None, unit: UnitOfWork | None
+    ) -> AsyncIterator[Differences]:
+        """Walk through both stores in the order of ids, because a look-up of each row's point takes twice as long."""
+        state = Differences()
+        filters = None if project_id is None else Filters(project_id=project_id)
+        points = self._qdrant.iter_payloads(self._batch_size, filters)
+        async for rows, payloads in side_by_side(self._rows(generation, project_id), points):
+            state = await self._compare_rows(state, rows, payloads, generation, unit)
+            state = await self._compare_points(state, payloads, rows, unit)
+            yield state
+
     async def _compare_rows(
         self,
         state: Differences,
+        rows: Mapping[str, ComparableRow],
+        payloads: Mapping[str, Payload],
         generation: int,
-        project_id: ProjectId | None,
         unit: UnitOfWork | None,
-    ) -> AsyncIterator[Differences]:
-        async for page in self._marks(project_id):
-            marked = [mark.id for mark in page if mark.embedding_id is not None]
-            ids = [mark.id for mark in page]
-            # At once, because each of the stores would wait for the other.
-            (missing, stale), words = await asyncio.gather(
-                self._compare_payloads(marked, generation), self._word_differences(ids)
-            )
-            if missing and unit is not None:
-                await self._clear_marks(missing, generation, unit)
-            if stale and unit is not None:
-                await self._indexing.sync_payloads(stale, unit)
-            await self._repair_words(words, unit)
-            set_aside = sum(mark.set_aside for mark in page)
-            state = replace(
-                state,
-                extractions=state.extractions + len(page),
-                missing=state.missing + len(missing),
-                stale=state.stale + len(stale),
-                repaired_stale=state.repaired_stale + (0 if unit is None else len(stale)),
-                words_missing=state.words_missing + len(words.missing),
-                words_stale=state.words_stale + len(words.stale),
-                repaired_words_missing=state.repaired_words_missing
-                + (0 if unit is None else len(words.missing)),
-                repaired_words_stale=state.repaired_words_stale + (0 if unit is None else len(words.stale)),
-                set_aside=state.set_aside + set_aside,
-                orphans=state.orphans + len(page) - len(marked) - set_aside,
-            )
-            yield state
+    ) -> Differences:
+        marked = [row for row in rows.values() if row.marked]
+        # A row and its point were read at two moments, so what differs is looked at again.
+        different = [
+            ExtractionId(UUID(row.id))
+            for row in marked
+            if _of_a_generation(payloads.get(row.id)) != payload_of(row, generation)
+        ]
+        missing, stale = await self._compare_payloads(different, generation) if different else ([], [])
+        words = words_that_differ({row.id: row.words for row in rows.values()})
+        if missing and unit is not None:
+            await self._clear_marks(missing, generation, unit)
+        if stale and unit is not None:
+            await self._indexing.sync_payloads(stale, unit)
+        await self._repair_words(words, unit)
+        set_aside = sum(row.set_aside for row in rows.values())
+        return replace(
+            state,
+            extractions=state.extractions + len(rows),
+            missing=state.missing + len(missing),
+            stale=state.stale + len(stale),
+            repaired_stale=state.repaired_stale + (0 if unit is None else len(stale)),
+            words_missing=state.words_missing + len(words.missing),
+            words_stale=state.words_stale + len(words.stale),
+            repaired_words_missing=state.repaired_words_missing + (0 if unit is None else len(words.missing)),
+            repaired_words_stale=state.repaired_words_stale + (0 if unit is None else len(words.stale)),
+            set_aside=state.set_aside + set_aside,
+            orphans=state.orphans + len(rows) - len(marked) - set_aside,
+        )
+
+    async def _compare_points(
+        self,
+        state: Differences,
+        points: Collection[str],
+        rows: Collection[str],
+        unit: UnitOfWork | None,
+    ) -> Differences:
+        unknown = [ExtractionId(UUID(id_)) for id_ in points if id_ not in rows]
+        # Some may be of rows that were stored since this page was read, or that another project has.
+        known = await existing_ids(self._database, unknown) if unknown else set()
+        ghosts = [id_ for id_ in unknown if id_ not in known]
+        if ghosts and unit is not None:
+            await self._delete(ghosts, unit)
+        return replace(
+            state,
+            points=state.points + len(points),
+            ghosts=state.ghosts + len(ghosts),
+            repaired_ghosts=state.repaired_ghosts + (0 if unit is None else len(ghosts)),
+        )
 
     async def _compare_payloads(
         self, marked: list[ExtractionId], generation: int
@@ -131,41 +165,20 @@ class ReconciliationService:
         wanted = {row.id: payload_of(row, generation) for row in rows}
         missing, stale = [], []
         for id_ in marked:
-            point, row = held.get(id_), wanted.get(str(id_))
+            point, row = _of_a_generation(held.get(id_)), wanted.get(str(id_))
             if row is None:
                 continue  # deleted since its page was read
-            # A point of before generations were noted is of the first.
-            if point is None or point.get("generation", 0) != generation:
+            if point is None or point["generation"] != generation:
                 missing.append(id_)
-            elif {**point, "generation": generation} != row:
+            elif point != row:
                 stale.append(id_)
         return missing, stale
-
-    async def _word_differences(self, ids: list[ExtractionId]) -> WordDifferences:
-        return await self._database.read(lambda session: word_differences(session, ids))
 
     @staticmethod
     async def _repair_words(found: WordDifferences, unit: UnitOfWork | None) -> None:
         different = [*found.missing, *found.stale]
         if different and unit is not None:
             await unit.save(lambda session: rewrite_words(session, different))
-
-    async def _compare_points(
-        self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork | None
-    ) -> AsyncIterator[Differences]:
-        filters = None if project_id is None else Filters(project_id=project_id)
-        async for page in self._qdrant.iter_ids(self._batch_size, filters):
-            known = await existing_ids(self._database, page)
-            ghosts = [id_ for id_ in page if id_ not in known]
-            if ghosts and unit is not None:
-                await self._delete(ghosts, unit)
-            state = replace(
-                state,
-                points=state.points + len(page),
-                ghosts=state.ghosts + len(ghosts),
-                repaired_ghosts=state.repaired_ghosts + (0 if unit is None else len(ghosts)),
-            )
-            yield state
 
     async def _clear_marks(self, missing: list[ExtractionId], generation: int, unit: UnitOfWork) -> None:
         """Of no other generation: a rebuild passes each row once, and would leave it without a mark."""
@@ -202,23 +215,24 @@ class ReconciliationService:
             )
             yield state
 
-    async def _marks(self, project_id: ProjectId | None) -> AsyncIterator[list[Mark]]:
-        """Page by page; the next is read while one is compared."""
-        page = await self._page_after(None, project_id)
-        while page:
-            following = asyncio.create_task(self._page_after(page[-1].id, project_id))
-            try:
-                yield page
-                page = await following
-            finally:
-                following.cancel()
+    async def _rows(
+        self, generation: int, project_id: ProjectId | None
+    ) -> AsyncIterator[dict[str, ComparableRow]]:
+        """Pages of rows by id, as long as the index is of this generation."""
+        after: str | None = None
 
-    async def _page_after(self, after: ExtractionId | None, project_id: ProjectId | None) -> list[Mark]:
-        return await self._database.read(
-            lambda session: ExtractionRepository(session).page_after(
-                after, self._batch_size, project_id=project_id
-            )
-        )
+        def read(session: ReadSession) -> list[ComparableRow]:
+            _require_generation(IndexStateRepository(session).get(), generation)
+            return comparable_rows(session, after, self._batch_size, project_id)
+
+        while rows := await self._database.read(read):
+            yield {row.id: row for row in rows}
+            after = rows[-1].id
+
+
+def _of_a_generation(point: Payload | None) -> Payload | None:
+    """A point of before generations were noted is of the first."""
+    return point if point is None else {"generation": 0, **point}
 
 
 def _require_generation(state: IndexState | None, generation: int) -> None:

@@ -113,10 +113,13 @@ class NumpyClient:
             self._points().payloads.pop(id_, None)
 
     @_locked
-    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
+    ) -> tuple[dict[str, Payload], str | None]:
         held = self._points().payloads
         ids = sorted(id_ for id_ in held if id_ >= (start or "") and _passes(id_, held[id_], filters))
-        return ids[:limit], next(iter(ids[limit:]), None)
+        found = {id_: dict(held[id_]) if payloads else {} for id_ in ids[:limit]}
+        return found, next(iter(ids[limit:]), None)
 
     @_locked
     def count(self) -> int:
@@ -248,11 +251,14 @@ class PgvectorClient:
     def delete(self, ids: Sequence[str]) -> None:
         self._execute(f"DELETE FROM {_TABLE} WHERE id = ANY(CAST(:ids AS uuid[]))", ids=list(ids))
 
-    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
+    ) -> tuple[dict[str, Payload], str | None]:
         where, values = _conditions(filters, *(["id >= CAST(:start AS uuid)"] if start else []))
-        sql = f"SELECT id FROM {_TABLE} {where} ORDER BY id LIMIT :most"
-        ids = [str(id_) for (id_,) in self._execute(sql, **values, start=start, most=limit + 1)]
-        return ids[:limit], next(iter(ids[limit:]), None)
+        sql = f"SELECT id, payload FROM {_TABLE} {where} ORDER BY id LIMIT :most"
+        rows = self._execute(sql, **values, start=start, most=limit + 1)
+        found = {str(id_): payload if payloads else {} for id_, payload in rows[:limit]}
+        return found, next((str(id_) for id_, _ in rows[limit:]), None)
 
     def count(self) -> int:
         [(count,)] = self._execute(f"SELECT count(*) FROM {_TABLE}")

@@ -50,7 +50,8 @@ async def state(container: Container, engine: Engine) -> State:
     """The rows, and by id the payloads of the points and how near their vectors are to some others."""
     await index_all(container)
     client = container.qdrant_client()
-    ids, end = client.scroll(None, 1_000, None)
+    points, end = client.scroll(None, 1_000, None)
+    ids = list(points)
     assert end is None
     probes = (
         np.random.default_rng(1)

@@ -125,8 +125,8 @@ def test_what_was_stored_by_either_is_read_by_the_other(
         one.upsert(ids, vectors, payloads)
         for client in (one, other):
             assert client.retrieve(ids, payloads=True) == dict(zip(ids, payloads, strict=True))
-            assert client.scroll(None, 2, None) == (ids[:2], ids[2])
-            assert client.scroll(ids[2], 2, None) == (ids[2:], None)
+            assert client.scroll(None, 2, None) == ({key: {} for key in ids[:2]}, ids[2])
+            assert client.scroll(ids[2], 2, None) == ({key: {} for key in ids[2:]}, None)
             [found] = client.query_points(vectors[0], PointQuery(5, Filters(min_confidence=0.4)))
             assert (found.id, found.payload) == (ids[0], payloads[0])
             assert found.score == pytest.approx(1.0)

@@ -288,22 +288,6 @@ class TestExtractions:
             assert repository.count_orphaned() == 4
             assert [repository.get(each).set_aside_reason for each in ids[:2]] == [None, "no text"]
 
-    def test_pages_of_marks_cover_every_row(self, engine: Engine) -> None:
-        with writing(engine) as session:
-            ids = sorted(store_extractions(session, 3, "a") + store_extractions(session, 2, "b"))
-            repository = ExtractionRepository(session)
-            repository.update_embedding_ids_batch([ids[0]])
-            repository.set_aside({ids[1]: "no text"})
-            first = repository.page_after(None, 3)
-            marks = first + repository.page_after(first[-1].id, 3)
-            assert [mark.id for mark in marks] == ids
-            assert [(mark.embedding_id, mark.set_aside) for mark in marks[:3]] == [
-                (str(ids[0]), False),
-                (None, True),
-                (None, False),
-            ]
-            assert len(repository.page_after(None, 10, project_id=project_id_of("a"))) == 3
-
     def test_a_batch_of_many_megabytes_is_stored_a_document_at_a_time(self, engine: Engine) -> None:
         with writing(engine) as session:
             project = make_project(session)
@@ -352,7 +336,6 @@ class TestIndexState:
         ("ix_extractions_orphaned", lambda e, _id: e.find_orphaned(after=_id, limit=10)),
         ("ix_extractions_orphaned", lambda e, _id: e.count_orphaned()),
         ("ix_extractions_project_id_id", lambda e, _id: e.list(OF_A, after=_id, limit=10)),
-        ("ix_extractions_project_id_id", lambda e, _id: e.page_after(_id, 10, project_id=project_id_of("a"))),
         (
             "ix_extractions_project_id_id",
             lambda e, _id: e.list_ids(replace(OF_A, where=where({"a": 1})), limit=9),
@@ -370,7 +353,6 @@ class TestIndexState:
             ("sqlite_autoindex_extractions_1", "pk_extractions"),
             lambda e, _id: e.update_embedding_ids_batch([_id]),
         ),
-        (("sqlite_autoindex_extractions_1", "pk_extractions"), lambda e, _id: e.page_after(_id, 10)),
     ],
 )
 def test_queries_use_their_index(

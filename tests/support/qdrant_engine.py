@@ -219,12 +219,12 @@ def _scroll(shard: edge.EdgeShard, body: Json) -> Json:
         offset=body.get("offset"),
         limit=body["limit"],
         filter=_filter(body.get("filter")),
-        with_payload=False,
+        with_payload=body.get("with_payload", False),
         with_vector=False,
     )
     records, following = shard.scroll(request)
     return {
-        "points": [{"id": str(record.id)} for record in records],
+        "points": [{"id": str(record.id), "payload": record.payload} for record in records],
         "next_page_offset": None if following is None else str(following),
     }
 

@@ -202,7 +202,12 @@ def _query(engine: Engine, request: Any) -> dict[str, Any]:
 
 def _scroll(engine: Engine, request: Any) -> dict[str, Any]:
     offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
-    body = {"offset": offset, "limit": request.limit, "filter": _filter(request)}
+    body = {
+        "offset": offset,
+        "limit": request.limit,
+        "filter": _filter(request),
+        "with_payload": request.with_payload.enable,
+    }
     page = engine.answer("POST", _path(request, "/points/scroll"), body)
     points = [_record(record) for record in page["points"]]
     if page["next_page_offset"] is None:

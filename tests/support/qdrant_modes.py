@@ -121,6 +121,6 @@ def empty(client: VectorClient, dimension: int = 16) -> None:
     while True:
         ids, following = client.scroll(following, _IDS_A_PAGE, None)
         if ids:
-            client.delete(ids)
+            client.delete(list(ids))
         if following is None:
             return

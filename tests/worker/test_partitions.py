@@ -4,6 +4,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 from support.rows import store_extractions, writing
 
+from app.services.storage.repositories.comparable import comparable_rows
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.project import ProjectRepository
@@ -53,8 +54,9 @@ def test_extractions_by_hash_of_their_id(postgres_engine: Engine) -> None:
         extractions = ExtractionRepository(session)
         assert extractions.find_orphaned(limit=50) == sorted(ids)
         assert extractions.update_embedding_ids_batch(ids[:30]) == 30
-        [first, *rest] = extractions.page_after(None, 20), extractions.page_after(sorted(ids)[19], 50)
-        assert [mark.id for page in (first, *rest) for mark in page] == sorted(ids)
+        first = comparable_rows(session, None, 20, None)
+        rest = comparable_rows(session, first[-1].id, 50, None)
+        assert [row.id for row in (*first, *rest)] == [str(id_) for id_ in sorted(ids)]
         removed = FactRepository(session).iter_taken_out(ids[:5])
         assert {fact.id for page in removed for fact in page} == set(ids[:5])
         assert session.scalar(text("SELECT count(DISTINCT tableoid) FROM extractions")) == PARTITIONS

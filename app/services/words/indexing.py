@@ -1,8 +1,9 @@
 """The words of extractions: written in the transaction that stores them, and made again where they are missing or stale."""
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -50,10 +51,15 @@ class WordDifferences:
 def word_differences(session: Session, ids: Sequence[ExtractionId]) -> WordDifferences:
     """How the words of these extractions differ from what they should be."""
     made_by = WordsRepository(session).made_by(ids)
-    versions = {id_: made_by.get(str(id_)) for id_ in ids}
+    return words_that_differ({str(id_): made_by.get(str(id_)) for id_ in ids})
+
+
+def words_that_differ(made_by: Mapping[str, int | None]) -> WordDifferences:
+    """The differences, from which version of the rules made each extraction's words; None: it has none."""
+    different = {id_: version for id_, version in made_by.items() if version != WORDS_VERSION}
     return WordDifferences(
-        [id_ for id_, version in versions.items() if version is None],
-        [id_ for id_, version in versions.items() if version not in {None, WORDS_VERSION}],
+        [ExtractionId(UUID(id_)) for id_, version in different.items() if version is None],
+        [ExtractionId(UUID(id_)) for id_, version in different.items() if version is not None],
     )
 
 

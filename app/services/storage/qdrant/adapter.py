@@ -189,10 +189,12 @@ class QdrantClientAdapter:
                 self._collection, models.PointIdsList(points=[as_sent(id_) for id_ in ids]), wait=True
             )
 
-    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
+    ) -> tuple[dict[str, Payload], str | None]:
         """See :class:`VectorClient`."""
         with self._clients.one() as (client, calls):
-            return calls.scroll(client, start, limit, filters)
+            return calls.scroll(client, start, limit, filters, payloads=payloads)
 
     def count(self) -> int:
         """See :class:`VectorClient`."""

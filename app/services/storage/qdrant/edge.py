@@ -194,16 +194,19 @@ class EdgeClient:
             self._require_room()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
 
-    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
+    def scroll(
+        self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
+    ) -> tuple[dict[str, Payload], str | None]:
         """See :class:`VectorClient`."""
         chosen = edge_filter(filters)
         with self._using() as shard:
             records, following = shard.scroll(
                 edge.ScrollRequest(
-                    offset=start, limit=limit, filter=chosen, with_payload=False, with_vector=False
+                    offset=start, limit=limit, filter=chosen, with_payload=payloads, with_vector=False
                 )
             )
-            return [str(record.id) for record in records], None if following is None else str(following)
+            found = {str(record.id): record.payload or {} for record in records}
+            return found, None if following is None else str(following)
 
     def count(self) -> int:
         """See :class:`VectorClient`."""

@@ -39,8 +39,14 @@ class PointCalls(Protocol):
         """Those that exist."""
 
     def scroll(
-        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
-    ) -> tuple[list[str], str | None]:
+        self,
+        client: QdrantClient,
+        start: str | None,
+        limit: int,
+        filters: Filters | None,
+        *,
+        payloads: bool,
+    ) -> tuple[dict[str, Payload], str | None]:
         """A page of ids."""
 
 
@@ -80,19 +86,26 @@ class CallsByHttp:
         return {str(record["id"]): record.get("payload") or {} for record in found}
 
     def scroll(
-        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
-    ) -> tuple[list[str], str | None]:
+        self,
+        client: QdrantClient,
+        start: str | None,
+        limit: int,
+        filters: Filters | None,
+        *,
+        payloads: bool,
+    ) -> tuple[dict[str, Payload], str | None]:
         """See :class:`PointCalls`."""
         body = {
             "filter": rest_filter(filters),
             "offset": None if start is None else as_sent(start),
             "limit": limit,
-            "with_payload": False,
+            "with_payload": payloads,
             "with_vector": False,
         }
         found = self._request(client, "POST", "/scroll", body)
         following = found["next_page_offset"]
-        return [str(record["id"]) for record in found["points"]], None if following is None else str(following)
+        points = {str(record["id"]): record.get("payload") or {} for record in found["points"]}
+        return points, None if following is None else str(following)
 
     def _request(
         self, client: QdrantClient, method: str, path: str, body: object, params: dict[str, str] | None = None
@@ -158,20 +171,26 @@ class CallsByGrpc:
         return {_text(record.id): grpc_to_payload(record.payload) for record in found}
 
     def scroll(
-        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
-    ) -> tuple[list[str], str | None]:
+        self,
+        client: QdrantClient,
+        start: str | None,
+        limit: int,
+        filters: Filters | None,
+        *,
+        payloads: bool,
+    ) -> tuple[dict[str, Payload], str | None]:
         """See :class:`PointCalls`."""
         request = grpc.ScrollPoints(
             collection_name=self._collection,
             filter=grpc_filter(filters),
             offset=None if start is None else _point_id(start),
             limit=limit,
-            with_payload=grpc.WithPayloadSelector(enable=False),
+            with_payload=grpc.WithPayloadSelector(enable=payloads),
             with_vectors=grpc.WithVectorsSelector(enable=False),
         )
         found = client.grpc_points.Scroll(request, timeout=self._timeout_s)
         following = _text(found.next_page_offset) if found.HasField("next_page_offset") else None
-        return [_text(record.id) for record in found.result], following
+        return {_text(record.id): grpc_to_payload(record.payload) for record in found.result}, following
 
 
 class CallsByModels:
@@ -208,18 +227,25 @@ class CallsByModels:
         return {str(record.id): record.payload or {} for record in found}
 
     def scroll(
-        self, client: QdrantClient, start: str | None, limit: int, filters: Filters | None
-    ) -> tuple[list[str], str | None]:
+        self,
+        client: QdrantClient,
+        start: str | None,
+        limit: int,
+        filters: Filters | None,
+        *,
+        payloads: bool,
+    ) -> tuple[dict[str, Payload], str | None]:
         """See :class:`PointCalls`."""
         records, following = client.scroll(
             self._collection,
             scroll_filter=_modelled(filters),
             limit=limit,
             offset=None if start is None else as_sent(start),
-            with_payload=False,
+            with_payload=payloads,
             with_vectors=False,
         )
-        return [str(record.id) for record in records], None if following is None else str(following)
+        points = {str(record.id): record.payload or {} for record in records}
+        return points, None if following is None else str(following)
 
 
 def as_sent(point_id: str) -> models.ExtendedPointId:

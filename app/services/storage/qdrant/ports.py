@@ -129,8 +129,13 @@ class VectorClient(Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Delete these points; ids without a point are ignored."""
 
-    def scroll(self, start: str | None, limit: int, filters: Filters | None) -> tuple[list[str], str | None]:
-        """Ids in their order from ``start`` on (None: the first), and where the next page starts."""
+    def scroll(
+        self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
+    ) -> tuple[dict[str, Payload], str | None]:
+        """Points by ID, in the order of their IDs from ``start`` on (None: the first), and where the next page starts.
+
+        Their payloads are empty unless asked for.
+        """
 
     def count(self) -> int:
         """How many points there are, exactly."""

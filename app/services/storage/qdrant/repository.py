@@ -1,7 +1,7 @@
 """The vectors of extractions, for code on the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -55,6 +55,7 @@ _OF_FILTER = "ids of a filter"
 
 T = TypeVar("T")
 Id = TypeVar("Id", bound=UUID | str)
+_Page = tuple[dict[str, Payload], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,18 +302,37 @@ class QdrantRepository:
         self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
     ) -> AsyncIterator[list[str]]:
         """As :meth:`iter_ids`, but the points' IDs as text, those of other programs' points too."""
+        async for points in self._iter_points(self._client.scroll, page, filters):
+            yield list(points)
+
+    async def iter_payloads(
+        self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
+    ) -> AsyncIterator[dict[str, Payload]]:
+        """As :meth:`iter_ids`, with the points' payloads; the ids are text, as UUIDs are written.
+
+        Raises:
+            QdrantError: a point's ID is no extraction's.
+        """
+        async for points in self._iter_points(partial(self._client.scroll, payloads=True), page, filters):
+            for foreign in filter(str.isdecimal, points):
+                self._extraction_of(foreign)
+            yield points
+
+    async def _iter_points(
+        self, scroll: Callable[..., _Page], page: int, filters: Filters | Mapping[str, object] | None
+    ) -> AsyncIterator[dict[str, Payload]]:
         start: str | None = None
         wanted = filters_of(filters)
         while True:
             size = self._requests.size("list points", page)
             try:
-                ids, start = await self._requests.tried("list points", self._client.scroll, start, size, wanted)
+                points, start = await self._requests.tried("list points", scroll, start, size, wanted)
             except ClientFailure as failure:
                 if not self._requests.fits_later("list points", size, failure):
                     raise self._requests.refused("list points", failure) from failure
                 continue
-            if ids:
-                yield ids
+            if points:
+                yield points
             if start is None:
                 return
 

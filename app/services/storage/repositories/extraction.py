@@ -84,17 +84,8 @@ class NewExtraction(NamedTuple):
 _MAY_BE_ABSENT = ("confidence", "metadata", "first_run_id", "last_run_id", "created_at", "changed_at")
 
 
-class Mark(NamedTuple):
-    """What SQL knows of an extraction's vector."""
-
-    id: ExtractionId
-    embedding_id: str | None
-    set_aside: bool
-
-
 # Named here, because inside the repository ``list`` is its method.
 ExtractionIds = list[ExtractionId]
-Marks = list[Mark]
 
 
 class ExtractionRepository:
@@ -197,7 +188,7 @@ class ExtractionRepository:
 
     def list_ids(self, filters: Filters, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
         """The ids of the extractions that pass the filters: the ``limit`` next after ``after``."""
-        return self._ids(self.passing(filters, _TABLE.c.id).where(_beyond(after)), limit)
+        return self._ids(self.passing(filters, _TABLE.c.id).where(beyond(after)), limit)
 
     def passing(self, filters: Filters, *columns: ColumnElement[Any], whole: bool = False) -> Select[Any]:
         """A statement for these columns of the extractions that pass the filters.
@@ -252,30 +243,18 @@ class ExtractionRepository:
         self, *, after: ExtractionId | None = None, limit: int, project_id: ProjectId | None = None
     ) -> ExtractionIds:
         """Extractions that wait for a vector and aren't set aside: the ``limit`` next ids after ``after``."""
-        orphaned = select(_TABLE.c.id).where(text(ORPHANED), _in_project(project_id), _beyond(after))
+        orphaned = select(_TABLE.c.id).where(text(ORPHANED), in_project(project_id), beyond(after))
         return self._ids(orphaned, limit)
 
     def count_orphaned(self, project_id: ProjectId | None = None) -> int:
         """How many extractions wait for a vector and aren't set aside, in a project or in all."""
-        orphaned = select(func.count()).select_from(_TABLE).where(text(ORPHANED), _in_project(project_id))
+        orphaned = select(func.count()).select_from(_TABLE).where(text(ORPHANED), in_project(project_id))
         return self._session.scalar(orphaned) or 0
 
     def any_marked(self) -> bool:
         """Whether any extraction is marked as indexed."""
         marked = select(_TABLE.c.id).where(_TABLE.c.embedding_id.is_not(None)).exists()
         return bool(self._session.scalar(select(marked)))
-
-    def page_after(
-        self, after: ExtractionId | None, limit: int, *, project_id: ProjectId | None = None
-    ) -> Marks:
-        """The ``limit`` next extractions after ``after``, by id, in a project or in all."""
-        query = (
-            select(_TABLE.c.id, _TABLE.c.embedding_id, _TABLE.c.set_aside_reason.is_not(None))
-            .where(_in_project(project_id), _beyond(after))
-            .order_by(_TABLE.c.id)
-            .limit(limit)
-        )
-        return [Mark(*row) for row in self._session.execute(query).all()]
 
     def update_embedding_ids_batch(self, ids: Ids) -> int:
         """Mark extractions as indexed; one statement. Returns the rows changed: marked ones don't change.
@@ -315,7 +294,7 @@ class ExtractionRepository:
         return [ExtractionRow(*row) for row in self._session.execute(query).all()]
 
     def _page(self, filters: Filters, after: ExtractionId | None, limit: int) -> Select[Any]:
-        query = joined_rows().where(self._passes(filters), _beyond(after))
+        query = joined_rows().where(self._passes(filters), beyond(after))
         return query.order_by(_TABLE.c.id).limit(limit)
 
     def _ids(self, query: Select[ExtractionId], limit: int) -> ExtractionIds:
@@ -356,7 +335,7 @@ class ExtractionRepository:
         """Of few rows, which have an index of their own, SQLite must be kept from the project's: it passes all others."""
         are_few = narrowed or filters.set_aside or (filters.indexed is False and filters.set_aside is False)
         if filters.project_id is None or not are_few or self._dialect != "sqlite":
-            return _in_project(filters.project_id)
+            return in_project(filters.project_id)
         return _without_index(_TABLE.c.project_id) == filters.project_id
 
     def _of_sources(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
@@ -455,9 +434,11 @@ def _is_given(column: ColumnElement[Any], *, given: bool) -> ColumnElement[bool]
     return column.is_not(None) if given else column.is_(None)
 
 
-def _in_project(project_id: UUID | str | None) -> ColumnElement[bool]:
+def in_project(project_id: UUID | str | None) -> ColumnElement[bool]:
+    """Those of the project; None: all."""
     return true() if project_id is None else _TABLE.c.project_id == project_id
 
 
-def _beyond(after: ExtractionId | None) -> ColumnElement[bool]:
+def beyond(after: ExtractionId | None) -> ColumnElement[bool]:
+    """Those whose id follows that one; None: all."""
     return true() if after is None else _TABLE.c.id > after
