@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Some tests wait more than they work, so three processes keep two cores busy.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
@@ -17,6 +17,16 @@ DOCS := $(VENV)/docs.stamp
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
+# Installs what a lock file names, and counts the packages. If pip fails, its whole log is shown.
+define install
+@rm -f $(VENV)/failed
+@{ $(PIP) install --require-hashes --requirement $(1) 2>&1 || touch $(VENV)/failed; } | tee $(VENV)/pip.log | { \
+	all=$$(grep -c '==' $(1)) n=0; \
+	while read -r line; do case $$line in Collecting*|Ignoring*|'Requirement already'*) \
+		n=$$((n + 1)); printf '\r  %d of %d packages' $$n $$all;; esac; done; echo; }
+@[ ! -e $(VENV)/failed ] || { cat $(VENV)/pip.log >&2; exit 1; }
+endef
+
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
@@ -27,12 +37,11 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
 
 run: $(RUNTIME) ## ingest 2,000 WordNet definitions and search them
-	$(BIN)/agent-storage ingest examples/wordnet.jsonl --project wordnet
+	@$(BIN)/agent-storage ingest examples/wordnet.jsonl --project wordnet --json >/dev/null
 	$(BIN)/agent-storage search "a person who teaches" --project wordnet --limit 3
-	$(BIN)/agent-storage search "a vehicle with four wheels" --project wordnet --limit 3
-	$(BIN)/agent-storage search "speak in a loud voice" --project wordnet --limit 3
+	$(BIN)/agent-storage search "speak loudly" --project wordnet --mode words --limit 3
 	@printf '%s\n' '' \
-		'What was stored lies in data/; delete that folder to start over. Now try:' \
+		'2,000 definitions are stored in data/; delete that folder to start over. Now try:' \
 		'  $(BIN)/agent-storage search "your own words" --project wordnet' \
 		'  $(BIN)/agent-storage ingest your.jsonl --project yours   (the format: examples/README.md)' \
 		'  $(BIN)/agent-storage verify                              (compare the two stores)' \
@@ -83,23 +92,23 @@ $(RUNTIME): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
 		echo "agent-storage needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 			'Name another: make PYTHON=python3.12 ...' >&2; exit 1; }
-	@echo 'Setting up $(VENV), once'
+	@echo 'Setting up $(VENV), once: a minute or two'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes --requirement requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	$(call install,requirements.lock)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements-dev.lock $(RUNTIME)
 	@echo 'Adding the tools for tests and checks to $(VENV)'
-	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	$(call install,requirements-dev.lock)
 	@touch $@
 
 $(BENCH): requirements-bench.lock $(DEV)
 	@echo 'Adding what the benchmarks compare with to $(VENV)'
-	@$(PIP) install --require-hashes --requirement requirements-bench.lock
+	$(call install,requirements-bench.lock)
 	@touch $@
 
 $(DOCS): requirements-docs.lock $(RUNTIME)
 	@echo 'Adding what builds the documentation to $(VENV)'
-	@$(PIP) install --require-hashes --requirement requirements-docs.lock
+	$(call install,requirements-docs.lock)
 	@touch $@
