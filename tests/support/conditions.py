@@ -352,6 +352,7 @@ def _near(value: Any) -> st.SearchStrategy[Any]:
         ]
         at = [] if moment is None else [moment, moment + timedelta(microseconds=1), moment - timedelta(hours=1)]
         return st.sampled_from([value, *others, *at])
-    others = [float(value), value / 2, -value, str(value)]
-    next_ones = [value - 1, value + 1] if isinstance(value, float) or abs(value) < 2**62 else []
-    return st.sampled_from([value, *others, *next_ones])
+    numbers = [value, float(value), value / 2, -value, value - 1, value + 1]
+    # A condition refuses integers of more than 64 bits.
+    allowed = [each for each in numbers if isinstance(each, float) or -(2**63) <= each < 2**63]
+    return st.sampled_from([*allowed, str(value)])

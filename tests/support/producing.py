@@ -48,7 +48,7 @@ class Producer:
         """Let this share of all be sent, beside what was allowed before."""
         self._allowed.release(max(1, int(share * self._count / BATCH)))
 
-    def finish(self, patience_s: float = 60.0) -> None:
+    def finish(self, patience_s: float = 200.0) -> None:
         """Wait until all is accepted."""
         self._allowed.release(self._unsent)
         deadline = time.monotonic() + patience_s
