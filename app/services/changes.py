@@ -1,4 +1,4 @@
-"""What changed, read from the ledger: the history of a fact or a source, what a run did, and the feed of a project."""
+"""Read changes from the ledger: the history of facts, sources and runs, and a project's feed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -31,10 +31,10 @@ class ChangeService:
     async def of_extraction(
         self, extraction_id: ExtractionId, *, before: int | None = None, limit: int = 100
     ) -> History:
-        """What became of an extraction, of one that is gone too: the ``limit`` newest changes before ``before``.
+        """The history of an extraction, even if deleted: the ``limit`` newest before ``before``.
 
         Raises:
-            NotFound: neither SQL nor the ledger knows it.
+            NotFound: neither SQL nor the ledger has it.
         """
 
         def work(session: ReadSession) -> History:
@@ -52,13 +52,13 @@ class ChangeService:
     async def of_source(
         self, project: str, source_id: SourceId, *, before: int | None = None, limit: int = 100
     ) -> History:
-        """What became of a source and its facts, also if it is gone: at least the ``limit`` newest changes before ``before``.
+        """The history of a source and its facts, even if it is deleted.
 
-        Changes of one transaction stay together.
+        At least the ``limit`` newest changes before ``before``; changes of one transaction stay
+        together.
 
         Raises:
-            NotFound: there is no such project, or neither SQL nor the ledger knows such a source of
-                it.
+            NotFound: the project doesn't exist, or neither SQL nor the ledger has the source in it.
         """
 
         def work(session: ReadSession) -> History:
@@ -73,10 +73,10 @@ class ChangeService:
     async def of_run(
         self, project: str, run_id: RunId, *, before: int | None = None, limit: int = 100
     ) -> History:
-        """What a run changed: at least the ``limit`` newest changes before ``before``.
+        """The changes of a run: at least the ``limit`` newest before ``before``.
 
         Raises:
-            NotFound: there is no such project, or it has no such run.
+            NotFound: the project or the run doesn't exist.
         """
 
         def work(session: ReadSession) -> History:
@@ -92,24 +92,24 @@ class ChangeService:
         return await self._database.read(work)
 
     async def newest(self, project: str) -> int:
-        """The number of a project's newest entry: nothing follows a feed that has read it to its end.
+        """The number of a project's newest ledger entry. A feed that has read it is up to date.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
         return await self._database.read(lambda session: ProjectRepository(session).get(project).last_change)
 
     async def feed(self, project: str, *, after: FeedPlace | None = None, limit: int = 100) -> FeedPage:
-        """The changes of a project in the order in which they were committed: the ``limit`` next after a place.
+        """A project's changes in commit order: the ``limit`` next after a place.
 
-        Without a place, from the beginning. None is missing and none comes twice, however many
-        write at once. A page of large facts ends early.
+        Without a place, from the beginning. No change is missing or comes twice, however many
+        transactions write at once. A page of large facts ends early.
 
         Raises:
-            NotFound: there is no such project.
-            HistoryPruned: what follows that place isn't in the ledger any more.
-            InvalidField: that place is of another project, or of a later state than the store was
-                restored to.
+            NotFound: the project doesn't exist.
+            HistoryPruned: the entries after that place were pruned from the ledger.
+            InvalidField: the place belongs to another project, or to a later state than the one the
+                store was restored to.
         """
 
         def work(session: ReadSession) -> FeedPage:
@@ -158,7 +158,7 @@ def _pages(read: Callable[[int | None], LedgerRows], before: int | None) -> Iter
 def _newest(
     entries: Iterable[LedgerRow], limit: int, wanted: Callable[[Change], bool]
 ) -> tuple[list[Change], int | None]:
-    """At least ``limit`` changes of whole entries, and before which entry the rest begins, if there is more."""
+    """At least ``limit`` changes of whole entries, and the ``before`` of the rest, if any."""
     found: list[Change] = []
     last = 0
     taken_bytes = 0
@@ -173,7 +173,7 @@ def _newest(
 
 
 def _first(changes: Iterator[Change], limit: int) -> tuple[list[Change], Change | None]:
-    """The first ``limit`` of the changes, fewer where the facts that they removed are large; and the one after them."""
+    """The first ``limit`` changes, fewer if removed facts are large, and the change after them."""
     found: list[Change] = []
     taken_bytes = 0
     for change in changes:
@@ -189,7 +189,7 @@ def _removed_bytes(change: Change) -> int:
 
 
 def changes_of(entry: LedgerRow) -> list[Change]:
-    """The changes that an entry tells of, in order: what assertions alone say is none."""
+    """The changes in an entry, in order. Repeated assertions don't count as changes."""
     told = entry.changes
     number, at, run_id, source_id = entry.number, entry.at, entry.run_id, entry.source_id
 
@@ -212,7 +212,7 @@ def changes_of(entry: LedgerRow) -> list[Change]:
 
 
 def _with_rows_of(changes: Iterable[Change], rows: Mapping[ExtractionId | None, ExtractionRow]) -> list[Change]:
-    """The changes with the facts as they are now; by hand, because ``_replace`` takes twice as long."""
+    """The changes with their facts' current rows. ``_replace`` would take twice as long."""
     return [Change(*each[:-1], rows.get(each.extraction_id)) for each in changes]
 
 
@@ -224,10 +224,10 @@ def _checked_place(project: Project, after: FeedPlace | None) -> FeedPlace:
         raise InvalidField("after", "is of another project, or of one that was deleted; begin again without it")
     if after.number > project.last_change + 1:
         raise InvalidField(
-            "after", "is of a later state of the store than this one, which was restored; begin again"
+            "after", "is newer than the store, which was restored from a backup; begin again without it"
         )
     if after.number <= project.pruned_through:
-        raise HistoryPruned("what follows that place in the feed")
+        raise HistoryPruned("the part of the feed after that place")
     return after
 
 
@@ -243,7 +243,7 @@ def _from(
 
 
 def _place_after(place: FeedPlace, page: list[Change], following: Change | None) -> FeedPlace:
-    """Of an entry that was taken whole, nothing is needed any more: it may be pruned."""
+    """The place after a page. After a whole entry it is the next one: that entry may be pruned."""
     if not page:
         return place
     number = page[-1].number
@@ -254,7 +254,7 @@ def _place_after(place: FeedPlace, page: list[Change], following: Change | None)
 
 
 def _with_rows(session: ReadSession, changes: list[Change]) -> list[Change]:
-    """The changes with the facts as they are now, as many of them as take about 8 MB."""
+    """The changes with their facts' current rows: as many as fit into about 8 MB."""
     page: list[Change] = []
     taken_bytes, size = 0, _FIRST_ROWS
     while len(page) < len(changes) and taken_bytes <= _PAGE_BYTES:

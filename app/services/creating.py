@@ -1,4 +1,4 @@
-"""Storing facts with all by which they are found in SQL."""
+"""Store facts together with their words and their keys of data indexes."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,9 @@ from app.services.words.indexing import add_words
 
 
 def create_facts(session: Session, extractions: Sequence[NewExtraction]) -> set[ExtractionId]:
-    """Store the extractions that aren't there yet, with their words and their keys; return the ids of those that were new.
+    """Store the extractions that don't exist yet, with their words and keys; return the new ids.
 
-    On SQLite, where there is one writer at a time, the caller has made sure that none of them is
-    there.
+    On SQLite, which has one writer at a time, the caller must have checked that none exists.
     """
     ids = ExtractionRepository(session).create_batch(extractions, held=())
     new = [each for each in extractions if each.id in ids]

@@ -1,4 +1,4 @@
-"""Indexes on paths of the facts' documents: made and dropped as the settings say, filled and emptied by jobs."""
+"""Data indexes, on paths in facts: the settings name them, jobs fill and empty them."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,19 +24,19 @@ _BEHIND_LONG_WRITES = RetryPolicy(total_s=60.0, first_delay_s=1.0)
 
 @dataclass(slots=True)
 class Arranged:
-    """The paths whose index was made, dropped and kept, each written as in a condition."""
+    """The paths whose indexes were created, dropped and kept, written as in a condition."""
 
     made: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The paths as a JSON object."""
         return asdict(self)
 
 
 class Progress(NamedTuple):
-    """How far an index is, of so many facts; ``total`` is None for keys that are deleted, which aren't counted before."""
+    """How many facts of an index are done. ``total`` is None while keys are deleted, uncounted."""
 
     path: str
     done: int
@@ -44,21 +44,23 @@ class Progress(NamedTuple):
 
 
 class DataIndexing:
-    """Makes and drops indexes. Facts that are stored from then on have their keys at once, the others by a job."""
+    """Creates and drops indexes. New facts get their keys at once, stored facts by a job."""
 
     def __init__(self, database: Database, *, paths: Sequence[str]) -> None:
         self._database = database
         self._paths = paths
 
     async def arrange(self) -> Arranged:
-        """Make the indexes that the settings name and drop all others; a job ``index_data`` then fills or empties each.
+        """Create the indexes that the settings name, drop all others, and queue their jobs.
+
+        A job ``index_data`` then fills or empties each.
 
         Raises:
-            InvalidField: one of the paths spells none; nothing has changed.
+            InvalidField: one of the paths is invalid; nothing has changed.
         """
         paths = parse_index_paths(self._paths)
         there = await self._database.read(lambda session: _there(DataIndexRepository(session)))
-        if there.keys() == set(paths):  # so that no writer waits
+        if there.keys() == set(paths):  # nothing to do, so no writer has to wait for a lock
             return Arranged(kept=list(there))
 
         async def attempt(_left_s: float) -> Arranged:
@@ -70,13 +72,13 @@ class DataIndexing:
             raise gave_up.__cause__ or gave_up from None
 
     async def carry_out(self) -> AsyncIterator[Progress]:
-        """Fill and empty all indexes here, which their jobs do too; what is interrupted is left to them."""
+        """Fill and empty all indexes here and now; if interrupted, their jobs do the rest."""
         for index in await self._database.read(lambda session: DataIndexRepository(session).list()):
             async for progress in self._bring_on(index.number, UnfencedUnitOfWork(self._database)):
                 yield progress
 
     async def index_data(self, job: RunningJob) -> Done:
-        """The handler of ``index_data``. An attempt that was cut short is gone on with where it was."""
+        """The handler of ``index_data``. An attempt goes on where an interrupted one stopped."""
         progress = Progress("", 0, None)
         async for progress in self._bring_on(job.payload["number"], job):
             job.note_progress(done=progress.done, total=progress.total)
@@ -93,8 +95,9 @@ class DataIndexing:
             yield progress
 
     async def _fill(self, indexes: Sequence[IndexRow], unit: UnitOfWork) -> AsyncIterator[Progress]:
-        """All that are as far, together, since reading facts takes longest. One page a transaction: other writers wait no
-        longer than that takes.
+        """Fill indexes that have progressed equally far together: reading the facts takes longest.
+
+        Each page is a transaction, so other writers wait no longer than one page takes.
         """
         paths, numbers = ", ".join(each.path for each in indexes), {each.number for each in indexes}
         total = await self._database.read(lambda session: ExtractionRepository(session).count())
@@ -130,7 +133,7 @@ def _arrange(session: WriteSession, paths: Sequence[str]) -> Arranged:
 
 
 def _there(indexes: DataIndexRepository) -> dict[str, int]:
-    """The numbers of the indexes that aren't dropped, by path."""
+    """The numbers of the indexes that aren't being dropped, by path."""
     return {row.path: row.number for row in indexes.list() if row.state is not IndexState.DROPPING}
 
 
@@ -139,15 +142,15 @@ def _queue(jobs: JobRepository, number: int) -> None:
 
 
 def _passing(error: Exception) -> float | None:
-    """A transaction that writes for long is behind it."""
+    """Retry at once if the database is unavailable: a long write transaction holds it up."""
     return 0.0 if isinstance(error, DatabaseUnavailable) else None
 
 
 def _fill_page(session: WriteSession, numbers: Collection[int]) -> tuple[int, bool]:
-    """The keys of the next facts by id; returns how many, and whether there may be more. Without any, an index is ready.
+    """Write the keys of the next facts by id; return their number, and whether more may follow.
 
-    Of the indexes that aren't dropped or ready yet, those are filled that are least far. Where two
-    processes fill, one waits for the other's page, and goes on after it.
+    It fills the indexes that are furthest behind; when no facts are left, they are ready. If two
+    processes fill the same indexes, one waits for the other's page, and goes on after it.
     """
     repository = DataIndexRepository(session)
     filling = repository.lock_of(numbers, IndexState.FILLING)

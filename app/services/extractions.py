@@ -1,4 +1,4 @@
-"""Look extractions up, delete them with their vectors, and try again what was set aside."""
+"""Look up extractions, delete them with their vectors, and retry those that were set aside."""
 
 import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
@@ -27,18 +27,18 @@ _A_JOB = 1_000
 _A_PAGE = 1_000
 
 MAX_PAGE_BYTES = 8 * 2**20
-"""The most JSON data on a page of several extractions; one larger extraction is a page of its own."""
+"""The most JSON data on a page of several extractions; a larger extraction is a page alone."""
 
 
 class ExtractionPage(NamedTuple):
-    """Extractions by id, and whether the list ends with them."""
+    """Extractions by id, and whether the list ends here."""
 
     rows: ExtractionRows
     ends: bool
 
 
 class ExtractionService:
-    """Extractions one by one, and a project's by filter."""
+    """Single extractions by id, and a project's extractions by filter."""
 
     def __init__(self, database: Database, wakeup: Wakeup, instruments: Instruments | None = None) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class ExtractionService:
         """One extraction.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no extraction has that id.
         """
         return await self._database.read(lambda session: ExtractionRepository(session).get(extraction_id))
 
@@ -59,7 +59,7 @@ class ExtractionService:
         """A project's extractions that pass the filters, by id: the ``limit`` next after ``after``.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidInput: a data filter can't be used.
         """
 
@@ -78,12 +78,12 @@ class ExtractionService:
         limit: int = 100,
         order: Order | None = None,
     ) -> ExtractionPage:
-        """As :meth:`list`, but a page ends early where its data would exceed :data:`MAX_PAGE_BYTES`.
+        """Like :meth:`list`, but a page ends before its data exceeds :data:`MAX_PAGE_BYTES`.
 
         With ``order``, the extractions come in this order, and ``after`` is a place in it.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidInput: a data filter can't be used.
         """
 
@@ -105,13 +105,13 @@ class ExtractionService:
     async def iter_pages(
         self, project: str, filters: Filters, *, limit: int | None = None, order: Order | None = None
     ) -> AsyncIterator[ExtractionRows]:
-        """A project's extractions that pass the filters, by id or in an order, page by page: the first ``limit``, or all.
+        """A project's extractions that pass the filters, page by page: the first ``limit``, or all.
 
-        Each page is read in a transaction of its own, so what comes or goes meanwhile may be
-        missing or not.
+        By id, or in ``order``. Each page is read in its own transaction, so extractions stored or
+        deleted meanwhile may or may not appear.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidInput: a data filter can't be used.
         """
         left = math.inf if limit is None else limit
@@ -129,7 +129,7 @@ class ExtractionService:
         """How many of a project's extractions pass the filters.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidInput: a data filter can't be used.
         """
 
@@ -140,17 +140,19 @@ class ExtractionService:
         return await self._database.read(work)
 
     async def retry(self, project: str, filters: Filters = ANY) -> Retried:
-        """Try again to embed those of a project's extractions that are set aside and pass the filters.
+        """Embed a project's set-aside extractions that pass the filters again.
 
-        A thousand at a time: each thousand, and the job that embeds it, in one transaction. What is
-        set aside again meanwhile isn't tried twice.
+        A thousand at a time: each thousand and its job are stored in one transaction. An extraction
+        that is set aside again meanwhile isn't tried twice.
 
         Raises:
-            NotFound: there is no such project.
-            InvalidInput: the filters are for what isn't set aside, or a data filter can't be used.
+            NotFound: the project doesn't exist.
+            InvalidInput: the filters exclude what is set aside, or a data filter can't be used.
         """
         if filters.set_aside is False:
-            raise InvalidInput("only what is set aside can be tried again; don't filter by set_aside false")
+            raise InvalidInput(
+                "only extractions that are set aside can be retried; don't filter by set_aside false"
+            )
         jobs, retried, after, more = list[JobId](), 0, None, True
         while more:
             work = partial(_retry_some, project=project, filters=filters, after=after)
@@ -163,13 +165,13 @@ class ExtractionService:
         return Retried(retried, jobs)
 
     async def delete(self, extraction_id: ExtractionId, *, wait: float | None = None) -> Deleted:
-        """Delete one extraction; its vector's deletion is queued in the same transaction.
+        """Delete one extraction, and queue the deletion of its vector in the same transaction.
 
-        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited``
-        of what it returns.
+        With ``wait``, it returns when the jobs have ended, or after that many seconds; the result's
+        ``waited`` says which.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no extraction has that id.
             InvalidField: ``wait`` is longer than a minute.
         """
 
@@ -182,10 +184,12 @@ class ExtractionService:
     async def delete_batch(
         self, project: str, ids: Sequence[ExtractionId | str], *, wait: float | None = None
     ) -> Deleted:
-        """Delete those of a project's extractions; ids that it doesn't have are ignored. ``wait`` is as in :meth:`delete`.
+        """Delete a project's extractions by id, ignoring ids that aren't the project's.
+
+        ``wait`` is as in :meth:`delete`.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidField: ``wait`` is longer than a minute.
         """
 
@@ -195,10 +199,12 @@ class ExtractionService:
         return await self._deleting(work, wait)
 
     async def delete_matching(self, project: str, filters: Filters, *, wait: float | None = None) -> Deleted:
-        """Delete a project's extractions that pass the filters, all in one transaction. ``wait`` is as in :meth:`delete`.
+        """Delete a project's extractions that pass the filters, all in one transaction.
+
+        ``wait`` is as in :meth:`delete`.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidField: ``wait`` is longer than a minute.
             InvalidInput: a data filter can't be used.
         """
@@ -228,7 +234,7 @@ class ExtractionService:
 def _retry_some(
     session: WriteSession, project: str, filters: Filters, after: ExtractionId | None
 ) -> tuple[JobId | None, int, ExtractionId | None]:
-    """Try the next ones again: by which job, how many they are, and after which one to go on, if there may be more."""
+    """Retry the next thousand; return their job, their number, and the id to go on after."""
     project_id = ProjectRepository(session).get(project).id
     extractions = ExtractionRepository(session)
     chosen = replace(filters, project_id=project_id, set_aside=True)
@@ -241,11 +247,10 @@ def _retry_some(
 
 
 def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:
-    """Delete a project's rows and queue the deletion of their vectors, in the caller's transaction."""
+    """Delete a project's rows and queue their vectors' deletion, in the caller's transaction."""
     facts = FactRepository(session)
-    facts.lock(
-        ids
-    )  # all of them first: from the first entry in the ledger on, others wait for this transaction
+    # Lock all of them first: once the ledger has an entry, others wait for this transaction.
+    facts.lock(ids)
     gone = list[ExtractionId]()
     for removed in facts.iter_taken_out(ids, project_id=project_id):
         gone += [fact.id for fact in removed]
@@ -256,7 +261,7 @@ def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[Extr
 
 
 def removed_by_source(removed: Iterable[RemovedFact]) -> ChangesBySource:
-    """What removing these changes of each source."""
+    """The ledger changes that these removals make, by source."""
     found = ChangesBySource()
     for fact in removed:
         found[fact.source_id].removed.append(fact)

@@ -1,4 +1,4 @@
-"""Which fields facts have: what a project is made of, and which paths of a condition lead nowhere."""
+"""The fields of a project's facts: describe and count them, and warn of paths that no fact has."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -37,16 +37,16 @@ _EXAMPLE_CHARS = 100
 
 
 class FieldService:
-    """Looks at some of a project's facts."""
+    """Describes the fields of a project's facts, and counts facts by them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def describe(self, project: str, *, sampled: int = _SAMPLED) -> Description:
-        """The types of a project and their fields, by a sample of at most so many facts, or of 4 MiB.
+        """The types of a project and their fields, from up to ``sampled`` facts or 4 MiB of them.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
 
         def work(session: ReadSession) -> Description:
@@ -60,13 +60,13 @@ class FieldService:
     async def count_by(
         self, project: str, by: Sequence[str], filters: Filters = ANY, *, limit: int = 10
     ) -> Facets:
-        """A project's facts that pass the filters, counted by each of ``by``: the ``limit`` most frequent values of each.
+        """Count a project's facts that pass the filters, by the values of each of ``by``.
 
-        One is type, group, source, run, day (on which they were stored, in UTC), or a path in the
-        data or the metadata.
+        The ``limit`` most frequent values of each are returned. Each of ``by`` is type, group,
+        source, run, day (in UTC, when the fact was stored), or a path in the data or the metadata.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
             InvalidField: facts can't be counted by one of these, or the limit is out of range.
         """
         paths = [(each, None if each == DAY else countable(parse_path(each))) for each in by]
@@ -87,10 +87,10 @@ class FieldService:
     async def warnings(
         self, project: str, filters: Filters, rows: Collection[ExtractionRow] = ()
     ) -> tuple[str, ...]:
-        """What is odd about the filters; see :func:`warnings_of`. ``rows`` are facts that are read already.
+        """Warnings about the filters; see :func:`warnings_of`. ``rows`` are facts already read.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
         where = filters.where
         if not _paths_of(where):
@@ -106,9 +106,9 @@ def warnings_of(
     where: Condition | None,
     rows: Collection[ExtractionRow] = (),
 ) -> tuple[str, ...]:
-    """A sentence for each path of the condition that no fact has, and for each that an index would help.
+    """A warning for each path of the condition that no fact has, and for each that lacks an index.
 
-    ``rows`` are facts that are read already.
+    ``rows`` are facts already read.
     """
     if where is None or not (paths := _paths_of(where)):
         return ()
@@ -127,9 +127,9 @@ def warnings_of(
 def _unknown(
     session: ReadSession, project_id: ProjectId | UUID | str | None, paths: Sequence[InData | InMetadata]
 ) -> tuple[str, ...]:
-    """Of the paths that no fact has, five at most.
+    """A warning for each path that no fact has, five at most.
 
-    Only where a sample hasn't one, more are looked at: 20,000 at most, as the sentence says.
+    If no fact of a sample has a path, up to 20,000 facts are read, as the warning says.
     """
     if not paths:
         return ()
@@ -156,7 +156,7 @@ def _would_help(path: str) -> str:
 def _sample(
     session: ReadSession, project_id: ProjectId | UUID | str | None, most: int
 ) -> Sequence[ExtractionRow]:
-    """The first facts by id: ids are hashes, so they are as good as drawn at random."""
+    """The first facts by id: ids are hashes, so this is a random sample."""
     rows, _ = ExtractionRepository(session).list_within(_SAMPLED_BYTES, Filters(project_id), limit=most)
     return rows
 
@@ -169,7 +169,7 @@ def _paths_of(where: Condition | None) -> list[InData | InMetadata]:
 def _without(
     paths: Sequence[InData | InMetadata], facts: Collection[ExtractionRow]
 ) -> list[InData | InMetadata]:
-    """Those paths that none of the facts has."""
+    """The paths that none of the facts has."""
     return [path for path in paths if not any(_has(fact, path) for fact in facts)]
 
 
@@ -178,7 +178,7 @@ def _has(fact: ExtractionRow, path: InData | InMetadata) -> bool:
 
 
 def _names(facts: Sequence[ExtractionRow]) -> list[str]:
-    """How the fields that there are, are written."""
+    """The names of all fields, as written in conditions."""
     own = Counter(path for fact in facts for path in _fields_of(fact))
     return [*FIELDS, *(write_path(path) for path, _ in own.most_common(_MOST_FIELDS))]
 
@@ -189,7 +189,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 
 def _fields_of(fact: ExtractionRow) -> dict[InData | InMetadata, list[Any]]:
-    """The paths that lead to scalars, with these."""
+    """The paths in a fact that lead to scalars, with the scalars."""
     found = dict[InData | InMetadata, list[Any]]()
     for root, document in ((InData, fact.data), (InMetadata, fact.metadata)):
         for keys, value in paths_in(document):

@@ -1,4 +1,4 @@
-"""Putting what was found by meaning and by words in one order."""
+"""Fuse the hits found by meaning and by words into one order."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,39 +7,42 @@ from itertools import islice
 from app.domain.search import Ranked
 
 WORDS_WEIGHT = 0.7
-"""Of the fused score; the rest is the meaning's. From 0.6 to 0.8 the measured collections differ by a hundredth."""
+"""The words' share of the fused score; the rest is the meaning's.
+
+From 0.6 to 0.8, quality on the measured collections differs by a hundredth.
+"""
 
 
 STEPS = (50, 250, 1_000, 4_000)
-"""How many hits of each side are fused first, then, and so on."""
+"""How many hits of each side are fused in the first step, the second, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one side found: by id, in its order."""
+    """What one side found: hits by id, best first."""
 
     ranked: Mapping[str, Ranked]
     certain: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, scores: Iterable[tuple[str, float]], certain: Iterable[str] = ()) -> "Side":
-        """From ids with their scores, best first."""
+        """Build a side from ids with their scores, best first."""
         ranked = {id_: Ranked(rank, score) for rank, (id_, score) in enumerate(scores, 1)}
         return cls(ranked, frozenset(certain))
 
     def first(self, count: int) -> "Side":
-        """What it would have found if it had been asked for so many."""
+        """What the side would have found if it had been asked for ``count`` hits."""
         return Side(dict(islice(self.ranked.items(), count)), self.certain)
 
 
 def fuse_in_steps(
     meaning: Side, words: Side, shares: Mapping[str, float], unrelated: float, *, depth: int
 ) -> list[tuple[str, float]]:
-    """As :func:`fuse`, in an order that doesn't depend on ``depth``, how many hits each side was asked for.
+    """Like :func:`fuse`, in an order that doesn't depend on ``depth``, the hits asked of each side.
 
-    The deeper, the more is known of each score, and pages cut from differing orders would repeat
-    hits and miss others. So the first 50 are those of the first 50 of each side, the next 200 those
-    of its first 250, and so on.
+    More hits change the fused scores, and pages cut from different orders would repeat some hits
+    and miss others. So the first 50 come from the first 50 hits of each side, the next 200 from its
+    first 250, and so on.
     """
     shares = {**shares, **{id_: each.score for id_, each in words.ranked.items()}}
     most = max(len(meaning.ranked), len(words.ranked))
@@ -58,12 +61,11 @@ def fuse_in_steps(
 def fuse(meaning: Side, words: Side, shares: Mapping[str, float], unrelated: float) -> list[tuple[str, float]]:
     """All ids with their fused scores, best first.
 
-    Both scores become comparable without a look at the others of the list: the words' is a share of
-    what is possible, from 0 to 1, and the cosine is measured from ``unrelated``, what the embedder
-    gives two texts that have nothing to do with each other, to 1. What the meaning hasn't found
-    scores as its last one does, which is the most it can have. ``shares`` has the words' scores of
-    what only the meaning has found. An extraction that has the query's identifier comes before all
-    that haven't.
+    Both scores are absolute, independent of the other hits: the words' score is a share of the
+    possible maximum, from 0 to 1, and the cosine is scaled from ``unrelated``, the embedder's score
+    of two unrelated texts, to 1. An extraction that the meaning side didn't find gets the lowest
+    score of those it found, which is the most it can have. ``shares`` has the word scores of hits
+    found only by meaning. Extractions that contain the query's identifier come before all others.
     """
     lowest = min((each.score for each in meaning.ranked.values()), default=unrelated)
     scale = max(1.0 - unrelated, 1e-6)

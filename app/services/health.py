@@ -1,4 +1,4 @@
-"""Goes round the parts and asks each how it is."""
+"""Check the health of each part."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ Ping = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class PartHealth:
-    """How one part answered: ``error`` is None when it is well."""
+    """The health of one part: ``error`` is None when it is healthy."""
 
     part: str
     latency_seconds: float
@@ -21,18 +21,18 @@ class PartHealth:
 
     @property
     def ok(self) -> bool:
-        """Whether the part is well."""
+        """Whether the part is healthy."""
         return self.error is None
 
 
 class Health:
-    """Holds the ping of each part: a call that returns when the part works and raises when it doesn't."""
+    """Holds a ping for each part: a call that returns if the part works, and raises if not."""
 
     def __init__(self, pings: Mapping[str, Ping]) -> None:
         self._pings = dict(pings)
 
     async def check(self, timeout_s: float = 1.0, parts: Collection[str] | None = None) -> list[PartHealth]:
-        """Ask every part, or these, at once; one that hasn't answered after ``timeout_s`` is reported as such."""
+        """Ping all parts, or these, at once; one without an answer in ``timeout_s`` timed out."""
         asked = {part: ping for part, ping in self._pings.items() if parts is None or part in parts}
         return list(await asyncio.gather(*(_ask(part, ping, timeout_s) for part, ping in asked.items())))
 
@@ -48,6 +48,6 @@ async def _ask(part: str, ping: Ping, timeout_s: float) -> PartHealth:
         error, timed_out = f"no answer in {timeout_s:g} s", True
     except AgentStorageError as fault:
         error = str(fault)
-    except Exception as fault:  # noqa: BLE001 - whatever a part raises, the others are still asked
+    except Exception as fault:  # noqa: BLE001 - any error of a part must leave the others' results
         error = f"{type(fault).__name__}: {fault}"
     return PartHealth(part, time.monotonic() - started, error, timed_out)

@@ -1,4 +1,4 @@
-"""Whether the index may be used: by this store, with this embedder, now."""
+"""Check whether the index may be used: by this store, with this embedder, now."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ _SAMPLE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class IndexIdentity:
-    """What made the vectors of an index. They are comparable only with those that the same made of such texts."""
+    """The embedder and text rules of an index; only vectors of the same identity are comparable."""
 
     embedder: EmbedderIdentity
     texts: str
@@ -28,22 +28,22 @@ class IndexIdentity:
 
 
 def identity_of(embedder: Embedder, rules: TextRules) -> IndexIdentity:
-    """What an index is made by that this embedder fills with texts made by these rules."""
+    """The identity of an index that this embedder fills with texts made by these rules."""
     return IndexIdentity(embedder.identity, rules.identity)
 
 
 def stored_identity(state: IndexState | IndexSeen) -> IndexIdentity:
-    """What made the stored vectors."""
+    """The identity of the stored index."""
     embedder = EmbedderIdentity(state.embedder_name, state.embedder_version, state.dimension)
     return IndexIdentity(embedder, state.texts)
 
 
 def require_same(state: IndexState, identity: IndexIdentity) -> None:
-    """Make sure that the stored vectors are what this makes, whether or not they are being rebuilt.
+    """Make sure that the stored index has this identity, whether or not it is being rebuilt.
 
     Raises:
-        EmbedderMismatch: another embedder makes them.
-        TextsMismatch: they are made of other texts.
+        EmbedderMismatch: another embedder makes its vectors.
+        TextsMismatch: its vectors are made from other texts.
     """
     stored = stored_identity(state)
     if stored.embedder != identity.embedder:
@@ -53,11 +53,11 @@ def require_same(state: IndexState, identity: IndexIdentity) -> None:
 
 
 def require_usable(state: IndexState | None, identity: IndexIdentity) -> None:
-    """Make sure that vectors of this embedder and of these texts may be written now.
+    """Make sure that vectors of this identity may be written now.
 
     Raises:
-        IndexRebuilding: a rebuild is under way, or was cut short.
-        EmbedderMismatch, TextsMismatch: as :func:`require_same`.
+        IndexRebuilding: a rebuild is under way, or was interrupted.
+        EmbedderMismatch, TextsMismatch: see :func:`require_same`.
     """
     if state is None:
         return
@@ -69,7 +69,7 @@ def require_usable(state: IndexState | None, identity: IndexIdentity) -> None:
 def note_identity(
     session: WriteSession, identity: IndexIdentity, *, rebuilding: bool = False, generation: int = 0
 ) -> IndexState:
-    """Say what makes the vectors from now on."""
+    """Store the index's identity from now on."""
     embedder = identity.embedder
     return IndexStateRepository(session).put(
         embedder.name,
@@ -82,27 +82,27 @@ def note_identity(
 
 
 class IndexOwnership:
-    """Tells this store's collection from another's: two deployments may share a Qdrant server."""
+    """Tells this store's collection from others: deployments may share a Qdrant server."""
 
     def __init__(self, database: Database, qdrant: QdrantRepository) -> None:
         self._database = database
         self._qdrant = qdrant
 
     async def store_id(self) -> str:
-        """This store's own id: random, and kept from when it is first asked for."""
+        """This store's id: random, created and stored on first use."""
         found = await self._database.read(lambda session: IndexStateRepository(session).find_store_id())
         if found is None:
             found = await self._database.write(lambda session: IndexStateRepository(session).make_store_id())
         return str(found)
 
     async def require(self, operation: str) -> None:
-        """Make sure that the collection, if there is one, is this store's.
+        """Make sure that the collection, if it exists, belongs to this store.
 
-        One that names no owner is adopted if most of its points, as far as a sample tells, have a
-        row here.
+        A collection without an owner is adopted if most points of a sample have a row here.
 
         Raises:
-            ForeignCollection: it is another's; the error says that it couldn't ``operation``.
+            ForeignCollection: it belongs to another store; the message says that it can't
+                ``operation``.
         """
         found = await self._qdrant.look_at_collection()
         if found is None:
@@ -114,10 +114,10 @@ class IndexOwnership:
             raise ForeignCollection(operation, self._qdrant.collection, found.owner, store_id)
 
     async def adopt(self) -> None:
-        """Make the collection this store's, whoever's it was.
+        """Make this store the owner of the collection, even if it has another owner.
 
         Raises:
-            CollectionMissing: there is none.
+            CollectionMissing: there is no collection.
         """
         await self._qdrant.set_owner(await self.store_id())
 

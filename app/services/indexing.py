@@ -1,4 +1,4 @@
-"""Bring Qdrant in line with what was stored or deleted: the handlers of the two index jobs."""
+"""Bring Qdrant in line with SQL: the handlers of the index jobs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -37,9 +37,9 @@ from app.services.vectors import MadeVectors, TextToEmbed, VectorMaker
 
 
 class IndexingService:
-    """Embeds extractions, puts their vectors into Qdrant and marks their rows, ``batch_size`` at a time."""
+    """Embeds extractions, upserts their vectors and marks their rows, ``batch_size`` at a time."""
 
-    def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
+    def __init__(  # noqa: PLR0913 - each is a separate part or setting
         self,
         database: Database,
         qdrant: QdrantRepository,
@@ -61,17 +61,17 @@ class IndexingService:
         self._instruments = instruments or NullInstruments()
 
     async def prepare(self, *, repair: bool = False) -> None:
-        """Make sure that the index can be used with the configured embedder, creating the collection if need be.
+        """Make sure that the configured embedder can use the index, creating a missing collection.
 
-        ``repair`` lets a lost collection be made again, for a repair that will fill it.
+        ``repair`` allows creating a lost collection again, for a repair that will fill it.
 
         Raises:
-            ForeignCollection: the collection is another store's.
-            EmbedderMismatch: its vectors were made by another embedder.
-            TextsMismatch: its vectors were made of other texts.
+            ForeignCollection: the collection belongs to another store.
+            EmbedderMismatch: another embedder made its vectors.
+            TextsMismatch: its vectors were made from other texts.
             IndexRebuilding: a reindex is under way, or was interrupted.
-            IndexMissing: rows are marked, and there is no collection.
-            CollectionMismatch: the collection is of another size or distance.
+            IndexMissing: rows are marked, but there is no collection.
+            CollectionMismatch: the collection has another vector size or distance.
         """
         await self._ownership.require("be used")
         state, marked = await self._database.read(_look)
@@ -90,12 +90,12 @@ class IndexingService:
         return identity_of(self._embedder, self._text_rules)
 
     async def ping(self) -> None:
-        """Raise unless the index can be searched now, as far as that can be told without a search.
+        """Raise unless the index can be searched now, as far as is known without a search.
 
         Raises:
             IndexRebuilding: a reindex is under way, or was interrupted.
-            IndexMissing: extractions are marked, and there is no collection.
-            CollectionMissing: there is none yet.
+            IndexMissing: extractions are marked, but there is no collection.
+            CollectionMissing: there is no collection yet.
         """
         state, marked = await self._database.read(_look)
         if state is not None and state.rebuilding:
@@ -104,26 +104,26 @@ class IndexingService:
             raise (
                 IndexMissing
                 if marked
-                else CollectionMissing("search", self._qdrant.collection, "it isn't made yet")
+                else CollectionMissing("search", self._qdrant.collection, "it isn't created yet")
             )
 
     async def index(
         self, ids: Sequence[ExtractionId], unit: UnitOfWork, *, rebuilding: int | None = None
     ) -> Indexed:
-        """Give these extractions their vectors, and mark them. Ids that are gone or marked are passed over.
+        """Embed these extractions and mark them, skipping ids that are deleted or marked.
 
-        ``rebuilding`` is for the rebuild itself, and the generation that it makes: all others have
-        to wait for it.
+        ``rebuilding`` is the generation that a rebuild makes; only the rebuild passes it. All
+        other index jobs wait for the rebuild.
 
         Raises:
-            IndexRebuilding, IndexMismatch: these vectors aren't wanted now, or not any more.
+            IndexRebuilding, IndexMismatch: the index can't take these vectors, or can't since a
+                rebuild began.
         """
         vectors = await self._make_vectors(ids, rebuilding=rebuilding)
         try:
             await self._save(vectors, ids, unit)
         except (IndexRebuilding, IndexMismatch):
-            # A rebuild began meanwhile, and may have given these rows their vectors before ours
-            # came.
+            # A rebuild began meanwhile, and these vectors may have overwritten those it made.
             await self._database.write(lambda session: _embed_again(session, vectors.indexed))
             raise
         return vectors.counts()
@@ -131,19 +131,19 @@ class IndexingService:
     async def index_orphans(
         self, unit: UnitOfWork, project_id: ProjectId | None = None, *, rebuilding: int | None = None
     ) -> AsyncIterator[Indexed]:
-        """Give every orphan, of a project or of all, its vector: in the order of ids, a batch at a time."""
+        """Embed all orphans, of one project or all, in the order of ids, a batch at a time."""
         after: ExtractionId | None = None
         while orphans := await self._orphans_after(after, project_id):
             yield await self.index(orphans, unit, rebuilding=rebuilding)
             after = orphans[-1]
 
     async def embed(self, job: RunningJob) -> Done:
-        """The handler of ``embed``: gives the job's extractions their vectors, and marks them.
+        """The handler of ``embed``: embeds the job's extractions and marks them.
 
-        Those that are marked already too: an attempt at a row that was deleted and returned may
-        have marked it, and its vector be gone. No vector is left of an extraction that is deleted
-        meanwhile, whoever gets to the end of it: this attempt, the next, or the one that runs after
-        this one has lost its lease.
+        It includes marked rows: an earlier attempt may have marked a row that was deleted and
+        stored again, and whose vector is gone. An extraction that is deleted meanwhile leaves no
+        vector, whether this attempt finishes, the next one, or the one that runs after this one has
+        lost its lease.
         """
         ids = job.extraction_ids()
         job.note_progress(done=0, total=len(ids))
@@ -156,15 +156,15 @@ class IndexingService:
             job.note_progress(done=start + len(batch), total=len(ids))
             await self._save(vectors, batch, job)
             counts += vectors.counts()
-        if job.attempt > 1:  # some of it was an earlier attempt's
+        if job.attempt > 1:  # an earlier attempt did some of the work
             marks = await self._database.read(lambda session: ExtractionRepository(session).count_marks(ids))
             counts = Indexed(*marks, counts.cut)
         return Done(asdict(counts))
 
     async def delete_vectors(self, job: RunningJob) -> Done:
-        """The handler of ``delete_vectors``: deletes the vectors of rows that are gone.
+        """The handler of ``delete_vectors``: deletes the vectors of deleted rows.
 
-        A row handed in again meanwhile gets its vector anew, whoever gets to the end of it.
+        A row that is stored again meanwhile is embedded again, whichever attempt finishes.
         """
         ids = job.extraction_ids()
         job.note_progress(done=0, total=len(ids))
@@ -176,9 +176,9 @@ class IndexingService:
         return Done({"deleted": deleted})
 
     async def update_payload(self, job: RunningJob) -> Done:
-        """The handler of ``update_payload``: what points hold besides their vectors becomes what SQL says.
+        """The handler of ``update_payload``: sets the points' payloads to what SQL says.
 
-        Rows without a vector are passed over: they get their payload with it.
+        Rows without a vector are skipped: they get their payload with the vector.
         """
         ids = job.extraction_ids()
         for start in range(0, len(ids), self._batch_size):
@@ -188,10 +188,10 @@ class IndexingService:
         return Done({"updated": len(ids)})
 
     async def sync_payloads(self, ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
-        """Give the points of these extractions the payloads that their rows ask for.
+        """Set the payloads of these extractions' points from their rows.
 
-        A row that changes while its payload is on the way has this done again, by a job of its own.
-        So the last to write a payload has always seen the row as it was after that.
+        If a row changes while its payload is being written, a new job updates the payload again. So
+        the last payload written always comes from the latest row.
 
         Raises:
             IndexRebuilding, IndexMismatch: the index can't be used now.
@@ -205,7 +205,7 @@ class IndexingService:
         await unit.save(update_changed, compensation=update_changed)
 
     async def _delete_batch(self, job: RunningJob, start: int, ids: Sequence[ExtractionId]) -> int:
-        """Delete the vectors of the batch that begins at ``start``, of rows that are gone; returns how many."""
+        """Delete the vectors of deleted rows in the batch from ``start``; return how many."""
         batch = ids[start : start + self._batch_size]
         kept = await self._database.read(lambda session: self._existing_when_usable(session, batch))
         deleted = await self._qdrant.delete_batch([id_ for id_ in batch if id_ not in kept])
@@ -218,7 +218,7 @@ class IndexingService:
         return deleted
 
     def _require_usable(self, session: Session) -> int:
-        """The generation of the index, if it can be written to now."""
+        """Raise unless the index can be written to now; return its generation."""
         state = IndexStateRepository(session).get()
         require_usable(state, self._identity)
         return 0 if state is None else state.generation
@@ -249,7 +249,10 @@ class IndexingService:
         )
 
     async def _is_free_to_choose(self, state: IndexState, *, marked: bool) -> bool:
-        """Whether another embedder may take over, or other texts be taken, because the one before has made nothing and is making nothing."""
+        """Whether another embedder or text rules may take over, because the index is empty.
+
+        If so, the empty collection is dropped.
+        """
         if marked or state.rebuilding or stored_identity(state) == self._identity:
             return False
         if not await self._qdrant.is_empty():
@@ -264,9 +267,9 @@ class IndexingService:
         )
 
     def _mark(self, session: WriteSession, outcome: MadeVectors) -> None:
-        """Mark what Qdrant acknowledged; a vector whose row was deleted meanwhile is queued for deletion.
+        """Mark rows whose vectors Qdrant acknowledged; queue deletion of vectors without a row.
 
-        If a rebuild has begun meanwhile, nothing is marked: the collection may be another one.
+        If a rebuild began meanwhile, it raises and marks nothing: the collection may be another.
         """
         state = IndexStateRepository(session).get_for_marking()
         self._require_same(state, outcome)
@@ -279,13 +282,13 @@ class IndexingService:
         _update_changed(session, outcome.payloads, now)
 
     def _require_same(self, state: IndexState | None, outcome: MadeVectors) -> None:
-        """The index is still the one that the vectors were made for."""
+        """Raise unless the index is still the one that the vectors were made for."""
         if outcome.rebuilding is None:
             require_usable(state, self._identity)
         elif state is not None:
             require_same(state, self._identity)
         if state is not None and state.generation != outcome.generation:
-            raise IndexRebuilding  # another rebuild has begun since, and may have ended
+            raise IndexRebuilding  # another rebuild began since, and may have ended
 
     async def _make_vectors(
         self, ids: Sequence[ExtractionId], *, anew: bool = False, rebuilding: int | None = None
@@ -299,7 +302,7 @@ class IndexingService:
     def _texts(
         self, session: ReadSession, ids: Sequence[ExtractionId], outcome: MadeVectors, *, anew: bool
     ) -> list[TextToEmbed]:
-        """Runs on the database's thread, because a thousand rows would hold up the event loop."""
+        """The texts to embed. Runs on the database's thread: 1,000 rows would block the loop."""
         state = IndexStateRepository(session).get()
         current = 0 if state is None else state.generation
         outcome.generation = current if outcome.rebuilding is None else outcome.rebuilding
@@ -310,7 +313,7 @@ class IndexingService:
             try:
                 whole = text_of(row.extraction_type, row.data, self._text_rules)
                 texts.append(TextToEmbed(row.id, payload, whole).shortened(self._max_chars))
-            except InvalidInput as error:  # it was accepted under other text fields
+            except InvalidInput as error:  # it was accepted when other text fields were configured
                 outcome.set_aside[row.id] = str(error)
         return texts
 
@@ -321,7 +324,7 @@ async def existing_ids(database: Database, ids: Sequence[ExtractionId]) -> set[E
 
 
 def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence[str]) -> None:
-    """Queue the deletion of the vectors whose rows are gone."""
+    """Queue the deletion of vectors whose rows are deleted."""
     if gone := {str(id_) for id_ in ids} - {
         str(id_) for id_ in ExtractionRepository(session).existing_ids(ids)
     }:
@@ -329,7 +332,7 @@ def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence
 
 
 def _make_good(session: WriteSession, vectors: MadeVectors, ids: Sequence[ExtractionId]) -> None:
-    """Of what a lost lease has left in the index: ghosts go, and vectors made for an older one are made again."""
+    """Clean up after a lost lease: delete ghosts, and redo vectors made for an older generation."""
     _delete_ghosts(session, ids)
     state = IndexStateRepository(session).get_for_marking()
     if state is not None and state.generation != vectors.generation:
@@ -341,7 +344,7 @@ def embed_returned(
     ids: Sequence[ExtractionId] | Sequence[str],
     kept: Collection[ExtractionId] = (),
 ) -> None:
-    """Queue the rows that were handed in again while their vectors were being deleted, but those that were ``kept``."""
+    """Queue rows for embedding that were stored again during a deletion, except those ``kept``."""
     extractions = ExtractionRepository(session)
     _embed_again(session, [str(id_) for id_ in extractions.existing_ids(ids) - set(kept)])
 
@@ -362,14 +365,14 @@ def payload_of(row: LabelsRow | WaitingRow | ComparableRow, generation: int) -> 
 
 
 def _update_changed(session: WriteSession, written: Mapping[str, Payload], now: Mapping[str, Payload]) -> None:
-    """Queue the payloads that were written and that aren't those of the rows any more."""
+    """Queue updates of the written payloads that differ from their rows' current ones."""
     changed = [id_ for id_, payload in now.items() if id_ in written and written[id_] != payload]
     if changed:
         JobRepository(session).create(JobType.UPDATE_PAYLOAD, {"extraction_ids": changed})
 
 
 def _embed_again(session: WriteSession, ids: Sequence[str]) -> None:
-    """Queue those of these extractions that have a row, whatever their marks say."""
+    """Queue these extractions for embedding if they have a row, marked or not."""
     extractions = ExtractionRepository(session)
     if existing := extractions.existing_ids(ids):
         extractions.clear_embedding_ids_batch(existing)

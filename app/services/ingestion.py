@@ -1,4 +1,4 @@
-"""Accept extractions: store them and the job that will index them, in one transaction; or replace all of a source."""
+"""Accept extractions: store them with their index job in one transaction, or replace sources."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -35,12 +35,12 @@ class RequestPart:
     part: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.key) <= MAX_KEY_CHARS:  # of PostgreSQL, an index takes 2,704 bytes
+        if not 1 <= len(self.key) <= MAX_KEY_CHARS:  # a PostgreSQL index takes up to 2,704 bytes
             raise InvalidField("Idempotency-Key", f"is 1 to {MAX_KEY_CHARS} characters, not {len(self.key):,}")
 
 
 class IngestionService:
-    """Stores extractions once each, durably, together with the job that makes them searchable."""
+    """Stores each extraction once, durably, together with the job that makes it searchable."""
 
     def __init__(
         self,
@@ -63,23 +63,22 @@ class IngestionService:
         run_id: RunId | None = None,
         wait: float | None = None,
     ) -> Accepted:
-        """Store the items under a project, which is created if need be.
+        """Store the items under a project, creating it if it doesn't exist.
 
-        When this returns, every item is on disk, and so is the job for the new ones. Handing in the
-        same items again stores nothing; as the same part of a ``request`` they get the same answer
-        as before.
+        When this returns, every item is on disk, and so is the job for the new ones. Storing the
+        same items again is a no-op; as the same part of a ``request`` they get the same answer.
 
-        An item that is stored already may bring another confidence, other metadata, or another
-        group for its source: these are updated, and the job for the index's payloads is on disk
-        too. What an item leaves out stays as it is stored; of items that contradict each other the
-        last one counts. All of it is the run's, if one is given.
+        An item that is already stored may have another confidence, other metadata, or another group
+        for its source: these are updated, and the job that updates the index's payloads is stored
+        too. Values that an item leaves out stay as they are; if items contradict each other, the
+        last one counts. If a run is given, all changes belong to it.
 
-        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited``
-        of what it returns. Its ``warnings`` say where the embedder wasn't made for the project's
-        languages.
+        With ``wait``, it returns when the jobs have ended, or after that many seconds; the result's
+        ``waited`` says which. The result's ``warnings`` say which of the project's languages the
+        embedder wasn't made for.
 
         Raises:
-            InvalidField: that is no project name, or longer than a minute.
+            InvalidField: the project name is invalid, or ``wait`` is longer than a minute.
             IdempotencyConflict: the request's key was used with other items.
             NotFound, RunEnded: the run can't be used.
         """
@@ -112,15 +111,15 @@ class IngestionService:
     ) -> Replaced:
         """Make the facts of each source exactly those given, all in one transaction.
 
-        What is new is stored with its job, what isn't given any more is deleted with the job for
-        its vectors, and confidence, metadata and group become as given, without embedding anything
-        again. With the scope ``project``, sources that aren't given are emptied. ``wait`` and the
-        warnings are as in :meth:`accept`.
+        New facts are stored with their embed job, facts that weren't given are deleted with a job
+        for their vectors, and confidence, metadata and group are updated without embedding again.
+        With the scope ``project``, sources that aren't given are emptied. ``wait`` and the warnings
+        are as in :meth:`accept`.
 
         Raises:
-            InvalidField: that is no project name, or ``wait`` is longer than a minute.
+            InvalidField: the project name is invalid, or ``wait`` is longer than a minute.
             InvalidInput: a source is given twice.
-            StaleReplace: a source was last replaced with what was observed later.
+            StaleReplace: a source was last replaced with a later observation.
             MassDeleteRefused: most facts of a source or the project would go, and that isn't
                 allowed.
             IdempotencyConflict: the key was used for something else.
@@ -133,10 +132,10 @@ class IngestionService:
         return replace(replaced, waited=await wait_for_jobs(self._database, replaced.job_ids, wait_s))
 
     def replacing(self, project: str, options: ReplaceOptions, *, key: str | None = None) -> "ReplaceStream":
-        """A replace of more sources than fit into memory.
+        """Start a replace of more sources than fit into memory.
 
         Raises:
-            InvalidField: that is no project name, or no key.
+            InvalidField: the project name or the key is invalid.
         """
         return ReplaceStream(
             self._database, self._wakeup, self._instruments, project, options, key, self._watch
@@ -144,7 +143,7 @@ class IngestionService:
 
 
 class ReplaceStream:
-    """One replace, some sources at a time, each call in a transaction of its own."""
+    """One replace, a batch of sources at a time; each call is its own transaction."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - the service's parts, and the replace
         self,
@@ -169,16 +168,17 @@ class ReplaceStream:
         self._guard = MassDeleteGuard(project, self._project_id, options.allow_mass_delete)
 
     async def take(self, sources: Sequence[SourceFacts], *, finishing: bool = False) -> Replaced:
-        """Make the facts of these sources exactly those given; raises what :meth:`IngestionService.replace` raises.
+        """Make the facts of these sources exactly those given.
 
-        ``finishing`` does in the same transaction what :meth:`finish` does.
+        With ``finishing``, the same transaction also does what :meth:`finish` does. Raises what
+        :meth:`IngestionService.replace` raises.
         """
         if finishing and self._options.scope == ReplaceScope.PROJECT:
             return await self._write(partial(self._replace_project, sources=sources), sources)
         return await self._write(partial(self._replace_sources, sources=sources), sources)
 
     async def finish(self) -> Replaced:
-        """When all that there is was taken: with the scope ``project``, empty the sources that weren't named."""
+        """End the replace: with the scope ``project``, empty the sources that weren't named."""
         if self._options.scope == ReplaceScope.SOURCE:
             return Replaced()
         return await self._write(partial(self._replace_project, sources=()), None)
@@ -192,10 +192,10 @@ class ReplaceStream:
     async def _write(
         self, work: Callable[[WriteSession], Replaced], sources: Sequence[SourceFacts] | None
     ) -> Replaced:
-        """Run ``work`` in a transaction, or give the answer that this part of the request got before.
+        """Run ``work`` in a transaction, or return the stored answer to this part of the request.
 
-        All that takes longer the more ``sources`` there are is done on the database's thread. None
-        of them: it is the end.
+        Everything whose time grows with ``sources`` runs on the database's thread. ``sources`` is
+        None for the end of the replace.
         """
         part = self._parts
         self._parts += 1
@@ -248,7 +248,7 @@ class ReplaceStream:
             self._named[id_] = facts.line
 
     def _fingerprint(self, sources: Sequence[SourceFacts] | None) -> str:
-        """All that tells this part from another; at the end, which sources were named."""
+        """A hash of everything that identifies this part; for the end, of the named sources."""
         if sources is None:
             named = hashlib.sha256(b"".join(sorted(id_.bytes for id_ in self._named))).hexdigest()
             return f"rest {named}"
@@ -266,8 +266,8 @@ class ReplaceStream:
         return hashlib.sha256(told).hexdigest()
 
 
-class _NotWritten(Exception):  # noqa: N818 - it is no error
-    """Takes a transaction back whose outcome was wanted alone."""
+class _NotWritten(Exception):  # noqa: N818 - not an error
+    """Rolls back a dry run's transaction, and carries its outcome."""
 
     def __init__(self, replaced: Replaced) -> None:
         self.replaced = replaced
@@ -287,7 +287,7 @@ def _store_once(  # noqa: PLR0913, PLR0917 - what `accept` was called with
     known = keys.find(request.key, request.part, fingerprint)
     if known is not None:
         job_id = known["job_id"]
-        # Answers that were kept by earlier versions say nothing of changes: there were none.
+        # Answers stored by earlier versions lack the changes: those versions made none.
         return Accepted(
             ids,
             {ids[place] for place in known["new"]},
@@ -308,7 +308,7 @@ def _store_once(  # noqa: PLR0913, PLR0917 - what `accept` was called with
 
 
 def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
-    """Ids are made of all that is stored but what may change."""
+    """A hash of the items: ids cover what can't change, the rest is added."""
     rest = [
         (item.source_group, item.confidence, *(() if item.metadata is None else (item.metadata,)))
         for item in items

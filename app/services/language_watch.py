@@ -1,4 +1,4 @@
-"""Whether the text that a project gets is in the languages that the embedder was made for."""
+"""Warn when a project's text isn't in the languages that the embedder was made for."""
 
 import threading
 from collections import Counter, OrderedDict
@@ -16,28 +16,27 @@ from app.words.languages import UNKNOWN, guess
 
 _SHARE = 0.2
 _FEWEST_CHARACTERS = 300
-"""Of text in a known language, before its share says anything: the language of a few words is often guessed wrong."""
+"""Characters in known languages needed for a warning: the guess for a few words is often wrong."""
 _LOOKED_AT = 8
-"""Items of a batch, spread evenly: a guess costs up to a millisecond, which all of them would make a second."""
+"""Items sampled evenly from a batch: a guess takes up to 1 ms, so a batch would take a second."""
 _GUESSED_FROM = 200
-"""Characters of a text: two sentences tell its language."""
+"""Characters of a text used for the guess: two sentences are enough."""
 _PROJECTS = 1_000
 _NAMED = 5
 
 
 @dataclass(slots=True)
 class _Tally:
-    """Characters of a project's text, by the language they were guessed to be in."""
+    """The characters of a project's text, by guessed language."""
 
     characters: Counter[str] = field(default_factory=Counter)
 
 
 class LanguageWatch:
-    """Keeps a tally for each project of what was handed in to this process: stored or known already, replaced or new.
+    """Counts, by project and language, the text that this process accepts, new or already stored.
 
-    It begins empty when the process starts, takes a sample of each batch, and forgets the project
-    that was handed nothing for the longest time when it has a thousand. Text of no telling language
-    isn't counted.
+    It begins empty when the process starts, samples each batch, and drops the least recently used
+    project when it has more than a thousand. Text whose language can't be guessed isn't counted.
     """
 
     def __init__(
@@ -55,10 +54,9 @@ class LanguageWatch:
         self._tallies: OrderedDict[ProjectId, _Tally] = OrderedDict()
 
     async def look(self, project: str, project_id: ProjectId, items: Sequence[Item]) -> tuple[str, ...]:
-        """Count these items, and return what there is to warn of: nothing, or one sentence.
+        """Count these items, and return one warning or none.
 
-        They are stored already, so where there is no thread for it, they go uncounted, and a
-        failure is not reported.
+        The items are already stored, so if no thread is free, they go uncounted without an error.
         """
         languages = self._embedder.languages
         if languages is None or not items:
@@ -92,7 +90,7 @@ class LanguageWatch:
     def _text(self, item: Item) -> str:
         try:
             return text_of(item.extraction_type, item.data, self._text_rules)
-        except InvalidInput:  # what accepts it says so
+        except InvalidInput:  # accepting the item reports it
             return ""
 
     def _warning(self, project: str, characters: Counter[str], languages: frozenset[str]) -> tuple[str, ...]:

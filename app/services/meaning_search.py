@@ -1,4 +1,4 @@
-"""Find extractions by their meaning: Qdrant ranks, SQL says which of its points stand for something."""
+"""Find extractions by their meaning: Qdrant ranks points, SQL says which of them have a row."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -21,10 +21,10 @@ from app.services.storage.repositories.hits import IndexSeen, RowSeen, seen_of
 _GHOSTS_AND_ROWS = 10_000
 
 _READ = ("generation",)
-"""Of payloads."""
+"""The payload fields to read."""
 
 _VECTORS_KEPT = 1_000
-"""Of queries: a megabyte of the default embedder's."""
+"""Cached query vectors: a megabyte with the default embedder."""
 
 _UNRELATED = (
     "The bridge over the river was closed for repairs in March.",
@@ -49,13 +49,13 @@ class FoundByMeaning(NamedTuple):
 
 
 class MeaningSearch:
-    """Asks Qdrant for the nearest vectors and SQL for what they stand for.
+    """Asks Qdrant for the nearest vectors, and SQL for their rows.
 
-    A filter on ``data`` names at most ``ids_a_page`` extractions in one request; where more satisfy
-    it, the best ``glance`` of all points are looked through first.
+    A filter on ``data`` sends at most ``ids_a_page`` ids in one request; if more extractions pass
+    it, the nearest ``glance`` of all points are filtered first.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
+    def __init__(  # noqa: PLR0913 - each is a separate part or setting
         self,
         database: Database,
         qdrant: QdrantRepository,
@@ -72,12 +72,12 @@ class MeaningSearch:
         self._ids_a_page = ids_a_page
         self._glance = glance
         self._unrelated: float | None = None
-        self._vectors: dict[str, Vector] = {}  # those used last, the oldest first
+        self._vectors: dict[str, Vector] = {}  # recently used, the oldest first
 
     async def unrelated(self) -> float:
-        """The cosine similarity that the embedder gives a query and a passage that have nothing to do with each other.
+        """The embedder's cosine similarity of an unrelated query and passage.
 
-        Measured once, on texts of different fields; some models give 0.1, others 0.8.
+        Measured once, on texts about different subjects; some models give 0.1, others 0.8.
         """
         if self._unrelated is None:
             queries = await self._embedder.embed(_UNRELATED[::2], TextRole.QUERY)
@@ -88,19 +88,17 @@ class MeaningSearch:
     async def find(self, text: str, filters: Filters, limit: int) -> list[FoundByMeaning]:
         """The best matches, best first, at most ``limit``.
 
-        A vector whose row is gone is never among them, nor a row of another project, whatever
-        Qdrant says of it.
+        Ghosts and rows of other projects are never among them, even if Qdrant returns them.
 
         Raises:
             IndexRebuilding, CollectionMissing: the index can't be searched now.
-            GenerationMismatch: one of the two stores was restored from before a reindex.
-            IndexChanged: another embedder made the vectors; they would be compared with what they
-                aren't made for.
+            GenerationMismatch: one of the stores was restored from a backup older than a reindex.
+            IndexChanged: another embedder made the vectors; the query can't be compared to them.
         """
         vector = await self._vector_of(text)
         try:
             found = await self._nearest(vector, limit, filters)
-        except QdrantError:  # it may be gone, or of another size
+        except QdrantError:  # the collection may be gone, or have another vector size
             await self._database.read(self._require_current)
             raise
         if not found:
@@ -108,7 +106,7 @@ class MeaningSearch:
         return found
 
     async def _vector_of(self, text: str) -> Vector:
-        """Of a query: pages of one search, and what many ask, are embedded once."""
+        """A query's vector, cached: pages of a search and repeated queries are embedded once."""
         vector = self._vectors.pop(text, None)
         if vector is None:
             vector = (await self._embedder.embed([text], TextRole.QUERY))[0]
@@ -118,10 +116,11 @@ class MeaningSearch:
         return vector
 
     async def _nearest(self, vector: Vector, limit: int, filters: Filters) -> list[FoundByMeaning]:
-        """SQL alone decides what a filter on ``data`` or on sources means; Qdrant ranks.
+        """The nearest extractions that pass the filters.
 
-        If few rows satisfy it, Qdrant ranks just those. If many do, the best of all points will
-        often hold enough of them; if they don't, all that satisfy it are ranked, a page at a time.
+        Only SQL evaluates filters on ``data`` and sources. If few rows pass, Qdrant ranks just
+        those. If many do, the nearest of all points often include enough of them; otherwise, all
+        that pass are ranked, a page at a time.
         """
         if not filters.for_sql:
             return await self._ranked(vector, limit, filters)
@@ -140,7 +139,7 @@ class MeaningSearch:
         return best
 
     async def _ranked(self, vector: Vector, limit: int, filters: Filters) -> list[FoundByMeaning]:
-        """The best matches of ``filters``; reads on where ghosts took the place of rows."""
+        """The nearest extractions that pass ``filters``; asks for more where some are ghosts."""
         of_points = filters.part_for_index
         asked = limit
         while True:
@@ -165,7 +164,7 @@ class MeaningSearch:
         )
 
     async def _keep(self, points: Sequence[SearchResult], filters: Filters) -> list[FoundByMeaning]:
-        """The points that stand for a row, in their order."""
+        """The points that have a current row, in their order."""
         if not points:
             return []
         ids = [point.extraction_id for point in points]
@@ -174,7 +173,7 @@ class MeaningSearch:
             kept: Collection[ExtractionId] = ids
             if filters.for_sql:
                 kept = ExtractionRepository(session).keep_passing(ids, filters.part_for_sql)
-            # In the statement that looks for the rows, so that the check costs no query of its own.
+            # The statement that reads the rows also reads the index's state: no extra query.
             seen, rows = seen_of(session, kept)
             self._check(seen)
             return rows, 0 if seen is None else seen.generation
@@ -182,8 +181,8 @@ class MeaningSearch:
         rows, generation = await self._database.read(read)
         found = [(str(point.extraction_id), point) for point in points]
         current = [(id_, point) for id_, point in found if id_ in rows and _generation(point) == generation]
-        # One that a rebuild left behind is passed over: its row is unmarked, and embedded again.
-        # Where all are, and a row is marked, a store is of an older backup.
+        # Skip points of older generations: their rows are unmarked, and will be embedded again. If
+        # all points are old and a row is marked, a store was restored from an older backup.
         if not current and any(row.marked for row in rows.values()):
             raise GenerationMismatch(self._qdrant.collection, generation)
         return [
@@ -193,7 +192,7 @@ class MeaningSearch:
         ]
 
     def _check(self, seen: IndexSeen | None) -> None:
-        """The vectors that were searched are this process's embedder's, of texts as it makes them, and all are there."""
+        """Raise unless the index is complete and made by this embedder with these text rules."""
         if seen is None:
             return
         if seen.rebuilding:

@@ -1,4 +1,4 @@
-"""Projects as a whole: make them, list them, and delete them with all they hold."""
+"""Create, list and delete whole projects."""
 
 from app.database import Database, WriteSession
 from app.domain.filters import Filters
@@ -14,18 +14,18 @@ _PAGE = 1_000
 
 
 class ProjectService:
-    """Projects as a whole."""
+    """Creates, lists and deletes projects."""
 
     def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database
         self._wakeup = wakeup
 
     async def create(self, name: str) -> ProjectSummary:
-        """A new, empty project.
+        """Create an empty project.
 
         Raises:
-            InvalidField: that is no project name.
-            ProjectExists: it is taken.
+            InvalidField: the name is invalid.
+            ProjectExists: the name is taken.
         """
 
         def work(session: WriteSession) -> ProjectSummary:
@@ -38,12 +38,12 @@ class ProjectService:
         """One project with its counts.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: the project doesn't exist.
         """
         return await self._database.read(lambda session: ProjectRepository(session).summary(name))
 
     async def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
-        """The projects by name, with their counts: the ``limit`` next after the name ``after``; None is all."""
+        """The projects by name, with counts: the ``limit`` next after ``after``; None is all."""
         return await self._database.read(
             lambda session: ProjectRepository(session).list(after=after, limit=limit)
         )
@@ -52,7 +52,7 @@ class ProjectService:
         """Delete a project's rows and queue the deletion of its vectors, in one transaction.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
         deleted = await self._database.write(lambda session: _delete(session, name))
         self._wakeup.set()

@@ -1,4 +1,4 @@
-"""Compare the two stores, and repair the difference."""
+"""Compare SQL with Qdrant, and repair the differences."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
@@ -39,17 +39,16 @@ class ReconciliationService:
     async def run(
         self, *, repair: bool = False, project: str | None = None, unit: UnitOfWork | None = None
     ) -> AsyncIterator[Differences]:
-        """Compare every row and every vector, yielding the state after each page; the last is the outcome.
+        """Compare all rows and vectors; yield the state after each page, the outcome last.
 
         With ``repair``, ghosts are deleted, and missing and orphaned extractions embedded again.
-        With a ``project``, only its rows and vectors are looked at. A repair writes to SQL through
-        ``unit``; None is without a lease.
+        With a ``project``, only its rows and vectors are compared. A repair writes to SQL through
+        ``unit``; with None it writes without a lease.
 
         Raises:
-            InvalidField: that is no project name.
-            ForeignCollection: the collection is another store's.
-            IndexRebuilding: there is nothing to compare with while the index is being rebuilt, or
-                it was meanwhile.
+            InvalidField: the project name is invalid.
+            ForeignCollection: the collection belongs to another store.
+            IndexRebuilding: the index is being rebuilt, or was rebuilt during the comparison.
         """
         await self._ownership.require("be compared with SQL")
         generation = await self._database.read(_generation)
@@ -61,22 +60,22 @@ class ReconciliationService:
         if repairing is not None:
             async for after_repairing in self._repair_orphans(state, project_id, repairing):
                 yield (state := after_repairing)
-            # Counted anew, because others may have stored and indexed meanwhile.
+            # Count again, because other processes may have stored and indexed meanwhile.
             left = await self._database.read(
                 lambda session: ExtractionRepository(session).count_orphaned(project_id)
             )
             yield replace(state, left=left)
 
     async def verify(self, job: RunningJob) -> Done:
-        """The handler of ``verify``: its result says what differs."""
+        """The handler of ``verify``: its result holds the differences."""
         return await self._run_as(job, repair=False)
 
     async def repair(self, job: RunningJob) -> Done:
-        """The handler of ``repair``: repairs what differs; its result says what was found and repaired."""
+        """The handler of ``repair``: its result holds the differences, and which it repaired."""
         return await self._run_as(job, repair=True)
 
     async def _run_as(self, job: RunningJob, *, repair: bool) -> Done:
-        """A repair writes only while the lease holds: it would clear marks that its successor has set."""
+        """Run under the job's lease: without it, a repair would clear marks its successor set."""
         found = Differences()
         async for found in self.run(repair=repair, project=job.payload.get("project"), unit=job):
             await job.report(done=found.extractions + found.points)
@@ -154,7 +153,7 @@ class ReconciliationService:
     async def _compare_payloads(
         self, marked: list[ExtractionId], generation: int
     ) -> tuple[list[ExtractionId], list[ExtractionId]]:
-        """Those that have no vector of this generation, and those whose vector's payload isn't what SQL says."""
+        """Ids without a vector of this generation, and ids whose payload differs from SQL."""
         held = await self._qdrant.payloads(marked)
 
         def read(session: ReadSession) -> list[LabelsRow]:
@@ -181,7 +180,11 @@ class ReconciliationService:
             await unit.save(lambda session: rewrite_words(session, different))
 
     async def _clear_marks(self, missing: list[ExtractionId], generation: int, unit: UnitOfWork) -> None:
-        """Of no other generation: a rebuild passes each row once, and would leave it without a mark."""
+        """Clear marks, but only of this generation.
+
+        A rebuild visits each row once, and would leave a row cleared after its visit without a
+        mark.
+        """
 
         def clear(session: WriteSession) -> None:
             _require_generation(IndexStateRepository(session).get_for_marking(), generation)
@@ -190,7 +193,7 @@ class ReconciliationService:
         await unit.save(clear)
 
     async def _delete(self, ghosts: list[ExtractionId], unit: UnitOfWork) -> None:
-        """Of a row that has come meanwhile, the vector that is deleted may be the new one."""
+        """Delete ghosts; embed rows again that were stored meanwhile and may have lost theirs."""
         await self._qdrant.delete_batch(ghosts)
 
         def queue_returned(session: WriteSession) -> None:
@@ -201,7 +204,7 @@ class ReconciliationService:
     async def _repair_orphans(
         self, state: Differences, project_id: ProjectId | None, unit: UnitOfWork
     ) -> AsyncIterator[Differences]:
-        """The missing were made orphans when they were found, so this repairs both kinds."""
+        """Repair orphans and missing rows: the missing became orphans when they were found."""
         async for indexed in self._indexing.index_orphans(unit, project_id):
             done = indexed.indexed + indexed.set_aside
             missing = min(done, state.missing - state.repaired_missing)

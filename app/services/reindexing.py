@@ -1,4 +1,4 @@
-"""Rebuild the whole index from SQL, with the configured embedder."""
+"""Rebuild the whole index from SQL with the configured embedder."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from app.services.storage.repositories.index_state import IndexStateRepository
 
 
 class ReindexingService:
-    """Clears every mark, makes a new collection, and embeds everything again. The SQL data stays."""
+    """Clears all marks, creates a new collection, and embeds everything again. SQL data stays."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class ReindexingService:
         return identity_of(self._embedder, self._text_rules)
 
     async def run(self) -> AsyncGenerator[Indexed, None]:
-        """Rebuild, yielding what each batch brought. Cut short, the next call goes on where this one stopped.
+        """Rebuild the index, yielding each batch's counts. After an interruption, call it again.
 
-        Index jobs that run meanwhile wait for the end, and searches are refused.
+        It then goes on where it stopped. Meanwhile, index jobs wait and searches are refused.
 
         Raises:
-            ForeignCollection: the collection is another store's.
-            IndexRebuilding: another reindex has begun since, and this one ends.
+            ForeignCollection: the collection belongs to another store.
+            IndexRebuilding: another reindex has begun since, and supersedes this one.
         """
         generation = await self._open_generation()
         unit = UnfencedUnitOfWork(self._database)
@@ -56,10 +56,10 @@ class ReindexingService:
         await self._database.write(lambda session: self._end(session, generation))
 
     async def reindex(self, job: RunningJob) -> Done:
-        """The handler of ``reindex``: rebuilds, and says what was indexed and by which embedder.
+        """The handler of ``reindex``: its result holds the counts and the embedder.
 
-        The index is usable again in the transaction that completes the job. An attempt that was cut
-        short is gone on with by the next, or by the next reindex of any kind.
+        The transaction that completes the job makes the index usable again. The next attempt, or
+        any other reindex, resumes an interrupted one.
 
         Raises:
             ReindexSuperseded: another reindex has begun since.
@@ -83,7 +83,7 @@ class ReindexingService:
         return Done({**asdict(done), "embedder": str(self._embedder.identity)}, effect=end)
 
     async def _open_generation(self) -> int:
-        """The generation to fill, new or gone on with, once its collection stands."""
+        """Begin or resume a generation, and make sure that its collection exists."""
         await self._ownership.require("be rebuilt")
         generation = await self._find_resumable()
         if generation is None:
@@ -98,10 +98,10 @@ class ReindexingService:
         return await self._database.read(lambda session: ExtractionRepository(session).count())
 
     async def _find_resumable(self) -> int | None:
-        """The generation of a reindex with this embedder and such texts that was cut short after it had made its collection.
+        """The generation of an interrupted reindex with this embedder and these text rules.
 
-        Marks are cleared before the old collection is dropped and set only in the new one, so a
-        mark and a collection prove that the new one stands.
+        None unless its collection exists. Marks are cleared before the old collection is dropped
+        and set only for the new one, so a mark and a collection prove that it is the new one.
         """
         state = await self._database.read(lambda session: IndexStateRepository(session).get())
         if state is None or not state.rebuilding or stored_identity(state) != self._identity:
@@ -110,10 +110,10 @@ class ReindexingService:
         return state.generation if marked and await self._qdrant.find_collection() is not None else None
 
     async def _start_over(self) -> int:
-        """Begin a generation and drop the collection before it; returns the generation.
+        """Begin a generation and drop the previous collection; return the generation.
 
-        If another reindex has begun before the drop was done, the drop may have hit its collection:
-        this one then begins once more, which ends the other.
+        If another reindex begins before the drop is done, the drop may have hit its collection.
+        This one then begins again, which ends the other.
         """
         while True:
             generation = await self._database.write(self._begin)
@@ -123,7 +123,10 @@ class ReindexingService:
                 return generation
 
     def _begin(self, session: WriteSession) -> int:
-        """In one transaction, beside which no other marks rows: none is marked for the collection that is dropped."""
+        """Begin a generation in a transaction that excludes all that mark rows.
+
+        So no row stays marked for the dropped collection.
+        """
         state = IndexStateRepository(session).get_for_rebuilding()
         generation = 1 if state is None else state.generation + 1
         ExtractionRepository(session).clear_all_embedding_ids()

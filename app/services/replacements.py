@@ -1,4 +1,4 @@
-"""What may stand in for a part of the container: the mistakes that would show only much later are refused."""
+"""Check replacements of the container's parts, because mistakes would show only much later."""
 
 from app.executor import BoundedExecutor
 from app.services.embedding.embedder import Embedder
@@ -17,16 +17,18 @@ _NEEDED = {
     "embedder": _members(Embedder),
     "qdrant_client": _members(VectorClient),
 }
-"""What a replacement of each of the parts that are made to be replaced has."""
+"""The members that a replacement of each replaceable part must have."""
 
 _MAPPINGS = ("handlers", "lane_limits")
 
 
 def checked_replacement(name: str, part: object, collection: str) -> object:
-    """The part to put in for the one called ``name``: a plain ``QdrantClient`` becomes a client of ``collection``.
+    """Check a replacement for the part ``name``, and return the part to use.
+
+    A plain ``QdrantClient`` is wrapped as a client of ``collection``.
 
     Raises:
-        TypeError: it can't do what its users ask of it.
+        TypeError: the part lacks what its users need.
     """
     if name == "qdrant_client":
         part = adapted(part, collection)

@@ -1,4 +1,4 @@
-"""Replacing the facts of sources in a transaction: what was handed in is all that there is of each, afterwards."""
+"""Replace the facts of sources in a transaction: afterwards each has exactly the facts given."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from app.services.storing import (
 )
 
 FEW = 20
-"""So many facts may be removed without being asked whether it is meant."""
+"""Up to this many facts may be removed without a check."""
 
 _A_PAGE = 200
 _MANY = 10_000
@@ -45,7 +45,7 @@ _MANY = 10_000
 
 @dataclass(slots=True)
 class MassDeleteGuard:
-    """Refuses to remove most facts of a source or of the project, by mistake. Counts over all of a replace."""
+    """Refuses to remove most facts of a source or project by mistake; counts a whole replace."""
 
     project: str
     project_id: ProjectId
@@ -55,19 +55,20 @@ class MassDeleteGuard:
     _before: int | None = None
 
     def check_source(self, uri: str, removed: int, of: int) -> None:
-        """Refuse to remove so many facts of one source.
+        """Refuse to remove too many facts of one source.
 
         Raises:
-            MassDeleteRefused: they are more than half, and not allowed.
+            MassDeleteRefused: more than half would go, and that isn't allowed.
         """
         if not self.allowed and removed > FEW and removed * 2 > of:
             raise MassDeleteRefused(f"source {uri[:200]!r}", removed, of)
 
     def check_project(self, session: WriteSession, removed: int) -> None:
-        """Refuse to remove so many more facts of the project; asks before they are.
+        """Refuse to remove too many facts of the project. Call it before removing them.
 
         Raises:
-            MassDeleteRefused: with those before they are more than half, and not allowed.
+            MassDeleteRefused: with those removed before, more than half would go, and that isn't
+                allowed.
         """
         together = self._removed + removed
         if self.allowed or together <= FEW:
@@ -79,21 +80,20 @@ class MassDeleteGuard:
             raise MassDeleteRefused(f"project {self.project!r}", together, self._before)
 
     def note(self, sources: Sequence[SourceFacts], replaced: Replaced) -> None:
-        """Count what was removed, unless the source was said to be gone."""
-        for facts, source in zip(
-            sources, replaced.sources, strict=False
-        ):  # what follows was emptied at the end
+        """Count the removed facts, except those of sources that were declared gone."""
+        # Not strict: `replaced` may go on with sources that were emptied at the end.
+        for facts, source in zip(sources, replaced.sources, strict=False):
             self._removed += 0 if facts.gone else source.counts.removed
             self._net += source.counts.added - source.counts.removed
 
     def note_rollback(self) -> None:
-        """What a dry run has done can't be seen in SQL."""
+        """Forget the changes of a dry run: SQL doesn't show them."""
         self._net = 0
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What replacing one source takes."""
+    """What it takes to replace the facts of one source."""
 
     facts: SourceFacts
     held: HeldSource
@@ -123,7 +123,7 @@ def replace_sources(
     """Make the facts of each source exactly those given.
 
     Raises:
-        StaleReplace: a source was last replaced with what was observed later.
+        StaleReplace: a source was last replaced with a later observation.
         MassDeleteRefused: too much would go, and that isn't allowed.
         NotFound, RunEnded: the run can't be used.
     """
@@ -140,14 +140,14 @@ def replace_project(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     options: ReplaceOptions,
     guard: MassDeleteGuard,
 ) -> Replaced:
-    """Make the facts of each source exactly those given, and empty the project's sources that weren't ``named``.
+    """Make the facts of each source exactly those given, and empty all sources not ``named``.
 
     Raises what :func:`replace_sources` raises.
     """
     _prepare(session, project_id, options, guard)
     repository = SourceRepository(session)
     rest = _unnamed(repository, project_id, named)
-    # All of them first: from the first entry in the ledger on, others wait for this transaction.
+    # Lock all of them first: once the ledger has an entry, other writers wait for this transaction.
     held = repository.hold_batch(project_id, [each.source_uri for each in sources], others=rest)
     FactRepository(session).lock_of_sources(list(held))
     replaced = _replace(session, project_id, sources, held, options, guard)
@@ -169,7 +169,7 @@ def _prepare(
 def _unnamed(
     repository: SourceRepository, project_id: ProjectId, named: Collection[SourceId]
 ) -> dict[SourceId, str]:
-    """The URIs of the project's sources that have facts, without those named."""
+    """The URIs of the project's sources that have facts and weren't named."""
     found, after = dict[SourceId, str](), None
     while page := repository.with_facts(project_id, after=after, limit=_MANY):
         after = page[-1][0]
@@ -187,7 +187,7 @@ def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
 ) -> Replaced:
     holding = [held[source_id_of(project_id, each.source_uri)] for each in sources]
     stored = _by_source(FactRepository(session).find_of_sources([each.id for each in holding]))
-    now = datetime.now(UTC)  # one for all, so that one statement notes it
+    now = datetime.now(UTC)  # the same for all sources, so that one statement stores it
     plans = [
         _plan(project_id, facts, source, stored.get(source.id, {}), options, now)
         for facts, source in zip(sources, holding, strict=True)
@@ -199,7 +199,7 @@ def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
 
 
 class _Replacing:
-    """Carries plans out, all in the caller's transaction."""
+    """Carries out plans, all in the caller's transaction."""
 
     def __init__(self, session: WriteSession, project_id: ProjectId, options: ReplaceOptions) -> None:
         self._session = session
@@ -232,7 +232,7 @@ class _Replacing:
         return Replaced(sources, [*self._job_ids, *added])
 
     def _lock(self, plans: Sequence[_Plan]) -> StoredFacts:
-        """What is to be changed or removed, in one statement, so that two transactions don't deadlock."""
+        """Lock the facts to change or remove, in one statement: transactions must not deadlock."""
         ids = [id_ for plan in plans for id_ in plan.removed]
         for plan in plans:
             ids += [
@@ -243,7 +243,7 @@ class _Replacing:
         return self._facts.find_batch(ids, locked=True)
 
     def _change(self, plans: Sequence[_Plan], locked: StoredFacts) -> set[ExtractionId]:
-        """Change what is said otherwise now; returns the ids of what changed."""
+        """Update the facts whose assertions differ, and return their ids."""
         wanted = {fact.id: plan.assertion(fact.id) for plan in plans for fact in plan.kept if fact.id in locked}
         changed = {id_ for id_, now in wanted.items() if differs(locked[id_].assertion, now)}
         self._facts.assert_batch({id_: wanted[id_] for id_ in changed})
@@ -292,7 +292,7 @@ class _Replacing:
         return [job for job in jobs if job is not None]
 
     def _remove(self, plans: Sequence[_Plan]) -> list[SourceChanges]:
-        """Take out what isn't said any more; what there is much of gets entries of its own."""
+        """Remove the facts that weren't given; large removals get ledger entries of their own."""
         entries, gone = list[SourceChanges](), list[ExtractionId]()
         for removed in self._facts.iter_taken_out([id_ for plan in plans for id_ in plan.removed]):
             gone += [fact.id for fact in removed]
@@ -301,7 +301,7 @@ class _Replacing:
         return entries
 
     def _noted(self, removed: Sequence[RemovedFact]) -> list[SourceChanges]:
-        """The first of a source go with what else changes of it."""
+        """Note removed facts: a source's first batch joins its other changes; return the rest."""
         full = {id_ for id_, change in self._changes.items() if change.removed}
         further = ChangesBySource()
         for fact in removed:

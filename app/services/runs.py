@@ -1,4 +1,4 @@
-"""Runs: each go of a pipeline over its sources, under a name, and what it changed; it can be undone."""
+"""Runs: each is a named pass of a pipeline over its sources, with its changes; it can be undone."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ _ENTRIES = 100
 
 
 class RunService:
-    """A project's runs. A run is named by its id, or by its name: then the newest of that name is meant."""
+    """A project's runs. A run is given by its id or its name; the newest of that name is meant."""
 
     def __init__(self, database: Database, wakeup: Wakeup, instruments: Instruments | None = None) -> None:
         self._database = database
@@ -37,7 +37,9 @@ class RunService:
         *,
         run_id: RunId | None = None,
     ) -> RunRow:
-        """Begin a run of a project, which is created if need be; under a ``run_id`` only once.
+        """Begin a run of a project, creating the project if it doesn't exist.
+
+        Beginning the same ``run_id`` again is a no-op.
 
         Raises:
             InvalidField: the name is blank or too long, or the metadata is too large.
@@ -54,10 +56,10 @@ class RunService:
         return await self._database.write(work)
 
     async def end(self, project: str, run_id: RunId) -> RunRow:
-        """Note that nothing more comes under a run.
+        """End a run; it accepts no more changes.
 
         Raises:
-            NotFound: there is no such project, or it has no such run.
+            NotFound: the project or the run doesn't exist.
         """
 
         def work(session: WriteSession) -> RunRow:
@@ -72,7 +74,7 @@ class RunService:
         """One run.
 
         Raises:
-            NotFound: there is no such project, or it has no such run.
+            NotFound: the project or the run doesn't exist.
         """
         return await self._database.read(lambda session: _find(session, project, run))
 
@@ -82,7 +84,7 @@ class RunService:
         """A project's runs, the newest first: the ``limit`` next after (begun_at, id).
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
 
         def work(session: ReadSession) -> RunRows:
@@ -92,15 +94,15 @@ class RunService:
         return await self._database.read(work)
 
     async def undo(self, project: str, run: str) -> Undone:
-        """Put everything back to what it was before a run, but for what was touched later, which is told.
+        """Restore everything to the state before a run, except what was changed later.
 
-        The undoing is a run of its own, and can be undone. It goes back over the run's entries some
-        at a time, each source in one transaction; one that was interrupted goes on where it is
-        called again.
+        The result names what was left alone. The undoing is a run too, and can be undone. It goes
+        back over the run's entries a batch at a time, each batch in one transaction; call it again
+        to continue after an interruption.
 
         Raises:
-            NotFound: there is no such project, or it has no such run.
-            HistoryPruned: the ledger doesn't hold all of the run any more.
+            NotFound: the project or the run doesn't exist.
+            HistoryPruned: parts of the run were pruned from the ledger.
         """
         undone = await self._database.write(lambda session: _begin_undoing(session, project, run))
         more, before = True, None

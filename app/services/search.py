@@ -36,10 +36,10 @@ from app.words.highlights import highlights
 _DECIMALS = 6
 
 _COLLAPSED_DEPTH = 4
-"""So many times as many hits are asked for, where several may become one."""
+"""The factor by which more hits are asked for when collapsing may merge several into one."""
 
 PATIENCE_S = 2.0
-"""How long one side waits for the other, once it has found something."""
+"""How long the search waits for the slower side once the faster one has answered."""
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _Sides:
 
 
 class SearchService:
-    """Asks for what is near in meaning and for what has the words, at once, and puts both in one order."""
+    """Searches by meaning and by words at the same time, and fuses both results into one order."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class SearchService:
     async def search(self, query: Query) -> SearchHits:
         """The best matches, best first, at most ``query.limit``.
 
-        With the mode ``auto``, one side answers alone where the other fails or is late, and the
-        answer says so.
+        In mode ``auto``, if one side fails or is late, the answer comes from the other, and says
+        so.
 
         Raises:
             InvalidInput: the query is blank or too long, or the limit is out of range.
-            NotFound: there is no such project.
-            IndexRebuilding, CollectionMissing, GenerationMismatch, IndexChanged: by meaning alone,
-                the index can't be searched now.
+            NotFound: the project doesn't exist.
+            IndexRebuilding, CollectionMissing, GenerationMismatch, IndexChanged: only in mode
+                ``meaning``: the index can't be searched now.
         """
         _check(query)
         text = composed(query.text, "query")
@@ -101,14 +101,14 @@ class SearchService:
         return await self._both(self._measured(by_meaning), by_words)
 
     async def _measured(self, finding: Awaitable[list[FoundByMeaning]]) -> list[FoundByMeaning]:
-        """What is found, once it is known what unrelated texts score: to fail at that is to fail at this side."""
+        """Find by meaning, and measure what unrelated texts score; either may fail this side."""
         found = await finding
         if found:
             await self._meaning.unrelated()
         return found
 
     async def _both(self, meaning: Awaitable[list[FoundByMeaning]], words: Awaitable[FoundByWords]) -> _Sides:
-        """Whoever is first waits a while for the other."""
+        """Run both sides; once one has answered, wait for the other for a limited time."""
         tasks = asyncio.ensure_future(meaning), asyncio.ensure_future(words)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -129,7 +129,7 @@ class SearchService:
 
 
 def _depth(query: Query) -> int:
-    """How many hits each side is asked for: a step of those in which both are fused, or one of them collapsed."""
+    """How many hits to ask each side for: a fusion step, or the page if one side answers alone."""
     wanted = query.offset + query.limit + 1
     if query.collapse:
         wanted = max(wanted, STEPS[0]) * _COLLAPSED_DEPTH
@@ -152,7 +152,7 @@ def _lack(name: str, task: "asyncio.Future[T]") -> str | None:
 def _incomplete(found: FoundByWords | None) -> tuple[str, ...]:
     if found is None or found.complete:
         return ()
-    return ("words: the job index_words hasn't made all words of what was stored before",)
+    return ("words: the job index_words hasn't made the words of all older extractions yet",)
 
 
 def _result(task: "asyncio.Future[T]") -> T | None:
@@ -174,14 +174,14 @@ def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float)
         shares = _shares(session, sides.words, sides.meaning, words)
         ordered = fuse_in_steps(meaning, words, shares, unrelated, depth=_depth(query))
     if query.min_score is not None:
-        # As it is shown, so that a score that was read off an answer finds its hit again.
+        # Compare the rounded score, so that a score copied from an answer matches its hit again.
         ordered = [each for each in ordered if round(each[1], _DECIMALS) >= query.min_score]
     hits = _Hits(session, query, ordered).take(query.offset + query.limit + 1)
     page = hits[query.offset : query.offset + query.limit]
     hits_of_page = tuple(_explained(hit, meaning, words, sides.words) for hit in page)
     degraded = sides.degraded
     if degraded and not hits and not ExtractionRepository(session).list_ids(Filters(), limit=1):
-        degraded = ()  # of nothing, nothing is missing
+        degraded = ()  # the store is empty, so no hit is missing
     project_id = None if query.project is None else project_id_of(query.project)
     rows = [hit.extraction for hit in page]
     warnings = warnings_of(session, project_id, query.filters.where, rows)
@@ -191,7 +191,7 @@ def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float)
 def _shares(
     session: ReadSession, words: FoundByWords, meaning: Sequence[FoundByMeaning], side: Side
 ) -> dict[str, float]:
-    """The words' scores of what only the meaning has found."""
+    """The word scores of hits that were found only by meaning."""
     shares = dict[str, float]()
     for project_id, query in words.queries.items():
         ids = [each.id for each in meaning if each.project_id == project_id and each.id not in side.ranked]
@@ -202,7 +202,7 @@ def _shares(
 
 
 class _Hits:
-    """Hits with their rows, those of the same type and data as one if that is asked for."""
+    """Hits with their rows; if the query collapses, those of the same type and data become one."""
 
     def __init__(self, session: ReadSession, query: Query, ordered: Sequence[tuple[str, float]]) -> None:
         self._session = session
@@ -211,7 +211,7 @@ class _Hits:
         self._ordered = ordered
 
     def take(self, wanted: int) -> list[SearchHit]:
-        """The first so many; a row that was deleted meanwhile is passed over."""
+        """The first ``wanted`` hits, without rows that were deleted meanwhile."""
         hits, at, size = dict[object, SearchHit](), 0, wanted
         while at < len(self._ordered) and (len(hits) < wanted or self._collapse):
             some = self._ordered[at : at + size]
@@ -275,6 +275,6 @@ def _check(query: Query) -> None:
             f"{MAX_HITS:,}"
         )
     if query.filters.set_aside and query.mode is SearchMode.MEANING:
-        raise InvalidInput("what is set aside has no vector; search it by words")
+        raise InvalidInput("extractions that are set aside have no vectors; search them by words")
     if query.filters.indexed is False and query.mode is SearchMode.MEANING:
-        raise InvalidInput("what isn't indexed has no vector; search it by words")
+        raise InvalidInput("extractions that aren't indexed have no vectors; search them by words")

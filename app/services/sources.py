@@ -1,4 +1,4 @@
-"""Sources: what extractions were taken from, with or without facts now."""
+"""Sources: what extractions were taken from. A source may have no facts."""
 
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ class SourceService:
         """A project's sources that pass the filters, by id: the ``limit`` next after ``after``.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
 
         def work(session: ReadSession) -> SourceRows:
@@ -47,7 +47,7 @@ class SourceService:
         """One source.
 
         Raises:
-            NotFound: there is no such project, or it has no such source.
+            NotFound: the project or the source doesn't exist.
         """
 
         def work(session: ReadSession) -> SourceRow:
@@ -56,13 +56,13 @@ class SourceService:
         return await self._database.read(work)
 
     async def delete(self, project: str, source_id: SourceId, *, wait: float | None = None) -> Deleted:
-        """Delete a source with its extractions, and queue the deletion of their vectors, in one transaction.
+        """Delete a source with its extractions; queue their vectors' deletion in the transaction.
 
-        With ``wait``, it returns when the jobs have ended, or after so many seconds; see ``waited``
-        of what it returns.
+        With ``wait``, it returns when the jobs have ended, or after that many seconds; the result's
+        ``waited`` says which.
 
         Raises:
-            NotFound: there is no such project, or it has no such source.
+            NotFound: the project or the source doesn't exist.
             InvalidField: ``wait`` is longer than a minute.
         """
         wait_s = None if wait is None else checked_wait(wait)
@@ -87,10 +87,10 @@ class SourceService:
         return replace(deleted, waited=await wait_for_jobs(self._database, deleted.job_ids, wait_s))
 
     async def prune(self, project: str) -> int:
-        """Delete a project's sources that have no extractions; returns how many.
+        """Delete a project's sources that have no extractions, and return how many.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
         pruned, after = 0, None
         while True:

@@ -1,4 +1,4 @@
-"""Storing extractions in a transaction: what is new, what changed, the jobs that follow, and the ledger."""
+"""Store new and changed extractions in a transaction, with their jobs and ledger entries."""
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
@@ -20,7 +20,7 @@ from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository, StoredSources
 
 A_JOB = 1_000
-"""How many extractions a job is about at most."""
+"""The largest number of extractions in a job."""
 
 
 def store(
@@ -30,7 +30,7 @@ def store(
     items: Sequence[Item],
     run_id: RunId | None = None,
 ) -> Accepted:
-    """Store what is new, change what is there already as far as the items say so, and leave the rest."""
+    """Store the new items, and update stored extractions where the items differ."""
     ProjectRepository(session).get_or_create(project)
     if run_id is not None:
         RunRepository(session).require_open(project_id, run_id)
@@ -47,7 +47,7 @@ def store(
         if id_ not in stored
     ]
     new = create_facts(session, fresh)
-    if len(new) < len(fresh):  # another transaction has just stored them
+    if len(new) < len(fresh):  # another transaction has just stored the others
         stored |= facts.find_batch([each.id for each in fresh if each.id not in new])
     changes = _changes_of(sources, [each for each in fresh if each.id in new])
     changed = _assert(facts, stored, wanted, changes, run_id)
@@ -73,7 +73,7 @@ def new_extraction(  # noqa: PLR0913, PLR0917 - each is a column
     assertion: Assertion,
     run_id: RunId | None,
 ) -> NewExtraction:
-    """The row of an item that isn't stored yet."""
+    """The row for an item that isn't stored yet."""
     return NewExtraction(
         id=id_,
         project_id=project_id,
@@ -88,7 +88,7 @@ def new_extraction(  # noqa: PLR0913, PLR0917 - each is a column
 
 
 def queue_embedding(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId]) -> JobId | None:
-    """Queue the indexing of new extractions, if there are any."""
+    """Queue the embedding of new extractions, if there are any."""
     if not ids:
         return None
     return JobRepository(session).create(JobType.EMBED, {"extraction_ids": texts(ids)}, project_id=project_id)
@@ -100,9 +100,9 @@ def queue_payloads(
     changed: Collection[ExtractionId],
     regrouped: Collection[SourceId],
 ) -> list[JobId]:
-    """Queue the payloads of these extractions, and of all extractions of these sources.
+    """Queue payload updates of these extractions, and of all extractions of these sources.
 
-    Rows without a vector are among them, because one may be on its way with the payload that was.
+    Rows without a vector are included, because one may be on its way with the old payload.
     """
     jobs = JobRepository(session)
     with closing(ExtractionRepository(session).iter_ids_of_sources(regrouped, size=A_JOB)) as of_sources:
@@ -113,7 +113,7 @@ def queue_payloads(
 
 
 def pages(ids: Sequence[ExtractionId]) -> Iterable[Sequence[ExtractionId]]:
-    """As many at a time as a job is about."""
+    """Split ids into pages of a job's size."""
     return (ids[start : start + A_JOB] for start in range(0, len(ids), A_JOB))
 
 
@@ -124,7 +124,10 @@ def record(
     run_id: RunId | None,
     counts: Counts,
 ) -> None:
-    """Write the ledger, and count for the run: last in a transaction, because others wait from then on."""
+    """Write the ledger, and update the run's counts.
+
+    Call it last in a transaction: from then on, other writers of the project wait for it.
+    """
     LedgerRepository(session).append(project_id, changes, run_id)
     if run_id is not None:
         RunRepository(session).count(run_id, counts)
@@ -136,7 +139,7 @@ def note_asserted(
     changes: ChangesBySource,
     run_id: RunId,
 ) -> None:
-    """Note the run with the extractions that it asserts, and in the ledger which run had asserted them before."""
+    """Store the run with the extractions it asserts; the ledger gets the previous runs."""
     others = [fact for fact in stored.values() if fact.last_run_id != run_id]
     facts.set_last_run([fact.id for fact in others], run_id)
     for fact in others:
@@ -146,7 +149,7 @@ def note_asserted(
 def _perhaps_stored(
     sources: StoredSources, ids: Sequence[ExtractionId], items: Sequence[Item]
 ) -> list[ExtractionId]:
-    """A source that was new had no extractions."""
+    """The ids that may be stored: all except those of new sources, which had no extractions."""
     if len(sources.new) == len(sources.ids):
         return []
     return [
@@ -155,7 +158,7 @@ def _perhaps_stored(
 
 
 def _last_assertions(items: Iterable[tuple[ExtractionId, Item]]) -> dict[ExtractionId, Assertion]:
-    """What the items say; of those that contradict each other the last one counts."""
+    """What the items assert; if items contradict each other, the last one counts."""
     wanted: dict[ExtractionId, Assertion] = {}
     for id_, item in items:
         now = Assertion(item.confidence, item.metadata)
@@ -164,7 +167,7 @@ def _last_assertions(items: Iterable[tuple[ExtractionId, Item]]) -> dict[Extract
 
 
 def _over(before: Assertion, now: Assertion) -> Assertion:
-    """What is left out stays."""
+    """Overlay ``now`` on ``before``; values that ``now`` leaves out stay."""
     return Assertion(
         before.confidence if now.confidence is None else now.confidence,
         before.metadata if now.metadata is None else now.metadata,
@@ -187,7 +190,10 @@ def _assert(
     changes: ChangesBySource,
     run_id: RunId | None,
 ) -> set[ExtractionId]:
-    """Change what the items say otherwise; returns the ids of what changed. ``stored`` is as it was before."""
+    """Update stored facts where the items differ, and return their ids.
+
+    ``stored`` keeps the facts as they were before.
+    """
     wanted |= {id_: _over(fact.assertion, wanted[id_]) for id_, fact in stored.items()}
     different = [id_ for id_, fact in stored.items() if differs(fact.assertion, wanted[id_])]
     if locked := facts.find_batch(stored if run_id else different, locked=True):
@@ -202,5 +208,5 @@ def _assert(
 
 
 def differs_in_payload(before: Assertion, now: Assertion) -> bool:
-    """Qdrant holds no metadata."""
+    """Whether Qdrant's payload changes; it holds the confidence but no metadata."""
     return before.confidence != now.confidence

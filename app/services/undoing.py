@@ -1,4 +1,4 @@
-"""Undoing what a run changed, entry by entry of the ledger, the newest first."""
+"""Undo the changes of a run, one ledger entry at a time, newest first."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from app.services.storing import differs_in_payload, pages, queue_embedding, que
 def undo_entries(
     session: WriteSession, undone: Undone, *, before: int | None, limit: int
 ) -> tuple[Undone, int | None]:
-    """Undo the run's ``limit`` next entries before ``before``; returns what was done, and where to go on.
+    """Undo the run's ``limit`` next entries before ``before``.
 
-    The latter is None when there is no more.
+    Returns what was undone, and the ``before`` of the next call, which is None at the end.
     """
     ProjectRepository(session).hold_sources(undone.project_id)
     RunRepository(session).require_open(undone.project_id, undone.undo_run_id)
     entries = LedgerRepository(session).of_run(undone.run_id, before=before, limit=limit)
-    # All that may change is locked first, in the order in which others lock.
+    # Lock everything that may change first, in the order in which other transactions lock.
     restored = _restore_sources(session, undone, entries)
     SourceRepository(session).lock([entry.source_id for entry in entries])
     FactRepository(session).lock(set().union(*(ids_of(entry.changes) for entry in entries)))
@@ -46,7 +46,7 @@ def undo_entries(
 
 
 def _restore_sources(session: WriteSession, undone: Undone, entries: Sequence[LedgerRow]) -> set[SourceId]:
-    """Store the sources again that were deleted and get facts back; returns those that weren't there."""
+    """Store deleted sources again that get facts back; return the ids of those restored."""
     sources, rows = SourceRepository(session), dict[SourceId, SourceRow]()
     missing = sources.missing({entry.source_id for entry in entries})
     for entry in (entry for entry in entries if entry.source_id in missing):
@@ -57,18 +57,18 @@ def _restore_sources(session: WriteSession, undone: Undone, entries: Sequence[Le
 
 
 def _facts_back(entry: LedgerRow, later: "_Later") -> set[ExtractionId]:
-    """What the entry removed, and undoing it brings back."""
+    """The facts that the entry removed and that undoing it brings back."""
     removed = {ExtractionId(UUID(each["id"])) for each in entry.changes.get("removed", ())}
     return removed - later.ids - later.undone
 
 
 @dataclass(slots=True)
 class _Later:
-    """What became of what an entry tells of, after it.
+    """What happened after an entry to the facts and the source it changed.
 
-    ``ids`` and ``group`` were touched by others than the run itself and its undoing, ``undone``
-    (with None for the group) is undone already. ``deleted`` is the source as it was when it was
-    deleted last, ``is_deleter`` that the entry itself has done so.
+    ``ids`` and ``group`` were changed later by something other than the run and its undoings.
+    ``undone`` is already undone (None in it stands for the group). ``deleted`` is the source as it
+    was when last deleted; ``is_deleter`` is true if the entry itself deleted it.
     """
 
     ids: set[ExtractionId] = field(default_factory=set)
@@ -99,7 +99,7 @@ class _Later:
 
 
 def _standing(entries: Sequence[LedgerRow]) -> list[set[ExtractionId | None]]:
-    """What each of the entries touches, without what was undone among them, and without its undoing."""
+    """What each entry touches, without changes undone among them, and without their undoings."""
     touched = {
         entry.number: {*ids_of(entry.changes), *([None] if "group" in entry.changes else [])}
         for entry in entries
@@ -113,7 +113,7 @@ def _standing(entries: Sequence[LedgerRow]) -> list[set[ExtractionId | None]]:
 
 
 class _EntryUndoing:
-    """One entry, in the caller's transaction."""
+    """Undoes one entry, in the caller's transaction."""
 
     def __init__(self, session: WriteSession, undone: Undone, entry: LedgerRow, *, is_new: bool) -> None:
         self._session = session
@@ -215,7 +215,7 @@ class _EntryUndoing:
 
 
 def ids_of(changes: Mapping[str, Any]) -> set[ExtractionId]:
-    """The extractions that an entry of the ledger is about."""
+    """The ids of all extractions that a ledger entry names."""
     texts = [
         *changes.get("added", ()),
         *changes.get("changed", ()),
@@ -227,7 +227,7 @@ def ids_of(changes: Mapping[str, Any]) -> set[ExtractionId]:
 
 
 def _without(changes: Mapping[str, Any], undone: Collection[ExtractionId | None]) -> dict[str, Any]:
-    """What an entry tells, but for what is undone already."""
+    """An entry's changes, without those that are already undone."""
     texts = {str(id_) for id_ in undone}
     left = {**changes}
     for name in ("added", "changed", "removed"):

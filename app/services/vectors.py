@@ -1,4 +1,4 @@
-"""Making vectors: texts are embedded and upserted, and one that can't be embedded is told from an endpoint that fails."""
+"""Embed texts and upsert vectors, telling a text that can't be embedded from a failing endpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +10,12 @@ from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
 _CUTS = 8
-"""How often a text is cut because the endpoint says it is too long. Halved so often, 1/256 of it is left."""
+"""How often a text is cut when the endpoint says it is too long. Eight halvings leave 1/256."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextToEmbed:
-    """What is embedded for an extraction, and what Qdrant keeps beside the vector to filter by."""
+    """The text to embed for an extraction, and the payload that Qdrant filters by."""
 
     id: str
     payload: Payload
@@ -26,25 +26,25 @@ class TextToEmbed:
 
     @property
     def may_be_cut(self) -> bool:
-        """Whether a shorter one may be tried."""
+        """Whether a shorter text may be tried."""
         return self.cuts < _CUTS and len(self.text) > 1
 
     def shortened(self, max_chars: int | None) -> "TextToEmbed":
-        """The text, cut where it is longer than that; what would be blank then stays whole, and is refused."""
+        """Cut the text to ``max_chars``. If only blanks would be left, it stays whole."""
         beginning = self.text[:max_chars].rstrip()
         if max_chars is None or len(self.text) <= max_chars or not beginning:
             return self
         return replace(self, text=beginning, is_cut=True)
 
     def cut(self, share: float) -> "TextToEmbed":
-        """That share of the text, as the endpoint asked."""
+        """Cut the text to the share that the endpoint says it takes."""
         return replace(self.shortened(max(1, int(len(self.text) * share))), cuts=self.cuts + 1)
 
 
 class MadeVectors:
-    """The ids whose vectors Qdrant has acknowledged, and those that can't have one, with the reason.
+    """The ids whose vectors Qdrant acknowledged, and those that can't be embedded, with the reason.
 
-    ``payloads`` is what the points were to hold, ``generation`` the index that they were made for.
+    ``payloads`` are the points' intended payloads, ``generation`` the index they were made for.
     """
 
     def __init__(self, *, rebuilding: int | None) -> None:
@@ -56,7 +56,7 @@ class MadeVectors:
         self.cut: set[str] = set()
 
     def counts(self) -> Indexed:
-        """How many there are of each."""
+        """How many texts were indexed, set aside, and cut."""
         return Indexed(len(self.indexed), len(self.set_aside), len(self.cut.intersection(self.indexed)))
 
 
@@ -68,7 +68,11 @@ class VectorMaker:
         self._embedder = embedder
 
     async def make(self, outcome: MadeVectors, texts: Sequence[TextToEmbed]) -> None:
-        """Embed, upsert, and note what became of each; where a batch fails and a harmless text passes, halve it until the one to blame is alone."""
+        """Embed and upsert texts, and note the outcome of each.
+
+        If a batch fails but a harmless text passes, the batch is halved until the text to blame is
+        alone.
+        """
         if not texts:
             return
         try:
@@ -87,20 +91,19 @@ class VectorMaker:
         await self._upsert_into(outcome, points)
 
     async def _require_fault_of_texts(self, error: EmbeddingError) -> None:
-        """Return if a failure is the texts', because others pass; if a harmless one fails too, its error is raised.
+        """Return if the texts caused a failure; if a harmless text fails too, raise its error.
 
-        An endpoint that limits how much is asked of it may let that one pass, and still faults no
-        text.
+        A rate limit is always raised: it isn't a text's fault, even if the harmless one passes.
         """
         if isinstance(error, EmbeddingUnavailable) and error.busy:
             raise error
-        if not isinstance(error, EmbeddingRejected):  # which the embedder has made sure of
+        if not isinstance(error, EmbeddingRejected):  # that one is certainly the texts' fault
             await self._embedder.embed([HARMLESS_TEXT])
 
     async def _embed_blamed(self, outcome: MadeVectors, text: TextToEmbed, error: EmbeddingError) -> None:
-        """Set a text aside that can't be embedded; unless it is worth another try, or less of it may be taken."""
+        """Set aside a text that can't be embedded, unless a retry or a shorter text may succeed."""
         if error.retryable and not text.tried:
-            # The endpoint may have been down just until the harmless text. A text that fails
+            # The endpoint may have recovered only just before the harmless text. A text that fails
             # between two that pass is to blame.
             await self.make(outcome, [replace(text, tried=True)])
         elif isinstance(error, EmbeddingRejected) and error.fits is not None and text.may_be_cut:
@@ -109,7 +112,7 @@ class VectorMaker:
             outcome.set_aside[text.id] = error.reason
 
     async def _upsert_into(self, outcome: MadeVectors, points: list[EmbeddingItem]) -> None:
-        """Upsert; a vector that can't be stored is set aside, and the others go on."""
+        """Upsert points; set aside a vector that can't be stored, and go on with the others."""
         while points:
             try:
                 outcome.indexed += await self._qdrant.upsert_batch(points)

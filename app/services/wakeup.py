@@ -1,4 +1,4 @@
-"""Telling the workers of this process at once that there is a job to claim."""
+"""Wake the workers of this process as soon as there is a job to claim."""
 
 import asyncio
 import threading
@@ -7,14 +7,14 @@ from contextlib import contextmanager, suppress
 
 
 class Wakeup:
-    """Set by whoever has committed a job, from any thread; seen by every worker that listens."""
+    """A signal that a job was committed: set from any thread, seen by all listening workers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listening: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
     def set(self) -> None:
-        """Wake whoever listens."""
+        """Wake all listeners."""
         with self._lock:
             listening = list(self._listening.items())
         for event, loop in listening:
@@ -23,7 +23,7 @@ class Wakeup:
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:
-        """An event on the running loop that :meth:`set` sets; whoever waits for it clears it."""
+        """An event on the running loop that :meth:`set` sets; the waiter clears it."""
         event = asyncio.Event()
         with self._lock:
             self._listening[event] = asyncio.get_running_loop()

@@ -289,7 +289,7 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
     assert listed(place, "--set-aside") == {"four"}
     assert "nothing was tried again" in place("extractions", "retry", "--run", "monday")
     told_why = place("extractions", "retry", "--not-set-aside", code=1)
-    assert "only what is set aside can be tried again" in told_why
+    assert "only extractions that are set aside can be retried" in told_why
 
 
 @pytest.mark.parametrize(

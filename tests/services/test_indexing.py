@@ -445,7 +445,7 @@ async def test_nothing_is_marked_once_another_embedder_has_taken_over(
 async def test_an_index_that_is_not_made_yet_is_not_a_lost_one(tmp_path: Path) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await container.qdrant_repository().drop_collection()
-        with pytest.raises(CollectionMissing, match="isn't made yet"):
+        with pytest.raises(CollectionMissing, match="isn't created yet"):
             await container.indexing().ping()
         await fill(container, [make_item(1)])
         await container.indexing().ping()
