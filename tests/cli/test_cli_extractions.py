@@ -157,7 +157,7 @@ def test_extractions_are_counted_by_their_fields(place: Place, stored: Stored) -
     [facet] = found["facets"]
     assert {each["count"] for each in facet["values"]} == {3}
     assert stored.tuesday in {each["value"] for each in facet["values"]}
-    assert "facts aren't counted by confidence" in place("extractions", "count", "--by", "confidence", code=1)
+    assert "facts can't be counted by confidence" in place("extractions", "count", "--by", "confidence", code=1)
 
 
 def test_a_project_is_described(place: Place, stored: Stored) -> None:  # noqa: ARG001 - likewise

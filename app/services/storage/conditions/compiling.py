@@ -1,7 +1,7 @@
-"""From a condition to SQL: how its parts are joined, and which columns the fields of a fact are.
+"""Compile a condition to SQL: how its parts are joined, and which columns hold a fact's fields.
 
-SQL's answer is neither true nor false where a value is absent. A leaf may leave that so, because its row isn't chosen
-then; a leaf that is negated is taken for false.
+SQL yields NULL where a value is absent. A plain leaf may leave it so, because its row isn't chosen
+then; a negated leaf takes NULL as false.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,17 +59,20 @@ _KEPT_SQL_CHARS = 20_000
 
 
 class _Unkept(Grouping[bool]):
-    """A condition whose statement isn't kept compiled.
+    """A condition whose compiled statement isn't cached.
 
-    SQLAlchemy keeps 500 statements, each with the values it first had. Of conditions with
-    thousands, 24 took 2 GB.
+    SQLAlchemy caches 500 statements, each with the values of its first use. 24 conditions with
+    thousands of values took 2 GB.
     """
 
     inherit_cache = False
 
 
 def holds(condition: Condition, dialect: str) -> ColumnElement[bool]:
-    """The condition holds for the row of ``extractions``, joined with ``sources`` if :func:`is_about_sources`."""
+    """The condition for a row of ``extractions``, joined with ``sources`` if it is about them.
+
+    :func:`is_about_sources` says whether it is.
+    """
     compiler = _Compiler(dialect)
     sql = compiler.condition(condition)
     bound = compiler.parameters.bound
@@ -80,7 +83,7 @@ def holds(condition: Condition, dialect: str) -> ColumnElement[bool]:
 
 
 def is_about_sources(condition: Condition) -> bool:
-    """Whether a part of it looks at what a fact's source has."""
+    """Whether any part of the condition is about a field of the fact's source."""
     return any(leaf.where in {Field("group"), Field("source")} for leaf in leaves(condition))
 
 
@@ -96,10 +99,10 @@ class _Compiler:
         self._json = (JsonOnPostgres if on_postgres else JsonOnSqlite)(self.parameters)
 
     def condition(self, condition: Condition, *, negated: bool = False) -> str:
-        """What holds for a row, in SQL.
+        """The condition in SQL.
 
-        SQLite keeps a hundred open places of a statement at most. So negations go down to the
-        leaves, and of parts that are joined the deepest comes first.
+        SQLite's parser has a stack of 100 places. So negations are pushed down to the leaves, and
+        the deepest of joined parts comes first.
         """
         match condition:
             case And(parts) | Or(parts):
@@ -136,7 +139,7 @@ class _Compiler:
             case In(_, values):
                 return " OR ".join(self._of_mark(Compare(leaf.where, Op.EQ, value)) for value in values)
             case _:
-                return "TRUE"  # it is one or the other of every fact
+                return "TRUE"  # every fact is either marked or not
 
     def _of_column(self, column: str, leaf: Leaf, kind: Kind) -> str:
         def given(value: Value) -> str:
@@ -161,7 +164,7 @@ class _Compiler:
 
 
 def _joined(parts: Sequence[str], word: str) -> str:
-    """As a balanced tree: SQLite takes no expression that is more than 1,000 deep, as a chain of 1,000 parts is."""
+    """Join as a balanced tree: a chain of 1,000 parts would exceed SQLite's depth limit."""
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2

@@ -1,7 +1,7 @@
-"""Conditions on JSON for PostgreSQL: by SQL/JSON paths, in whose lax mode a step looks into an array on the way.
+"""Conditions on JSON for PostgreSQL, by SQL/JSON paths in lax mode, whose steps unwrap arrays.
 
-A filter of such a path passes over the array at the end too, once. Its comparisons would look into arrays once more,
-which the tests of the type prevent.
+A path's filter unwraps the array at the end once, too. Its comparisons would unwrap arrays once
+more, which the checks of the type prevent.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _TIME = (
     r"(?:[T ]([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9])(?:\.([0-9]{1,9}))?)?"
     r"(?:Z|([+-])(0[0-9]|1[0-5]):([0-5][0-9]))?)?$"
 )
-"""As :func:`app.domain.times.time_of` reads it, in parts."""
+"""The parts of a time, as :func:`app.domain.times.time_of` reads it."""
 
 _DAYS = (
     "CASE WHEN m[2] IN ('04', '06', '09', '11') THEN 30 WHEN m[2] <> '02' THEN 31 "
@@ -38,13 +38,13 @@ _OPS = {Op.EQ: "==", Op.LT: "<", Op.LE: "<=", Op.GT: ">", Op.GE: ">="}
 
 
 class JsonOnPostgres:
-    """Writes leaves about JSON documents, whose values go to ``parameters``."""
+    """Writes leaves about JSON documents; their values go to ``parameters``."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
 
     def leaf(self, document: str, keys: tuple[str, ...], leaf: Leaf) -> str:
-        """The leaf holds for a value that the keys lead to in the document."""
+        """SQL that is true if the leaf holds for a value that the keys lead to in the document."""
         path = ".".join(["lax $", *(orjson.dumps(key).decode() for key in keys)])
         return self._fits(f"CAST({document} AS jsonb)", path, leaf)
 
@@ -74,7 +74,7 @@ class JsonOnPostgres:
         return f"{found} OR {self._leads(document, in_text, {})}"
 
     def _compares(self, document: str, path: str, op: Op, wanted: Sequence[Value]) -> str:
-        """One that the path leads to compares so with one of those wanted."""
+        """SQL that is true if a value at the path compares so with one of those wanted."""
         others = [each for each in wanted if not isinstance(each, datetime)]
         moments = [each for each in wanted if isinstance(each, datetime)]
         found = list[str]()

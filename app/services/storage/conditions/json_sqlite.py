@@ -1,7 +1,8 @@
 """Conditions on JSON for SQLite.
 
-Nearly always no array is on the way, and the value is read by its path. Where one is, a recursive query walks from the
-document to all values that the path leads to. Texts are compared by functions of this process; see ``app.sql.sqlite``.
+Nearly always there is no array along the path, and the value is read by its path. If there is one,
+a recursive query walks to all values that the path leads to. Texts are compared by Python
+functions; see ``app.sql.sqlite``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from app.domain.whole_words import words_of
 from app.services.storage.conditions.parameters import Parameters
 
 _MOST_PREFIXES = 8
-"""A longer path is always walked."""
+"""The most keys of a path that isn't always walked."""
 
 _WALK = (
     "EXISTS (WITH RECURSIVE walk(level, value, type, inside) AS ("
@@ -30,15 +31,16 @@ _WALK = (
 
 
 class JsonOnSqlite:
-    """Writes leaves about JSON documents, whose values go to ``parameters``."""
+    """Writes leaves about JSON documents; their values go to ``parameters``."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
 
     def leaf(self, document: str, keys: tuple[str, ...], leaf: Leaf) -> str:
-        """The leaf holds for a value that the keys lead to in the document."""
+        """SQL that is true if the leaf holds for a value that the keys lead to in the document."""
         quoted = [orjson.dumps(key).decode() for key in keys]
-        if len(keys) > _MOST_PREFIXES or any("\\" in key for key in quoted):  # which SQLite's paths can't say
+        # SQLite's paths can't express an escaped key.
+        if len(keys) > _MOST_PREFIXES or any("\\" in key for key in quoted):
             return self._walk(document, keys, leaf)
         *ways, path = [
             self._parameters.add("$." + ".".join(quoted[:length])) for length in range(1, len(keys) + 1)
@@ -51,13 +53,13 @@ class JsonOnSqlite:
         return f"CASE {kind} WHEN 'array' THEN {self._in_array(document, path, leaf)} ELSE {found} END"
 
     def _walk(self, document: str, keys: tuple[str, ...], leaf: Leaf) -> str:
-        """For arrays on the way."""
+        """The leaf for a path with arrays along it."""
         fits = self._fits(leaf, "walk.type", "walk.value")
         path = self._parameters.add(orjson.dumps(keys).decode())
         return _WALK.format(document=document, keys=path, length=len(keys), fits=f"({fits})")
 
     def _in_array(self, document: str, path: str, leaf: Leaf) -> str:
-        """The leaf holds for the array at the path, or for one of its elements."""
+        """SQL that is true if the leaf holds for the array at the path, or for an element of it."""
         if isinstance(leaf, Exists):
             return "TRUE"
         elements = f"SELECT 1 FROM json_each({document}, {path}) AS each"
@@ -68,7 +70,7 @@ class JsonOnSqlite:
         return found
 
     def _fits(self, leaf: Leaf, kind: str, value: str) -> str:
-        """The leaf holds for a value, of which ``kind`` is the type as ``json_type`` says it."""
+        """SQL that is true if the leaf holds for a value; ``kind`` is its ``json_type``."""
         match leaf:
             case Compare(_, op, wanted):
                 return self._compares(op, [wanted], kind, value)
@@ -84,7 +86,7 @@ class JsonOnSqlite:
 
     def _contains(self, wanted: Value, kind: str, value: str) -> str:
         equal = self._compares(Op.EQ, [wanted], "element.type", "element.value")
-        # The type is looked at first: anything else isn't JSON to ``json_each``.
+        # The type is checked first: to ``json_each``, other values aren't JSON.
         elements = f"json_each(CASE {kind} WHEN 'array' THEN {value} ELSE '[]' END) AS element"
         found = f"EXISTS (SELECT 1 FROM {elements} WHERE {equal})"
         if not isinstance(wanted, str) or not words_of(wanted):
@@ -94,7 +96,10 @@ class JsonOnSqlite:
         )
 
     def _compares(self, op: Op, wanted: Sequence[Value], kind: str, value: str) -> str:
-        """The value compares so with one of those wanted; more than one are compared for equality."""
+        """SQL that is true if the value compares so with one of those wanted.
+
+        Several wanted values are only compared for equality.
+        """
         numbers = [each for each in wanted if isinstance(each, int | float) and not isinstance(each, bool)]
         texts = [each for each in wanted if isinstance(each, str)]
         moments = [each for each in wanted if isinstance(each, datetime)]

@@ -1,4 +1,4 @@
-"""Inserting many rows, and telling which of them were new."""
+"""Insert many rows, and find out which of them are new."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
@@ -16,26 +16,29 @@ from app.models import UtcDateTime, UuidText, utc_now
 from app.services.storage.repositories.id_lists import among, texts
 
 _DOCUMENT_BYTES = 4 * 2**20
-"""A statement takes rows up to this size together, or one row. Whoever writes or binds a longer text holds Python's lock
-for as long: 63 ms for 27 MiB."""
+"""The most bytes of rows for a statement, unless one row is larger.
+
+Writing or binding a text holds Python's lock: 63 ms for 27 MiB.
+"""
 
 
 Columns = Mapping[str, Sequence[Any]]
-"""The values of each column, one a row."""
+"""The values of each column, one for each row."""
 
 
 def insert_new(
     session: Session, table: Table, columns: Columns, *, held: Collection[UUID] | None = None
 ) -> set[UUID]:
-    """Insert the rows whose id the table doesn't hold yet, created now unless they say when; return their ids.
+    """Insert the rows whose ids the table doesn't have, and return their ids.
 
-    ``held`` are those ids that it holds, where the caller has looked. Rows go in by order of id:
-    neighbours share pages, and two transactions that insert the same rows don't deadlock.
+    ``created_at`` is now unless given. ``held`` are the ids that the table has, if the caller has
+    checked. Rows are inserted in order of id: neighbours share pages, and transactions that insert
+    the same rows don't deadlock.
     """
     ids = dict(zip(texts(columns["id"]), columns["id"], strict=True))
     if session.get_bind().dialect.name == "postgresql":
         return {ids[text] for text in _insert_new_postgres(session, table, columns)} if ids else set()
-    # The write lock is held, so no row can come between looking and inserting.
+    # The write lock is held, so no row can be added between the check and the insert.
     known = set(texts(held)) if held is not None else _held(session, table, ids)
     if new := ids.keys() - known:
         created = {"created_at": [utc_now()] * len(columns["id"])}
@@ -44,7 +47,7 @@ def insert_new(
 
 
 def insert_all(session: Session, table: Table, columns: Columns) -> None:
-    """Insert rows whose keys the table doesn't hold, in their order."""
+    """Insert rows whose keys the table doesn't have, in their order."""
     if session.get_bind().dialect.name == "postgresql":
         for record in _records(table, columns, zip(*columns.values(), strict=True)):
             session.execute(postgresql.insert(table).from_select(list(columns), select(*record.c)))
@@ -58,10 +61,10 @@ def _held(session: Session, table: Table, ids: Collection[str]) -> set[str]:
 
 
 def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_known: bool = False) -> None:
-    """A statement for each document of rows.
+    """Insert rows with one statement for each JSON document of rows.
 
-    Row by row, the driver would give up Python's lock and wait for it again at each one: up to 5 ms
-    a row while other threads compute.
+    For each row of its own statement, the driver would release Python's lock and wait to get it
+    back: up to 5 ms while other threads compute.
     """
     dialect = session.connection().dialect
     values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}
@@ -80,9 +83,9 @@ def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_kno
 
 
 def _told_apart(values: Mapping[str, list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """The values that all rows share, which are bound once, and the columns of which each row has its own.
+    """Separate the values that all rows share, which are bound once, from the other columns.
 
-    Taking a field out of a document costs SQLite 1 µs a row.
+    Reading a field from the document costs SQLite 1 µs for each row.
     """
     shared = {
         name: column[0]
@@ -90,7 +93,7 @@ def _told_apart(values: Mapping[str, list[Any]]) -> tuple[dict[str, Any], dict[s
         if name != "id" and column[0] == column[-1] and column.count(column[0]) == len(column)
     }
     own = {name: column for name, column in values.items() if name not in shared}
-    if not own:  # a document needs something to tell its rows by
+    if not own:  # each row of the document needs at least one field
         name = next(iter(shared))
         own = {name: values[name]}
         del shared[name]
@@ -110,7 +113,7 @@ def _insert_new_postgres(session: Session, table: Table, columns: Columns) -> It
 
 
 def _records(table: Table, columns: Columns, rows: Iterable[Sequence[Any]]) -> Iterator[TableValuedAlias]:
-    """The rows for PostgreSQL: one to select from for each document of them."""
+    """The rows for PostgreSQL: a table expression for each JSON document of rows."""
     for document in _documents(dict(zip(columns, row, strict=True)) for row in rows):
         yield (
             func.json_to_recordset(cast(bindparam(None, document, Text), JSON))
@@ -120,7 +123,7 @@ def _records(table: Table, columns: Columns, rows: Iterable[Sequence[Any]]) -> I
 
 
 def _documents(rows: Iterable[Any]) -> Iterator[str]:
-    """The rows as JSON arrays, each the one parameter of a statement."""
+    """The rows as JSON arrays, each the only parameter of a statement."""
     pieces: list[bytes] = []
     size = 0
     for row in rows:
@@ -143,7 +146,7 @@ def _bound(type_: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> l
     process = type_.dialect_impl(dialect).bind_processor(dialect)
     if process is None:
         return list(values)
-    if isinstance(type_, UtcDateTime):  # mostly one time for all rows
+    if isinstance(type_, UtcDateTime):  # most rows have the same time
         spelled = {moment: process(moment) for moment in set(values)}
         return [spelled[moment] for moment in values]
     return list(map(process, values))

@@ -1,4 +1,4 @@
-"""The database's clock, the one clock for leases and for when jobs start and complete."""
+"""The database's clock, the only clock for leases and for jobs' start and end."""
 
 from datetime import datetime
 
@@ -8,10 +8,9 @@ from app.models import UtcDateTime
 
 
 def now(dialect: str, *, plus_s: float = 0.0) -> ColumnElement[datetime]:
-    """This moment, ``plus_s`` seconds later, as an expression; on SQLite to the millisecond.
+    """The current time plus ``plus_s`` seconds, as an SQL expression; on SQLite in milliseconds.
 
-    On SQLite it is text of the form in which :class:`UtcDateTime` is stored, so the two compare by
-    time.
+    On SQLite it is text in the format of a stored :class:`UtcDateTime`, so the two compare by time.
     """
     if dialect == "postgresql":
         moment = func.clock_timestamp(type_=UtcDateTime)

@@ -1,4 +1,4 @@
-"""Indexes on paths of the facts' documents: which there are, and the keys under which they find facts."""
+"""Indexes on paths in facts' data and metadata, and the keys by which they find facts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -53,7 +53,7 @@ _EXTRACTIONS = Extraction.__table__
 
 
 class IndexState(StrEnum):
-    """What an index is good for: it is used when it is ready."""
+    """The state of an index; only a ready one is used."""
 
     FILLING = "filling"
     READY = "ready"
@@ -61,7 +61,7 @@ class IndexState(StrEnum):
 
 
 class IndexRow(NamedTuple):
-    """An index; ``path`` is written as in a condition. ``filled_to`` is the last fact that filling has seen."""
+    """An index. ``path`` is written as in a condition; ``filled_to`` is the last fact filled."""
 
     number: int
     path: str
@@ -70,7 +70,7 @@ class IndexRow(NamedTuple):
 
     @property
     def where(self) -> Path:
-        """The path, which leads into a document."""
+        """The parsed path."""
         return parse_path(self.path)
 
 
@@ -78,17 +78,19 @@ _ALL = select(*(_INDEXES.c[name] for name in IndexRow._fields)).order_by(_INDEXE
 _LOCK = "SET LOCAL lock_timeout = '2s'; LOCK TABLE data_indexes IN EXCLUSIVE MODE; SET LOCAL lock_timeout = 0"
 
 FEW = 5_000
-"""So many facts are looked up by an index rather than found on the way through all. On the way, a page of 50 is found as
-soon where more pass."""
+"""The most facts to look up by an index for a page. If more pass, a scan finds 50 as soon."""
 
 _PROJECT_CHARS = 8
-"""Of its id, before each key. Two projects may share them: a condition is tried on what is found."""
+"""Characters of the project's id before each key.
+
+Two projects may share them, which is harmless: conditions are checked on what is found.
+"""
 
 SOME = 100_000
-"""So many are looked up where all are wanted. Looking each of more up takes as long as reading all facts."""
+"""The most facts to look up if all are wanted. More lookups take as long as reading all facts."""
 
 _LAST_KEY = "~"
-"""After all keys, which begin with a letter or a sign before it."""
+"""Sorts after all keys, which begin with a letter or a smaller character."""
 
 _FIRST_ROWS = 64
 _MOST_ROWS = 1_000
@@ -98,12 +100,12 @@ _MOST_SPANS = 50
 _DELETED_AT_ONCE = 5_000
 
 
-# Named here, because inside the repository ``list`` is its method.
+# Named here, because inside the repository ``list`` is a method.
 IndexRows = list[IndexRow]
 
 
 class KeyedFact(NamedTuple):
-    """What the keys of a fact are made of."""
+    """The parts of a fact that its keys are made of."""
 
     id: ExtractionId
     project_id: ProjectId
@@ -112,59 +114,60 @@ class KeyedFact(NamedTuple):
 
 
 _Way = Mapping[int, Lookup]
-"""One way to all facts that a condition may hold for: what to look up in which indexes, by their numbers."""
+"""A way to find all facts that may satisfy a condition: lookups by the numbers of their indexes."""
 
 
 class DataIndexRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def list(self) -> IndexRows:
-        """All indexes, in the order in which they were made.
+        """All indexes, in the order in which they were created.
 
-        None is made or dropped until a transaction ends that has asked and may write. One that only
-        reads sees the keys as they were.
+        In a writing transaction, no index is created or dropped until it ends. A reading
+        transaction sees the keys of its snapshot.
         """
         if self._dialect == "postgresql" and not is_reading(connection := self._session.connection()):
             connection.exec_driver_sql("LOCK TABLE data_indexes IN ROW SHARE MODE")
         return self._rows(_ALL)
 
     def lock(self) -> None:
-        """Keep all others who write from asking which indexes there are, until this transaction ends.
+        """Block :meth:`list` in other writing transactions until this transaction ends.
 
-        So no fact is stored without the keys of an index that is made here. On SQLite the write
+        So no fact is stored without the keys of an index that is created here. On SQLite the write
         lock does that.
 
         Raises:
-            DatabaseUnavailable: a transaction writes for longer than others should wait behind this
-                one.
+            DatabaseUnavailable: another transaction has been writing for so long that this one
+                gives up, because others would wait behind it.
         """
         if self._dialect == "postgresql":
             self._session.connection().exec_driver_sql(_LOCK)
 
     def lock_of(self, numbers: Collection[int], state: IndexState) -> IndexRows:
-        """Those of these indexes that are in that state, and stay so until this transaction ends."""
+        """Lock those of these indexes that are in that state, until this transaction ends."""
         chosen = _ALL.where(_INDEXES.c.number.in_(numbers), _INDEXES.c.state == state)
         return self._rows(chosen.with_for_update(key_share=True))
 
     def create(self, path: str) -> int:
-        """Make an index, to be filled; returns its number."""
+        """Create an index, to be filled; return its number."""
         made = insert(_INDEXES).values(path=path, state=IndexState.FILLING).returning(_INDEXES.c.number)
         number: int = self._session.scalars(made).one()
         return number
 
     def set_state(self, number: int, state: IndexState, filled_to: ExtractionId | None = None) -> None:
-        """Note how far an index is."""
+        """Store an index's state and how far it is filled."""
         changed = update(_INDEXES).where(_INDEXES.c.number == number)
         self._session.execute(changed.values(state=state, filled_to=filled_to))
         if state is IndexState.READY and self._dialect == "postgresql":
-            self._session.connection().exec_driver_sql("ANALYZE data_keys")  # it plans by how many a key finds
+            # PostgreSQL's planner needs to know how many facts a key finds.
+            self._session.connection().exec_driver_sql("ANALYZE data_keys")
 
     def delete_some_keys(self, number: int) -> int:
-        """Delete the next keys of an index that is dropped, a bounded number, and at last itself; returns how many."""
+        """Delete some keys of a dropped index, or the index if none are left; return how many."""
         if not self.lock_of([number], IndexState.DROPPING):
             return 0
         of_index = _KEYS.c.number == number
@@ -180,12 +183,12 @@ class DataIndexRepository:
         return len(rows)
 
     def add_batch(self, facts: Iterable[KeyedFact]) -> None:
-        """Store the keys of new facts in every index. They go with their fact when it is deleted."""
+        """Store the keys of new facts in every index. Deleting a fact deletes its keys."""
         if indexes := self._kept():
             self._insert(facts, indexes)
 
     def iter_facts(self, ids: Sequence[ExtractionId]) -> Iterator[Sequence[KeyedFact]]:
-        """What the keys of these extractions are made of, as many at a time as take about 8 MB."""
+        """The parts of these extractions that keys are made of, in pages of about 8 MB."""
         start, size = 0, _FIRST_ROWS
         columns = [_EXTRACTIONS.c[name] for name in KeyedFact._fields]
         while start < len(ids):
@@ -198,7 +201,7 @@ class DataIndexRepository:
             size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
 
     def rewrite(self, facts: Sequence[KeyedFact], indexes: Sequence[IndexRow]) -> None:
-        """Make the keys of these facts in these indexes again. The caller has locked the facts."""
+        """Rewrite the keys of these facts in these indexes. The caller must hold their locks."""
         if not facts or not indexes:
             return
         ids = among(_KEYS.c.extraction_id, [fact.id for fact in facts], self._dialect)
@@ -206,7 +209,7 @@ class DataIndexRepository:
         self._insert(facts, indexes)
 
     def rewrite_metadata(self, metadata: Mapping[ExtractionId, Mapping[str, Any] | None]) -> None:
-        """Make the keys again of facts that have other metadata now."""
+        """Rewrite the keys of facts whose metadata has changed."""
         indexes = [row for row in self._kept() if isinstance(row.where, InMetadata)]
         if not indexes:
             return
@@ -221,7 +224,7 @@ class DataIndexRepository:
     def having(
         self, paths: Iterable[InData | InMetadata], project_id: UUID | str
     ) -> "set[InData | InMetadata]":
-        """Those of these paths at which a fact of the project has a value, as far as an index says so."""
+        """The paths at which a fact of the project has a value, as far as indexes show."""
         numbers, of = self.ready(), _of_project(project_id)
         indexed = {path: numbers[name] for path in paths if (name := write_path(path)) in numbers}
         any_key = _between(of, of + _LAST_KEY)
@@ -232,9 +235,9 @@ class DataIndexRepository:
         }
 
     def would_help(self, condition: Condition) -> tuple[Sequence[str], Sequence[str]]:
-        """The paths of which an index would narrow the condition down, and those of which one is being filled that will.
+        """The paths that lack an index which would narrow the condition, and those being filled.
 
-        None where one does so already.
+        Both are empty if a ready index already narrows it.
         """
         indexes = {row.path: row for row in self._kept()}
         ready = {path: row.number for path, row in indexes.items() if row.state is IndexState.READY}
@@ -249,9 +252,10 @@ class DataIndexRepository:
     def narrowed(
         self, condition: Condition, project_id: UUID | str | None, *, whole: bool
     ) -> Sequence[ColumnElement[bool]]:
-        """That a fact is among those for which the condition may hold, by an index; nothing where none is of use.
+        """An SQL condition that narrows the facts down by indexes; empty if no index is of use.
 
-        ``whole`` says that all facts are wanted for which it holds; then more are worth looking up.
+        ``whole`` means that all facts that satisfy the condition are wanted, not just a page; then
+        it pays to look up more of them.
         """
         if project_id is None or all(isinstance(leaf.where, Field) for leaf in leaves(condition)):
             return ()
@@ -265,8 +269,8 @@ class DataIndexRepository:
         if found is None:
             return ()
         if self._dialect == "postgresql" and fewest <= FEW:
-            # An array, because PostgreSQL might go through all facts first and look each up among
-            # these.
+            # An array, because with IN PostgreSQL might scan all facts and look each up in the
+            # subquery.
             return (_EXTRACTIONS.c.id == any_(func.array(found)),)
         return (_EXTRACTIONS.c.id.in_(found),)
 
@@ -274,7 +278,7 @@ class DataIndexRepository:
         return self._session.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
 
     def _kept(self) -> IndexRows:
-        """Those that aren't being dropped."""
+        """The indexes that aren't being dropped."""
         return [row for row in self.list() if row.state is not IndexState.DROPPING]
 
     def _rows(self, query: Select[Any]) -> IndexRows:
@@ -312,7 +316,7 @@ class DataIndexRepository:
 
 
 def _of_project(project_id: UUID | str) -> str:
-    """What the keys of a project's facts begin with."""
+    """The prefix of the keys of a project's facts."""
     known = project_id if isinstance(project_id, UUID) else UUID(project_id)
     return str(known)[:_PROJECT_CHARS]
 
@@ -324,12 +328,12 @@ def _keys_of(fact: KeyedFact, where: Path) -> Collection[str]:
         case InMetadata(keys):
             return keys_of(fact.metadata, keys)
         case Field():
-            return ()  # there is no index on one
+            return ()  # fields have no data index
 
 
 def _between(first: str, last: str) -> ColumnElement[bool]:
-    # As plain texts: SQLAlchemy would give them the column's collation, where PostgreSQL's grammar
-    # has no place for it.
+    # As plain text: SQLAlchemy would add the column's collation, which PostgreSQL's grammar doesn't
+    # allow here.
     return _KEYS.c.key.between(literal(first, Text()), literal(last, Text()))
 
 
@@ -338,7 +342,7 @@ def _of_index(number: int) -> Select[Any]:
 
 
 def _ways(condition: Condition, indexes: Mapping[str, int]) -> Iterator[_Way]:
-    """All ways by these indexes. Of parts of which all must hold, each is a way; of others, they are one together."""
+    """All ways by these indexes: each part of an AND is a way; the parts of an OR form one."""
     match condition:
         case And(parts):
             yield from _ways_between(parts, indexes)
@@ -358,7 +362,7 @@ def _ways(condition: Condition, indexes: Mapping[str, int]) -> Iterator[_Way]:
 
 
 def _ways_between(parts: Sequence[Condition], indexes: Mapping[str, int]) -> Iterator[_Way]:
-    """Where several of the parts bound what one path has."""
+    """The ways where several parts together bound the values at one path."""
     bounds: dict[int, list[Lookup]] = {}
     for part in parts:
         if isinstance(part, Compare) and not isinstance(part.where, Field):

@@ -1,6 +1,7 @@
-"""Reading extractions to hand them out, with their JSON as the text that is stored.
+"""Read extractions for an export, with their JSON as the stored text.
 
-On SQLite all rows come back as one JSON document, as in :mod:`app.services.storage.repositories.indexable`.
+On SQLite all rows come back as one JSON document, as in
+:mod:`app.services.storage.repositories.indexable`.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ _BEFORE_ALL = UUID(int=0)
 
 
 def statement_to_export(session: Session, filters: Filters) -> Select[Any]:
-    """What :func:`rows_to_export` runs, any number of times: building it takes as long as a hundred rows.
+    """The statement for :func:`rows_to_export`; reuse it: building it takes as long as 100 rows.
 
     Raises:
         InvalidInput: a data filter can't be used.
@@ -50,10 +51,10 @@ def statement_to_export(session: Session, filters: Filters) -> Select[Any]:
 
 
 def _of_postgres(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
-    """Reads each row once. A window in the frame of all rows so far keeps none of them.
+    """Read each row once: a window over all rows so far doesn't buffer any.
 
-    The sources are joined below the limit, where the planner knows that few are looked up; above
-    it, it reads all.
+    The sources are joined below the limit, where the planner knows that it looks up few of them;
+    above it, the planner reads all.
     """
     columns = [each.label(name) for name, each in _columns(_TABLE.c.confidence, _ORIGINS).items()]
     passing = extractions.passing(filters, *columns, _TABLE.c.id.label("place"))
@@ -66,13 +67,12 @@ def _of_postgres(extractions: ExtractionRepository, filters: Filters) -> Select[
 
 
 def _of_sqlite(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
-    """All rows as one JSON document, in no order."""
-    # The length of a text is told in characters.
+    """Read all rows as one JSON document, in any order."""
+    # The length of a text would be in characters.
     data, metadata = (func.length(cast(_TABLE.c[name], LargeBinary)) for name in ("data", "metadata"))
     bytes_ = data + func.coalesce(metadata, 0)
     found = _next_of(extractions.passing(filters, _TABLE.c.id, bytes_.label("bytes"))).subquery("found")
-    # The window is over sizes alone. Over whole rows it would hold all of them, however large they
-    # are.
+    # The window is only over sizes. Over whole rows, it would buffer all of them.
     taken = func.sum(found.c.bytes).over(order_by=found.c.id, rows=(None, 0))
     page = select(found.c.id, found.c.bytes, taken.label("taken")).cte("page")
     tables = page.join(_TABLE, _TABLE.c.id == page.c.id).join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id)
@@ -81,23 +81,23 @@ def _of_sqlite(extractions: ExtractionRepository, filters: Filters) -> Select[An
 
 
 def _next_of(passing: Select[Any]) -> Select[Any]:
-    """The ``limit`` next by id after ``after``."""
+    """The ``limit`` next rows by id after ``after``."""
     beyond = passing.where(_TABLE.c.id > bindparam("after", type_=_TABLE.c.id.type))
     return beyond.order_by(_TABLE.c.id).limit(bindparam("limit", type_=Integer))
 
 
 def _fits(page: FromClause) -> ColumnElement[bool]:
-    """Up to the row with which ``most_bytes`` are taken."""
+    """Rows up to the one that reaches ``most_bytes``."""
     return page.c.taken - page.c.bytes < bindparam("most_bytes", type_=BigInteger)
 
 
 def rows_to_export(
     session: Session, statement: Select[Any], *, after: ExtractionId | None, limit: int, most_bytes: int
 ) -> tuple[ExportRows, int]:
-    """The extractions of a :func:`statement_to_export`, by id: the ``limit`` next after ``after``; and how long their JSON is.
+    """The ``limit`` next extractions by id after ``after``, and the bytes of their JSON.
 
-    It stops after the one with which their JSON takes ``most_bytes``, and so finds none at the end
-    alone.
+    It stops after the extraction whose JSON reaches ``most_bytes``, so it returns none only at the
+    end.
     """
     given = {"after": after or _BEFORE_ALL, "limit": limit, "most_bytes": most_bytes}
     read = session.execute(statement, given)
@@ -114,7 +114,7 @@ def rows_to_export(
 
 
 def _columns(confidence: ColumnElement[Any], sources: FromClause) -> dict[str, ColumnElement[Any]]:
-    """Those of :class:`ExportRow`, by name."""
+    """The columns of an :class:`ExportRow`, by name."""
     own = {
         "id": cast(_TABLE.c.id, Text),
         "source_uri": sources.c.uri,

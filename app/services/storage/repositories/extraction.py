@@ -1,4 +1,4 @@
-"""Extractions: what the pipeline found, and whether it is in the index."""
+"""The repository of extractions: reading, filtering, storing and marking their rows."""
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -56,17 +56,20 @@ _JOINED: dict[str, ColumnElement[Any]] = {
     "source_uri": _SOURCES.c.uri,
     "source_group": _SOURCES.c.source_group,
 }
-"""What an extraction's row has of others. The project's name is looked up for each row that is found: joined, SQLite
-might begin with the projects, and sort."""
+"""The columns of an extraction's row that come from other tables.
+
+The project's name is a subquery for each row found: with a join, SQLite might start with the
+projects, and sort.
+"""
 
 _FEW = 16
-"""A row may have 4 MiB of data: so many are read ahead at most."""
+"""The most rows to read ahead: each may have 4 MiB of data."""
 
 _STREAMED = {"stream_results": True, "max_row_buffer": _FEW}
 
 
 class NewExtraction(NamedTuple):
-    """An extraction to store. ``data`` is what orjson can write: no NaN, and integers of 64 bits."""
+    """An extraction to store. ``data`` must suit orjson: no NaN, and only 64-bit integers."""
 
     id: ExtractionId
     project_id: ProjectId
@@ -89,9 +92,9 @@ ExtractionIds = list[ExtractionId]
 
 
 class ExtractionRepository:
-    """Over a session, in its transaction; never commits.
+    """Works on a session, in its transaction; never commits.
 
-    Ids may be UUIDs or their text; ids that no row has are ignored.
+    Ids may be UUIDs or their text; ids without a row are ignored.
     """
 
     def __init__(self, session: Session) -> None:
@@ -99,16 +102,16 @@ class ExtractionRepository:
         self._dialect = session.get_bind().dialect.name
 
     def create(self, extraction: NewExtraction) -> bool:
-        """Store an extraction; False if it was there already."""
+        """Store an extraction; return False if it already existed."""
         return bool(self.create_batch([extraction]))
 
     def create_batch(
         self, extractions: Sequence[NewExtraction], *, held: Collection[ExtractionId] | None = None
     ) -> set[ExtractionId]:
-        """Store the extractions that aren't there yet; return the ids of those that were new.
+        """Store the extractions that don't exist yet, and return their ids.
 
-        ``created_at`` None is now, for all or for none. ``held`` are those that are there, if the
-        caller has looked.
+        A ``created_at`` of None means now; set it for all or for none. ``held`` are the ids that
+        exist, if the caller has checked.
         """
         if not extractions:
             return set()
@@ -122,7 +125,7 @@ class ExtractionRepository:
         """One extraction.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no extraction has that id.
         """
         found = self.get_batch([extraction_id])
         if not found:
@@ -130,7 +133,7 @@ class ExtractionRepository:
         return found[0]
 
     def get_batch(self, ids: Ids) -> ExtractionRows:
-        """The extractions of these ids, in their order, each once; one statement."""
+        """The extractions with these ids, in their order, each once; one statement."""
         if not ids:
             return []
         given = {"ids": bound(ids, self._dialect)}
@@ -155,16 +158,16 @@ class ExtractionRepository:
     def list_within(
         self, most_bytes: int, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int
     ) -> tuple[ExtractionRows, bool]:
-        """As :meth:`list`, but stops before the rows' data exceeds ``most_bytes`` of JSON; and whether it did.
+        """Like :meth:`list`, but stops before the data exceeds ``most_bytes`` of JSON.
 
-        The first row is returned whatever its size.
+        Also returns whether it stopped. The first row is returned whatever its size.
         """
         query = self._page(filters, after, limit).execution_options(**_STREAMED)
         with self._session.execute(query) as found:
             return _within(most_bytes, (ExtractionRow(*row) for row in found))
 
     def iter_pages(self, ids: Ids, most_bytes: int) -> Iterator[ExtractionRows]:
-        """The extractions of these ids, by id: as many at a time as take ``most_bytes`` of JSON, or one."""
+        """The extractions with these ids, by id, in pages of up to ``most_bytes`` or one row."""
         filters, after, more = Filters(extraction_ids=tuple(ids)), None, True
         while more and ids:
             rows, more = self.list_within(most_bytes, filters, after=after, limit=len(ids))
@@ -175,7 +178,7 @@ class ExtractionRepository:
     def list_sorted(
         self, order: Order, most_bytes: int, filters: Filters = ANY, *, after: Place | None = None, limit: int
     ) -> tuple[ExtractionRows, bool]:
-        """As :meth:`list_within`, but in an order; ``after`` is a place in it."""
+        """Like :meth:`list_within`, but in an order; ``after`` is a place in it."""
         ordering = Ordering(order, self._dialect)
         chosen = self.passing(filters, *ordering.columns())
         ids = self._session.scalars(ordering.ids(chosen, after, limit)).all()
@@ -193,19 +196,19 @@ class ExtractionRepository:
     def passing(self, filters: Filters, *columns: ColumnElement[Any], whole: bool = False) -> Select[Any]:
         """A statement for these columns of the extractions that pass the filters.
 
-        ``whole`` says that all of them will be looked at, not a page.
+        ``whole`` means that all of them will be read, not just a page.
         """
         return select(*columns).select_from(_joining_what(filters)).where(self._passes(filters, whole=whole))
 
     def passing_among(
         self, some: ColumnElement[bool], filters: Filters, *columns: ColumnElement[Any]
     ) -> Select[Any]:
-        """As :meth:`passing`, of some extractions that are found in another way than by the filters."""
+        """Like :meth:`passing`, among some extractions that are found by another condition."""
         passes = and_(some, *self._of_filters(filters))
         return select(*columns).select_from(_joining_what(filters)).where(passes)
 
     def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Generator[Sequence[ExtractionId], None, None]:
-        """The ids of these sources' extractions, ``size`` at a time; streamed, because a source may have millions."""
+        """Stream the ids of these sources' extractions, ``size`` at a time; may be millions."""
         if not sources:
             return
         query = select(_TABLE.c.id).where(among(_TABLE.c.source_id, sources, self._dialect))
@@ -219,10 +222,10 @@ class ExtractionRepository:
 
     def existing_ids(self, ids: Ids) -> set[ExtractionId]:
         """Those of ``ids`` that have a row."""
-        # Of the ids given none is parsed again, which takes longer than all else.
+        # The given ids aren't parsed again: parsing would take longer than everything else.
         spelled = dict(zip(texts(ids), ids, strict=True))
         found = select(cast(_TABLE.c.id, Text).label("id")).where(among(_TABLE.c.id, ids, self._dialect))
-        if self._dialect == "sqlite":  # one row: at each, the driver would give up Python's lock
+        if self._dialect == "sqlite":  # one row: the driver releases Python's lock at each
             every = select(func.json_group_array(found.subquery().c.id))
             there: Iterable[str] = orjson.loads(self._session.scalar(every) or "[]")
         else:
@@ -257,28 +260,28 @@ class ExtractionRepository:
         return bool(self._session.scalar(select(marked)))
 
     def update_embedding_ids_batch(self, ids: Ids) -> int:
-        """Mark extractions as indexed; one statement. Returns the rows changed: marked ones don't change.
+        """Mark extractions as indexed, in one statement; return how many weren't marked before.
 
-        Call it when Qdrant has acknowledged their vectors.
+        Call it only after Qdrant has acknowledged their vectors.
         """
         return self._change(ids, {"embedding_id": cast(_TABLE.c.id, Text)}, _TABLE.c.embedding_id.is_(None))
 
     def clear_embedding_ids_batch(self, ids: Ids) -> int:
-        """Make extractions wait for a vector again; one statement. Returns the rows changed."""
+        """Clear these extractions' marks, in one statement; return how many had one."""
         return self._change(ids, {"embedding_id": None}, _TABLE.c.embedding_id.is_not(None))
 
     def clear_all_embedding_ids(self) -> int:
-        """Make every extraction wait for a vector, those set aside too, however long it takes. Returns the rows changed."""
+        """Clear all marks and set-aside reasons, without a time limit; return the rows changed."""
         lift_time_limits(self._session)
         marked = _TABLE.c.embedding_id.is_not(None) | _TABLE.c.set_aside_reason.is_not(None)
         return self._execute(update(_TABLE).where(marked).values(embedding_id=None, set_aside_reason=None))
 
     def clear_set_aside_batch(self, ids: Ids) -> int:
-        """Let extractions that are set aside be tried again; one statement. Returns the rows changed."""
+        """Make set-aside extractions orphans again, in one statement; return the rows changed."""
         return self._change(ids, {"set_aside_reason": None}, _TABLE.c.set_aside_reason.is_not(None))
 
     def set_aside(self, reasons: Mapping[ExtractionId, str] | Mapping[str, str]) -> None:
-        """Try these extractions no more, and keep why. Those that have a vector stay as they are."""
+        """Set extractions aside, with the reasons, unless they have a vector."""
         if not reasons:
             return
         statement = (
@@ -332,14 +335,17 @@ class ExtractionRepository:
             yield _is_given(_TABLE.c.set_aside_reason, given=filters.set_aside)
 
     def _of_project(self, filters: Filters, *, narrowed: bool) -> ColumnElement[bool]:
-        """Of few rows, which have an index of their own, SQLite must be kept from the project's: it passes all others."""
+        """The project's condition. If few rows pass the others, SQLite must not use its index.
+
+        Those rows have a better index of their own; by the project's, SQLite reads all its rows.
+        """
         are_few = narrowed or filters.set_aside or (filters.indexed is False and filters.set_aside is False)
         if filters.project_id is None or not are_few or self._dialect != "sqlite":
             return in_project(filters.project_id)
         return _without_index(_TABLE.c.project_id) == filters.project_id
 
     def _of_sources(self, filters: Filters) -> Iterator[ColumnElement[bool]]:
-        """In a project, ids of sources follow from their URIs; in all together, the URIs are compared."""
+        """Conditions on sources: by id within a project, since URIs give ids; else by URI."""
         if filters.source_groups:
             yield _SOURCES.c.source_group.in_(filters.source_groups)
         if filters.source_uris and filters.project_id is None:
@@ -360,7 +366,7 @@ class ExtractionRepository:
 
 
 def _within(most_bytes: int, rows: Iterable[ExtractionRow]) -> tuple[ExtractionRows, bool]:
-    """Those before ``most_bytes`` of JSON are exceeded, but one at least; and whether they were."""
+    """The rows that fit into ``most_bytes`` of JSON, at least one, and whether more are left."""
     taken, found = 0, list[ExtractionRow]()
     for row in rows:
         taken += len(orjson.dumps(row.data))
@@ -371,20 +377,20 @@ def _within(most_bytes: int, rows: Iterable[ExtractionRow]) -> tuple[ExtractionR
 
 
 def joined_rows() -> Select[Any]:
-    """Extractions with their projects and sources: the columns of an :class:`ExtractionRow`, in order."""
+    """Select the columns of an :class:`ExtractionRow`, in order, with projects and sources."""
     columns = [_JOINED[name] if name in _JOINED else _TABLE.c[name] for name in ExtractionRow._fields]
     return select(*columns).select_from(_TABLE.join(_SOURCES, _OF_SOURCE))
 
 
 @cache
 def _by_ids() -> Select[Any]:
-    """For PostgreSQL. Built once: building it takes as long as running it for the ten results of a search."""
+    """For PostgreSQL. Cached: building it takes as long as running it for ten search results."""
     return joined_rows().where(among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), "postgresql"))
 
 
 @cache
 def _documents_by_ids() -> Select[Any]:
-    """For SQLite: one JSON document. Row by row, the driver would give up Python's lock at each one."""
+    """For SQLite: one JSON document, because the driver releases Python's lock at each row."""
     of: dict[str, ColumnElement[Any]] = {**_JOINED}
     of |= {name: func.json(cast(_TABLE.c[name], Text)) for name in ("data", "metadata")}
     of |= {"confidence": digits_of_confidence()}
@@ -395,7 +401,7 @@ def _documents_by_ids() -> Select[Any]:
 
 
 def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
-    """A row of :func:`_documents_by_ids`, as the columns' types would have read it, with ids that are ``known`` as UUIDs."""
+    """Convert a row of :func:`_documents_by_ids`; ids in ``known`` aren't parsed again."""
     id_, project_id, project, source_id, *rest = values
     uri, group, type_, data, digits, mark, reason, created, first, last, metadata, changed = rest
     return ExtractionRow(
@@ -419,14 +425,14 @@ def _read(values: Sequence[Any], known: Mapping[str, UUID]) -> ExtractionRow:
 
 
 def _joining_what(filters: Filters) -> FromClause:
-    """The tables that the filters are about: counting joins nothing that it need not."""
+    """The tables that the filters need, so that counting joins no others."""
     by_uri = filters.source_uris and filters.project_id is None
     by_condition = filters.where is not None and is_about_sources(filters.where)
     return _TABLE.join(_SOURCES, _OF_SOURCE) if filters.source_groups or by_uri or by_condition else _TABLE
 
 
 def _without_index(column: ColumnElement[T]) -> ColumnElement[T]:
-    """The column, for SQLite: by its documentation, a unary plus keeps a term from choosing an index."""
+    """The column with a unary plus, which keeps SQLite from using its index (see SQLite's docs)."""
     return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
 

@@ -1,4 +1,4 @@
-"""Extractions counted by what they have at a field or a path."""
+"""Count extractions by their values of a field or at a path."""
 
 import math
 from collections.abc import Sequence
@@ -44,14 +44,14 @@ FIELDS = ("type", "group", "source", "run", DAY)
 
 
 class FacetRepository:
-    """Over a session, in its transaction."""
+    """Works on a session, in its transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def facet(self, filters: Filters, total: int, by: str, path: Path | None, limit: int) -> Facet:
-        """The ``total`` extractions that pass the filters, by a path, or by :data:`DAY` if it is None.
+        """Count the ``total`` extractions that pass the filters by a path, or by day if it is None.
 
         Raises:
             InvalidField: extractions can't be counted by that path.
@@ -97,7 +97,7 @@ class FacetRepository:
         return Numbers(count, float(least), float(most), float(mean), [found[place] for place in places])
 
     def _each(self, chosen: CTE, path: Path | None) -> Select[Any]:
-        """A row of id, kind, value as text, and number for each value of each extraction."""
+        """A row for each value of each extraction: id, kind, value as text, and number."""
         match path:
             case None:
                 return _of_texts(chosen.c.id, self._day(chosen.c.created_at)).select_from(chosen)
@@ -121,7 +121,7 @@ class FacetRepository:
                     chosen, document, keys
                 )
         raise InvalidField(
-            "by", f"facts aren't counted by {path.name}; there are {', '.join(FIELDS)}, and paths"
+            "by", f"facts can't be counted by {path.name}, only by {', '.join(FIELDS)} and by paths"
         )
 
     def _day(self, moment: ColumnElement[Any]) -> ColumnElement[str]:
@@ -155,7 +155,7 @@ class FacetRepository:
 
     @staticmethod
     def _on_sqlite(chosen: CTE, document: ColumnElement[Any], keys: Sequence[str]) -> Select[Any]:
-        """A table for each step, whose rows are the values there, or the elements of an array there."""
+        """Join a table for each step; its rows are the values there, or an array's elements."""
         steps, found = list[Any](), str(document)
         for step, key in enumerate(keys):
             at = text(
@@ -188,15 +188,15 @@ def countable(path: Path | None) -> Path | None:
     """The path, if extractions can be counted by it.
 
     Raises:
-        InvalidField: it is too long, or has a key that SQLite's paths can't say.
+        InvalidField: it is too long, or has a key that SQLite's paths can't express.
     """
     if isinstance(path, InData | InMetadata):
         if len(path.keys) > _MOST_KEYS:
-            raise InvalidField("by", f"has {len(path.keys)} keys; facts are counted by {_MOST_KEYS} at most")
+            raise InvalidField("by", f"has a path of {len(path.keys)} keys; it may have up to {_MOST_KEYS}")
         require_plain(path.keys, "by")
     elif isinstance(path, Field) and path.name not in FIELDS:
         raise InvalidField(
-            "by", f"facts aren't counted by {path.name}, but by {', '.join(FIELDS)} and by paths"
+            "by", f"facts can't be counted by {path.name}, only by {', '.join(FIELDS)} and by paths"
         )
     return path
 
@@ -211,11 +211,11 @@ def _of_texts(id_: ColumnElement[Any], value: ColumnElement[Any]) -> Select[Any]
 
 
 def _kind(kind: ColumnElement[str]) -> Label[str]:
-    """Text, number, boolean or null as they are; what holds others is an object."""
+    """The kind of a scalar; arrays and objects are both "object"."""
     return case((kind.in_(["object", "array"]), "object"), (kind == "text", "string"), else_=kind).label("kind")
 
 
-def _value(kind: str, value: str, number: Any) -> Any:  # noqa: ANN401 - whatever JSON has
+def _value(kind: str, value: str, number: Any) -> Any:  # noqa: ANN401 - any JSON scalar
     match kind:
         case "number":
             return int(number) if number == int(number) and abs(number) < _INT64 else float(number)

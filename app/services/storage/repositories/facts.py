@@ -1,4 +1,4 @@
-"""What may change of stored extractions: looked up, changed, and taken out whole, for those who keep the ledger."""
+"""Read, change and remove stored facts, with the values that the ledger needs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -36,14 +36,14 @@ _PAGE_BYTES = 8 * 2**20
 
 
 class Assertion(NamedTuple):
-    """What may change of an extraction."""
+    """The values of an extraction that may change."""
 
     confidence: float | None
     metadata: dict[str, Any] | None
 
 
 class StoredFact(NamedTuple):
-    """An extraction as far as it may change."""
+    """A stored extraction with the values that may change."""
 
     id: ExtractionId
     source_id: SourceId
@@ -52,7 +52,7 @@ class StoredFact(NamedTuple):
 
 
 class RemovedFact(NamedTuple):
-    """An extraction that was taken out, whole but for its mark."""
+    """A removed extraction, complete except for its mark."""
 
     id: ExtractionId
     source_id: SourceId
@@ -71,21 +71,21 @@ _REMOVED = [_TABLE.c[name] for name in RemovedFact._fields]
 
 
 class FactRepository:
-    """Over a session, in its transaction; never commits. Ids that no row has are ignored."""
+    """Works on a session, in its transaction; never commits. Ids without a row are ignored."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def find_batch(self, ids: Ids, *, locked: bool = False) -> StoredFacts:
-        """The extractions of these ids; ``locked``, none of them changes until the transaction ends.
+        """The extractions with these ids; ``locked`` ones don't change until the transaction ends.
 
-        They are locked by order of id, so that two transactions that do so don't deadlock.
+        They are locked in order of id, so that transactions don't deadlock.
         """
         return self._find(among(_TABLE.c.id, ids, self._dialect), ids, locked=locked) if ids else {}
 
     def lock(self, ids: Ids) -> None:
-        """Lock these extractions as :meth:`find_batch` does; on SQLite the write lock has done so."""
+        """Lock these extractions like :meth:`find_batch`. On SQLite the write lock does that."""
         if ids and self._dialect == "postgresql":
             chosen = among(_TABLE.c.id, ids, self._dialect)
             self._session.execute(
@@ -93,7 +93,7 @@ class FactRepository:
             ).all()
 
     def lock_of_sources(self, sources: Ids) -> None:
-        """Lock all extractions of these sources, likewise."""
+        """Lock all extractions of these sources, like :meth:`lock`."""
         if sources and self._dialect == "postgresql":
             chosen = among(_TABLE.c.source_id, sources, self._dialect)
             locked = select(_TABLE.c.id).where(chosen).order_by(_TABLE.c.id).with_for_update().subquery()
@@ -104,7 +104,7 @@ class FactRepository:
         return self._find(among(_TABLE.c.source_id, sources, self._dialect), sources) if sources else {}
 
     def assert_batch(self, assertions: Mapping[ExtractionId, Assertion]) -> None:
-        """Give extractions that are there another confidence and other metadata."""
+        """Update the confidence and metadata of existing extractions."""
         if not assertions:
             return
         statement = (
@@ -127,7 +127,7 @@ class FactRepository:
         DataIndexRepository(self._session).rewrite_metadata(metadata)
 
     def set_last_run(self, ids: Ids, run_id: RunId | None) -> None:
-        """Note the run that asserted these extractions last; one statement."""
+        """Store the run that last asserted these extractions; one statement."""
         if ids:
             chosen = among(_TABLE.c.id, ids, self._dialect)
             self._session.execute(update(_TABLE).where(chosen).values(last_run_id=run_id))
@@ -135,9 +135,9 @@ class FactRepository:
     def iter_taken_out(
         self, ids: Sequence[ExtractionId | str], *, project_id: ProjectId | None = None
     ) -> Iterator[list[RemovedFact]]:
-        """Delete extractions, in a project or in any, and hand them out whole, as many at a time as take about 8 MB.
+        """Delete extractions, of a project or any, and yield them whole, in pages of about 8 MB.
 
-        The caller has locked them, and queues the deletion of their vectors in the same
+        The caller must have locked them, and must queue the deletion of their vectors in the same
         transaction.
         """
         start, size = 0, _FIRST_ROWS
@@ -158,7 +158,7 @@ class FactRepository:
         return removed, len(orjson.dumps([row.data for row in removed]))
 
     def _find(self, chosen: ColumnElement[bool], given: Ids, *, locked: bool = False) -> StoredFacts:
-        """Those chosen; of the ids ``given`` none is parsed again, which takes longer than all else of a row."""
+        """Read facts. The ids ``given`` aren't parsed again, which takes most of a row's time."""
         if self._dialect == "postgresql":
             query = select(
                 _TABLE.c.id, _TABLE.c.source_id, _TABLE.c.confidence, _TABLE.c.metadata, _TABLE.c.last_run_id
@@ -174,7 +174,7 @@ class FactRepository:
 
 
 def differs(before: Assertion, now: Assertion) -> bool:
-    """Whether two assertions differ in what JSON can tell apart."""
+    """Whether two assertions differ as JSON."""
     if before.confidence != now.confidence:
         return True
     return before.metadata is not now.metadata and _canonical(before.metadata) != _canonical(now.metadata)
@@ -185,7 +185,7 @@ def _canonical(metadata: Mapping[str, Any] | None) -> bytes:
 
 
 def _on_sqlite(chosen: ColumnElement[bool]) -> Select[tuple[str]]:
-    """One JSON document: row by row, the driver would give up Python's lock at each one."""
+    """One JSON document, because the driver releases Python's lock at each row."""
     metadata = case((_TABLE.c.metadata.is_(None), null()), else_=func.json(cast(_TABLE.c.metadata, String)))
     ids = (cast(_TABLE.c[name], Text) for name in ("id", "source_id", "last_run_id"))
     return select(func.json_group_array(func.json_array(*ids, digits_of_confidence(), metadata))).where(chosen)

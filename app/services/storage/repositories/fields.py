@@ -1,4 +1,4 @@
-"""Which fields the extractions of a project have, by some of them."""
+"""Which fields the extractions of a project have, judged by the first of them."""
 
 from typing import Any
 from uuid import UUID
@@ -14,20 +14,20 @@ _TABLE = Extraction.__table__
 
 
 class FieldRepository:
-    """Over a session, in its transaction; of a project, or of all if it is None. The first extractions are those by id."""
+    """Works on a session, in its transaction; a project of None is all. "First" is by id."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def first_has(self, project_id: UUID | str | None, path: InData | InMetadata, *, most: int) -> bool:
-        """Whether one of the first extractions has something at the path."""
+        """Whether one of the first ``most`` extractions has a value at the path."""
         looked_at = self._first(project_id, most, _TABLE.c.data, _TABLE.c.metadata).subquery("extractions")
         found = select(looked_at.c.data).where(holds(Exists(path), self._dialect)).limit(1)
         return self._session.execute(found).first() is not None
 
     def are_more_than(self, project_id: UUID | str | None, most: int) -> bool:
-        """Whether there are more extractions than that."""
+        """Whether there are more than ``most`` extractions."""
         counted = self._first(project_id, most + 1, _TABLE.c.id).subquery()
         return (self._session.scalar(select(func.count()).select_from(counted)) or 0) > most
 

@@ -1,4 +1,4 @@
-"""What a search needs of SQL to trust its points: which still have a row, and the index as it stands, in one statement."""
+"""Read in one statement which points still have a row, and the state of the index."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -18,7 +18,7 @@ _TABLE = Extraction.__table__
 
 
 class IndexSeen(NamedTuple):
-    """The index as it stood when the rows were read."""
+    """The state of the index when the rows were read."""
 
     embedder_name: str
     embedder_version: str
@@ -29,21 +29,21 @@ class IndexSeen(NamedTuple):
 
 
 class RowSeen(NamedTuple):
-    """What there is behind a point: whose it is, and whether it is marked as indexed."""
+    """A point's row: its project, and whether it is marked as indexed."""
 
     project_id: ProjectId
     marked: bool
 
 
 def seen_of(session: Session, ids: Ids) -> tuple[IndexSeen | None, Mapping[str, RowSeen]]:
-    """The index as it stands, and what there is of these ids, by id as text; without a state of the index, nothing."""
+    """The index's state and the rows with these ids, by id as text; both empty without a state."""
     dialect = session.get_bind().dialect.name
     found = session.connection().execute(_seen(dialect), {"ids": bound(ids, dialect)}).one_or_none()
     if found is None:
         return None, {}
     *state, rows = found
     listed = orjson.loads(rows) if isinstance(rows, str) else rows
-    # Parsing is remembered, since hits share their projects.
+    # parse_uuid caches its results, which pays because hits share projects.
     return IndexSeen(*state), {
         id_: RowSeen(ProjectId(parse_uuid(project)), bool(marked)) for id_, project, marked in listed or ()
     }
@@ -51,10 +51,9 @@ def seen_of(session: Session, ids: Ids) -> tuple[IndexSeen | None, Mapping[str, 
 
 @cache
 def _seen(dialect: str) -> Select[Any]:
-    """Built once: building it takes as long as running it.
+    """The statement. Cached: building it takes as long as running it.
 
-    One row with a JSON document: row by row, SQLite's driver would give up Python's lock at each
-    one.
+    It returns one JSON document, because SQLite's driver releases Python's lock at each row.
     """
     values = (cast(_TABLE.c.id, Text), cast(_TABLE.c.project_id, Text), _TABLE.c.embedding_id.is_not(None))
     if dialect == "postgresql":

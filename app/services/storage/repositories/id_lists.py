@@ -1,4 +1,4 @@
-"""Any number of ids in one statement, as one bound value."""
+"""Pass any number of ids to a statement as one bound value."""
 
 import re
 from collections.abc import Collection
@@ -15,25 +15,25 @@ _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def among(column: ColumnElement[UUID], ids: Ids, dialect: str) -> ColumnElement[bool]:
-    """``column`` is one of ``ids``; what isn't a UUID is no row's id, and left out."""
+    """``column`` is one of ``ids``. Ids that aren't UUIDs are left out: no row has them."""
     return among_bound(column, bindparam(None, bound(ids, dialect), NullType()), dialect)
 
 
 def among_bound(column: ColumnElement[UUID], ids: BindParameter[Any], dialect: str) -> ColumnElement[bool]:
-    """``column`` is one of the ids bound to ``ids``, for a statement that is built once; see :func:`bound`."""
+    """``column`` is one of the ids bound to ``ids``, for cached statements; see :func:`bound`."""
     if dialect == "postgresql":
         return column == any_(cast(ids, ARRAY(Uuid)))
     return column.in_(select(func.json_each(ids).table_valued("value").c.value))
 
 
 def bound(ids: Ids, dialect: str) -> list[str] | str:
-    """``ids`` as the one value that is bound: an array on PostgreSQL, JSON on SQLite."""
+    """``ids`` as one bound value: an array on PostgreSQL, JSON on SQLite."""
     known = [text for text in map(_canonical, texts(ids)) if text]
     return known if dialect == "postgresql" else orjson.dumps(known).decode()
 
 
 def texts(ids: Ids) -> list[str]:
-    """The ids as text; several times as fast as ``str`` on each."""
+    """The ids as text; several times faster than calling ``str`` on each."""
     spelled: list[str] = orjson.loads(orjson.dumps(list(ids)))
     return spelled
 

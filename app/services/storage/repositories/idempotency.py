@@ -1,4 +1,4 @@
-"""What was answered to requests that carry an ``Idempotency-Key``."""
+"""Stored answers to requests with an ``Idempotency-Key``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,26 +12,26 @@ from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.statements import rows_changed
 
 KEPT_S = 24 * 3600.0
-"""How long a key is remembered."""
+"""How long a key is kept, in seconds."""
 
 _TABLE = IdempotencyKey.__table__
 
 
 class IdempotencyRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def find(self, key: str, part: int, fingerprint: str) -> dict[str, Any] | None:
-        """The answer that this part of a request got before; None for a new one, which then is nobody else's.
+        """The stored answer to this part of a request; None for a new part, which it then locks.
 
         Raises:
             IdempotencyConflict: the key was used for another request.
         """
         if self._dialect == "postgresql":
-            # Until the transaction ends; on SQLite the write lock does the same.
+            # Held until the transaction ends; on SQLite the write lock does the same.
             self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, part))))
         row = self._session.execute(
             select(_TABLE.c.fingerprint, _TABLE.c.answer).where(_TABLE.c.key == key, _TABLE.c.part == part)
@@ -44,11 +44,11 @@ class IdempotencyRepository:
         return answer
 
     def add(self, key: str, part: int, fingerprint: str, answer: Mapping[str, Any]) -> None:
-        """Keep the answer to a part of a request for which :meth:`find` found none."""
+        """Store the answer to a part of a request for which :meth:`find` found none."""
         self._session.add(IdempotencyKey(key=key, part=part, fingerprint=fingerprint, answer=dict(answer)))
         self._session.flush()
 
     def prune(self) -> int:
-        """Forget the keys that are older than a day; returns how many parts there were."""
+        """Delete the keys that are older than a day, and return how many parts they had."""
         old = _TABLE.c.created_at < now(self._dialect, plus_s=-KEPT_S)
         return rows_changed(self._session, delete(_TABLE).where(old))

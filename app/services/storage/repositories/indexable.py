@@ -1,7 +1,8 @@
-"""Reading what it takes to index extractions.
+"""Read the parts of extractions that are needed to index them.
 
-On SQLite all rows come back as one JSON document. Row by row, the driver would give up Python's lock at each one and
-wait up to 5 ms to have it again while other threads embed and upsert: seconds for a thousand rows.
+On SQLite all rows come back as one JSON document. With separate rows, the driver would release
+Python's lock at each and wait up to 5 ms to get it back while other threads embed and upsert:
+seconds for a thousand rows.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ _LABELS = (
 
 
 class LabelsRow(NamedTuple):
-    """What a point's payload is made of; ids as text, as Qdrant wants them."""
+    """The parts of a point's payload; ids are text, as Qdrant needs them."""
 
     id: str
     project_id: str
@@ -42,7 +43,7 @@ class LabelsRow(NamedTuple):
 
 
 class WaitingRow(NamedTuple):
-    """What it takes to index an extraction; its ids as text, as Qdrant wants them."""
+    """The parts of an extraction needed to index it; ids are text, as Qdrant needs them."""
 
     id: str
     project_id: str
@@ -53,10 +54,10 @@ class WaitingRow(NamedTuple):
 
 
 def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[WaitingRow]:
-    """Those of ``ids`` that wait for a vector and aren't set aside, in any order; ``anew`` those too that have one.
+    """The orphans among ``ids`` that aren't set aside; with ``anew``, marked rows too. Unordered.
 
-    Read as many at a time as take about 8 MB: an extraction may have 4 MB, and whoever reads keeps
-    only its text.
+    They are read in pages of about 8 MB: an extraction may have 4 MB, and the caller keeps only its
+    text.
     """
     find = _find_on_postgres if session.get_bind().dialect.name == "postgresql" else _find_on_sqlite
     given = texts(ids)
@@ -70,7 +71,7 @@ def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[
 
 
 def labels_of(session: Session, ids: Ids) -> list[LabelsRow]:
-    """The labels of those of ``ids`` that have a row, in any order; one statement."""
+    """The labels of the rows with these ids, in any order; one statement."""
     if session.get_bind().dialect.name == "postgresql":
         rows = session.execute(_labels_on_postgres(), {"ids": bound(ids, "postgresql")})
         return [LabelsRow(*row) for row in rows]
@@ -90,7 +91,7 @@ def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> tuple[list[Wai
 
 
 def number_of(digits: str | None) -> float | None:
-    """What :func:`digits_of_confidence` spells."""
+    """Read a number written by :func:`digits_of_confidence`."""
     return None if digits is None else float(digits)
 
 
@@ -128,6 +129,6 @@ def _among_ids(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
 def digits_of_confidence() -> ColumnElement[Any]:
     """The confidence as text, for JSON that SQLite makes; :func:`number_of` reads it.
 
-    In SQLite's JSON a number has 15 digits, and it takes 17 to tell every float.
+    SQLite's JSON writes a number with 15 digits, but a float needs 17.
     """
     return case((_TABLE.c.confidence.is_(None), null()), else_=func.printf("%!.17g", _TABLE.c.confidence))

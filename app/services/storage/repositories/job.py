@@ -1,4 +1,4 @@
-"""Jobs: work to do in the background, as those see it who ask for it and follow it."""
+"""The repository of jobs: background work, as seen by the code that queues and follows it."""
 
 import uuid
 from collections.abc import Collection, Mapping
@@ -20,10 +20,10 @@ from app.services.storage.repositories.job_totals import EndedJob, JobTotalRepos
 from app.services.storage.repositories.statements import rows_changed
 
 CHANNEL = "agent_storage_jobs"
-"""Where PostgreSQL tells listening workers that there is a job to claim."""
+"""The channel on which PostgreSQL notifies listening workers of new jobs."""
 
 PRUNED_AT_ONCE = 1_000
-"""How many jobs a transaction deletes, so that none holds the write lock for long."""
+"""The most jobs that a transaction deletes, so that it doesn't hold the write lock for long."""
 
 _TABLE = Job.__table__
 _PAUSED = PausedJobType.__table__
@@ -34,7 +34,7 @@ _ROW = tuple(_TABLE.c[name] for name in JobRow._fields)
 
 
 class JobRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -50,10 +50,9 @@ class JobRepository:
         unique_key: str | None = None,
         delay_s: float = 0.0,
     ) -> JobId:
-        """Queue a job, to be claimed in ``delay_s`` at the earliest; a higher ``priority`` is claimed earlier.
+        """Queue a job, due in ``delay_s``; a higher ``priority`` is claimed earlier.
 
-        Where a job with the same ``unique_key`` is open, that one's id is returned and nothing is
-        queued.
+        If a job with the same ``unique_key`` is open, nothing is queued, and its id is returned.
         """
         found = None if unique_key is None else self._open_with(unique_key)
         if found is not None:
@@ -72,7 +71,7 @@ class JobRepository:
             updated_at=moment,
         )
         if self._session.scalar(statement.on_conflict_do_nothing().returning(_TABLE.c.id)) is None:
-            # Another transaction has just queued it.
+            # Another transaction has just queued one with this key.
             return self._open_with(unique_key or "") or self.create(
                 type, payload, priority, project_id=project_id, unique_key=unique_key, delay_s=delay_s
             )
@@ -83,7 +82,7 @@ class JobRepository:
         """One job.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no job has that id.
         """
         job = self._session.get(Job, job_id, populate_existing=True)
         if job is None:
@@ -94,7 +93,7 @@ class JobRepository:
         """One job without its payload.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no job has that id.
         """
         found = self._session.execute(select(*_ROW).where(Job.id == job_id)).one_or_none()
         if found is None:
@@ -102,20 +101,20 @@ class JobRepository:
         return JobRow(*found)
 
     def get_rows(self, job_ids: Collection[JobId]) -> JobRows:
-        """Those of the jobs that there are, without their payloads, in any order. Any number will do."""
+        """The jobs with these ids, without their payloads, in any order; any number of ids."""
         rows = self._session.execute(select(*_ROW).where(among(_TABLE.c.id, job_ids, self._dialect)))
         return [JobRow(*row) for row in rows]
 
     def statuses(self, job_ids: Collection[JobId]) -> dict[JobId, JobStatus]:
-        """How those of the jobs stand that there are; one statement."""
+        """The statuses of the jobs with these ids; one statement."""
         query = select(_TABLE.c.id, _TABLE.c.status).where(among(_TABLE.c.id, job_ids, self._dialect))
         return {row.id: JobStatus(row.status) for row in self._session.execute(query)}
 
     def list(self, filters: JobFilters, *, after: tuple[datetime, JobId] | None = None, limit: int) -> JobRows:
-        """The jobs that pass the filters, the newest first: the ``limit`` next after (created_at, id).
+        """The jobs that pass the filters, newest first: the ``limit`` next after (created_at, id).
 
         Raises:
-            InvalidField: a filter names what can't be a project.
+            InvalidField: the project name in the filters is invalid.
         """
         query = select(*_ROW).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
         if filters.types:
@@ -130,11 +129,11 @@ class JobRepository:
         return [JobRow(*row) for row in self._session.execute(query)]
 
     def cancel(self, job_id: JobId) -> JobStatus:
-        """Cancel a job that waits; ask one that runs to stop at its next batch. Returns its status now.
+        """Cancel a queued job, or ask a running one to stop at its next batch; return the status.
 
         Raises:
-            NotFound: there is none of that id.
-            JobStateConflict: it has ended.
+            NotFound: no job has that id.
+            JobStateConflict: the job has ended.
         """
         moment = now(self._dialect)
         waiting = update(_TABLE).where(_TABLE.c.id == job_id, _TABLE.c.status == JobStatus.QUEUED)
@@ -154,11 +153,11 @@ class JobRepository:
         return JobStatus.CANCELLING
 
     def retry(self, job_id: JobId) -> None:
-        """Queue a job again that failed or was cancelled, or let one that waits for its next attempt go at once.
+        """Queue a failed or cancelled job again, or make a queued one due now.
 
         Raises:
-            NotFound: there is none of that id.
-            JobStateConflict: it runs, or has completed, or another one like it is open.
+            NotFound: no job has that id.
+            JobStateConflict: the job is running or completed, or one with its key is open.
         """
         moment = now(self._dialect)
         again = {
@@ -182,18 +181,18 @@ class JobRepository:
         self._tell_workers()
 
     def prune(self, *, older_than_s: float, limit: int = PRUNED_AT_ONCE) -> int:
-        """Delete up to ``limit`` jobs that ended longer ago than that; returns how many."""
+        """Delete up to ``limit`` jobs that ended longer ago than that, and return how many."""
         old = (
             select(_TABLE.c.id)
             .where(text(FINISHED_JOB), _TABLE.c.completed_at < now(self._dialect, plus_s=-older_than_s))
             .order_by(_TABLE.c.completed_at)
             .limit(limit)
         )
-        # Asked again, because PostgreSQL has waited for whoever was retrying one of them.
+        # Check the status again: PostgreSQL may have waited for a transaction that retries one.
         return rows_changed(self._session, delete(_TABLE).where(_TABLE.c.id.in_(old), text(FINISHED_JOB)))
 
     def counts(self) -> dict[tuple[str, JobStatus], int]:
-        """How many jobs there are of each type in each status."""
+        """The number of jobs of each type in each status."""
         rows = self._session.execute(
             select(_TABLE.c.type, _TABLE.c.status, func.count()).group_by(_TABLE.c.type, _TABLE.c.status)
         )
@@ -204,18 +203,18 @@ class JobRepository:
         return self._session.scalar(select(exists().where(_TABLE.c.type == type))) or False
 
     def pause(self, type: str) -> None:  # noqa: A002 - the column's name
-        """Let no worker claim jobs of this type until :meth:`resume`."""
+        """Keep workers from claiming jobs of this type until :meth:`resume`."""
         insert = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
         self._session.execute(insert(_PAUSED).values(type=type).on_conflict_do_nothing())
 
     def resume(self, type: str) -> bool:  # noqa: A002 - the column's name
-        """Let workers claim jobs of this type again; False if they might already."""
+        """Allow workers to claim jobs of this type again; return False if it wasn't paused."""
         resumed = rows_changed(self._session, delete(_PAUSED).where(_PAUSED.c.type == type)) > 0
         self._tell_workers()
         return resumed
 
     def paused(self) -> JobTypeNames:
-        """The types that are paused, by name."""
+        """The paused types, by name."""
         return list(self._session.scalars(select(_PAUSED.c.type).order_by(_PAUSED.c.type)))
 
     def _open_with(self, unique_key: str) -> JobId | None:
@@ -224,6 +223,6 @@ class JobRepository:
         )
 
     def _tell_workers(self) -> None:
-        """Delivered when the transaction commits; the same message twice in one is delivered once."""
+        """Notify workers when the transaction commits. Repeats within it are delivered once."""
         if self._dialect == "postgresql":
             self._session.execute(select(func.pg_notify(CHANNEL, "")))

@@ -1,4 +1,4 @@
-"""What has become of all jobs, counted as they end, so that nobody has to count rows later."""
+"""Totals of ended jobs, counted as they end, so that no rows need counting later."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class EndedJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All jobs of a type that ended in a status. ``timed`` of them have a duration; the sums are microseconds."""
+    """The jobs of a type that ended in a status; ``timed`` have a duration, in microseconds."""
 
     type: str
     status: JobStatus
@@ -46,15 +46,15 @@ class Total:
 
 
 class JobTotalRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def add(self, ended: Iterable[EndedJob]) -> None:
-        """Count jobs that have just ended; call it last in a transaction, because it locks the types' rows.
+        """Count jobs that have just ended. Call it last in a transaction: it locks the types' rows.
 
-        Types are taken in their order, so that two transactions don't wait for each other.
+        Types are locked in order, so that transactions don't deadlock.
         """
         groups: dict[tuple[str, JobStatus], list[int | None]] = {}
         for job in ended:
@@ -73,7 +73,7 @@ class JobTotalRepository:
             self._session.execute(_counting(self._session.get_bind().dialect.name), values)
 
     def types(self) -> list[str]:
-        """The types of jobs that have ever ended here, by name."""
+        """The types of all jobs that have ever ended, by name."""
         return list(self._session.scalars(select(_TABLE.c.type).distinct().order_by(_TABLE.c.type)))
 
     def all(self) -> list[Total]:
@@ -88,14 +88,14 @@ class JobTotalRepository:
 
 @cache
 def _counting(dialect: str) -> Insert:
-    """Built once: building it takes longer than running it."""
+    """The counting statement. Cached: building it takes longer than running it."""
     postgres = dialect == "postgresql"
     statement = (postgresql.insert if postgres else sqlite.insert)(_TABLE).values(
         {column.name: bindparam(column.name) for column in _TABLE.c}
     )
     new = statement.excluded
     smaller, larger = (func.least, func.greatest) if postgres else (func.min, func.max)
-    # SQLite's min and max of a NULL are NULL, PostgreSQL's least and greatest pass it over.
+    # SQLite's min and max return NULL if any argument is; PostgreSQL's least and greatest skip it.
     least = func.coalesce(smaller(_TABLE.c.least, new.least), _TABLE.c.least, new.least)
     greatest = func.coalesce(larger(_TABLE.c.greatest, new.greatest), _TABLE.c.greatest, new.greatest)
     return statement.on_conflict_do_update(

@@ -1,7 +1,7 @@
-"""Leases: who may run a job, for how long, and how it ends. The worker's side of the jobs table.
+"""Leases: which worker may run a job, and for how long. The workers' view of the jobs table.
 
-A claim is a lease on the database's clock. The attempt number it hands out is the fence: nothing done under an
-older attempt changes a row.
+A claim is a lease on the database's clock. Its attempt number is the fencing token: an older
+attempt can't change a row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,10 @@ from app.services.storage.repositories.job_totals import EndedJob, JobTotalRepos
 from app.services.storage.repositories.statements import rows_changed
 
 MOST_LAPSES = 20
-"""How often a job may be running when its worker dies; then it is taken to be what kills them."""
+"""How often a job's worker may die while running it; then the job is taken to be the cause."""
 
 CLOCK_TOLERANCE_S = 10.0
-"""How far the database's clock may go back without anything being done about it."""
+"""How far the database's clock may go back before jobs' times are corrected."""
 
 _TABLE = Job.__table__
 _PAUSED = PausedJobType.__table__
@@ -43,7 +43,7 @@ _HELD = ("running", "cancelling")
 
 
 class ClaimedJob(NamedTuple):
-    """A job to run. ``attempt`` is the fence; ``failures`` counts the attempts before that failed."""
+    """A job to run. ``attempt`` is the fencing token; ``failures`` counts failed attempts."""
 
     id: JobId
     type: str
@@ -53,7 +53,7 @@ class ClaimedJob(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How an attempt ended. One that is ``queued`` may be claimed again after ``delay_s``."""
+    """How an attempt ended. If ``queued``, the job may be claimed again after ``delay_s``."""
 
     id: JobId
     attempt: int
@@ -64,7 +64,7 @@ class Settlement(NamedTuple):
     delay_s: float = 0.0
 
     def as_row(self) -> dict[str, Any]:
-        """As JSON has it; a missing result must be no key, since a null would be stored as JSON."""
+        """The JSON members. A missing result is left out: a null would be stored as JSON."""
         row = self._asdict()
         if self.result is None:
             del row["result"]
@@ -72,17 +72,17 @@ class Settlement(NamedTuple):
 
 
 class LeaseRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: WriteSession) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def claim(self, types: Sequence[str], *, limit: int, lease_s: float) -> list[ClaimedJob]:
-        """Take up to ``limit`` jobs of these types to run: the highest priority first, then the longest due.
+        """Claim up to ``limit`` jobs of these types: highest priority first, then longest due.
 
-        A job can be had that is queued and due, or whose lease has run out; its type must not be
-        paused. No two callers get one job.
+        Jobs can be claimed that are queued and due, or whose lease has expired, unless their type
+        is paused. No two callers get the same job.
         """
         claimed = self._session.execute(
             _claiming(self._dialect, tuple(types)), {"most": limit, "lease": lease_s}
@@ -91,16 +91,16 @@ class LeaseRepository:
         return [ClaimedJob(*row[2:]) for row in rows]
 
     def hold(self, job_id: JobId, attempt: int, *, lease_s: float, done: int, total: int | None) -> JobStatus:
-        """Make sure that the attempt still has its lease, renew it, and note the progress.
+        """Make sure that the attempt still holds its lease, renew it, and store the progress.
 
-        In a transaction that also writes what the attempt has done, so that who lost the lease
-        writes nothing.
+        Call it in the transaction that writes the attempt's work, so that an attempt that has lost
+        its lease writes nothing.
 
         Returns:
-            The job's status: ``cancelling`` if somebody wants it to stop.
+            The job's status: ``cancelling`` if it was asked to stop.
 
         Raises:
-            LeaseLost: ``attempt`` isn't the job's newest, or it isn't running.
+            LeaseLost: ``attempt`` isn't the job's newest, or the job isn't running.
         """
         status = self._session.scalar(
             _held(job_id, attempt)
@@ -117,19 +117,19 @@ class LeaseRepository:
         return JobStatus(status)
 
     def renew(self, held: Sequence[tuple[JobId, int]], lease_s: float) -> dict[JobId, JobStatus]:
-        """Let the leases of these (id, attempt) run for another ``lease_s`` from now; one statement.
+        """Renew the leases of these (id, attempt) for ``lease_s`` from now; one statement.
 
         Returns:
-            The status of each that is still held; the others are lost.
+            The status of each job whose lease is still held; the other leases are lost.
         """
         rows = orjson.dumps([{"id": id_, "attempt": attempt} for id_, attempt in held]).decode()
         renewed = self._session.execute(_renewing(self._dialect), {"rows": rows, "lease": lease_s})
         return {row.id: JobStatus(row.status) for row in renewed}
 
     def settle(self, settlements: Sequence[Settlement]) -> set[JobId]:
-        """End attempts, each unless its lease is lost; one statement. Returns the jobs that were still held.
+        """End the attempts whose leases are held, in one statement; return the ids of their jobs.
 
-        One that would be queued again and is to be cancelled is cancelled.
+        A job that would be queued again is cancelled instead if its cancellation was requested.
         """
         ended = self._end(settlements)
         self._count(ended)
@@ -149,7 +149,7 @@ class LeaseRepository:
         )
 
     def complete(self, settlement: Settlement, effect: Callable[[WriteSession], None]) -> None:
-        """End one attempt, and let ``effect`` write what came of it in the same transaction.
+        """End one attempt, and call ``effect`` to write its outcome in the same transaction.
 
         Raises:
             LeaseLost: the attempt has lost its lease; ``effect`` wasn't called.
@@ -161,10 +161,9 @@ class LeaseRepository:
         self._count(ended)
 
     def sweep(self) -> int:
-        """End the jobs that nobody will claim again; returns how many.
+        """End the jobs that no worker may claim again, and return how many.
 
-        Those are the ones to be cancelled whose worker went silent, and the ones whose workers keep
-        dying.
+        These are cancelling jobs whose lease has expired, and jobs whose workers keep dying.
         """
         moment = now(self._dialect)
         kills = _TABLE.c.lapses >= MOST_LAPSES
@@ -189,17 +188,16 @@ class LeaseRepository:
         return len(swept)
 
     def expire_all(self) -> int:
-        """Let every lease have run out; returns how many. For when whoever held them must be dead."""
+        """Expire all leases, and return how many; only if all their holders must be dead."""
         running = update(_TABLE).where(text(OPEN_JOB), _TABLE.c.status.in_(_HELD))
         over = {"lease_expires_at": now(self._dialect, plus_s=-1.0), "updated_at": now(self._dialect)}
         return rows_changed(self._session, running.values(over))
 
     def follow_clock(self) -> int:
-        """Move the open jobs of a future that the database's clock has left with it; returns how many.
+        """Correct the times of open jobs after the database's clock was set back; return how many.
 
-        A clock that is set back leaves jobs that were changed later than now. They are due, and
-        their leases run out, as much earlier as it was set back; a lease that was renewed since
-        then stays.
+        Such jobs were last changed in the future. Their due times and lease ends are moved back by
+        as much as the clock was; a lease that was renewed since stays.
         """
         return len(self._session.execute(_following(self._dialect)).all())
 
@@ -210,12 +208,13 @@ def _held(job_id: JobId, attempt: int) -> Update:
 
 @cache
 def _claiming(dialect: str, types: tuple[str, ...]) -> Update:
-    """Built once: building it takes as long as running it."""
+    """The claiming statement. Cached: building it takes as long as running it."""
     moment = now(dialect)
     due = (_TABLE.c.status == JobStatus.QUEUED) & (_TABLE.c.run_at <= moment)
     running = _TABLE.c.status == JobStatus.RUNNING
     lapsed = running & (_TABLE.c.lease_expires_at < moment) & (_TABLE.c.lapses < MOST_LAPSES)
-    job_type = _TABLE.c.type + ""  # no column, so that the planner keeps to the index in the order of claims
+    # An expression, so that the planner doesn't leave the index that has the order of claims.
+    job_type = _TABLE.c.type + ""
     picked = (
         select(_TABLE.c.id)
         .where(text(OPEN_JOB), job_type.in_(types), job_type.not_in(select(_PAUSED.c.type)), due | lapsed)

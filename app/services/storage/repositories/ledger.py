@@ -1,14 +1,14 @@
-"""The ledger: what each transaction changed of each source, in an order without gaps.
+"""The ledger: what each transaction changed in each source, in an order without gaps.
 
-An entry's ``changes`` is JSON with those of these members that it needs:
+An entry's ``changes`` is a JSON object with those of these members that it needs:
 
-- ``new``: true, where the source was new;
+- ``new``: true if the source was new;
 - ``added``: the ids of new extractions;
-- ``changed``: what changed extractions were, by id: their ``confidence`` and ``metadata``;
+- ``changed``: the previous ``confidence`` and ``metadata`` of changed extractions, by id;
 - ``removed``: removed extractions, whole;
-- ``group`` and ``observed_at`` of the source: what it was, and what it became;
-- ``asserted``: the ids of stored extractions that a run asserted, by the run that had asserted them last;
-- ``deleted``: the source's own row, where it was deleted;
+- ``group`` and ``observed_at`` of the source: the old and the new value;
+- ``asserted``: the ids of stored extractions that a run asserted, by the run that did so before;
+- ``deleted``: the source's row, if it was deleted;
 - ``undoes``: the number of the entry that this one undoes.
 """
 
@@ -56,7 +56,7 @@ _ROW = [_TABLE.c[name] for name in LedgerRow._fields]
 
 @dataclass(slots=True)
 class SourceChanges:
-    """What a transaction changes of one source. ``regrouped`` counts extractions that changed by their group alone."""
+    """A transaction's changes of a source; ``regrouped`` counts facts with only a new group."""
 
     source_id: SourceId
     is_new: bool = False
@@ -71,22 +71,22 @@ class SourceChanges:
     undoes: int | None = None
 
     def matter(self, run_id: RunId | None) -> bool:
-        """Whether there is anything to write down. That a source was observed matters to the undoing of a run alone."""
+        """Whether there is anything to record. An observation only matters for undoing a run."""
         facts = self.added or self.changed or self.removed or self.asserted
         source = self.is_new or self.group or self.deleted
         return bool(facts or source or (run_id and self.observed_at))
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes as JSON."""
-        if not (self.changed or self.removed or self.asserted):  # as most
+        """The approximate number of bytes as JSON."""
+        if not (self.changed or self.removed or self.asserted):  # true of most entries
             return _ID_BYTES * len(self.added)
         ids = len(self.added) + len(self.changed) + sum(map(len, self.asserted.values()))
         whole = [was.metadata for was in self.changed.values() if was.metadata], self.removed_as_json()
         return _ID_BYTES * ids + (len(orjson.dumps(whole)) if any(whole) else 0)
 
     def as_json(self) -> dict[str, Any]:
-        """See the module. Most entries are about added extractions alone, and there are as many as sources."""
+        """The entry's JSON; see the module. Short, because most entries only have added facts."""
         members: dict[str, Any] = {"new": True} if self.is_new else {}
         members |= {"added": self.added} if self.added else {}
         if self.changed:
@@ -106,7 +106,7 @@ class SourceChanges:
 
 
 class ChangesBySource(dict[SourceId, SourceChanges]):
-    """What a transaction changes, by source; those of a source begin when they are asked for."""
+    """A transaction's changes by source; looking up a source creates its changes."""
 
     def __missing__(self, source_id: SourceId) -> SourceChanges:
         changes = self[source_id] = SourceChanges(source_id)
@@ -114,7 +114,7 @@ class ChangesBySource(dict[SourceId, SourceChanges]):
 
 
 class LedgerRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -123,9 +123,10 @@ class LedgerRepository:
     def append(
         self, project_id: ProjectId, changes: Iterable[SourceChanges], run_id: RunId | None = None
     ) -> None:
-        """Write down what this transaction changes, after all else: others that write to the project wait from now on.
+        """Record what this transaction changed. Call it last: from now on, other writers wait.
 
-        So entries become visible in the order of their numbers, and no number is missing.
+        They wait until this transaction ends, if they write to the same project. So entries become
+        visible in the order of their numbers, and no number is missing.
         """
         changes = [each for each in changes if each.matter(run_id)]
         if not changes:
@@ -156,7 +157,7 @@ class LedgerRepository:
             self._session.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(first_change=started))
 
     def after(self, project_id: ProjectId, number: int, *, limit: int) -> LedgerRows:
-        """A project's entries in order: the ``limit`` next after ``number``, fewer where these are large."""
+        """A project's entries in order: the ``limit`` next after ``number``, fewer if large."""
         chosen = [_TABLE.c.project_id == project_id, _TABLE.c.number > number]
         return self._page(chosen, _TABLE.c.number, limit)
 
@@ -168,9 +169,9 @@ class LedgerRepository:
         before: int | None = None,
         limit: int,
     ) -> LedgerRows:
-        """A source's entries, in a project or in any, the newest first: the ``limit`` next before ``before``.
+        """A source's entries, newest first: the ``limit`` next before ``before``, fewer if large.
 
-        There are fewer where these are large.
+        In one project, or in any.
         """
         chosen = [_TABLE.c.source_id == source_id]
         chosen += [] if project_id is None else [_TABLE.c.project_id == project_id]
@@ -178,7 +179,7 @@ class LedgerRepository:
         return self._page(chosen, _TABLE.c.number.desc(), limit)
 
     def of_run(self, run_id: RunId, *, before: int | None = None, limit: int) -> LedgerRows:
-        """A run's entries, the newest first: the ``limit`` next before ``before``, fewer where these are large."""
+        """A run's entries, newest first: the ``limit`` next before ``before``, fewer if large."""
         chosen: list[ColumnElement[bool]] = [
             literal_column("run_id IS NOT NULL", Boolean),
             _TABLE.c.run_id == run_id,
@@ -192,13 +193,13 @@ class LedgerRepository:
         return self._rows(query.order_by(_TABLE.c.number))
 
     def find_source_of_removed(self, extraction_id: ExtractionId) -> SourceId | None:
-        """The source of an extraction that was removed; looks through all entries that removed any."""
+        """The source of a removed extraction; scans all entries with removals."""
         holds_it = cast(_TABLE.c.changes, Text).contains(str(extraction_id))
         query = select(_TABLE.c.source_id).where(text(REMOVING), holds_it)
         return self._session.scalar(query.limit(1))
 
     def prune(self, project_id: ProjectId, *, older_than_s: float) -> int:
-        """Delete up to :data:`PRUNED_AT_ONCE` of a project's oldest entries, if they are that old; returns how many."""
+        """Delete a project's entries of that age, up to :data:`PRUNED_AT_ONCE`; return how many."""
         page = (
             select(_TABLE.c.number, (_TABLE.c.at < now(self._dialect, plus_s=-older_than_s)).label("old"))
             .where(_TABLE.c.project_id == project_id)
@@ -217,11 +218,11 @@ class LedgerRepository:
         return rows_changed(self._session, delete(_TABLE).where(*chosen))
 
     def delete_all(self, project_id: ProjectId) -> None:
-        """Delete a project's entries, with the project."""
+        """Delete all entries of a project that is being deleted."""
         self._session.execute(delete(_TABLE).where(_TABLE.c.project_id == project_id))
 
     def _page(self, chosen: Sequence[ColumnElement[bool]], order: ColumnElement[int], limit: int) -> LedgerRows:
-        """As many entries as take about 8 MB; one at least, if there is one."""
+        """A page of up to about 8 MB of entries, at least one if there is any."""
         sizes = select(_TABLE.c.size).where(*chosen).order_by(order).limit(limit).subquery()
         count, together = self._session.execute(
             select(func.count(), func.coalesce(func.sum(sizes.c.size), 0))
@@ -231,12 +232,12 @@ class LedgerRepository:
         return self._rows(select(*_ROW).where(*chosen).order_by(order).limit(count)) if count else []
 
     def _count_within(self, sizes: Subquery) -> int:
-        """How many of the first of these take about 8 MB together."""
+        """How many entries from the first fit into about 8 MB."""
         before = select((func.sum(sizes.c.size).over(rows=(None, 0)) - sizes.c.size).label("bytes")).subquery()
         return self._session.scalar(select(func.count()).where(before.c.bytes <= _PAGE_BYTES)) or 0
 
     def _rows(self, query: Select[Any]) -> LedgerRows:
-        """These entries; on SQLite as one JSON document, as in :mod:`.facts`."""
+        """Read these entries; on SQLite as one JSON document, as in :mod:`.facts`."""
         if self._dialect == "postgresql":
             return [LedgerRow(*row) for row in self._session.execute(query)]
         each = query.subquery()
@@ -248,17 +249,17 @@ class LedgerRepository:
 
 
 def _read(values: Sequence[Any]) -> LedgerRow:
-    """As the columns' types would have read it."""
+    """Convert the values as the column types would."""
     number, source_id, run_id, at, *rest = values
     source = SourceId(parse_uuid(source_id))
     return LedgerRow(number, source, run_id and RunId(parse_uuid(run_id)), parse_moment(at), *rest)
 
 
 def removed_fact_of(source_id: SourceId, member: dict[str, Any]) -> RemovedFact:
-    """A removed extraction as an entry's ``changes`` hold it."""
+    """A removed extraction, from its JSON in an entry's ``changes``."""
     values = {**member, "source_id": source_id}
     for name in ("created_at", "changed_at"):
-        spelled = member.get(name)  # of an entry from before facts had it, there is none
+        spelled = member.get(name)  # missing in entries older than the field
         values[name] = None if spelled is None else datetime.fromisoformat(spelled)
     for name, kind in _ID_MEMBERS.items():
         values[name] = None if member[name] is None else kind(UUID(member[name]))

@@ -1,4 +1,4 @@
-"""Orders of extractions in SQL: what to sort by, and what is beyond a place."""
+"""Orders of extractions in SQL: the sort keys, and the rows after a place."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -39,17 +39,17 @@ class Ordering:
     def __init__(self, order: Order, dialect: str) -> None:
         self._order = order
         self._on_postgres = dialect == "postgresql"
-        self._last = -1 if order.descending else len(RANKS)  # absent values come last, up and down
+        self._last = -1 if order.descending else len(RANKS)  # absent values come last in both directions
 
     def columns(self) -> list[ColumnElement[Any]]:
-        """What :meth:`ids` needs of the extractions to sort."""
+        """The columns of extractions that :meth:`ids` needs."""
         return [_TABLE.c.id, *self._values()]
 
     def ids(self, chosen: Select[Any], after: Place | None, limit: int) -> Select[Any]:
-        """The ids of those extractions that come next after a place, of which ``chosen`` has the columns."""
+        """The ids of the extractions in ``chosen`` that come next after a place."""
         rows: FromClause = chosen.subquery("chosen")
         if self._on_postgres and not isinstance(self._order.by, Field):
-            # Else the value would be taken out of its document for each of the keys.
+            # Otherwise PostgreSQL would extract the value from its document for each key.
             rows = chosen.cte("chosen").prefix_with("MATERIALIZED")
         keys = [*self._keys(rows), rows.c.id]
         query = select(rows.c.id).order_by(*(key.desc() if self._order.descending else key for key in keys))

@@ -1,4 +1,4 @@
-"""Projects: named groups of sources and their extractions."""
+"""The repository of projects: named groups of sources and their extractions."""
 
 from typing import Any
 
@@ -14,32 +14,32 @@ from app.services.storage.repositories.statements import lift_time_limits, rows_
 
 
 class ProjectRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def create(self, name: str) -> Project:
-        """A new project.
+        """Create a project.
 
         Raises:
-            InvalidField: that is no name for a project.
-            ProjectExists: it is taken.
+            InvalidField: the name is invalid.
+            ProjectExists: the name is taken.
         """
         if not self._insert(name):
             raise ProjectExists(name)
         return self.get(name)
 
     def find(self, name: str) -> Project | None:
-        """The project of that name, if there is one."""
+        """The project with that name, or None."""
         return self._session.scalar(select(Project).where(Project.name == name))
 
     def get(self, name: str, *, locked: bool = False) -> Project:
-        """The project of that name; ``locked``, nobody stores anything in it until the transaction ends.
+        """The project with that name; if ``locked``, others store nothing in it meanwhile.
 
         Raises:
-            NotFound: there is none.
+            NotFound: the project doesn't exist.
         """
         query = select(Project).where(Project.name == name)
         project = self._session.scalar(query.with_for_update() if locked else query)
@@ -48,14 +48,14 @@ class ProjectRepository:
         return project
 
     def get_or_create(self, name: str) -> Project:
-        """The project of that name, made if there is none; safe when several do so at once.
+        """The project with that name, created if it doesn't exist; safe under concurrency.
 
         None of its sources is deleted until the transaction ends.
 
         Raises:
-            InvalidInput: that is no name for a project.
+            InvalidInput: the name is invalid.
         """
-        # Shared, so that it isn't deleted before what is stored in it is committed.
+        # A shared lock, so that the project isn't deleted before this transaction commits.
         held = self._adding(name).with_for_update(read=True, key_share=True)
         project: Project | None = self._session.scalar(held)
         if project is None:
@@ -65,17 +65,17 @@ class ProjectRepository:
         return project
 
     def hold_sources(self, project_id: ProjectId) -> None:
-        """Wait for those who add to the project, and let none begin until the transaction ends.
+        """Exclude all transactions that add to the project until this one ends.
 
-        For those who delete sources or bring them back, before they lock anything else: a source
-        that vanished under those who add to it would be stored again out of the order in which all
-        lock sources.
+        Call it before deleting or restoring sources, and before any other lock. Otherwise, a
+        transaction that adds to a source deleted meanwhile would store it again out of the order in
+        which all transactions lock sources.
         """
         if self._dialect == "postgresql":
             self._session.execute(select(func.pg_advisory_xact_lock(_sources_lock(project_id))))
 
     def _adding(self, name: str) -> Select[Any]:
-        """The project of that name; in the same statement, its sources are kept from being deleted."""
+        """Select the project, and keep its sources from being deleted, in one statement."""
         query = select(Project).where(Project.name == name)
         if self._dialect == "postgresql":
             query = query.add_columns(func.pg_advisory_xact_lock_shared(_sources_lock(project_id_of(name))))
@@ -86,7 +86,7 @@ class ProjectRepository:
         return [*self._session.scalars(select(Project.id))]
 
     def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
-        """The projects by name, with their counts: the ``limit`` next after the name ``after``; None is all."""
+        """The projects by name, with counts: the ``limit`` next after ``after``; None is all."""
         chosen = true() if after is None else Project.name > after
         page = select(Project.__table__).where(chosen).order_by(Project.name).limit(limit)
         return [ProjectSummary(*row) for row in self._session.execute(_summaries(page))]
@@ -95,7 +95,7 @@ class ProjectRepository:
         """One project with its counts.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: the project doesn't exist.
         """
         project = self.get(name)
         [row] = self._session.execute(
@@ -104,9 +104,9 @@ class ProjectRepository:
         return ProjectSummary(*row)
 
     def delete(self, name: str) -> bool:
-        """Delete a project with its sources and extractions, however long it takes; False if there was none.
+        """Delete a project with its sources and extractions; return False if it doesn't exist.
 
-        Their vectors stay until reconciliation, or whoever asked, removes them.
+        There is no time limit. The vectors stay until the caller or a repair deletes them.
         """
         lift_time_limits(self._session)
         return rows_changed(self._session, delete(Project.__table__).where(Project.name == name)) > 0
@@ -116,7 +116,7 @@ class ProjectRepository:
 
 
 def _summaries(projects: Select[Any]) -> Select[Any]:
-    """These projects by name, each with its counts; nothing of others is counted."""
+    """These projects by name, with their counts; rows of other projects aren't read."""
     page = projects.cte("page")
     sources = _counts(Source.project_id, page, func.count().label("all"))
     extractions = _counts(

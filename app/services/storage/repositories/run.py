@@ -1,4 +1,4 @@
-"""Runs: each go of a pipeline, by name, with what was changed under it."""
+"""The repository of runs: named passes of a pipeline, with the counts of their changes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ _ROW = [_TABLE.c[name] for name in RunRow._fields]
 
 
 class RunRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -34,7 +34,7 @@ class RunRepository:
         run_id: RunId | None = None,
         undoes: RunId | None = None,
     ) -> RunId:
-        """A new run; one that is there already under ``run_id`` is begun only once."""
+        """Begin a run, and return its id; if ``run_id`` exists, it is a no-op."""
         if run_id is not None and self._session.get(Run, run_id) is not None:
             return run_id
         given = {} if run_id is None else {"id": run_id}
@@ -50,7 +50,7 @@ class RunRepository:
         """One of a project's runs.
 
         Raises:
-            NotFound: it has none of that id.
+            NotFound: the project has no run with that id.
         """
         found = self._rows(select(*_ROW).where(_TABLE.c.id == run_id, _TABLE.c.project_id == project_id))
         if not found:
@@ -58,17 +58,17 @@ class RunRepository:
         return found[0]
 
     def find_named(self, project_id: ProjectId, name: str) -> RunRow | None:
-        """A project's newest run of that name."""
+        """A project's newest run with that name, or None."""
         query = select(*_ROW).where(_TABLE.c.project_id == project_id, _TABLE.c.name == name)
         found = self._rows(query.order_by(_TABLE.c.begun_at.desc(), _TABLE.c.id.desc()).limit(1))
         return found[0] if found else None
 
     def require_open(self, project_id: ProjectId, run_id: RunId) -> None:
-        """Make sure that a run is one of the project's, and goes on; it doesn't end before the transaction does.
+        """Make sure that a project's run is open, and keep it open until the transaction ends.
 
         Raises:
-            NotFound: it isn't the project's.
-            RunEnded: it has ended.
+            NotFound: the project has no such run.
+            RunEnded: the run has ended.
         """
         self._session.execute(_locked(run_id).with_for_update(read=True, key_share=True))
         if self.get(project_id, run_id).ended_at is not None:
@@ -85,7 +85,7 @@ class RunRepository:
         return self._rows(query.order_by(_TABLE.c.begun_at.desc(), _TABLE.c.id.desc()).limit(limit))
 
     def first_change(self, run_id: RunId) -> int | None:
-        """The number of its first entry in the ledger; None if it changed nothing."""
+        """The number of the run's first ledger entry; None if it changed nothing."""
         return self._session.scalar(select(_TABLE.c.first_change).where(_TABLE.c.id == run_id))
 
     def undoings_of(self, run_id: RunId) -> set[RunId]:
@@ -93,7 +93,7 @@ class RunRepository:
         return set(self._session.scalars(select(_TABLE.c.id).where(_TABLE.c.undoes == run_id)))
 
     def count(self, run_id: RunId, counts: Counts) -> None:
-        """Add to what was changed under its name."""
+        """Add to the counts of the run's changes."""
         added = {
             name: _TABLE.c[name] + getattr(counts, name)
             for name in ("added", "changed", "unchanged", "removed")
@@ -101,7 +101,7 @@ class RunRepository:
         self._session.execute(update(_TABLE).where(_TABLE.c.id == run_id).values(added))
 
     def end(self, run_id: RunId) -> None:
-        """Note that nothing more comes, when all has come that is on its way; what has ended stays as it is."""
+        """End the run once all transactions that use it have ended; no-op if it has ended."""
         self._session.execute(_locked(run_id).with_for_update())
         ended = func.coalesce(_TABLE.c.ended_at, now(self._dialect))
         self._session.execute(update(_TABLE).where(_TABLE.c.id == run_id).values(ended_at=ended))

@@ -1,4 +1,4 @@
-"""Sources: where extractions were taken from."""
+"""The repository of sources."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ SourceUris = list[tuple[SourceId, str]]
 
 
 class StoredSources(NamedTuple):
-    """Sources that are there now: their ids by URI, those that were new, and the groups of those that had another."""
+    """Stored sources: ids by URI, those that are new, and (old, new) groups of those regrouped."""
 
     ids: SourceIds
     new: set[SourceId]
@@ -33,7 +33,7 @@ class StoredSources(NamedTuple):
 
 
 class HeldSource(NamedTuple):
-    """A source that is locked: others neither change nor add to it until the transaction ends."""
+    """A locked source: no other transaction changes or adds to it until this one ends."""
 
     id: SourceId
     is_new: bool
@@ -42,7 +42,7 @@ class HeldSource(NamedTuple):
 
 
 class SourceRepository:
-    """Over a session, in its transaction; never commits."""
+    """Works on a session, in its transaction; never commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -51,8 +51,8 @@ class SourceRepository:
     def create_batch(self, project_id: ProjectId, sources: Iterable[tuple[str, str | None]]) -> StoredSources:
         """Store the sources, given as (URI, group).
 
-        The last group given for a source is its group; a source given without one keeps the one it
-        has. The id tells sources apart, and no index holds a URI: PostgreSQL's take 2,704 bytes.
+        A source gets the last group given for it; without one, it keeps its group. Sources are
+        identified by id, and no index holds a URI: PostgreSQL's indexes take up to 2,704 bytes.
         """
         ids: SourceIds = {}
         groups: dict[SourceId, tuple[str, str | None]] = {}
@@ -72,7 +72,7 @@ class SourceRepository:
     def hold_batch(
         self, project_id: ProjectId, uris: Collection[str], *, others: Collection[SourceId] = ()
     ) -> dict[SourceId, HeldSource]:
-        """Store these sources where they aren't there yet, and lock them and the ``others`` by order of id."""
+        """Store the sources that don't exist, and lock all and the ``others`` in order of id."""
         given = {source_id_of(project_id, uri): uri for uri in uris}
         if self._dialect == "sqlite":
             held = self._held_on_sqlite([*given, *others])
@@ -97,7 +97,7 @@ class SourceRepository:
             )
 
     def set_observed_at(self, ids: Ids, moment: datetime | None) -> None:
-        """Note when what these sources were replaced with was observed; one statement."""
+        """Store when the current facts of these sources were observed; one statement."""
         if ids:
             chosen = among(_TABLE.c.id, ids, self._dialect)
             self._session.execute(update(_TABLE).where(chosen).values(observed_at=moment))
@@ -106,7 +106,7 @@ class SourceRepository:
         """One of a project's sources.
 
         Raises:
-            NotFound: it has none of that id.
+            NotFound: the project has no source with that id.
         """
         chosen = (_TABLE.c.id == source_id, _TABLE.c.project_id == project_id)
         row = self._session.execute(_with_counts().where(*chosen)).one_or_none()
@@ -128,35 +128,35 @@ class SourceRepository:
         return [SourceRow(*row) for row in self._session.execute(query.order_by(_TABLE.c.id).limit(limit))]
 
     def with_facts(self, project_id: ProjectId, *, after: SourceId | None = None, limit: int) -> SourceUris:
-        """The ids and URIs of a project's sources that have extractions: the ``limit`` next after ``after``."""
+        """(id, URI) of a project's sources with extractions: the ``limit`` next after ``after``."""
         query = select(_TABLE.c.id, _TABLE.c.uri).where(
             _TABLE.c.project_id == project_id, ~_no_facts(), true() if after is None else _TABLE.c.id > after
         )
         return [(row.id, row.uri) for row in self._session.execute(query.order_by(_TABLE.c.id).limit(limit))]
 
     def lock(self, ids: Ids) -> None:
-        """Lock these sources by order of id: others neither change nor add to them until the transaction ends."""
+        """Lock these sources, in order of id, against changes and additions until the end."""
         chosen = among(_TABLE.c.id, ids, self._dialect)
         self._session.execute(select(_TABLE.c.id).where(chosen).order_by(_TABLE.c.id).with_for_update()).all()
 
     def find(self, source_id: SourceId) -> SourceRow | None:
-        """A source, if there is one of that id."""
+        """The source with that id, or None."""
         row = self._session.execute(_with_counts().where(_TABLE.c.id == source_id)).one_or_none()
         return None if row is None else SourceRow(*row)
 
     def missing(self, ids: Collection[SourceId]) -> set[SourceId]:
-        """Those of the ids that no source has."""
+        """The ids without a source."""
         chosen = among(_TABLE.c.id, ids, self._dialect)
         return set(ids) - set(self._session.scalars(select(_TABLE.c.id).where(chosen)))
 
     def restore(self, rows: Sequence[SourceRow]) -> set[SourceId]:
-        """Store sources again that were deleted, as they were; returns those that weren't there."""
+        """Store deleted sources again as they were; return the ids of those that didn't exist."""
         values = [{**row._asdict(), "source_group": row.group} for row in rows]
         columns = {column.name: [each[column.name] for each in values] for column in _TABLE.c}
         return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)} if rows else set()
 
     def delete_empty(self, ids: Ids) -> set[SourceId]:
-        """Delete those of the sources that have no extractions; returns their ids."""
+        """Delete these sources if they have no extractions; return the ids of those deleted."""
         chosen = among(_TABLE.c.id, ids, self._dialect)
         return set(self._session.scalars(_TABLE.delete().where(chosen, _no_facts()).returning(_TABLE.c.id)))
 
@@ -172,12 +172,12 @@ class SourceRepository:
         return {SourceId(id_) for id_ in insert_new(self._session, _TABLE, columns)}
 
     def _insert_bare(self, project_id: ProjectId, uris: Mapping[SourceId, str]) -> set[SourceId]:
-        """Store these sources without a group, where they aren't there yet; returns the ids of those."""
+        """Store the sources that don't exist, without a group; return their ids."""
         given = {id_: (composed(uri, "source_uri"), None) for id_, uri in uris.items()}
         return self._insert(project_id, given) if given else set()
 
     def _held_on_sqlite(self, ids: Sequence[SourceId]) -> dict[SourceId, HeldSource]:
-        """Those that are there; the write lock holds them. One JSON document, as in :mod:`.facts`."""
+        """The existing sources, held by the write lock; one JSON document, as in :mod:`.facts`."""
         row = func.json_array(cast(_TABLE.c.id, Text), _TABLE.c.source_group, cast(_TABLE.c.observed_at, Text))
         found = select(func.json_group_array(row)).where(among(_TABLE.c.id, ids, self._dialect))
         known = dict(zip(texts(ids), ids, strict=True))
@@ -189,10 +189,10 @@ class SourceRepository:
         }
 
     def _share(self, groups: Mapping[SourceId, str | None]) -> dict[SourceId, tuple[str | None, str | None]]:
-        """Lock stored sources by order of id, so that extractions can be added, and give them their groups.
+        """Lock stored sources in order of id, to add extractions, and update their groups.
 
-        Where a group changes, those who are adding to the sources end first: so the caller sees all
-        that must follow. Returns what the groups were and are, of those that had another.
+        If a group changes, transactions that add to the sources end first, so the caller sees all
+        extractions to regroup. Returns the old and new groups of regrouped sources.
         """
         given = {id_: group for id_, group in groups.items() if group is not None}
         query = select(_TABLE.c.id, _TABLE.c.source_group).order_by(_TABLE.c.id)
@@ -214,7 +214,7 @@ class SourceRepository:
 def _differing(
     groups: Mapping[SourceId, str], stored: Mapping[SourceId, str | None]
 ) -> dict[SourceId, tuple[str | None, str | None]]:
-    """What the groups were and are, of the sources that had another."""
+    """The old and new groups of the sources whose group differs."""
     return {id_: (was, groups[id_]) for id_, was in stored.items() if id_ in groups and was != groups[id_]}
 
 
@@ -223,7 +223,7 @@ def _composed(group: str | None) -> str | None:
 
 
 def _begins_with(prefix: str) -> ColumnElement[bool]:
-    """Not by LIKE, which SQLite compares without regard to case."""
+    """The URI begins with ``prefix``. LIKE won't do: SQLite's ignores case."""
     return func.substr(_TABLE.c.uri, 1, len(prefix)) == prefix
 
 

@@ -1,4 +1,4 @@
-"""Statements that change rows: what they changed, and how long they may take."""
+"""Statements that change rows: their row counts and time limits."""
 
 from typing import Any, cast
 
@@ -14,6 +14,6 @@ def rows_changed(session: Session, statement: Update | Delete) -> int:
 
 
 def lift_time_limits(session: Session) -> None:
-    """Let the rest of this transaction take as long as it wants, for a statement that changes rows without number."""
+    """Lift the time limits for the rest of this transaction, for unbounded changes of rows."""
     if session.get_bind().dialect.name == "postgresql":
         session.connection().exec_driver_sql(NO_TIME_LIMITS)

@@ -1,4 +1,4 @@
-"""The words of extractions: written with them, and found by the full-text index that each database has of its own."""
+"""The words of extractions: written with them, found by each database's own full-text index."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ _HAS = {
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Extractions by their words; what is at one place of each list is of one extraction."""
+    """Extractions with their words; each position of the lists belongs to one extraction."""
 
     ids: Sequence[str]
     lengths: Sequence[int]
@@ -65,7 +65,7 @@ class Documents:
         return len(self.ids)
 
     def __or__(self, others: "Documents") -> "Documents":
-        """With those of the others that aren't among these."""
+        """These documents, and those of ``others`` that aren't among them."""
         known = set(self.ids)
         new = [at for at, id_ in enumerate(others.ids) if id_ not in known]
         return Documents(
@@ -77,7 +77,7 @@ class Documents:
 
 
 class WordsRow(NamedTuple):
-    """The words of an extraction, as they are stored."""
+    """The words of an extraction, as stored."""
 
     extraction_id: ExtractionId
     made_by: int
@@ -88,14 +88,14 @@ class WordsRow(NamedTuple):
 
 
 class WordsRepository:
-    """Over a session, in its transaction; never commits. A row's number stands for its extraction."""
+    """Works on a session, in its transaction; never commits. A row's number identifies it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
 
     def add_batch(self, rows: Sequence[WordsRow]) -> None:
-        """Store the words of extractions that have none. They go with their extraction when it is deleted."""
+        """Store the words of extractions without any. Deleting an extraction deletes its words."""
         if rows:
             columns = dict(zip(WordsRow._fields, zip(*rows, strict=True), strict=True))
             insert_all(self._session, _TABLE, columns)
@@ -106,10 +106,10 @@ class WordsRepository:
             self._session.execute(delete(_TABLE).where(among(_TABLE.c.extraction_id, ids, self._dialect)))
 
     def made_by(self, ids: Ids) -> dict[str, int]:
-        """Which version of the rules made the words of these extractions, by id; those that have none are left out."""
+        """The version of the rules that made these extractions' words, by id, if they have any."""
         columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.made_by
         chosen = among(_TABLE.c.extraction_id, ids, self._dialect)
-        if self._dialect == "sqlite":  # one row: at each, the driver would give up Python's lock
+        if self._dialect == "sqlite":  # one row: the driver releases Python's lock at each
             found: dict[str, int] = orjson.loads(
                 self._session.scalar(select(func.json_group_object(*columns)).where(chosen)) or "{}"
             )
@@ -117,17 +117,16 @@ class WordsRepository:
         return {row[0]: row[1] for row in self._session.execute(select(*columns).where(chosen))}
 
     def projects(self, project_id: UUID | str | None) -> tuple[dict[ProjectId, int], bool]:
-        """The newest entry's number in the ledger of the project, or of each, and whether all extractions have their words.
+        """The newest ledger entry of the project, or of each, and whether all words are made.
 
-        They haven't while a job is open that makes the words of what was stored before, or has
-        failed.
+        They aren't while a job that makes the words of older extractions is open or has failed.
         """
         given = {} if project_id is None else {"project": project_id}
         found = self._session.connection().execute(_projects(one=project_id is not None), given).all()
         return {row[0]: row[1] for row in found}, not any(row[2] for row in found)
 
     def postings(self, tokens: Sequence[str], most: int) -> dict[str, list[int]]:
-        """The rows that have each token, at most ``most`` of each; one statement."""
+        """The rows that have each token, at most ``most`` for each; one statement."""
         if not tokens:
             return {}
         return dict(zip(tokens, self._numbers(tokens, most), strict=True))
@@ -137,7 +136,7 @@ class WordsRepository:
         return self._numbers([_AND[self._dialect].join(tokens)], most)[0]
 
     def passing_any(self, tokens: Sequence[str], filters: Filters, most: int) -> list[int]:
-        """Rows that have one of the tokens and whose extractions pass the filters, at most ``most``."""
+        """The rows that have any of the tokens and pass the filters, at most ``most``."""
         query = (
             ExtractionRepository(self._session).passing(filters, _TABLE.c.number).join(_TABLE, _OF_EXTRACTION)
         )
@@ -149,7 +148,7 @@ class WordsRepository:
         if filters == Filters(filters.project_id):
             query = _words_of_numbers(self._dialect)
         else:
-            # Tokens are apart for each project: what they found is of no other.
+            # Each project has its own tokens, so the rows found belong to this project.
             extractions, numbered = ExtractionRepository(self._session), _numbered(self._dialect)
             passing = extractions.passing_among(numbered, filters, *_selected(self._dialect))
             query = passing.join(_TABLE, _OF_EXTRACTION)
@@ -157,18 +156,18 @@ class WordsRepository:
         return self._documents(query, {"numbers": given})
 
     def documents_of(self, ids: Ids) -> Documents:
-        """The words of these extractions, in any order; those that have none are left out."""
+        """The words of these extractions, in any order; extractions without words are left out."""
         return self._documents(_words_of_ids(self._dialect), {"ids": bound(ids, self._dialect)})
 
     def sample(self, project_id: ProjectId, size: int) -> Documents:
-        """The words of the project's first extractions by id. Ids are hashes, so they are as good as drawn at random."""
+        """The words of the project's first extractions. Ids are hashes, so the sample is random."""
         first = select(_EXTRACTIONS.c.id).where(_EXTRACTIONS.c.project_id == project_id)
         first = first.order_by(_EXTRACTIONS.c.id).limit(size)
         query = select(*_selected(self._dialect)).where(_TABLE.c.extraction_id.in_(first))
         return self._documents(query, {})
 
     def languages(self, ids: Ids) -> tuple[str, ...]:
-        """Whose stems the words of these extractions are, the most frequent first."""
+        """The languages of the stems of these extractions' words, the most frequent first."""
         query = select(_TABLE.c.language).where(among(_TABLE.c.extraction_id, ids, self._dialect))
         query = query.group_by(_TABLE.c.language).order_by(func.count().desc(), _TABLE.c.language)
         return tuple(self._session.scalars(query))
@@ -186,10 +185,10 @@ class WordsRepository:
 
 @cache
 def _selected(dialect: str) -> tuple[ColumnElement[Any], ...]:
-    """What is selected to read :class:`Documents`: one row, with a JSON array for each of its lists.
+    """The columns to read :class:`Documents`: one row, with a JSON array for each list.
 
-    Rows would take three times as long: each is an object or two, and at each SQLite's driver gives
-    up Python's lock. PostgreSQL spells a tsvector with quotes around each token.
+    Reading rows would take three times as long: each is an object or two, and SQLite's driver
+    releases Python's lock at each. PostgreSQL writes a tsvector with quotes around each token.
     """
     tokens = func.replace(cast(_TABLE.c.tokens, Text), "'", "")
     columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.length, _TABLE.c.counts, tokens
