@@ -1,1 +1,1 @@
-"""The worker: claims jobs under a lease, runs their handlers, settles them, and stops in time."""
+"""The worker: claims jobs under leases, runs their handlers, settles them, and stops in time."""

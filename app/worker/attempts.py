@@ -1,4 +1,4 @@
-"""One attempt at a job: its handler is run within its time, and what comes of it says how the job goes on."""
+"""One attempt at a job: run its handler within the time limit, and decide the outcome."""
 
 import asyncio
 import logging
@@ -32,15 +32,18 @@ from app.worker.policy import pause_after, time_limit_of
 logger = logging.getLogger(__name__)
 
 _NO_FAULT_OF_THE_JOB = (Saturated, IndexRebuilding, IndexMismatch)
-"""A lane that is full, which requests can keep so for long; an index that is being rebuilt, or was by another embedder,
-whose workers can run the job. It waits, and isn't counted as failed."""
+"""Errors after which the job waits and isn't counted as failed.
+
+A full lane, which requests can keep full for long. An index that is being rebuilt, or that another
+embedder made, whose workers can run the job.
+"""
 
 _LAST_WORDS_S = 1.0
-"""How long a handler that was cancelled may take to end."""
+"""How long a cancelled handler may take to end."""
 
 
 class Attempts:
-    """Runs the handlers of claimed jobs. ``run`` raises nothing: whatever a handler does becomes an outcome."""
+    """Runs the handlers of claimed jobs. ``run`` never raises: any error becomes an outcome."""
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class Attempts:
         return Completed(job, done.result, settled=True)
 
     async def _handle(self, job: RunningJob) -> Done | None:
-        """The handler runs in a task of its own, so that one that won't end can be left behind."""
+        """Run the handler in its own task, so that one that doesn't end can be abandoned."""
         limit_s = time_limit_of(job.type, self._settings)
         task = asyncio.create_task(_guarded(self._handlers[job.type], job))
         try:
@@ -122,7 +125,7 @@ async def _guarded(handler: Handler, job: RunningJob) -> Done | None:
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:
-        # SystemExit and KeyboardInterrupt, raised in a task, would end the event loop.
+        # SystemExit and KeyboardInterrupt in a task would stop the event loop.
         raise HandlerCrashed(job.type, reason_of(error)) from error
 
 
@@ -130,16 +133,16 @@ async def _stop(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait((task,), timeout=_LAST_WORDS_S)
     if task.done() and not task.cancelled():
-        task.exception()  # looked at, so that asyncio doesn't log it as lost
+        task.exception()  # retrieved, so that asyncio doesn't log it as never retrieved
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether another attempt can help: of foreign errors nobody knows, and so it may."""
+    """Whether another attempt can help. Unknown exceptions are assumed to be transient."""
     return error.retryable if isinstance(error, AgentStorageError) else True
 
 
 def _check_result(job: RunningJob, done: Done) -> None:
-    """Now, because a settlement that can't be written would take its turn's others with it."""
+    """Check the result now: one that can't be stored would fail all settlements of its turn."""
     if done.result is not None and b"\\u0000" in orjson.dumps(done.result):
         raise HandlerCrashed(job.type, "its result contains the character U+0000")
 

@@ -1,4 +1,4 @@
-"""Keeping the leases of running jobs while their worker lives."""
+"""The heartbeat: renew the leases of running jobs while their worker lives."""
 
 import asyncio
 import logging
@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 async def keep_leases(
     database: Database, running: Callable[[], Collection[RunningJob]], lease_s: float
 ) -> None:
-    """Renew the leases of what is ``running`` three times in their length, with one statement, until cancelled.
+    """Renew the leases of ``running`` jobs every ``lease_s / 3`` until cancelled, in one statement.
 
-    A job that is to be cancelled learns of it. An attempt whose lease is lost is cancelled at once,
-    so that it doesn't work on beside its successor.
+    Jobs learn here of requests to cancel them. An attempt that has lost its lease is cancelled at
+    once, so that it doesn't run beside its successor.
     """
     while True:
         await asyncio.sleep(lease_s / 3)
@@ -49,7 +49,7 @@ async def _renew(database: Database, jobs: list[RunningJob], lease_s: float) -> 
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run ``work`` in a task that is cancelled at the end."""
+    """Run ``work`` in a background task that is cancelled at the end."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -57,4 +57,4 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         await asyncio.wait((task,))
         if not task.cancelled() and (error := task.exception()):
-            logger.error("what ran beside the jobs broke", exc_info=error)
+            logger.error("a background task of the worker failed", exc_info=error)

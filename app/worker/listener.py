@@ -1,4 +1,4 @@
-"""Hearing of new jobs from PostgreSQL: ``LISTEN`` on a connection of its own, watched by the event loop."""
+"""Listen for new jobs on PostgreSQL: ``LISTEN`` on a separate connection in the event loop."""
 
 import asyncio
 import logging
@@ -24,8 +24,8 @@ _RECONNECTING = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=5.0)
 class Listener:
     """Calls ``heard`` whenever another process has committed a job.
 
-    Opened on a thread of ``lane``, then only read when the loop says that there is something to
-    read; it needs no thread. It holds one connection beside the pool's.
+    The connection is opened on a thread of ``lane``. From then on the event loop reads it when it
+    has data, which needs no thread. It is one connection more than the pool's.
     """
 
     def __init__(self, engine: Engine, lane: Lane, channel: str, heard: Callable[[], object]) -> None:
@@ -35,7 +35,7 @@ class Listener:
         self._heard = heard
 
     async def run(self) -> None:
-        """Listen until cancelled; a lost connection is opened anew, with pauses. Until then, polling has to do."""
+        """Listen until cancelled; reopen a lost connection after a pause. Polling goes on."""
         failures = 0
         while True:
             try:
@@ -43,17 +43,17 @@ class Listener:
             except AgentStorageError as error:
                 logger.debug("can't listen for jobs: %s", error)
                 failures += 1
-            except Exception as error:  # noqa: BLE001 - whatever the driver raises, polling goes on
+            except Exception as error:  # noqa: BLE001 - the driver may raise anything; polling goes on
                 logger.debug("can't listen for jobs: %s", type(error).__name__)
                 failures += 1
             else:
                 failures = 1
-                self._heard()  # what was committed while nobody listened
+                self._heard()  # jobs may have been committed before it listened
                 await self._watch(connection)
             await asyncio.sleep(_RECONNECTING.pause_s(failures))
 
     async def _connect(self) -> "psycopg.Connection[Any]":
-        """A connection that listens. One that comes when nobody waits for it any more is closed."""
+        """Open a connection that listens. If this is cancelled, the connection is closed."""
         opened: list[psycopg.Connection[Any]] = []
         left = threading.Event()
         try:
@@ -77,12 +77,13 @@ class Listener:
         try:
             connection.execute(f'LISTEN "{self._channel}"')
         finally:
-            if left.is_set():  # looked at after `opened` is filled, as who leaves looks in the other order
+            # Checked after `opened` is filled; the canceller uses them in the opposite order.
+            if left.is_set():
                 connection.close()
         return connection
 
     async def _watch(self, connection: "psycopg.Connection[Any]") -> None:
-        """Returns when the connection is lost."""
+        """Read notifications, and return when the connection is lost."""
         loop, lost = asyncio.get_running_loop(), asyncio.Event()
         socket = connection.fileno()
 
@@ -92,7 +93,7 @@ class Listener:
                 told = False
                 while connection.pgconn.notifies() is not None:
                     told = True
-            except Exception:  # noqa: BLE001 - the connection is gone, whatever the driver calls it
+            except Exception:  # noqa: BLE001 - any error means that the connection is gone
                 loop.remove_reader(socket)
                 lost.set()
             else:

@@ -1,4 +1,4 @@
-"""Looking after the jobs table and the ledger: following the clock, ending jobs that can't be claimed again, pruning what is old."""
+"""Maintain the jobs table and the ledger: follow the clock, end dead jobs, prune old rows."""
 
 import asyncio
 import logging
@@ -21,21 +21,21 @@ _LEDGER_EVERY_S = 600.0
 
 
 async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
-    """Do so every few seconds until cancelled; any number of workers may."""
+    """Maintain the jobs table every few seconds until cancelled; any number of workers may."""
     while True:
         try:
             await database.write(_put_in_order)
             while await database.write(lambda session: _prune(session, keep_finished_s)):
                 pass
         except AgentStorageError as error:
-            logger.warning("can't look after the jobs, and will try again: %s", error)
+            logger.warning("can't maintain the jobs table, and will try again: %s", error)
         except Exception:
-            logger.exception("can't look after the jobs, and will try again")
+            logger.exception("can't maintain the jobs table, and will try again")
         await asyncio.sleep(_EVERY_S)
 
 
 async def look_after_ledger(database: Database, keep_history_s: float) -> None:
-    """Prune every project's ledger now and then, until cancelled; any number of workers may."""
+    """Prune all projects' ledgers every ten minutes until cancelled; any number of workers may."""
     while True:
         try:
             projects = await database.read(lambda session: ProjectRepository(session).ids())
@@ -51,7 +51,7 @@ async def look_after_ledger(database: Database, keep_history_s: float) -> None:
 
 
 def _prune_ledger(session: WriteSession, *, project_id: ProjectId, keep_history_s: float) -> bool:
-    """Whether there may be more; in slices."""
+    """Prune some old entries; return whether there may be more."""
     return LedgerRepository(session).prune(project_id, older_than_s=keep_history_s) == LEDGER_AT_ONCE
 
 
@@ -64,6 +64,6 @@ def _put_in_order(session: WriteSession) -> None:
 
 
 def _prune(session: WriteSession, keep_finished_s: float) -> bool:
-    """Whether there may be more to delete; in slices, so that nobody waits long for the write lock."""
+    """Prune some old jobs, so that the write lock is held briefly; return if there may be more."""
     pruned = JobRepository(session).prune(older_than_s=keep_finished_s)
     return pruned == PRUNED_AT_ONCE

@@ -1,4 +1,4 @@
-"""How an attempt at a job ends, and what each way means for the job's row."""
+"""The outcomes of an attempt at a job, and what each means for the job's row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _ERROR_CHARS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The handler succeeded. ``settled``: in the transaction of its effect, so nothing is left to settle."""
+    """The handler succeeded. ``settled``: the transaction of its effect has settled the job."""
 
     name: ClassVar[str] = "completed"
     job: RunningJob
@@ -24,7 +24,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """It failed in a way that may pass; the job is due again in ``pause_s``."""
+    """The attempt failed, perhaps transiently; the job is due again in ``pause_s``."""
 
     name: ClassVar[str] = "retried"
     job: RunningJob
@@ -34,9 +34,9 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """It was interrupted, or found a lane full; that is no failure of the job's, which is due in ``pause_s``.
+    """The attempt was interrupted or couldn't run now; it isn't a failure.
 
-    ``reason`` is what the job's row says of it; None for an interruption.
+    The job is due again in ``pause_s``. ``reason`` goes to the job's row; None for an interruption.
     """
 
     name: ClassVar[str] = "handed_back"
@@ -48,7 +48,7 @@ class HandedBack:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It failed for good."""
+    """The attempt failed permanently."""
 
     name: ClassVar[str] = "failed"
     job: RunningJob
@@ -57,7 +57,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """It stopped because it was asked to."""
+    """The attempt stopped because cancellation was requested."""
 
     name: ClassVar[str] = "cancelled"
     job: RunningJob
@@ -66,7 +66,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Its lease is lost: what becomes of the job is another worker's to say."""
+    """The attempt has lost its lease: another worker decides the job's outcome."""
 
     name: ClassVar[str] = "lost"
     job: RunningJob
@@ -78,7 +78,7 @@ Outcome = Completed | Unsuccessful
 
 
 def settlement_of(outcome: Outcome) -> Settlement | None:
-    """What is to be written of the attempt; None when there is nothing left to write."""
+    """The settlement to write for an outcome; None if there is nothing left to write."""
     match outcome:
         case Completed(settled=True) | Lost():
             return None
@@ -99,10 +99,10 @@ def settlement_of(outcome: Outcome) -> Settlement | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """What a job's row says of an error: at most 2,000 characters that every database keeps."""
+    """The text of an error for a job's row: up to 2,000 characters that every database stores."""
     try:
         text = str(error) if isinstance(error, AgentStorageError) else f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a foreign error may not even be able to say what it is
+    except Exception:  # noqa: BLE001 - a foreign error's ``__str__`` may raise anything
         text = type(error).__name__
-    # No UTF-8 has a lone surrogate, and PostgreSQL keeps no NUL.
+    # UTF-8 can't encode a lone surrogate, and PostgreSQL stores no NUL.
     return text.encode(errors="backslashreplace").decode().replace("\0", "")[:_ERROR_CHARS]

@@ -1,4 +1,4 @@
-"""What the worker's settings mean for one job: how long an attempt may take, and the pause after a failure."""
+"""Apply the worker's settings to a job: an attempt's time limit, and the pause after a failure."""
 
 from app.retry import RetryPolicy
 from app.settings.sections import WorkerSettings
@@ -8,12 +8,12 @@ MOST_RETRY_AFTER_S = 3_600.0
 
 
 def time_limit_of(job_type: str, settings: WorkerSettings) -> float:
-    """How many seconds an attempt at a job of this type may take."""
+    """The seconds that an attempt at a job of this type may take."""
     return settings.time_limits.get(job_type, settings.time_limit)
 
 
 def pause_after(failures: int, least_s: float, settings: WorkerSettings) -> float:
-    """The seconds to wait after that many failures (1 or more): ``least_s``, and a random backoff on top.
+    """The seconds to wait after that many failures (from 1): ``least_s`` plus a random backoff.
 
     The backoff after failure ``n`` is at most ``retry_delay * 2 ** (n - 1)``, and never more than
     ``max_retry_delay``.

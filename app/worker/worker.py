@@ -1,4 +1,4 @@
-"""The worker's loop: each turn settles what has ended and claims what there is room for, in one transaction."""
+"""The worker's loop: each turn settles ended jobs and claims new ones, in one transaction."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from app.worker.outcomes import Completed, Outcome, settlement_of
 logger = logging.getLogger(__name__)
 
 _SETTLING_S = 5.0
-"""How long the last settling may take when the time to stop is over: a silent database holds up no stop."""
+"""How long the last settling may take after the shutdown timeout, if the database is silent."""
 
 _TROUBLED = RetryPolicy(total_s=1.0, first_delay_s=0.2, max_delay_s=5.0)
 
@@ -33,14 +33,14 @@ _TROUBLED = RetryPolicy(total_s=1.0, first_delay_s=0.2, max_delay_s=5.0)
 class Worker:
     """Runs jobs on one event loop, ``settings.concurrency`` at once.
 
-    Claims are leases, which it renews as long as it lives. ``handlers`` has one for each type that
-    it claims; ``lane`` is the one on which a connection to the database may be opened.
-    ``exclusive`` says that no other process can be running jobs on these stores (the embedded
-    engine admits one process). ``listening`` says that a connection to PostgreSQL is one to the
-    server itself, so that it can hear of jobs; the others are found by polling.
+    Claims are leases, which the heartbeat renews. ``handlers`` has a handler for each type to
+    claim; connections to PostgreSQL for listening are opened on ``lane``. ``exclusive`` means that
+    no other process can run jobs on these stores (the embedded engine admits one process).
+    ``listening`` means that a connection to PostgreSQL reaches the server itself, so that
+    notifications arrive; jobs are also found by polling.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its parts
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate part or setting
         self,
         database: Database,
         lane: Lane,
@@ -70,7 +70,10 @@ class Worker:
         self._turning: asyncio.Timeout | None = None
 
     def stop(self) -> None:
-        """Claim no more; :meth:`run` returns when what runs has ended or was handed back. On its event loop."""
+        """Claim no more jobs; :meth:`run` returns when the running ones have ended.
+
+        Those that don't end in time are handed back. Call it on the worker's event loop.
+        """
         if self._stopping:
             return
         self._stopping = True
@@ -80,20 +83,20 @@ class Worker:
         self._news.set()
 
     async def recover(self) -> int:
-        """Let the leases that a dead process left have run out, so that its jobs are claimed at once.
+        """Expire the leases that a dead process left, so that its jobs can be claimed at once.
 
-        For a process that hasn't claimed any job yet. Returns how many there were; 0 where other
-        processes may be running them.
+        Call it before claiming any job. Returns how many there were; 0 if other processes may be
+        running jobs.
         """
         if not self._exclusive:
             return 0
         return await self._database.write(lambda session: LeaseRepository(session).expire_all())
 
     async def run(self) -> None:
-        """Claim and run jobs until :meth:`stop`, and then for ``settings.shutdown_timeout`` at most those that run.
+        """Claim and run jobs until :meth:`stop`.
 
-        What isn't done by then goes back into the queue. While the database is away it waits, with
-        pauses.
+        Running jobs then have ``settings.shutdown_timeout`` to end; the others go back into the
+        queue. While the database is unavailable, it retries after pauses.
         """
         async with AsyncExitStack() as stack:
             self._news = stack.enter_context(self._wakeup.listening())
@@ -112,10 +115,10 @@ class Worker:
             await self._wind_up()
 
     async def run_one(self, types: Collection[str] | None = None) -> Completed | None:
-        """Claim the most urgent job of these types, run it and settle it; None when none is waiting.
+        """Claim the most urgent job of these types, run it and settle it; None if none is due.
 
-        For somebody who waits for it: what it failed with is raised, and if that may pass, the job
-        is back in the queue at once.
+        If the job fails, its error is raised; if the error may be transient, the job is back in the
+        queue at once.
         """
         wanted = sorted(types or self._types)
         claimed = await self._database.write(
@@ -139,7 +142,7 @@ class Worker:
                 await self._take_turns()
         except TimeoutError:
             logger.warning(
-                "the database gave no answer until the end; what it was asked to claim is left to the others"
+                "the database gave no answer until the end; jobs that it may have claimed are left to others"
             )
         finally:
             self._turning = None
@@ -151,7 +154,7 @@ class Worker:
             room = self._settings.concurrency - len(self._running)
             try:
                 claimed = await self._turn(room)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
+            except Exception as error:  # noqa: BLE001 - after any error, the other jobs go on
                 troubles += 1
                 _tell("can't claim or settle jobs, and will try again", error)
                 if not getattr(error, "retryable", False):
@@ -164,7 +167,7 @@ class Worker:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Until there is news, or it is time to look for what nobody announced."""
+        """Wait for a notification or for the poll interval."""
         try:
             async with asyncio.timeout(self._settings.poll_interval):
                 await self._news.wait()
@@ -172,7 +175,7 @@ class Worker:
             return
 
     async def _turn(self, room: int, timeout_s: float | None = None) -> list[ClaimedJob]:
-        """Settle what has ended and claim up to ``room`` jobs. If that fails, what has ended is kept."""
+        """Settle ended attempts and claim up to ``room`` jobs; if it fails, keep the ended ones."""
         if not room and not self._ended:
             return []
         ended, self._ended = self._ended, []
@@ -186,7 +189,7 @@ class Worker:
             return len(leases.settle(settlements)), claimed
 
         try:
-            # Requests that keep the lane full must not keep the jobs from going on.
+            # Exempt, because requests that keep the lane full must not stop the jobs.
             settled, claimed = await self._database.write(
                 work, timeout_s=timeout_s, exempt_from_max_waiting=True
             )
@@ -212,7 +215,7 @@ class Worker:
         self._news.set()
 
     async def _wind_up(self) -> None:
-        """Let what runs end, settle it, and hand back what doesn't end in time."""
+        """Wait for running jobs to end and settle them; hand back those that don't end in time."""
         loop = asyncio.get_running_loop()
         while self._running and (left_s := self._deadline - loop.time()) > 0:
             await asyncio.wait(self._running, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
@@ -221,7 +224,7 @@ class Worker:
             attempt.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        await asyncio.sleep(0)  # so that their ends are noted
+        await asyncio.sleep(0)  # so that their done callbacks run
         await self._settle_what_ended(_SETTLING_S)
 
     async def _settle_what_ended(self, timeout_s: float) -> None:
@@ -231,7 +234,10 @@ class Worker:
             logger.warning("can't settle %d jobs, which will run again: %s", len(self._ended), error)
 
     async def _settle_one_by_one(self) -> None:
-        """So that one that can't be written keeps no other from it; its job runs again when its lease has run out."""
+        """Settle separately, so that one outcome that can't be written doesn't block the others.
+
+        Its job runs again when its lease has expired.
+        """
         ended, self._ended = self._ended, []
         for each in ended:
             try:
@@ -249,5 +255,5 @@ class Worker:
 
 
 def _tell(what: str, error: Exception) -> None:
-    """A fault that is known in a line, any other with where it came from."""
+    """Log a known error in one line, any other with its traceback."""
     logger.warning("%s: %s", what, error, exc_info=None if isinstance(error, AgentStorageError) else error)
