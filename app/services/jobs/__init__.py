@@ -1,1 +1,1 @@
-"""Jobs: what handlers get and give, and what those can ask who follow them."""
+"""Jobs: the interface of their handlers, and the service that follows and controls them."""

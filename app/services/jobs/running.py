@@ -1,4 +1,4 @@
-"""What a handler gets, and what it gives back."""
+"""The interface of job handlers: the running job that they get, and their result."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A job has succeeded. ``result`` is kept with it, as JSON.
+    """A job has succeeded. ``result`` is stored with it, as JSON.
 
-    ``effect`` runs in the very transaction that settles the job, and only if its lease still holds:
-    so it happens exactly once.
+    ``effect`` runs in the transaction that settles the job, and only if its lease still holds, so
+    it takes effect exactly once.
     """
 
     result: Mapping[str, Any] | None = None
@@ -27,13 +27,13 @@ class Done:
 
 
 class RunningJob:
-    """A claimed job, as its handler sees it: for one event loop, from claim to settlement.
+    """A claimed job, as its handler sees it. It lives on one event loop, from claim to settlement.
 
     It is the :class:`UnitOfWork` whose writes are fenced by the job's lease.
     """
 
     def __init__(self, claimed: ClaimedJob, database: Database, lease_s: float) -> None:
-        """Made on the event loop on which the handler will run."""
+        """Must be called on the event loop on which the handler will run."""
         self.id: JobId = claimed.id
         self.type = claimed.type
         self.payload = claimed.payload
@@ -48,15 +48,15 @@ class RunningJob:
         self._total: int | None = None
 
     def extraction_ids(self) -> list[ExtractionId]:
-        """What an index job is about."""
+        """The ids of an index job's extractions."""
         return [parse_extraction_id(text) for text in self.payload["extraction_ids"]]
 
     def note_progress(self, *, done: int, total: int | None = None) -> None:
-        """How far the attempt is; the next :meth:`save` writes it."""
+        """Set the attempt's progress; the next :meth:`save` writes it."""
         self._done, self._total = done, total
 
     def lose_lease(self) -> None:
-        """Another worker may run the job: this attempt is to be cancelled."""
+        """Note that the lease is lost: the attempt must be cancelled, as another may run."""
         if not self.lease_lost.done():
             self.lease_lost.set_result(None)
 
@@ -66,14 +66,14 @@ class RunningJob:
         *,
         compensation: Callable[[WriteSession], object] | None = None,
     ) -> T:
-        """Run ``work`` in a transaction in which the lease holds; it is renewed, and the progress noted.
+        """Run ``work`` in a transaction that holds and renews the lease and writes the progress.
 
-        The way to write what a batch has brought: if the lease is lost, nothing of ``work`` is
-        written, and ``compensation`` runs without the lease.
+        Write each batch's outcome this way: if the lease is lost, nothing of ``work`` is written,
+        and ``compensation`` runs without the lease.
 
         Raises:
-            LeaseLost: the job may be another worker's.
-            JobCancelled: the job is to stop; what ``work`` wrote is committed.
+            LeaseLost: another worker may be running the job.
+            JobCancelled: the job was asked to stop; what ``work`` wrote is committed.
         """
 
         def fenced(session: WriteSession) -> tuple[JobStatus, T]:
@@ -100,12 +100,12 @@ class RunningJob:
 
 
 class Handler(Protocol):
-    """Runs jobs of one type. Every job may be run more than once, so running it again must do no harm."""
+    """Runs jobs of one type. It must be idempotent: every job may run more than once."""
 
     def __call__(self, job: RunningJob) -> Awaitable[Done | None]:
-        """Run the job and return when it has succeeded; None says so without a result.
+        """Run the job, and return when it has succeeded; None is a success without a result.
 
-        It is cancelled when its time is up, its lease is lost or the worker stops. A retryable
-        error of ours, or any foreign one, has the job tried again later; another of ours fails it
-        at once.
+        It is cancelled when its time is up, its lease is lost or the worker stops. After a
+        retryable ``AgentStorageError`` or any other exception, the job is retried later; another
+        ``AgentStorageError`` fails it at once.
         """

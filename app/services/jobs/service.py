@@ -1,4 +1,4 @@
-"""Following jobs, and stepping in: for the API and the command line."""
+"""Follow and control jobs, for the API and the command line."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -19,17 +19,17 @@ Cursor = tuple[datetime, JobId]
 
 
 class JobService:
-    """All jobs, whichever worker runs them."""
+    """Follows and controls all jobs, no matter which worker runs them."""
 
     def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database
         self._wakeup = wakeup
 
     async def get(self, job_id: JobId) -> JobRow:
-        """One job as it stands.
+        """One job.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no job has that id.
         """
         return await self._database.read(lambda session: JobRepository(session).get_row(job_id))
 
@@ -37,12 +37,12 @@ class JobService:
         """Wait until these jobs have ended, at most ``seconds``.
 
         Raises:
-            InvalidField: that is longer than a minute.
+            InvalidField: ``seconds`` is longer than a minute.
         """
         return await wait_for_jobs(self._database, job_ids, checked_wait(seconds))
 
     async def get_rows(self, job_ids: Collection[JobId]) -> JobRows:
-        """Those of the jobs that there are, in any order, by one statement."""
+        """The jobs with these ids, in any order; one statement."""
         return await self._database.read(lambda session: JobRepository(session).get_rows(job_ids))
 
     async def list(self, filters: JobFilters, *, after: Cursor | None = None, limit: int = 100) -> JobRows:
@@ -52,11 +52,11 @@ class JobService:
         )
 
     async def cancel(self, job_id: JobId) -> JobRow:
-        """Cancel a job that waits at once; one that runs stops at its next batch. What it has done stays.
+        """Cancel a queued job at once; a running one stops at its next batch. Finished work stays.
 
         Raises:
-            NotFound: there is none of that id.
-            JobStateConflict: it has ended.
+            NotFound: no job has that id.
+            JobStateConflict: the job has ended.
         """
 
         def work(session: WriteSession) -> JobRow:
@@ -66,11 +66,11 @@ class JobService:
         return await self._database.write(work)
 
     async def retry(self, job_id: JobId) -> JobRow:
-        """Queue a failed or cancelled job again, or let one that waits for its next attempt go at once.
+        """Queue a failed or cancelled job again, or make a queued one due now.
 
         Raises:
-            NotFound: there is none of that id.
-            JobStateConflict: it runs, has completed, or another one like it is open.
+            NotFound: no job has that id.
+            JobStateConflict: the job is running or completed, or one with its key is open.
         """
 
         def work(session: WriteSession) -> JobRow:
@@ -82,10 +82,12 @@ class JobService:
         return row
 
     async def verify(self, project: str | None = None, *, repair: bool = False) -> JobRow:
-        """Queue a comparison of the two stores, of one project or of all; the open one if there is one already.
+        """Queue a comparison of the two stores, for one project or all, unless one is open.
+
+        Returns the queued or open job.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: the project doesn't exist.
         """
         job_type = JobType.REPAIR if repair else JobType.VERIFY
 
@@ -101,7 +103,7 @@ class JobService:
         return row
 
     async def reindex(self) -> JobRow:
-        """Queue a rebuild of the whole index; the open one if there is one already."""
+        """Queue a rebuild of the whole index unless one is open; return the queued or open job."""
 
         def work(session: WriteSession) -> JobRow:
             jobs = JobRepository(session)
@@ -112,7 +114,7 @@ class JobService:
         return row
 
     async def prune(self, older_than_s: float) -> int:
-        """Delete the jobs that ended longer ago than that, in several transactions; returns how many."""
+        """Delete jobs that ended longer ago than that, in several transactions; return how many."""
         pruned = 0
         while True:
             some = await self._database.write(
@@ -123,10 +125,10 @@ class JobService:
                 return pruned
 
     async def pause(self, job_type: str) -> None:
-        """Let no worker claim jobs of this type; those that run go on.
+        """Keep workers from claiming jobs of this type; running jobs go on.
 
         Raises:
-            InvalidField: it is none of the product's own, and no job has ever had it.
+            InvalidField: it isn't a built-in type, and no job has ever had it.
         """
 
         def work(session: WriteSession) -> None:
@@ -136,7 +138,7 @@ class JobService:
         await self._database.write(work)
 
     async def resume(self, job_type: str) -> None:
-        """Let workers claim jobs of this type again; raises what :meth:`pause` raises."""
+        """Allow workers to claim jobs of this type again; raises what :meth:`pause` raises."""
 
         def work(session: WriteSession) -> None:
             if not JobRepository(session).resume(job_type):
@@ -146,7 +148,7 @@ class JobService:
         self._wakeup.set()
 
     async def paused(self) -> JobTypeNames:
-        """The types that are paused."""
+        """The paused types."""
         return await self._database.read(lambda session: JobRepository(session).paused())
 
     def _require_known(self, session: WriteSession, job_type: str) -> None:

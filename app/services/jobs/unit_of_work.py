@@ -1,4 +1,4 @@
-"""Writing to SQL what goes with a change of the index, one transaction a call."""
+"""The unit of work: write to SQL what goes with a change of the index, in one transaction."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class UnitOfWork(Protocol):
-    """Where a service writes what it has done to the index: under a job's lease, or without one.
+    """Writes to SQL what a service has done to the index, with or without a job's lease.
 
-    :class:`app.services.jobs.running.RunningJob` is the one under a lease.
+    :class:`app.services.jobs.running.RunningJob` is the implementation with a lease.
     """
 
     async def save(
@@ -20,20 +20,20 @@ class UnitOfWork(Protocol):
         *,
         compensation: Callable[[WriteSession], object] | None = None,
     ) -> T:
-        """Run ``work`` in a transaction of its own and return its result.
+        """Run ``work`` in its own transaction, and return its result.
 
-        ``compensation`` runs instead, in a transaction of its own, where the lease is lost: Qdrant
-        has been changed already, and what that takes must be queued all the same.
+        If the lease is lost, ``compensation`` runs instead, in its own transaction: Qdrant is
+        already changed, and the jobs that follow from that must be queued all the same.
 
         Raises:
             LeaseLost: the lease is lost; ``work`` has written nothing.
-            JobCancelled: the job is to stop; what ``work`` wrote is committed.
+            JobCancelled: the job was asked to stop; what ``work`` wrote is committed.
         """
         ...
 
 
 class UnfencedUnitOfWork:
-    """Writes without a lease: for a command that a person has started."""
+    """Writes without a lease, for commands that a person starts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class UnfencedUnitOfWork:
         self,
         work: Callable[[WriteSession], T],
         *,
-        compensation: Callable[[WriteSession], object] | None = None,  # noqa: ARG002 - there is no lease to lose
+        compensation: Callable[[WriteSession], object] | None = None,  # noqa: ARG002 - no lease to lose
     ) -> T:
         """See :class:`UnitOfWork`."""
         return await self._database.write(work)

@@ -1,4 +1,4 @@
-"""Waiting until jobs have ended, such as those that make what was stored searchable."""
+"""Wait until jobs have ended, such as those that make stored extractions searchable."""
 
 import asyncio
 import math
@@ -14,7 +14,7 @@ from app.errors import AgentStorageError, InvalidField
 from app.services.storage.repositories.job import JobRepository
 
 MAX_WAIT_S = 60.0
-"""Who waits longer follows the jobs instead."""
+"""The longest wait. To wait longer, follow the jobs."""
 
 _FAILED = (JobStatus.FAILED, JobStatus.CANCELLED)
 _FIRST_LOOK_S = 0.02
@@ -22,10 +22,10 @@ _LONGEST_PAUSE_S = 0.5
 
 
 def checked_wait(seconds: float) -> float:
-    """Seconds to wait, as they may be.
+    """Check the seconds to wait, and return them.
 
     Raises:
-        InvalidField: they aren't 0 to :data:`MAX_WAIT_S`.
+        InvalidField: they aren't within 0 to :data:`MAX_WAIT_S`.
     """
     if isinstance(seconds, bool) or not math.isfinite(seconds) or not 0 <= seconds <= MAX_WAIT_S:
         raise InvalidField("wait", f"is 0 to {MAX_WAIT_S:g} seconds, not {seconds}")
@@ -33,10 +33,9 @@ def checked_wait(seconds: float) -> float:
 
 
 async def wait_for_jobs(database: Database, job_ids: Collection[JobId], seconds: float) -> Waited:
-    """Wait until these jobs have ended, at most ``seconds``; a worker runs them, here or elsewhere.
+    """Wait until these jobs have ended, at most ``seconds``; any worker may run them.
 
-    What was accepted stays so whatever becomes of the waiting: a job that can't be looked at counts
-    as open.
+    If a job's status can't be read, the job counts as open: the data was accepted all the same.
     """
     deadline = time.monotonic() + seconds
     waited, pause_s = Waited(list(dict.fromkeys(job_ids)), []), _FIRST_LOOK_S
@@ -52,7 +51,7 @@ async def wait_for_jobs(database: Database, job_ids: Collection[JobId], seconds:
 
 
 async def _look(database: Database, waited: Waited) -> Waited:
-    """How those stand that were open; one that is gone had ended, and was pruned."""
+    """Read the statuses of the open jobs. A job without a row had ended and was pruned."""
     open_ids = waited.open_job_ids
     found = await database.read(lambda session: JobRepository(session).statuses(open_ids))
     failed = [id_ for id_ in open_ids if found.get(id_) in _FAILED]

@@ -1,1 +1,1 @@
-"""Words: how extractions are found by them, in SQL."""
+"""Search by words, in SQL."""

@@ -1,8 +1,8 @@
-"""Terms as the databases hold them: tokens of eight characters, the same on each, and apart for each project.
+"""Encode terms as tokens of eight characters, the same on every database, separate by project.
 
-Full-text engines split what they are given by rules of their own, and no two by the same. So none of them sees a term:
-it gets a token, made of the term and its project, that each takes as one word. A search in one project never reads what
-others have of the same word.
+Each full-text engine splits text by its own rules. So the engines never see a term, but a token
+made from the term and its project, which every engine takes as one word. A search in one project
+never reads other projects' entries for the same word.
 """
 
 from base64 import b32encode
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from app.domain.ids import ProjectId
 
 TOKEN_CHARS = 8
-"""40 bits: of ten million terms in a store, one in 100,000 shares its token with another."""
+"""40 bits: with ten million terms in a store, one in 100,000 shares its token with another."""
 
 MAX_TERMS = 50_000
-"""How many distinct terms of an extraction are kept at most: PostgreSQL takes 1 MiB of them, and 65,000 tokens are that."""
+"""The most distinct terms kept of an extraction: PostgreSQL's limit of 1 MiB is 65,000 tokens."""
 
 _COUNTS = "0123456789abcdefghijklmnopqrstuvwxyz"
-"""A term that occurs more often counts as if it occurred 35 times, which BM25 hardly tells from more."""
+"""Counts above 35 are stored as 35, which BM25 hardly distinguishes."""
 
 _REMEMBERED = 200_000
 
 Tokens = NDArray[np.uint64]
-"""Tokens as numbers: their eight characters' bytes."""
+"""Tokens as numbers: the bytes of their eight characters."""
 
 
 class EncodedWords(NamedTuple):
-    """The words of one extraction. ``tokens`` are joined by spaces and sorted, ``counts`` has a character for each."""
+    """An extraction's words: sorted ``tokens`` joined by spaces, each with a ``counts`` digit."""
 
     tokens: str
     counts: str
@@ -40,14 +40,14 @@ class EncodedWords(NamedTuple):
 
 
 class TokenEncoder:
-    """Makes tokens, and remembers those it has made lately. Thread-safe."""
+    """Makes tokens, and caches recent ones. Thread-safe."""
 
     def __init__(self) -> None:
         self._of_projects: dict[ProjectId, dict[str, str]] = {}
         self._remembered = 0
 
     def encode(self, project_id: ProjectId, terms: Mapping[str, int], length: int) -> EncodedWords:
-        """The words of an extraction of the project, given how often each term occurs; the first 50,000 are kept."""
+        """Encode an extraction's words from the counts of its terms; keeps the first 50,000."""
         left_out = max(0, len(terms) - MAX_TERMS)
         if left_out:
             terms = dict(list(terms.items())[:MAX_TERMS])
@@ -81,7 +81,7 @@ class TokenEncoder:
 
 
 def as_numbers(tokens: str) -> Tokens:
-    """Joined tokens, as numbers."""
+    """Convert joined tokens to numbers."""
     if not tokens:
         return np.empty(0, np.uint64)
     characters = np.frombuffer(f"{tokens} ".encode(), np.uint8).reshape(-1, TOKEN_CHARS + 1)
@@ -89,7 +89,7 @@ def as_numbers(tokens: str) -> Tokens:
 
 
 def as_counts(counts: str) -> NDArray[np.float64]:
-    """The characters of ``counts``, as numbers."""
+    """Convert the characters of ``counts`` to numbers."""
     return _COUNT_OF[np.frombuffer(counts.encode(), np.uint8)]
 
 

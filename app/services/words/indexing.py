@@ -1,4 +1,4 @@
-"""The words of extractions: written in the transaction that stores them, and made again where they are missing or stale."""
+"""Write the words of extractions when they are stored, and rewrite missing or stale ones."""
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -22,10 +22,13 @@ from app.words.texts import text_to_index
 from app.words.tokens import TOKENIZER_VERSION, terms_and_length
 
 _TEXT_VERSION = 1
-"""Of what is taken from the data, :mod:`app.words.texts`."""
+"""The version of :mod:`app.words.texts`, which selects the texts in the data."""
 
 WORDS_VERSION = TOKENIZER_VERSION * 100 + _TEXT_VERSION
-"""Words of another version are stale. A release that raises it brings a migration that queues the job ``index_words``."""
+"""Words of another version are stale.
+
+A release that raises it must have a migration that queues the job ``index_words``.
+"""
 
 ENCODER = TokenEncoder()
 
@@ -36,20 +39,20 @@ _PAGE_BYTES = 8 * 2**20
 
 
 def add_words(session: Session, extractions: Iterable[NewExtraction]) -> None:
-    """Store the words of extractions that have just been stored."""
+    """Store the words of newly stored extractions."""
     WordsRepository(session).add_batch([_words_of(each) for each in extractions])
 
 
 @dataclass(frozen=True, slots=True)
 class WordDifferences:
-    """Which extractions have no words, and which have those of another version of the rules."""
+    """The extractions without words, and those with words of another version."""
 
     missing: Sequence[ExtractionId]
     stale: Sequence[ExtractionId]
 
 
 def word_differences(session: Session, ids: Sequence[ExtractionId]) -> WordDifferences:
-    """How the words of these extractions differ from what they should be."""
+    """Find which of these extractions have missing or stale words."""
     made_by = WordsRepository(session).made_by(ids)
     return words_that_differ({str(id_): made_by.get(str(id_)) for id_ in ids})
 
@@ -64,7 +67,7 @@ def words_that_differ(made_by: Mapping[str, int | None]) -> WordDifferences:
 
 
 def rewrite_words(session: WriteSession, ids: Sequence[ExtractionId]) -> None:
-    """Make the words of these extractions again; of those that are gone there will be none."""
+    """Rewrite the words of these extractions; deleted extractions get none."""
     FactRepository(session).lock(ids)
     words = WordsRepository(session)
     words.delete_batch(ids)
@@ -73,13 +76,13 @@ def rewrite_words(session: WriteSession, ids: Sequence[ExtractionId]) -> None:
 
 
 class WordIndexing:
-    """Gives words to the extractions that were stored before there were any, or under other rules."""
+    """Makes the words of extractions that were stored without them, or under other rules."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def index_words(self, job: RunningJob) -> Done:
-        """The handler of ``index_words``. An attempt that was cut short is gone on with: what is done is passed over."""
+        """The handler of ``index_words``. An attempt skips what an interrupted one has done."""
         total = await self._database.read(lambda session: ExtractionRepository(session).count())
         done = made = 0
         async for page in self._pages_of_ids():

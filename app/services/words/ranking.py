@@ -1,8 +1,7 @@
-"""How well extractions fit the words of a query: Okapi BM25, computed here, so that every database ranks alike.
+"""Rank extractions by the words of a query with Okapi BM25, computed here for all databases alike.
 
-The formula, and an idf that stays above zero, are those of Robertson and Zaragoza, "The Probabilistic Relevance
-Framework: BM25 and Beyond" (2009), with the idf that Lucene uses and a bound on how
-much a long text loses.
+The formula is from Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond"
+(2009), with Lucene's idf, which stays above zero, and a bound on how much a long text loses.
 """
 
 from collections.abc import Mapping
@@ -18,15 +17,15 @@ K1 = 1.2
 B = 0.75
 
 MOST_RELATIVE_LENGTH = 3.0
-"""A text longer than three average ones scores as if it were as long: a word deep in it counts for something still."""
+"""A longer text scores as if it had three times the average length, so its words still count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What is known of all extractions of a project: how many there are, how long, and how often tokens occur.
+    """The statistics of a project: its number of extractions, their length, and token frequencies.
 
-    ``frequencies`` says for tokens how many of ``sampled`` extractions have each. Where fewer are
-    sampled than there are, rare tokens are missing from it.
+    ``frequencies`` says how many of the ``sampled`` extractions have each token. If not all are
+    sampled, it lacks rare tokens.
     """
 
     extractions: int
@@ -40,18 +39,18 @@ class Statistics:
         return self.sampled >= self.extractions
 
     def estimate(self, token: str) -> float:
-        """How many extractions have the token, by the sample."""
+        """How many extractions have the token, estimated from the sample."""
         share = self.frequencies.get(token, 0) / max(1, self.sampled)
         return share * self.extractions
 
 
 def idf(extractions: int, having: float) -> float:
-    """The weight of a token that so many of the extractions have."""
+    """The weight of a token that ``having`` of the extractions contain."""
     return float(np.log1p((extractions - having + 0.5) / (having + 0.5)))
 
 
 def bm25(documents: Documents, weights: Mapping[str, float], mean_length: float) -> NDArray[np.float64]:
-    """The score of each document, shape (documents,), for a query whose tokens have these weights."""
+    """Score documents for a query with these token weights; returns shape (documents,)."""
     scores = np.zeros(len(documents))
     if not len(documents) or not weights:
         return scores

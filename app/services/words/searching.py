@@ -1,4 +1,4 @@
-"""Find extractions by their words, in SQL: candidates by the database's full-text index, ranked by BM25."""
+"""Find extractions by words: the database's full-text index gives candidates, BM25 ranks them."""
 
 import time
 from collections import Counter, OrderedDict
@@ -19,33 +19,36 @@ from app.words.languages import stemmed_as
 from app.words.tokens import QueryTerm, query_terms
 
 MOST_CANDIDATES = 500
-"""How many extractions of a project are ranked at most."""
+"""The most extractions of a project that are ranked."""
 
 _LISTED = 2_000
-"""How many extractions of one word are looked at. A word that more have only tells apart what others have found."""
+"""The most extractions to list for a word. A more frequent word only ranks what others find."""
 
 _ENOUGH = 200
 _MOST_WORDS = 64
-"""Of a longer query, the rarest words count."""
+"""The most words of a query; of a longer one, the rarest count."""
 
 _SAMPLE = 2_000
 _REMEMBERED_PROJECTS = 64
 _STALE_AFTER_S = 1.0
 _READING_SHARE = 50
-"""Statistics are read again when the project has changed, but for at most a fiftieth of the time."""
+"""Statistics of a changed project are read again, but for at most a fiftieth of the time."""
 
 _WORTH_READING = 0.5
-"""Of what the words of the fiftieth candidate weigh. Measured: below it, hardly one gets among the first fifty."""
+"""The least weight of a candidate to read, as a share of the fiftieth's.
+
+Measured: below it, hardly any candidate gets among the first fifty.
+"""
 
 _CERTAIN_MOST = 10
-"""An identifier that more extractions have isn't what was asked for."""
+"""The most extractions that an identifier may have to count as certain."""
 
 
 @dataclass(frozen=True, slots=True)
 class WordMatch:
-    """An extraction by its words: which share of the best possible score it has, from 0 to 1.
+    """An extraction found by its words, with its share of the best possible score, from 0 to 1.
 
-    ``certain`` tells one that has an identifier of the query that few others have.
+    ``certain`` is true if it has an identifier of the query that few others have.
     """
 
     id: str
@@ -55,7 +58,7 @@ class WordMatch:
 
 @dataclass(frozen=True, slots=True)
 class WeighedQuery:
-    """What a query looks for in a project: tokens with their weights, those that make certain, and the best score possible."""
+    """A query in a project: tokens with weights, those that are certain, and the best score."""
 
     project_id: ProjectId
     terms: Mapping[str, QueryTerm]
@@ -65,7 +68,7 @@ class WeighedQuery:
     mean_length: float
 
     def matches(self, documents: Documents, most: int | None = None) -> list[WordMatch]:
-        """How well the documents fit that have any of the words, the best ``most``, best first."""
+        """The best ``most`` documents that have any of the words, best first."""
         shares = bm25(documents, self.weights, self.mean_length) / max(self.best, 1e-9)
         certain = self._certain(documents)
         scores, ids = shares.tolist(), documents.ids
@@ -81,9 +84,9 @@ class WeighedQuery:
 
 @dataclass(frozen=True, slots=True)
 class FoundByWords:
-    """The best matches, best first, and the query that found them, for others to be judged by.
+    """The best matches, best first, and the queries, by which other extractions can be scored.
 
-    ``complete`` is False while words are still being made of extractions that have none.
+    ``complete`` is False while some extractions still lack their words.
     """
 
     matches: Sequence[WordMatch]
@@ -92,7 +95,7 @@ class FoundByWords:
 
 
 class WordSearch:
-    """Searches the words of one project or of all, in a caller's transaction. Keeps statistics of the projects searched last."""
+    """Searches words, in a caller's transaction; caches statistics of recent projects."""
 
     def __init__(self) -> None:
         self._statistics: OrderedDict[ProjectId, _Kept] = OrderedDict()
@@ -145,7 +148,7 @@ class _Kept:
 
 
 def _read_statistics(session: ReadSession, project_id: ProjectId) -> _Statistics:
-    """All of a project that is small, else of a sample."""
+    """Read the statistics of a whole small project, or of a sample of a larger one."""
     words = WordsRepository(session)
     sample = words.sample(project_id, _SAMPLE)
     extractions = len(sample)
@@ -162,7 +165,7 @@ def _read_statistics(session: ReadSession, project_id: ProjectId) -> _Statistics
 def _candidates(
     session: ReadSession, project_id: ProjectId, text: str, statistics: _Statistics
 ) -> tuple[WeighedQuery, list[int]]:
-    """The query as the project's words weigh it, and the rows that may fit best, best first."""
+    """The query, weighed by the project's statistics, and the most promising rows, best first."""
     known = query_terms(text, stemmed_as(text), statistics.languages)
     terms = dict(zip(ENCODER.tokens(project_id, [each.term for each in known]), known, strict=True))
     numbers = statistics.numbers
@@ -194,7 +197,11 @@ def _frequency(rows: Sequence[int], estimate: float) -> float:
 def _weigh(
     project_id: ProjectId, terms: Mapping[str, QueryTerm], having: Mapping[str, float], numbers: Statistics
 ) -> WeighedQuery:
-    """Of a word's spellings that no extraction has, the weight counts against all, once, if none has another."""
+    """Weigh a query's terms.
+
+    If no extraction has any spelling of a word, one spelling's weight still counts in the best
+    score.
+    """
     extractions = max(numbers.extractions, 1)
     weights = {
         token: term.weight * idf(extractions, min(having[token], extractions)) for token, term in terms.items()
@@ -213,7 +220,7 @@ def _weigh(
 
 
 class _Candidates:
-    """Rows with what the words weigh that are known to be theirs."""
+    """Rows with the weights of the words that they are known to have."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = weights
@@ -224,12 +231,12 @@ class _Candidates:
         return sum(map(len, self._rows))
 
     def add(self, tokens: Iterable[str], rows: Sequence[int]) -> None:
-        """These rows have these words."""
+        """Add rows that have these words."""
         self._rows.append(np.asarray(rows, np.int64))
         self._worth.append(sum(self._weights.get(token, 0.0) for token in tokens))
 
     def best(self) -> list[int]:
-        """Those that may be among the best."""
+        """The rows that may be among the best."""
         if not len(self):
             return []
         rows, places = np.unique(np.concatenate(self._rows), return_inverse=True)
@@ -246,8 +253,8 @@ def _documents(
 ) -> Documents:
     """The candidates that pass the filters.
 
-    Where they are too few, and few extractions pass at all, all of these; else others that have one
-    of the words and pass.
+    If they are too few: all extractions that pass, if these are few; otherwise also others that
+    have one of the words and pass.
     """
     words = WordsRepository(session)
     found = words.documents(candidates, filters)
