@@ -453,7 +453,7 @@ def test_wordllama_without_its_model_says_so(tmp_path: Path) -> None:
         "try: asyncio.run(embedder.ping())\n"
         "except EmbeddingError as error: print(error)"
     )
-    assert "the wordllama package lacks its model; install it anew" in in_a_fresh_interpreter(program, tmp_path)
+    assert "the wordllama package lacks its model; reinstall it" in in_a_fresh_interpreter(program, tmp_path)
 
 
 # --- deterministic ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What every embedder does to texts before, and to vectors after."""
+"""Split texts into batches and normalise vectors, for all embedders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from app.errors import EmbeddingRejected
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """Consecutive texts; ``first`` is the place of the first among all that were asked for, from 0.
+    """Consecutive texts of a call; ``first`` is the index of the first among all texts, from 0.
 
-    ``prefix`` stands before each when the model gets them.
+    The model gets each text with ``prefix`` before it.
     """
 
     first: int
@@ -26,16 +26,18 @@ class TextBatch:
 
     @property
     def rows(self) -> slice:
-        """Where the batch's vectors go."""
+        """The rows for the batch's vectors."""
         return slice(self.first, self.first + len(self.texts))
 
 
 def batches(texts: Sequence[str], *, max_texts: int, max_characters: int, prefix: str = "") -> list[TextBatch]:
-    """Split texts in order. Only a batch of one text may be longer than ``max_characters``, its prefix not counted.
+    """Split texts in order into batches within both limits.
+
+    Only a batch of one text may have more than ``max_characters``; prefixes don't count.
 
     Raises:
-        EmbeddingRejected: a text is blank or isn't valid Unicode; it is named by its place, not
-            quoted.
+        EmbeddingRejected: a text is blank or isn't valid Unicode; the error gives its index, and
+            doesn't quote it.
     """
     split: list[TextBatch] = []
     room = 0
@@ -50,13 +52,13 @@ def batches(texts: Sequence[str], *, max_texts: int, max_characters: int, prefix
 
 
 def normalised(vectors: NDArray[np.floating], first: int) -> NDArray[np.float32]:
-    """Each row scaled to norm 1, in float32.
+    """Scale each row to norm 1, in float32.
 
     Raises:
-        EmbeddingRejected: a row is zero or not finite; its text is named by its place, counted from
-            ``first``.
+        EmbeddingRejected: a row is zero or not finite; the error gives its text's index, counted
+            from ``first``.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # overflows are rejected below
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     usable = np.isfinite(norms) & (norms > 0)
     if not usable.all():

@@ -1,4 +1,4 @@
-"""The embedders that there are, by the names of the settings, and which of them can be used here."""
+"""The available embedders, by their names in the settings, and which of them can be used here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _FOLDER_GIVEN = "model2vec:"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An embedder by its name. ``identity`` is None where it can't be used, and ``reason`` says why."""
+    """An embedder by name. If it can't be used, ``identity`` is None, and ``reason`` says why."""
 
     name: str
     is_active: bool
@@ -30,7 +30,7 @@ class Choice:
 
 
 class EmbedderChoices:
-    """Makes embedders other than the configured one, to look at them. None of them is loaded or asked yet."""
+    """Makes embedders by name, not only the configured one, without loading any."""
 
     def __init__(self, lane: Lane, connections: Connections, settings: EmbeddingSettings) -> None:
         self._lane = lane
@@ -44,10 +44,10 @@ class EmbedderChoices:
         }
 
     def make(self, name: str) -> Embedder:
-        """The embedder of that name, with the settings of this process; ``model2vec:FOLDER`` is a model in a folder.
+        """Make an embedder with this process's settings; ``model2vec:FOLDER`` names a folder.
 
         Raises:
-            InvalidInput: there is no such embedder, or the settings lack what it needs.
+            InvalidInput: the name is unknown, or the settings lack what it needs.
         """
         if name.startswith(_FOLDER_GIVEN):
             return self._static(name.removeprefix(_FOLDER_GIVEN))
@@ -59,11 +59,11 @@ class EmbedderChoices:
         return maker()
 
     def all(self) -> list[Choice]:
-        """Every embedder, the configured one marked."""
+        """All embedders, with the configured one marked."""
         return [self._choice(name) for name in self._makers]
 
     def offline(self) -> list[str]:
-        """The names of those that can be used here and send no text to another machine."""
+        """The names of usable embedders that send no text to another machine."""
         return [
             choice.name
             for choice in self.all()
@@ -84,7 +84,7 @@ class EmbedderChoices:
         return Model2VecEmbedder(self._lane, path, batch_size=self._settings.batch_size)
 
     def _with_endpoint(self) -> EmbeddingSettings:
-        if self._settings.provider != "openai":  # model and dimension are then another's
+        if self._settings.provider != "openai":  # model and dimension belong to another
             raise InvalidInput(
                 "openai needs an endpoint: set embedding.provider to openai, embedding.model and embedding.dimension, "
                 "for instance in EMBEDDING_PROVIDER, EMBEDDING_MODEL and EMBEDDING_DIMENSION"

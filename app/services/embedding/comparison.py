@@ -1,4 +1,4 @@
-"""Comparing embedders on pairs of a query and the text that it is to find."""
+"""Compare embedders on pairs of a query and the text that it should find."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from app.executor import Lane
 from app.services.embedding.embedder import Embedder, EmbedderIdentity, TextRole
 
 Progress = Callable[[int], None]
-"""Told how many more texts have been embedded."""
+"""Called with the number of texts embedded since the last call."""
 
 _AT_ONCE = 256
 _CUTS = 8
@@ -26,11 +26,11 @@ _STATM = Path("/proc/self/statm")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How one embedder did.
+    """The results of one embedder.
 
-    ``hit_1`` and ``hit_10`` are shares of the queries whose text was first and among the first ten
-    of all texts. ``memory_mb`` is what the process grew by, None where the system doesn't tell;
-    ``load_s`` ends with the first vector.
+    ``hit_1`` and ``hit_10`` are the shares of queries whose text came first, or among the first
+    ten, of all texts. ``memory_mb`` is the growth of the process, None if the system doesn't report
+    it. ``load_s`` is the time to the first vector.
     """
 
     identity: EmbedderIdentity
@@ -43,23 +43,23 @@ class Compared:
     queries: int
     texts: int
     cut: int
-    """Texts and queries of which only the beginning was embedded, because the model takes no more."""
+    """Texts and queries that were cut to what the model takes."""
     refused: int
-    """Texts and queries that the model makes no vector of; such a query finds nothing, and such a text isn't found."""
+    """Texts and queries that the model can't embed: the queries miss, the texts aren't found."""
 
 
 class EmbedderComparison:
-    """Ranks by the cosine of the vectors over all texts, without an index."""
+    """Ranks all texts by cosine, without an index."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
     async def run(self, embedder: Embedder, pairs: Sequence[Pair], progress: Progress) -> Compared:
-        """Embed every text and query once, and look for each query's text.
+        """Embed every text and query once, and rank each query's text.
 
         Raises:
-            EmbeddingUnavailable, EmbeddingError: no text can be embedded now, or as things are
-                configured.
+            EmbeddingUnavailable, EmbeddingError: no text can be embedded now, or with these
+                settings.
             ExtraMissing: a package is missing.
         """
         texts = list(dict.fromkeys(pair.text for pair in pairs))
@@ -78,7 +78,7 @@ class EmbedderComparison:
             embedder.identity,
             embedder.languages,
             hit_1=float(np.mean(ranks < 1)),
-            hit_10=float(np.mean(ranks < 10)),  # noqa: PLR2004 - as its name says
+            hit_10=float(np.mean(ranks < 10)),  # noqa: PLR2004 - the field's name has it
             texts_per_s=len(texts) / (embedded - loaded),
             load_s=loaded - started,
             memory_mb=None if before is None or after is None else max(0, after - before) / _MEGABYTE,
@@ -100,7 +100,7 @@ class EmbedderComparison:
     async def _ranks(
         self, stored: NDArray[np.float32], asked: NDArray[np.float32], wanted: NDArray[np.intp]
     ) -> NDArray[np.intp]:
-        """How many texts come before each query's own."""
+        """The number of texts that rank before each query's own."""
         ranks = np.empty(len(asked), np.intp)
         for start in range(0, len(asked), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
@@ -110,7 +110,7 @@ class EmbedderComparison:
 
 @dataclass(slots=True)
 class _Embedded:
-    """A row a text; that of one which was refused is zero, and its cosine with all others is 0."""
+    """A row for each text. A refused text's row is zero, so its cosine with all others is 0."""
 
     vectors: NDArray[np.float32]
     cut: int = 0
@@ -126,7 +126,7 @@ class _Shortened:
 async def _embed_into(
     done: _Embedded, embedder: Embedder, start: int, texts: Sequence[str], role: TextRole
 ) -> None:
-    """Embed texts, halving them where one is refused, until it is alone."""
+    """Embed texts; if one is refused, halve the batch until it is alone."""
     try:
         done.vectors[start : start + len(texts)] = await embedder.embed(texts, role)
     except EmbeddingRejected as error:
@@ -146,7 +146,7 @@ async def _embed_cut(  # noqa: PLR0913, PLR0917 - what was tried, and why it fai
     role: TextRole,
     refused: EmbeddingRejected,
 ) -> None:
-    """Embed as much of a text as fits, as indexing does."""
+    """Embed as much of a text as fits, like indexing."""
     while refused.fits is not None and shortened.cuts < _CUTS:
         fitting = shortened.text[: max(1, int(len(shortened.text) * refused.fits))].rstrip()
         shortened = replace(shortened, text=fitting, cuts=shortened.cuts + 1)
@@ -163,7 +163,7 @@ async def _embed_cut(  # noqa: PLR0913, PLR0917 - what was tried, and why it fai
 def _ranks_of(
     stored: NDArray[np.float32], asked: NDArray[np.float32], wanted: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """Of texts that are equally near, the earlier one comes first; what was refused comes last of all."""
+    """Rank texts; of equally near texts, the earlier comes first. Refused texts come last."""
     scores = asked @ stored.T
     scores[:, ~stored.any(axis=1)] = -np.inf
     own = scores[np.arange(len(asked)), wanted][:, np.newaxis]
@@ -174,7 +174,7 @@ def _ranks_of(
 
 
 def _resident_bytes() -> int | None:
-    """The memory that the process holds now, the mapped part of files included."""
+    """The process's resident memory, including mapped files."""
     try:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:  # not Linux

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """One HTTP client for all threads, opened when it is first needed. The container owns and closes it.
+    """One HTTP client for all threads, opened on first use. The container owns and closes it.
 
-    The key goes into the requests' header, and into no log, error or ``repr``.
+    The key goes only into the requests' header, never into a log, an error or a ``repr``.
     """
 
     def __init__(self, api_key: SecretStr | None) -> None:
@@ -23,12 +23,12 @@ class Connections:
         self._client: httpx2.Client | None = None
 
     def client(self) -> "httpx2.Client":
-        """The client; it follows no redirects.
+        """The client; it doesn't follow redirects.
 
         Raises:
-            EmbeddingError: the key holds a character that no HTTP header can carry.
+            EmbeddingError: the key has a character that an HTTP header can't carry.
         """
-        import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
+        import httpx2  # noqa: PLC0415 - slow to import, and only needed for this embedder
 
         with self._opening:
             if self._client is None:
@@ -40,10 +40,10 @@ class Connections:
             return self._client
 
     def key(self) -> str:
-        """The key as the header carries it; empty when there is none.
+        """The key for the header; empty if there is none.
 
         Raises:
-            EmbeddingError: it holds a character that no HTTP header can carry.
+            EmbeddingError: the key has a character that an HTTP header can't carry.
         """
         key = self._api_key.get_secret_value().strip()
         if not (key.isascii() and key.isprintable()):  # the client's own error would quote it
@@ -51,7 +51,7 @@ class Connections:
         return key
 
     def close(self) -> None:
-        """Close the connections; a second time does nothing."""
+        """Close the connections; idempotent."""
         with self._opening:
             if self._client is not None:
                 self._client.close()

@@ -1,4 +1,4 @@
-"""An embedder without a model, for tests and trials: the same words give the same vector, everywhere, for ever."""
+"""An embedder without a model, for tests and trials: the same words always give the same vector."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from app.services.embedding.embedder import EmbedderIdentity, TextRole
 
 
 class DeterministicEmbedder:
-    """Sums a direction for each word, drawn from the word's hash; texts that share words are closer."""
+    """Sums a direction for each word, from its hash; texts that share words are closer."""
 
     languages: frozenset[str] | None = None
 
@@ -23,16 +23,16 @@ class DeterministicEmbedder:
     async def embed(
         self,
         texts: Sequence[str],
-        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both are one to it
+        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both roles are the same here
     ) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`."""
+        """See :meth:`Embedder.embed`."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         for batch in batches(texts, max_texts=256, max_characters=32_768):
             vectors[batch.rows] = await self._lane.run(self._embed, batch)
         return vectors
 
     async def ping(self) -> None:
-        """Always well."""
+        """Never raises."""
 
     def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         return normalised(np.stack([self._sum(text) for text in batch.texts]), batch.first)

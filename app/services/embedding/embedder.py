@@ -1,4 +1,4 @@
-"""What an embedder promises."""
+"""The interface of embedders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 HARMLESS_TEXT = "ping"
-"""Every embedder takes it: if it fails, the failure isn't a text's."""
+"""Every embedder takes this text: if it fails, the texts aren't to blame."""
 
 
 class TextRole(StrEnum):
-    """What a text is embedded for. Some models are trained with another prefix for each; to the others both are one."""
+    """The purpose of an embedding. Some models have a prefix for each; others ignore it."""
 
     PASSAGE = "passage"
-    """A text that is stored, and is to be found."""
+    """A stored text, to be found by queries."""
     QUERY = "query"
-    """What a search asks for."""
+    """The text of a search."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedderIdentity:
-    """What made a vector. Vectors are comparable only if all three are equal.
+    """What made a vector. Vectors are comparable only if all three fields are equal.
 
-    ``version`` changes with all that changes a vector of the same text: the weights, and the
+    ``version`` changes with everything that changes the vector of a text: the weights, and the
     prefixes of the roles.
     """
 
@@ -38,28 +38,28 @@ class EmbedderIdentity:
 
 
 class Embedder(Protocol):
-    """Makes one vector a text."""
+    """Makes one vector for each text."""
 
     @property
     def identity(self) -> EmbedderIdentity:
-        """Known without loading a model or asking a server."""
+        """The identity, known without loading a model or asking a server."""
 
     @property
     def languages(self) -> frozenset[str] | None:
-        """The languages that the model was made for, by their ISO 639-1 codes; None: any, or that isn't known."""
+        """The languages that the model was made for, as ISO 639-1 codes; None: any or unknown."""
 
     async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
-        """One row a text, in order: shape ``(len(texts), identity.dimension)``, float32, each row of norm 1.
+        """Embed texts, in order: ``(len(texts), identity.dimension)``, float32, rows of norm 1.
 
-        Takes any number of texts and splits them as it needs; an empty sequence gives shape ``(0,
-        dimension)``. Passages and queries are comparable: their vectors' dot product says how well
-        a passage answers a query.
+        Takes any number of texts and splits them as needed; an empty sequence gives shape ``(0,
+        dimension)``. Passages and queries are comparable: the dot product of their vectors says how
+        well a passage answers a query.
 
         Raises:
-            EmbeddingUnavailable: the endpoint didn't answer in time; trying again may help.
-            EmbeddingRejected: one of these texts can't be embedded (blank, no valid Unicode,
-                refused by the endpoint); the others may be fine.
-            EmbeddingError: no text can be embedded as things are configured.
+            EmbeddingUnavailable: the endpoint didn't answer in time; a retry may help.
+            EmbeddingRejected: one of these texts can't be embedded (blank, invalid Unicode, refused
+                by the endpoint); the others may be fine.
+            EmbeddingError: no text can be embedded with these settings.
         """
 
     async def ping(self) -> None:

@@ -1,4 +1,4 @@
-"""An embedder that tells how long it takes."""
+"""An embedder that measures another."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from app.services.metrics.instruments import Instruments
 
 
 class MeasuredEmbedder:
-    """Another embedder, whose calls are reported to ``instruments``; a call that is cancelled isn't."""
+    """Reports another embedder's calls to ``instruments``, except cancelled ones."""
 
     def __init__(self, embedder: Embedder, instruments: Instruments) -> None:
         self._embedder = embedder
@@ -19,16 +19,16 @@ class MeasuredEmbedder:
 
     @property
     def identity(self) -> EmbedderIdentity:
-        """As :meth:`Embedder.identity`."""
+        """See :meth:`Embedder.identity`."""
         return self._embedder.identity
 
     @property
     def languages(self) -> frozenset[str] | None:
-        """As :meth:`Embedder.languages`."""
+        """See :meth:`Embedder.languages`."""
         return self._embedder.languages
 
     async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`."""
+        """See :meth:`Embedder.embed`."""
         started = time.monotonic()
         try:
             vectors = await self._embedder.embed(texts, role)
@@ -39,5 +39,5 @@ class MeasuredEmbedder:
         return vectors
 
     async def ping(self) -> None:
-        """As :meth:`Embedder.ping`."""
+        """See :meth:`Embedder.ping`."""
         await self._embedder.ping()

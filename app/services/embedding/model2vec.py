@@ -1,4 +1,4 @@
-"""A static model in a folder, in the format of model2vec: a vector a token, summed. Nothing is ever downloaded."""
+"""A static model2vec model in a folder: the sum of token vectors. It never downloads anything."""
 
 import hashlib
 import importlib.util
@@ -31,15 +31,15 @@ _LONGEST_HEADER = 1_000_000
 
 
 class Model2VecEmbedder:
-    """Embeds on the lane's threads. The model is loaded there, once, when it is first needed.
+    """Embeds on the lane's threads. The model is loaded there once, on first use.
 
-    Its own prefixes and languages aren't known: a folder doesn't say.
+    Its prefixes and languages aren't known: the folder doesn't say.
     """
 
     languages: frozenset[str] | None = None
 
     def __init__(self, lane: Lane, path: str, *, batch_size: int, dimension: int | None = None) -> None:
-        """``dimension`` is what the model's is to be, if that is to be checked."""
+        """``dimension``, if given, must be the model's."""
         self._lane = lane
         self._folder = Path(path)
         self._batch_size = batch_size
@@ -49,11 +49,11 @@ class Model2VecEmbedder:
 
     @cached_property
     def identity(self) -> EmbedderIdentity:
-        """The folder's name, a hash of the model's files (0.1 s for 100 MB), and the dimension that they say.
+        """The folder's name, a hash of the model's files (0.1 s for 100 MB), and their dimension.
 
         Raises:
             ExtraMissing: the package isn't installed.
-            EmbeddingError: there is no such folder, no model in it, or one of another dimension.
+            EmbeddingError: the folder doesn't exist, or has no model or one of another dimension.
         """
         if importlib.util.find_spec("model2vec") is None:
             raise _missing()
@@ -68,22 +68,22 @@ class Model2VecEmbedder:
     async def embed(
         self,
         texts: Sequence[str],
-        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both are one to it
+        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both roles are the same here
     ) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`; a call of the lane for each batch. Texts of any length are embedded whole."""
+        """See :meth:`Embedder.embed`; each batch is a call of the lane. No text is cut."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         for batch in batches(texts, max_texts=self._batch_size, max_characters=_BATCH_CHARACTERS):
             vectors[batch.rows] = await self._lane.run(self._embed, batch)
         return vectors
 
     async def ping(self) -> None:
-        """Load the model, unless it is, and see that it is one."""
+        """Load the model if needed, which checks it."""
         await self._lane.run(self._loaded)
 
     def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
         model = self._loaded()
-        # Not `encode`, which changes the tokenizer: another thread's call would fail with "Already
-        # borrowed".
+        # Not `encode`, which changes the tokenizer: a call on another thread would fail with
+        # "Already borrowed".
         tokens = model.tokenize(batch.texts)
         if not all(tokens):
             raise EmbeddingRejected(f"text {batch.first + tokens.index([])}: the model has no token for it")
@@ -115,7 +115,7 @@ def _files_in(folder: Path) -> _Files:
         )
     digest = hashlib.sha256()
     try:
-        # The tokenizer as well: other tokens give other vectors.
+        # The tokenizer is hashed too: other tokens give other vectors.
         for file in (weights, weights.parent / "tokenizer.json"):
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
@@ -125,7 +125,7 @@ def _files_in(folder: Path) -> _Files:
 
 
 def _dimension_of(weights: Path) -> int:
-    """From the file's header: eight bytes say its length, and JSON the shape of each tensor."""
+    """Read the dimension from the file's header: eight bytes of length, then JSON."""
     with weights.open("rb") as file:
         length = int.from_bytes(file.read(_HEADER_BYTES), "little")
         if length > _LONGEST_HEADER:
@@ -136,24 +136,24 @@ def _dimension_of(weights: Path) -> int:
 
 
 def _load(folder: Path) -> "StaticModel":
-    # Threads of its own make short batches slower, and a process that forks after them is warned or
-    # hangs.
+    # The tokenizer's own threads slow down short batches, and a process that forks after using them
+    # gets warnings or hangs.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        from model2vec import StaticModel  # noqa: PLC0415 - only who embeds this way waits for it
+        from model2vec import StaticModel  # noqa: PLC0415 - slow to import, and only needed for this embedder
     except ImportError:
         raise _missing() from None
-    _files_in(folder)  # the package would take a path that isn't there for a name to download
+    _files_in(folder)  # the package would take a missing path for the name of a model to download
     try:
         model = StaticModel.from_pretrained(folder.resolve(), force_download=False)
-        model.tokenizer.no_truncation()  # `max_length=None` would warn of what the model's file says
-    except Exception as error:  # whatever a broken file makes of the package and of those it reads with
+        model.tokenizer.no_truncation()  # `max_length=None` would log a warning
+    except Exception as error:  # a broken file may raise anything in the package and its readers
         raise _unusable(folder, error) from error
     return model
 
 
 def _sum(model: "StaticModel", ids: list[int]) -> NDArray[np.float32]:
-    """The sum of the tokens' vectors; the package takes the mean, which points the same way."""
+    """The sum of the tokens' vectors, in the direction of the mean that the package takes."""
     total = np.zeros(model.embedding.shape[1], np.float32)
     for start in range(0, len(ids), _GATHERED_TOKENS):
         tokens = np.asarray(ids[start : start + _GATHERED_TOKENS], np.intp)

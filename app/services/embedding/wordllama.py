@@ -1,4 +1,4 @@
-"""The default embedder: WordLlama's token vectors, summed. English; works offline, from the package alone."""
+"""The default embedder: the sum of WordLlama's token vectors. English, offline, in its package."""
 
 import importlib.metadata
 import logging
@@ -20,12 +20,12 @@ from app.services.embedding.batches import TextBatch, batches, normalised
 from app.services.embedding.embedder import EmbedderIdentity, TextRole
 
 _DIMENSION = 256
-_BATCH_CHARACTERS = 32_768  # bounds a batch's memory: about a token, and so 1 KB, every four characters
-_GATHERED_TOKENS = 32_768  # a text with more tokens is counted, not gathered: 4 ms and no memory, however long
+_BATCH_CHARACTERS = 32_768  # bounds a batch's memory: four characters are about a token, and 1 KB
+_GATHERED_TOKENS = 32_768  # beyond it, tokens are counted, not gathered: 4 ms and no memory
 
 
 class WordllamaEmbedder:
-    """Embeds on the lane's threads. The model (80 MB, half a second) is loaded there, once, when it is first needed."""
+    """Embeds on the lane's threads. The model (80 MB, 0.5 s) is loaded there once, on first use."""
 
     languages = frozenset({"en"})
 
@@ -33,26 +33,26 @@ class WordllamaEmbedder:
         self._lane = lane
         self._batch_size = batch_size
         self._loading = threading.Lock()
-        self._model: Any = None  # a WordLlamaInference, whose package has no types
+        self._model: Any = None  # a WordLlamaInference; the package has no types
 
     @cached_property
     def identity(self) -> EmbedderIdentity:
-        """The model with the package's version: its weights are part of the package."""
+        """The model, with the package's version, because the weights are part of the package."""
         return EmbedderIdentity("wordllama/l2_supercat", importlib.metadata.version("wordllama"), _DIMENSION)
 
     async def embed(
         self,
         texts: Sequence[str],
-        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both are one to it
+        role: TextRole = TextRole.PASSAGE,  # noqa: ARG002 - both roles are the same here
     ) -> NDArray[np.float32]:
-        """As :meth:`Embedder.embed`; a call of the lane for each batch."""
+        """See :meth:`Embedder.embed`; each batch is a call of the lane."""
         vectors = np.empty((len(texts), _DIMENSION), np.float32)
         for batch in batches(texts, max_texts=self._batch_size, max_characters=_BATCH_CHARACTERS):
             vectors[batch.rows] = await self._lane.run(self._embed, batch)
         return vectors
 
     async def ping(self) -> None:
-        """Load the model, unless it is, and embed a word."""
+        """Load the model if needed, and embed a word."""
         await self.embed(["ping"])
 
     def _embed(self, batch: TextBatch) -> NDArray[np.float32]:
@@ -71,9 +71,10 @@ class WordllamaEmbedder:
 
 
 def _sums(vocabulary: NDArray[np.float32], tokens: list[list[int]]) -> NDArray[np.float32]:
-    """The sum of each text's token vectors: ``WordLlamaInference.embed`` takes the mean, which points the same way.
+    """The sum of each text's token vectors, which has the direction of the mean.
 
-    Its own way pads all texts of a batch to the longest: slower, and gigabytes for one long text.
+    ``WordLlamaInference.embed`` takes the mean, but pads all texts of a batch to the longest: that
+    is slower, and takes gigabytes for one long text.
     """
     lengths = np.array([len(ids) for ids in tokens])
     if lengths.sum() > _GATHERED_TOKENS:
@@ -87,28 +88,28 @@ def _counted_sum(vocabulary: NDArray[np.float32], ids: list[int]) -> NDArray[np.
 
 
 def _load() -> Any:  # noqa: ANN401 - the package has no types
-    # Threads of its own make short batches slower, and a process that forks after them is warned or
-    # hangs.
+    # The tokenizer's own threads slow down short batches, and a process that forks after using them
+    # gets warnings or hangs.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with _root_logger_untouched():
         import wordllama  # noqa: PLC0415 - half a second
 
         try:
-            # Its own default looks for the tokenizer outside the package, and then on the network.
+            # The default looks for the tokenizer outside the package, and then on the network.
             folder = Path(wordllama.__file__).parent
             model = wordllama.WordLlama.load(cache_dir=folder, dim=_DIMENSION, disable_download=True)
         except OSError as error:
-            raise EmbeddingError(f"the wordllama package lacks its model; install it anew: {error}") from error
+            raise EmbeddingError(f"the wordllama package lacks its model; reinstall it: {error}") from error
     model.tokenizer.no_padding()
-    # It would keep the last 10,000 texts whole, because this tokenizer doesn't cut them into words:
-    # 30 MB for nothing.
+    # The cache would hold the last 10,000 texts whole, because this tokenizer doesn't split them
+    # into words: 30 MB for nothing.
     model.tokenizer.model._resize_cache(0)  # noqa: SLF001 - the package has no public way
     return model
 
 
 @contextmanager
 def _root_logger_untouched() -> Iterator[None]:
-    """Keeps wordllama, whose import calls ``logging.basicConfig``, from it: with a handler there, that does nothing."""
+    """Add a root handler, so that ``logging.basicConfig`` in wordllama's import does nothing."""
     placeholder = logging.NullHandler()
     logging.getLogger().addHandler(placeholder)
     try:
