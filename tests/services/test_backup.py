@@ -414,7 +414,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[AgentStorageError], str]] = {
     "cut": (cut_file, BackupUnusable, r"has [\d,]+ bytes and its manifest says [\d,]+"),
     "changed": (changed_file, BackupUnusable, "its content isn't what its manifest says"),
     "damaged before": (damaged_with_its_hash, BackupUnusable, "SQLite's check finds it damaged"),
-    "manifest cut": (cut_manifest, BackupUnusable, "no manifest of a backup"),
+    "manifest cut": (cut_manifest, BackupUnusable, "the manifest of a backup"),
     "another product's": (manifest_with(product="other"), BackupUnusable, r"no manifest.*\(product"),
     "a list": (manifest_with(counts=[1]), BackupUnusable, r"no manifest.*\(counts"),
     "another schema than it says": (manifest_with(schema_revision="0001"), BackupUnusable, "its schema is"),

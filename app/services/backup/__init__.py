@@ -1,1 +1,1 @@
-"""Backups of SQLite's file that say themselves whether they are whole, and how they are restored."""
+"""Backups of SQLite's file, which can be verified by their manifests, and their restoring."""

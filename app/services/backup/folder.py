@@ -1,4 +1,4 @@
-"""A folder of backups: two files each, named by the moment, of which the manifest comes last."""
+"""A folder of backups. Each has two files, named by its time; the manifest is written last."""
 
 import fcntl
 import hashlib
@@ -28,35 +28,35 @@ _LOCK = ".agent-storage-backup.lock"
 _CHUNK_BYTES = 2**20
 
 Advance = Callable[[int, int], object]
-"""Is told how many of how many bytes were read; what it raises ends it."""
+"""Called with the bytes read and the total; if it raises, the work ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup of which the manifest can be read and the file has the right size."""
+    """A backup with a readable manifest and a file of the right size."""
 
     file: Path
     manifest: Manifest
 
 
 def name_for(moment: datetime) -> str:
-    """Of a backup that began then, in UTC; names sort as moments do."""
+    """The name of a backup that began at ``moment``, in UTC; names sort by time."""
     return f"agent-storage-{moment:%Y%m%dT%H%M%S.%f}Z"
 
 
 class BackupFolder:
-    """Where backups are written. One process at a time writes there; reading needs no lock."""
+    """A folder of backups. One process at a time writes to it; reading needs no lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Make the folder, keep other writers out, and take away what an interrupted one has left.
+        """Create the folder, lock out other writers, and remove leftovers of interrupted ones.
 
         Raises:
-            BackupRunning: another process writes there.
-            BackupFailed: the folder can't be made or written to.
+            BackupRunning: another process is writing to the folder.
+            BackupFailed: the folder can't be created or written to.
         """
         try:
             make_private_folder(self.path)
@@ -76,10 +76,10 @@ class BackupFolder:
 
     @contextmanager
     def new(self, name: str) -> Iterator[Path]:
-        """An empty file, its owner's alone, for a new backup's database; gone again if anything is raised.
+        """An empty private file for a new backup's database, removed on any error.
 
-        The manifest's unfinished file is there from the first moment until :meth:`finish`, so that
-        whatever a crash leaves is known to be unfinished.
+        The manifest's unfinished file exists from the start until :meth:`finish`, so that leftovers
+        of a crash can be recognised.
         """
         partial = self.path / f"{name}.db{_PART}"
         try:
@@ -93,7 +93,7 @@ class BackupFolder:
             raise
 
     def finish(self, name: str, manifest: Manifest) -> Backup:
-        """Give both files their names, lastingly; from here on it is a whole backup."""
+        """Give both files their final names, durably; from here on, the backup is complete."""
         unfinished, file = self._unfinished(name), self.path / f"{name}.db"
         unfinished.write_bytes(dump_manifest(manifest))
         sync(unfinished)
@@ -103,7 +103,7 @@ class BackupFolder:
         return Backup(file, manifest)
 
     def whole(self) -> tuple[list[Backup], list[BackupError]]:
-        """The backups in it, the newest first, as far as their sizes tell, and what is wrong with the others."""
+        """The whole backups, newest first, judged by size, and the errors of the others."""
         found, broken = list[Backup](), list[BackupError]()
         for file in sorted(self.path.glob("agent-storage-*.json"), reverse=True):
             if _NAME.fullmatch(file.stem):
@@ -114,11 +114,11 @@ class BackupFolder:
         return found, broken
 
     def keep(self, newest: int, store_id: str | None) -> list[Path]:
-        """Delete all whole backups of that store but the ``newest``; returns the files that are gone."""
+        """Delete that store's whole backups except the ``newest``; return the deleted files."""
         backups = [each for each in self.whole()[0] if each.manifest.store_id == store_id]
         gone = backups[newest:]
         for backup in gone:
-            # In this order: a backup whose manifest alone is left is known to be no whole one.
+            # In this order, because a manifest without its file is recognised as incomplete.
             backup.file.unlink(missing_ok=True)
             backup.file.with_suffix(".json").unlink(missing_ok=True)
         return [backup.file for backup in gone]
@@ -133,7 +133,7 @@ class BackupFolder:
                 self._remove(name)
 
     def _remove(self, name: str) -> None:
-        """The unfinished backup of that name; what says that it is unfinished goes last."""
+        """Remove the unfinished backup with that name; its unfinished manifest goes last."""
         with suppress(OSError):
             for suffix in (f".db{_PART}", *(f".db{_PART}{log}" for log in _LOGS), ".db"):
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
@@ -141,16 +141,14 @@ class BackupFolder:
 
 
 def open_backup(path: Path) -> Backup:
-    """The backup of which ``path`` is the database or the manifest.
+    """Open the backup whose database or manifest is at ``path``.
 
     Raises:
-        BackupUnusable: it isn't whole, or no backup.
-        BackupTooNew: it has a manifest that this version can't read.
+        BackupUnusable: it isn't complete, or isn't a backup.
+        BackupTooNew: this version can't read its manifest.
     """
     if path.suffix not in {".db", ".json"}:
-        raise BackupUnusable(
-            str(path), "a backup is a file that ends in .db, with its manifest, .json, beside it"
-        )
+        raise BackupUnusable(str(path), "a backup is a .db file with its manifest, a .json file, beside it")
     file = path.with_suffix(".db") if path.suffix == ".json" else path
     manifest = load_manifest(path.with_suffix(".json"))
     try:
@@ -165,13 +163,14 @@ def open_backup(path: Path) -> Backup:
 
 
 def find_backup(path: Path, advance: Advance) -> tuple[Backup, list[BackupError]]:
-    """The backup at ``path``, or the newest whole one of a folder, with why newer ones were passed over.
+    """Find the backup at ``path``, or the newest whole one of a folder, and check its file.
 
-    Its file was read to its end and is what its manifest says.
+    Returns it with the reasons why newer ones were skipped. The file is read to its end, and has
+    its manifest's hash.
 
     Raises:
         BackupMissing: there is none.
-        BackupUnusable, BackupTooNew: from :func:`open_backup`, for a path that is a file.
+        BackupUnusable, BackupTooNew: see :func:`open_backup`, if the path is a file.
     """
     if not path.exists():
         raise BackupMissing(str(path), "there is no such file or folder")
@@ -194,11 +193,11 @@ def find_backup(path: Path, advance: Advance) -> tuple[Backup, list[BackupError]
 
 
 def find_dump(path: Path) -> Path:
-    """The dump of PostgreSQL's at ``path``, or the newest in that folder that `agent-storage backup` has named.
+    """Find PostgreSQL's dump at ``path``, or a folder's newest with a name of agent-storage.
 
     Raises:
         BackupMissing: there is none.
-        BackupUnusable: that file isn't what ``pg_dump --format=custom`` makes.
+        BackupUnusable: the file isn't a dump of ``pg_dump --format=custom``.
     """
     if not path.exists():
         raise BackupMissing(str(path), "there is no such file or folder")
@@ -229,7 +228,7 @@ def digest(file: Path, advance: Advance) -> str:
 
 
 def sync(path: Path) -> None:
-    """Have a file or folder outlast a loss of power."""
+    """Flush a file or folder to disk, so that it survives a power failure."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

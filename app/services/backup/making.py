@@ -1,4 +1,4 @@
-"""Making a backup of SQLite's file, on the thread of the caller."""
+"""Back up SQLite's file, on the caller's thread."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from app.sql.contents import Contents, read_contents
 def make_backup(source: Path, folder: BackupFolder, work: Work) -> Backup:
     """Copy the database ``source``, check the copy, and give it its name.
 
-    The caller has the folder for itself. Raises what :meth:`BackupService.back_up` raises.
+    The caller must hold the folder's lock. Raises what :meth:`BackupService.back_up` raises.
     """
     if not source.is_file() or source.stat().st_size == 0:
         raise NothingToBackUp(str(source))
@@ -43,7 +43,7 @@ def make_backup(source: Path, folder: BackupFolder, work: Work) -> Backup:
 
 
 def _checked(copy: Path, source: Path, work: Work) -> Contents:
-    """What the copy holds; its damage is the database's own, since pages are copied as they are."""
+    """Check a copy, and read its contents. Damage is the database's: pages are copied unchanged."""
     work.step("checking")(0, 1)
     with sqlite_copy.resting(copy) as connection:
         damage = sqlite_copy.find_damage(connection, work.is_stopped)

@@ -1,4 +1,4 @@
-"""What is said of a backup in the file beside it."""
+"""The manifest of a backup, in the file beside it."""
 
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,10 @@ _MOST_BYTES = 64 * 2**10
 
 
 class Manifest(BaseModel):
-    """A whole backup: what made it, what it holds, and how its file can be told from a cut or changed one.
+    """What made a backup, what it contains, and the size and hash by which its file is verified.
 
-    ``began_at`` is the moment whose state the backup holds. ``schema_revision`` is the revision of
-    the tables, ``store_id`` None for a store that never had an index.
+    The backup has the state at ``began_at``. ``schema_revision`` is the revision of the tables.
+    ``store_id`` is None for a store that never had an index.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +37,7 @@ class Manifest(BaseModel):
 
 
 class _Head(BaseModel):
-    """What stands in a manifest of every format."""
+    """The fields of a manifest of any format."""
 
     format: int
     product: Literal["agent-storage"]
@@ -45,16 +45,16 @@ class _Head(BaseModel):
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
-    """As it is written."""
+    """The manifest as the bytes of its file."""
     return manifest.model_dump_json(indent=2).encode() + b"\n"
 
 
 def load_manifest(file: Path) -> Manifest:
-    """Read it.
+    """Read a manifest.
 
     Raises:
-        BackupUnusable: it is missing, cut, or another program's.
-        BackupTooNew: it has a format that this version doesn't know.
+        BackupUnusable: it is missing, truncated, or another program's.
+        BackupTooNew: this version doesn't know its format.
     """
     try:
         with file.open("rb") as opened:
@@ -62,7 +62,7 @@ def load_manifest(file: Path) -> Manifest:
     except FileNotFoundError:
         raise BackupUnusable(
             str(file.with_suffix(".db")),
-            f"its manifest {file.name} isn't beside it, so it is unfinished or was made by other means",
+            f"its manifest {file.name} isn't beside it, so it is unfinished or was made by another program",
         ) from None
     except OSError as error:
         raise BackupUnusable(str(file), f"it can't be read: {error.strerror}") from error
@@ -76,4 +76,4 @@ def load_manifest(file: Path) -> Manifest:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = f"{where}: {first['msg']}" if where else first["msg"]
-        raise BackupUnusable(str(file), f"it is no manifest of a backup ({reason})") from None
+        raise BackupUnusable(str(file), f"it isn't the manifest of a backup ({reason})") from None

@@ -1,4 +1,4 @@
-"""Putting a backup in the place of SQLite's file, on the thread of the caller."""
+"""Restore a backup over SQLite's file, on the caller's thread."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,17 +25,19 @@ from app.sql import schema, sqlite_copy
 from app.sql.contents import Contents, read_contents
 
 _BESIDE = ("-shm", "-wal", "-journal", "")
-"""The files of a database by what their names end in. A log without its database is harmless; a new database beside
-an old log isn't: so the database goes last."""
+"""The suffixes of a database's files, the database last.
+
+A log without its database is harmless, but a new database beside an old log isn't.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was put in the place of what.
+    """The outcome of a restore.
 
-    ``contents`` is what the store holds now, ``replaced`` what it held. ``moved_to`` is where a
-    database lies that couldn't be read. ``passed_over`` says of each newer backup in the folder why
-    it wasn't taken.
+    ``contents`` are the store's contents now, ``replaced`` the counts of the old ones. An
+    unreadable database was moved to ``moved_to``. ``passed_over`` has the reasons why newer
+    backups in the folder weren't used.
     """
 
     backup: Backup
@@ -46,9 +48,9 @@ class Restored:
 
 
 def restore_backup(target: Path, path: Path, work: Work, *, overwrite: bool) -> Restored:
-    """Have the database ``target`` hold what the backup at ``path`` does.
+    """Replace the contents of the database ``target`` by those of the backup at ``path``.
 
-    No other process can open the database from the first look until the end. Raises what
+    No other process can open the database from the first check until the end. Raises what
     :meth:`BackupService.restore` raises.
     """
     with ExitStack() as stack:
@@ -64,12 +66,12 @@ def restore_backup(target: Path, path: Path, work: Work, *, overwrite: bool) -> 
                 wanted = _contents(connection, ready)
         contents = _contents(store, target)
         if contents != wanted:
-            raise BackupFailed(str(target), "the database doesn't hold what the backup does")
+            raise BackupFailed(str(target), "the restored database differs from the backup")
     return Restored(backup, contents, replaced, moved_to, [str(error) for error in passed_over])
 
 
 def held(counts: Mapping[str, int]) -> str:
-    """What a store holds, in words."""
+    """A store's contents, in words."""
     return "holds " + ", ".join(
         f"{count:,} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items() if count
     )
@@ -78,7 +80,10 @@ def held(counts: Mapping[str, int]) -> str:
 def _take(
     target: Path, stack: ExitStack, *, overwrite: bool
 ) -> "tuple[sqlite_copy.Driver | None, Mapping[str, int]]":
-    """The database, alone, until ``stack`` is closed, and what it holds; None for one that can't be read."""
+    """Open the database exclusively until ``stack`` closes, and count its contents.
+
+    None if it can't be read.
+    """
     try:
         with ExitStack() as opening:
             store = opening.enter_context(sqlite_copy.alone(target))
@@ -100,7 +105,7 @@ def _contents(connection: "sqlite_copy.Driver", file: Path) -> Contents:
 
 @contextmanager
 def _ready(backup: Backup, target: Path, work: Work) -> Iterator[Path]:
-    """A file with the backup's content at this version's schema: the backup itself, or a migrated copy of it."""
+    """The backup at this version's schema: its own file, or a migrated copy."""
     _require_sound(backup, work)
     if backup.manifest.schema_revision == schema.HEAD:
         yield backup.file
@@ -133,7 +138,7 @@ def _require_sound(backup: Backup, work: Work) -> None:
 
 def _migrate_copy(backup: Backup, staged: Path) -> None:
     try:
-        _remove(staged)  # of a restore that was killed
+        _remove(staged)  # left by a restore that was killed
         make_private_file(staged)
         shutil.copyfile(backup.file, staged)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Make backups while the service runs, restore them, and look at what a restore has left."""
+"""Make backups while the service runs, restore them, and check the restored database."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class BackedUp:
 
 @dataclass(frozen=True, slots=True)
 class StoreCheck:
-    """A database as it is found: what it holds, and what is wrong with it.
+    """The contents of a database, and its faults.
 
-    ``missing`` names the parts of this version's schema that it lacks; ``damage`` is what SQLite's
-    own check finds.
+    ``missing`` names the parts of this version's schema that it lacks; ``damage`` is the finding of
+    SQLite's own check.
     """
 
     contents: Contents
@@ -46,14 +46,14 @@ class StoreCheck:
 
     @property
     def is_usable(self) -> bool:
-        """Whether this version can work with it."""
+        """Whether this version can use the database."""
         return self.contents.revision == self.expected_revision and not self.missing and self.damage is None
 
 
 class BackupService:
-    """Copies SQLite's file and puts copies back; for PostgreSQL it names the commands that do.
+    """Backs up and restores SQLite's file; for PostgreSQL, it gives the commands that do.
 
-    A cancelled work ends soon. It leaves no part of a backup, and the store as it was.
+    Cancelled work ends soon. It leaves no partial backup, and the store unchanged.
     """
 
     def __init__(self, database: Database, files_lane: Lane) -> None:
@@ -62,63 +62,64 @@ class BackupService:
 
     @property
     def dialect(self) -> str:
-        """``sqlite``, whose file is copied here, or ``postgresql``, which its own programs back up."""
+        """``sqlite``, whose file is copied here, or ``postgresql``, which pg_dump backs up."""
         return self._database.dialect
 
     async def back_up(self, folder: Path, report: Report, *, keep: int | None = None) -> BackedUp:
-        """Copy the database into ``folder``, as it is at one moment, and check the copy. Writers go on meanwhile.
+        """Copy a snapshot of the database into ``folder``, and check it. Writers go on meanwhile.
 
-        With ``keep``, only so many of this store's whole backups are left in the folder, the
-        newest.
+        With ``keep``, only that many of this store's whole backups stay in the folder, the newest.
 
         Raises:
-            NothingToBackUp: the database isn't there, or was never migrated.
-            BackupRunning: another backup is being written there.
+            NothingToBackUp: the database doesn't exist, or was never migrated.
+            BackupRunning: another backup is being written to the folder.
             BackupFailed: the folder can't be written to, or its disk is full.
-            DatabaseDamaged: the database is; no backup was kept of it, and none deleted.
-            BackupUnsupported: the database is no file.
+            DatabaseDamaged: the database is damaged; no backup was kept of it, and none deleted.
+            BackupUnsupported: the database isn't a file.
         """
         return await self._run(report, self._back_up, folder, keep)
 
     async def restore(self, path: Path, report: Report, *, overwrite: bool = False) -> Restored:
-        """Have the database hold what the backup at ``path``, or the newest whole one of that folder, does.
+        """Restore the backup at ``path``, or the newest whole one of that folder.
 
-        Everything is checked and brought to this version's schema before anything is changed, and
-        the change is one transaction. Afterwards the index may differ from SQL, until ``verify
+        The backup is checked and migrated to this version's schema before anything changes, and the
+        change is one transaction. Afterwards the index may differ from SQL until ``verify
         --repair``.
 
         Raises:
             StoreInUse: another process has the database open.
-            StoreHasData: it holds something, and ``overwrite`` isn't set.
-            BackupMissing: there is none.
-            BackupUnusable: it isn't whole, or no backup of agent-storage.
-            BackupTooNew: a newer version has made it.
+            StoreHasData: the database isn't empty, and ``overwrite`` isn't set.
+            BackupMissing: there is no backup.
+            BackupUnusable: it isn't complete, or isn't a backup of agent-storage.
+            BackupTooNew: a newer version made it.
             DatabaseDiskFull, BackupFailed: the database can't be written.
-            BackupUnsupported: the database is no file.
+            BackupUnsupported: the database isn't a file.
         """
         return await self._run(report, self._restore, path, overwrite)
 
     async def check(self) -> StoreCheck:
-        """Look at the database as it is, by whatever means it was filled; changes nothing.
+        """Check the database, however it was filled, without changing it.
 
         Raises:
-            DatabaseUnavailable: it can't be reached.
-            DatabaseDamaged: it can't be read.
+            DatabaseUnavailable: the database can't be reached.
+            DatabaseDamaged: the database can't be read.
         """
         return await self._database.read(_check)
 
     def dump_command(self, folder: Path) -> tuple[str, Path]:
-        """What backs a PostgreSQL database up, and the file that it makes."""
+        """The command that backs up a PostgreSQL database, and the file that it makes."""
         file = folder / f"{name_for(datetime.now(UTC))}.dump"
         return postgres_commands.dump_command(self._database.engine, file), file
 
     async def restore_command(self, path: Path, *, overwrite: bool = False) -> tuple[str, Path]:
-        """What restores the dump at ``path``, or the newest of that folder, and that file. Changes nothing.
+        """The command that restores the dump at ``path``, or the newest of a folder, and its file.
+
+        Changes nothing.
 
         Raises:
-            BackupMissing: there is none.
-            BackupUnusable: the file isn't what ``pg_dump --format=custom`` makes.
-            StoreHasData: the database holds something, and ``overwrite`` isn't set.
+            BackupMissing: there is no dump.
+            BackupUnusable: the file isn't a dump of ``pg_dump --format=custom``.
+            StoreHasData: the database isn't empty, and ``overwrite`` isn't set.
         """
         file = await self._files.run(find_dump, path)
         contents = (await self.check()).contents
@@ -128,7 +129,7 @@ class BackupService:
         return postgres_commands.restore_command(self._database.engine, file, overwrite=has_tables), file
 
     def commands_need_password(self) -> bool:
-        """Whether the configured URL holds a password, which the commands leave out."""
+        """Whether the configured URL has a password, which the commands leave out."""
         return postgres_commands.has_password(self._database.engine)
 
     async def _run(self, report: Report, work: Callable[[Work, *Ts], T], *args: *Ts) -> T:
@@ -152,7 +153,7 @@ class BackupService:
         file = file_of(self._database.engine.url)
         if file is None:
             raise BackupUnsupported(
-                str(self._database.engine.url.database), "it is no file that database.url names by its path"
+                str(self._database.engine.url.database), "database.url doesn't name a file by its path"
             )
         return file.absolute()
 

@@ -1,35 +1,35 @@
-"""Work on a thread that reports its progress, and ends when it is cancelled."""
+"""Work on a thread that reports its progress and can be stopped."""
 
 import threading
 from collections.abc import Callable
 
 Report = Callable[[str, int, int], object]
-"""Is told, on the thread of the work, which step is at how many of how many."""
+"""Called on the work's thread with the step's name, how much is done, and the total."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error, and no caller is left to see it
-    """The work was told to stop; it has left nothing behind."""
+class Stopped(Exception):  # noqa: N818 - not an error, and no caller is left to see it
+    """The work was stopped; it has left nothing behind."""
 
 
 class Work:
-    """One work. ``stop`` may be called from any thread; the work itself calls the rest."""
+    """The state of some work. ``stop`` is thread-safe; the rest is for the work's thread."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End the work where it next tells how it goes on."""
+        """End the work when it next reports its progress."""
         self._stopping.set()
 
     def is_stopped(self) -> bool:
-        """Whether to end."""
+        """Whether the work should end."""
         return self._stopping.is_set()
 
     def step(self, name: str) -> Callable[[int, int], None]:
-        """What a step tells its progress to: how many are done, and how many there are.
+        """The function to which a step reports how much is done, and the total.
 
-        It raises :class:`Stopped` where the work is to end.
+        It raises :class:`Stopped` if the work should end.
         """
 
         def advance(done: int, total: int) -> None:
