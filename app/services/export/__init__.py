@@ -1,1 +1,1 @@
-"""Handing out a project's extractions, page by page."""
+"""Export a project's extractions, page by page."""

@@ -1,4 +1,4 @@
-"""Extractions as bytes: JSON lines, CSV and Parquet, plain or compressed."""
+"""Encode extractions as JSON lines, CSV or Parquet, plain or compressed."""
 
 import csv
 import io
@@ -21,22 +21,22 @@ _ROW_GROUP_CHARS = 4 * 2**20
 
 
 class Encoder(Protocol):
-    """Makes a file bit by bit: the pages in order, then the end. Computes; for a thread off the event loop."""
+    """Makes a file in parts: the pages in order, then the end. CPU-bound: call it on a thread."""
 
     def page(self, rows: ExportRows) -> bytes:
-        """What comes next in the file once it holds these extractions."""
+        """Add extractions; return the next bytes of the file."""
         ...
 
     def end(self) -> bytes:
-        """What is left to write."""
+        """Return the last bytes of the file."""
         ...
 
 
 def encoder_of(form: ExportFormat, *, goes_on: bool = False, gzipped: bool = False) -> Encoder:
-    """An encoder of that format. ``goes_on``: the file goes on another, and so CSV has no line with the columns' names.
+    """Make an encoder. ``goes_on`` continues another file: CSV then has no line of column names.
 
     Raises:
-        ExtraMissing: it is Parquet, and pyarrow isn't installed.
+        ExtraMissing: the format is Parquet, and pyarrow isn't installed.
     """
     match form:
         case ExportFormat.JSONL:
@@ -51,7 +51,7 @@ def encoder_of(form: ExportFormat, *, goes_on: bool = False, gzipped: bool = Fal
 
 
 class _JsonLines:
-    """A line of JSON an extraction, as ``ingest`` takes it: what there is none of isn't named."""
+    """A line of JSON for each extraction, as ``ingest`` takes it, without absent values."""
 
     def page(self, rows: ExportRows) -> bytes:
         return b"".join(map(_line, rows))
@@ -74,7 +74,7 @@ def _line(row: ExportRow) -> bytes:
 
 
 class _Csv:
-    """As in RFC 4180: a first line with the names, CRLF, quotation marks where they are needed. Nothing is an empty field."""
+    """CSV by RFC 4180: a line of names, CRLF, quotes if needed; absent values are empty fields."""
 
     def __init__(self, *, goes_on: bool) -> None:
         self._named = goes_on
@@ -98,7 +98,7 @@ def _csv(rows: Sequence[Sequence[object]]) -> bytes:
 
 
 class _Parquet:
-    """Columns as in CSV: ``confidence`` is a double, all others are strings, ``metadata`` and ``data`` with JSON in them."""
+    """Columns like CSV's: ``confidence`` is a double, the others are strings (two with JSON)."""
 
     def __init__(self) -> None:
         self._batch_of, self._write, self._writer, self._file = _open_parquet()
@@ -107,8 +107,8 @@ class _Parquet:
 
     def page(self, rows: ExportRows) -> bytes:
         if rows:
-            # Arrow's own columns at once: as Python's objects, the rows of a group fragmented the
-            # heap by 100 MB.
+            # Convert to Arrow's columns at once: kept as Python objects, the rows of a group
+            # fragmented the heap by 100 MB.
             self._batches.append(self._batch_of(list(map(list, zip(*rows, strict=True)))))
             self._chars += sum(len(row.data) for row in rows)
         return self._row_group() if self._chars >= _ROW_GROUP_CHARS else b""
@@ -126,7 +126,7 @@ class _Parquet:
 
 
 class _Sink(io.RawIOBase):
-    """What was written since it was last asked."""
+    """Collects what is written until it is taken."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -135,7 +135,7 @@ class _Sink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, piece: Any) -> int:  # noqa: ANN401 - any buffer, as RawIOBase has it
+    def write(self, piece: Any) -> int:  # noqa: ANN401 - any buffer, like RawIOBase
         self._pieces.append(bytes(piece))
         self._written += len(self._pieces[-1])
         return len(self._pieces[-1])
@@ -151,10 +151,10 @@ class _Sink(io.RawIOBase):
 def _open_parquet() -> (
     "tuple[Callable[[list[Any]], RecordBatch], Callable[[list[RecordBatch]], None], ParquetWriter, _Sink]"
 ):
-    """What makes a batch of columns, what writes batches as one row group, their writer, and where it writes."""
+    """Functions that make a batch of columns and write batches as a row group; writer and sink."""
     try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra, and 30 MB of memory
-        from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - likewise
+        import pyarrow as pa  # noqa: PLC0415 - an optional extra that takes 30 MB of memory
+        from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - as above
     except ImportError:
         raise ExtraMissing("pyarrow", "parquet", "Parquet") from None
     schema = pa.schema(
@@ -170,7 +170,7 @@ def _open_parquet() -> (
 
 
 class _Gzipped:
-    """Another encoder's file, compressed; its end is what tells that it is whole."""
+    """Compresses another encoder's file; its end marks it as complete."""
 
     def __init__(self, inner: Encoder) -> None:
         self._inner = inner

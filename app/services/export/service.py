@@ -1,4 +1,4 @@
-"""Reads a project's extractions in order, page by page."""
+"""Read a project's extractions in order, page by page."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -28,7 +28,7 @@ _PAGE_BYTES = 8 * 2**20
 
 
 class ExportService:
-    """Hands extractions out by id, which is the same order in every database."""
+    """Exports extractions by id, which is the same order on every database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,13 +36,13 @@ class ExportService:
     async def page(
         self, project: str, filters: Filters = ANY, *, after: str | None = None, limit: int = MAX_PAGE_ROWS
     ) -> ExportPage:
-        """The ``limit`` next extractions after a cursor that pass the filters, all from one consistent state.
+        """The ``limit`` next extractions after a cursor that pass the filters, from one snapshot.
 
-        A page ends early at 8 MiB of JSON, and holds one extraction at least.
+        A page ends early at 8 MiB of JSON, but has at least one extraction.
 
         Raises:
-            NotFound: there is no such project.
-            InvalidField: the cursor is of another project, or none.
+            NotFound: the project doesn't exist.
+            InvalidField: the cursor is invalid, or belongs to another project.
             InvalidInput: a data filter can't be used.
         """
         reading = _Reading(project, filters)
@@ -51,13 +51,13 @@ class ExportService:
     async def pages(
         self, project: str, filters: Filters = ANY, *, after: str | None = None
     ) -> AsyncIterator[ExportPage]:
-        """All pages after a cursor, each as :meth:`page` reads it; the last one may be empty.
+        """All pages after a cursor, each read by :meth:`page`; the last one may be empty.
 
-        Between two pages others may write. An extraction that is there all the time comes exactly
-        once, with what was stored when its page was read, which is while the caller works on the
-        page before; one that is stored or deleted meanwhile may come or not. The pages after the
-        first wait for a thread even if many others do: whoever hands pages on bounds how many
-        exports there are.
+        Other transactions may write between pages. An extraction that exists all the time comes
+        exactly once, as stored when its page was read; an extraction stored or deleted meanwhile
+        may come or not. The next page is read while the caller works on the current one. Pages
+        after the first wait for a thread without a limit on waiting callers, so the caller must
+        bound the number of exports.
         """
         async with aclosing(reading_ahead(self._pages(project, filters, after))) as pages:
             async for page in pages:
@@ -68,14 +68,15 @@ class ExportService:
         page = await self._database.read(lambda session: reading.page(session, after))
         yield page
         while page.cursor is not None:
-            first = MAX_PAGE_ROWS if len(page.rows) == MAX_PAGE_ROWS else _FIRST_ROWS  # what is small stays so
+            # After a full page of small rows, expect small rows again.
+            first = MAX_PAGE_ROWS if len(page.rows) == MAX_PAGE_ROWS else _FIRST_ROWS
             read = partial(reading.page, after=page.cursor, first=first)
             page = await self._database.read(read, exempt_from_max_waiting=True)
             yield page
 
 
 class _Reading:
-    """One export: its pages share a statement. For one thread at a time."""
+    """One export, whose pages share a statement. Not thread-safe."""
 
     def __init__(self, project: str, filters: Filters) -> None:
         self._project = project
@@ -85,7 +86,7 @@ class _Reading:
     def page(
         self, session: ReadSession, after: str | None, limit: int = MAX_PAGE_ROWS, first: int = _FIRST_ROWS
     ) -> ExportPage:
-        """Begins with ``first`` rows, and goes on with as many as those let expect, so that few are looked at in vain."""
+        """Read a page: ``first`` rows, then as many as their sizes suggest, so few are wasted."""
         project_id = ProjectRepository(session).get(self._project).id
         place = None if after is None else read_export_cursor(after, project_id)
         if self._statement is None:
