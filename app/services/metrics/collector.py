@@ -1,4 +1,4 @@
-"""Collects the metrics: everything from SQL in one read transaction, the gauges from the parts themselves."""
+"""Collect the metrics: SQL's in one read transaction, the gauges from the parts themselves."""
 
 from functools import partial
 
@@ -29,10 +29,10 @@ _WITHOUT_VECTOR = select(
 
 
 class MetricsCollector:
-    """Measures when asked: exactly, counting every row, or as a scrape does, at a cost that ended jobs don't add to.
+    """Measures on demand: exactly, by counting every row, or cheaply, as for a scrape.
 
-    ``duration_dialect`` is the strategy for the database's own dialect. Without an ``executor`` no
-    lanes are reported.
+    Ended jobs don't add to the cost of a scrape. ``duration_dialect`` is the strategy for the
+    database's dialect. Without an ``executor``, no lanes are reported.
     """
 
     def __init__(
@@ -44,28 +44,31 @@ class MetricsCollector:
         self._sampler = StoreSampler(database.dialect)
 
     async def collect(self) -> Metrics:
-        """Everything, with one thread hop and one read transaction, which the gauges don't count.
+        """All metrics, with one thread hop and one read transaction, which the gauges don't count.
 
         Raises:
-            DatabaseError: SQL couldn't be asked.
+            DatabaseError: the database couldn't be read.
             Saturated, DeadlineExceeded, ShuttingDown: from the database lane.
         """
         return await self._database.read(partial(self._measure, pool=self.pool(), lanes=self.lanes()))
 
     async def sample(self) -> StoreSample:
-        """What a scrape needs from SQL, with one thread hop and one read transaction; raises as :meth:`collect`."""
+        """A scrape's figures from SQL, with one thread hop and one read transaction.
+
+        Raises what :meth:`collect` raises.
+        """
         return await self._database.read(self._sampler.take)
 
     def pool(self) -> PoolStats:
-        """The engine's connections now."""
+        """The engine's current connections."""
         return _pool_stats(self._database.engine.pool)
 
     def lanes(self) -> tuple[LaneStats, ...]:
-        """Every lane's counters now."""
+        """The current counters of all lanes."""
         return tuple(self._executor.stats()) if self._executor else ()
 
     async def _job_duration_by_type(self) -> dict[str, JobDurationStats]:
-        """Durations by job type, of the completed jobs that have both timestamps."""
+        """Durations by type, of completed jobs that have both timestamps."""
         return await self._database.read(self._durations)
 
     def _durations(self, session: ReadSession) -> dict[str, JobDurationStats]:
@@ -85,15 +88,15 @@ class MetricsCollector:
 
 
 def _durations_by_type(dialect: DurationDialect) -> Select[tuple[str, int, int, int, int, int]]:
-    """Per job type: the sum of durations as seconds and microseconds, the least, the greatest, how many.
+    """By job type: the sum of durations in seconds and microseconds, the least, greatest and count.
 
-    Sums of integers are exact, as sums of floats are not; split in two, they don't overflow.
+    Sums of integers are exact, unlike sums of floats; split in two, they don't overflow.
     """
     jobs = (
         select(Job.type, dialect.microseconds_between(Job.started_at, Job.completed_at).label("duration"))
         .where(Job.status == JobStatus.COMPLETED)
-        # A subquery with an OFFSET isn't merged into the outer query, where SQLite would compute
-        # the duration once for each aggregate.
+        # The OFFSET keeps SQLite from merging the subquery into the outer query, where it would
+        # compute the duration once for each aggregate.
         .offset(0)
         .subquery()
     )
@@ -114,7 +117,7 @@ def _durations_by_type(dialect: DurationDialect) -> Select[tuple[str, int, int, 
 
 
 def _duration_stats(row: Row[tuple[str, int, int, int, int, int]]) -> JobDurationStats:
-    # PostgreSQL sums to Decimal.
+    # PostgreSQL's sums are Decimals.
     total = int(row.seconds) * MICROSECONDS + int(row.microseconds)
     return JobDurationStats(
         avg_seconds=total / (row.jobs * MICROSECONDS),
@@ -126,7 +129,7 @@ def _duration_stats(row: Row[tuple[str, int, int, int, int, int]]) -> JobDuratio
 
 def _pool_stats(pool: Pool) -> PoolStats:
     if isinstance(pool, QueuePool):
-        # Below zero while the pool isn't full.
+        # `overflow()` is negative while the pool isn't full.
         overflow = max(0, pool.overflow())
         waits = pool.waits if isinstance(pool, CountingPool) else 0
         return PoolStats(size=pool.size(), checked_out=pool.checkedout(), overflow=overflow, waits=waits)

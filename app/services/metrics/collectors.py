@@ -1,4 +1,4 @@
-"""What is exported beside the instruments: collectors over one sample of the stores, and over the pool and the lanes."""
+"""Collectors beside the instruments: over a sample of the stores, and over the pool and lanes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,10 +22,9 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 
 @dataclass(frozen=True)
 class StoreFigures(Collector):
-    """What SQL says; without a sample, only that it couldn't be asked.
+    """Figures from SQL; without a sample, only that the database didn't answer.
 
-    Extractions aren't told apart by their type, which is the producers' to choose: each would be a
-    series.
+    Extractions aren't labelled by type: producers choose the types, and each would be a series.
     """
 
     sample: StoreSample | None
@@ -55,7 +54,7 @@ class ProcessFigures(Collector):
 
 def _jobs(sample: StoreSample) -> Iterator[Metric]:
     ended = {(total.type, total.status): total.jobs for total in sample.totals}
-    # What a type has none of is told as zero: the first failure must be seen to be an increase.
+    # Report zeros as well, so that the first failure shows as an increase.
     types = sorted({job_type for job_type, _ in ended} | {job_type for job_type, _ in sample.open_jobs})
     yield _counter(
         "agent_storage_jobs_ended",
@@ -79,7 +78,7 @@ def _jobs(sample: StoreSample) -> Iterator[Metric]:
     )
     yield _gauge(
         "agent_storage_oldest_queued_job_age_seconds",
-        "How long the queued job has been due that has waited longest; 0 when none is due.",
+        "How long the longest waiting queued job has been due; 0 when none is due.",
         ("type",),
         [((job_type,), sample.due_seconds.get(job_type, 0.0)) for job_type in types],
     )
@@ -101,7 +100,7 @@ def _completed(totals: Sequence[Total]) -> Iterator[Metric]:
 
 
 def _extractions(sample: StoreSample) -> Iterator[Metric]:
-    stored = "Extractions in the database; counted anew after ten times as long as counting takes."
+    stored = "Extractions in the database; counted again after ten times as long as counting takes."
     yield GaugeMetricFamily("agent_storage_extractions", stored, value=sample.extractions)
     orphans = "Extractions that wait for their vector."
     yield GaugeMetricFamily("agent_storage_orphans", orphans, value=sample.orphans)
@@ -111,7 +110,7 @@ def _extractions(sample: StoreSample) -> Iterator[Metric]:
 
 def _pool(pool: PoolStats) -> Iterator[Metric]:
     name = "agent_storage_database_pool"
-    yield GaugeMetricFamily(f"{name}_size", "Connections that the pool keeps open at most.", value=pool.size)
+    yield GaugeMetricFamily(f"{name}_size", "The most connections that the pool keeps open.", value=pool.size)
     if pool.checked_out is not None:
         in_use = "Connections that are in use."
         yield GaugeMetricFamily(f"{name}_checked_out_connections", in_use, value=pool.checked_out)
@@ -125,7 +124,7 @@ def _lanes(lanes: Sequence[LaneStats]) -> Iterator[Metric]:
     name = "agent_storage_lane"
     for field, documentation in (
         ("limit", "Calls that may run at once."),
-        ("active", "Calls that run."),
+        ("active", "Calls that are running."),
         ("waiting", "Callers that wait for a slot."),
     ):
         values = [((lane.name,), getattr(lane, field)) for lane in lanes]
@@ -134,8 +133,8 @@ def _lanes(lanes: Sequence[LaneStats]) -> Iterator[Metric]:
     for field, counter, documentation in (
         ("rejected", "rejected_calls", "Calls that were refused because too many waited, or for too long."),
         ("finished", "finished_calls", "Calls that have run."),
-        ("wait_seconds", "wait_seconds", "How long callers have waited for a slot, altogether."),
-        ("run_seconds", "run_seconds", "How long calls have run, altogether."),
+        ("wait_seconds", "wait_seconds", "The total time that callers have waited for a slot."),
+        ("run_seconds", "run_seconds", "The total time that calls have run."),
     ):
         values = [((lane.name,), getattr(lane, field)) for lane in lanes]
         yield _counter(f"{name}_{counter}", documentation, ("lane",), values)

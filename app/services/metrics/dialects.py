@@ -1,4 +1,4 @@
-"""How long a job took, as a SQL expression: one strategy for each dialect, each exact to the microsecond."""
+"""Job durations as SQL expressions: a strategy for each dialect, exact to the microsecond."""
 
 from datetime import datetime
 from typing import Protocol
@@ -23,14 +23,14 @@ Timestamp = SQLColumnExpression[datetime | None]
 
 
 class DurationDialect(Protocol):
-    """The time from one timestamp to a later (or earlier) one, computed by the database."""
+    """Computes the time between two timestamps in the database."""
 
     def microseconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[int]:
-        """``end - start`` as a 64-bit integer: negative if ``end`` is earlier, NULL if either is NULL."""
+        """``end - start`` as a 64-bit integer; NULL if either is NULL; it may be negative."""
         ...
 
     def seconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[float]:
-        """``end - start`` in seconds, as Python's ``(end - start).total_seconds()`` gives it."""
+        """``end - start`` in seconds, equal to Python's ``(end - start).total_seconds()``."""
         ...
 
 
@@ -52,14 +52,14 @@ class PostgresDurationDialect:
 
 
 class SqliteDurationDialect:
-    """Whole seconds by the calendar, and what is behind the decimal point by its digits.
+    """Whole seconds from the date functions, and the fraction from its digits.
 
-    SQLite's date functions compute in whole milliseconds, so they aren't exact for a timestamp
-    ``YYYY-MM-DD HH:MM:SS.ffffff``, but they are for the part before the point. A Julian day is a
-    double in the millions, precise to a tenth of a millisecond, so the difference of two lies far
-    within half a second of the whole number of seconds it stands for, and ``round`` finds that
-    number (for the years 0000 to 9999; "Date And Time Functions" in SQLite's manual). The fraction
-    is read as a number from the text, with any count of digits or none.
+    SQLite's date functions compute in whole milliseconds. So they are exact only for the part of a
+    timestamp ``YYYY-MM-DD HH:MM:SS.ffffff`` before the point. A Julian day is a double in the
+    millions, precise to a tenth of a millisecond, so the difference of two is well within half a
+    second of the whole number of seconds, which ``round`` finds (for the years 0000 to 9999; "Date
+    And Time Functions" in SQLite's manual). The fraction is read as a number from the text, with
+    any number of digits or none.
     """
 
     def microseconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[int]:
@@ -92,10 +92,10 @@ _DIALECTS: dict[str, type[DurationDialect]] = {
 
 
 def duration_dialect_for(name: str) -> DurationDialect:
-    """The strategy for the SQLAlchemy dialect of this name.
+    """The strategy for the SQLAlchemy dialect with this name.
 
     Raises:
-        UnsupportedDialect: there is none; says which there are.
+        UnsupportedDialect: there is none; the message lists the supported ones.
     """
     dialect = _DIALECTS.get(name)
     if dialect is None:

@@ -1,4 +1,4 @@
-"""What is measured as it happens, in this process: the parts report, and whoever collects is handed in."""
+"""The instruments: the interface by which the parts of this process report measurements."""
 
 from typing import Protocol
 
@@ -9,22 +9,22 @@ class Instruments(Protocol):
     """Takes measurements; thread-safe, and never raises. Times are in seconds."""
 
     def job(self, job_type: str, outcome: str, seconds: float) -> None:
-        """An attempt at a job of this type ended, as ``completed``, ``failed``, ``retried`` and so on."""
+        """An attempt at a job ended, as ``completed``, ``failed``, ``retried`` and so on."""
 
     def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
-        """A request to Qdrant was answered or failed; each try counts."""
+        """A request to Qdrant succeeded or failed; each try counts."""
 
     def embedding(self, texts: int, seconds: float, *, failed: bool) -> None:
-        """Texts were embedded, or refused."""
+        """Texts were embedded, or the call failed."""
 
     def cut_texts(self, count: int) -> None:
-        """So many texts were cut, because they are longer than the model takes, and the beginning embedded."""
+        """Texts were cut because they are longer than the model takes."""
 
     def foreign_texts(self, count: int) -> None:
-        """So many texts of a sample are in a language that the embedder wasn't made for."""
+        """Texts of a sample are in a language that the embedder wasn't made for."""
 
     def facts(self, counts: Counts) -> None:
-        """So many facts were added, changed and removed."""
+        """Facts were added, changed and removed."""
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """An HTTP request was answered; ``route`` is its template, never its path."""

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: the instruments of this process, and the exporter that answers a scrape."""
+"""Metrics for Prometheus: this process's instruments, and the exporter that answers scrapes."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from app.services.metrics.snapshot import StoreSample
 logger = logging.getLogger(__name__)
 
 STORES_PATIENCE_S = 5.0
-"""How long a scrape waits for SQL: half of what Prometheus by default waits for the scrape."""
+"""How long a scrape waits for SQL: half of Prometheus's default scrape timeout."""
 
 _RENDER_PATIENCE_S = 1.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -30,19 +30,19 @@ _JOB_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 3
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry of its own, with what the system says about this process."""
+    """Make a registry with the system's metrics of this process."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
 
 
 class PrometheusInstruments:
-    """The :class:`Instruments` whose measurements are exported; registers its metrics in ``registry``."""
+    """The exported :class:`Instruments`; registers its metrics in ``registry``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._jobs = Histogram(
             "agent_storage_job_duration_seconds",
-            "How long attempts at jobs took that ended in this process.",
+            "How long the attempts at jobs took in this process.",
             ("type", "outcome"),
             buckets=_JOB_BUCKETS,
             registry=registry,
@@ -68,7 +68,7 @@ class PrometheusInstruments:
         self._qdrant_errors.labels(operation).inc(failed)
 
     def embedding(self, texts: int, seconds: float, *, failed: bool) -> None:
-        """See :class:`Instruments`; texts that were refused aren't counted as embedded."""
+        """See :class:`Instruments`; refused texts don't count as embedded."""
         self._embedding.observe(seconds)
         self._embedding_errors.inc(failed)
         self._embedded_texts.inc(0 if failed else texts)
@@ -87,7 +87,7 @@ class PrometheusInstruments:
             self._facts.labels(change).inc(getattr(counts, change))
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
-        """See :class:`Instruments`; a method that no route has is told as ``OTHER``, since anybody can make one up."""
+        """See :class:`Instruments`; unknown methods, which clients can invent, are ``OTHER``."""
         known = method if method in _METHODS else "OTHER"
         self._http.labels(known, route, str(status)).observe(seconds)
 
@@ -129,24 +129,24 @@ class PrometheusInstruments:
         )
         self._cut_texts = Counter(
             "agent_storage_cut_texts",
-            "Texts that are longer than the model takes, of which the beginning was embedded.",
+            "Texts that were cut because they are longer than the model takes.",
             registry=registry,
         )
         self._foreign_texts = Counter(
             "agent_storage_foreign_texts",
-            "Texts handed in that are in a language which the embedder wasn't made for; of a sample of each batch.",
+            "Texts in a language that the embedder wasn't made for, in a sample of each batch.",
             registry=registry,
         )
 
 
 class MetricsExporter:
-    """Answers scrapes, on one event loop. However many come at once, the figures are collected once.
+    """Answers scrapes, on one event loop. Concurrent scrapes collect the figures once.
 
-    An answer stands for a second. What SQL said stands longer where asking it takes long, so that
-    it is asked at most an eleventh of the time. When SQL doesn't answer, or not in ``patience_s``,
-    the scrape does, with ``agent_storage_database_up`` at 0 and what this process knows by itself;
-    a later scrape waits for the same question rather than asking another. ``lane`` is where the
-    answer is written out.
+    An answer is cached for a second. SQL's figures are cached longer if reading them takes long, so
+    that reading takes at most an eleventh of the time. If SQL doesn't answer within ``patience_s``,
+    the scrape is answered with ``agent_storage_database_up`` at 0 and the figures of this process;
+    a later scrape waits for the same query instead of starting another. The answer is rendered on
+    ``lane``.
     """
 
     def __init__(
@@ -170,8 +170,8 @@ class MetricsExporter:
     async def render(self, stores: bool = True) -> tuple[bytes, str]:
         """The metrics in Prometheus's text format, and its content type.
 
-        Without ``stores``, those of this process alone: figures from SQL that several processes
-        export are added up as often.
+        Without ``stores``, only those of this process: if several processes export SQL's figures,
+        sums count them several times.
         """
         return await self._bodies[stores].get(), CONTENT_TYPE_PLAIN_0_0_4
 
@@ -182,11 +182,10 @@ class MetricsExporter:
         collectors.append(ProcessFigures(self._collector.pool(), self._collector.lanes()))
         exposition = _Exposition(collectors)
         try:
-            # Some ten milliseconds for a thousand series.
+            # Rendering takes some ten milliseconds for a thousand series.
             return await self._lane.run(generate_latest, exposition, timeout_s=_RENDER_PATIENCE_S)
         except AgentStorageError:
-            # When no thread is free, the metrics are needed most; better to hold up the loop for
-            # once.
+            # If no thread is free, the metrics are needed most, so block the loop this once.
             return generate_latest(exposition)
 
     async def _latest_sample(self) -> StoreSample | None:
@@ -198,7 +197,7 @@ class MetricsExporter:
 
 
 class _Exposition(Collector):
-    """Several collectors as one, without the moment at which each counter was made, which nobody asks for."""
+    """Several collectors as one, without the unneeded creation times of counters."""
 
     def __init__(self, collectors: list[Collector]) -> None:
         self._collectors = collectors

@@ -1,4 +1,7 @@
-"""What a scrape reads from SQL, at a cost to which ended jobs add nothing: see docs/decisions/metrics-cost.md."""
+"""Read a scrape's figures from SQL. Ended jobs add nothing to the cost.
+
+See docs/decisions/metrics-cost.md.
+"""
 
 import time
 from datetime import datetime
@@ -13,21 +16,21 @@ from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.job_totals import JobTotalRepository
 
 COUNT_AGAIN_AFTER = 10
-"""A count of all extractions stands for that many times as long as it took."""
+"""A count of all extractions is cached for this many times as long as it took."""
 
 _ORPHANS = select(func.count()).select_from(Extraction).where(text(ORPHANED))
 _SET_ASIDE = select(func.count()).select_from(Extraction).where(Extraction.set_aside_reason.is_not(None))
 _EXTRACTIONS = select(func.count()).select_from(Extraction)
-# No column, so that the planner doesn't walk the index by type and status, where the ended jobs are
-# as well.
+# An expression, so that the planner doesn't scan the index on type and status, which also has all
+# ended jobs.
 _JOB_TYPE: ColumnElement[str] = (Job.type + literal_column("''")).label("job_type")
 
 
 class StoreSampler:
-    """Takes a sample over a session, in its transaction. Thread-safe.
+    """Takes a sample on a session, in its transaction. Thread-safe.
 
-    How many extractions there are is counted again only after a while, because that takes as long
-    as there are many.
+    The number of extractions is counted again only after a while, because counting takes longer the
+    more there are.
     """
 
     def __init__(self, dialect: str) -> None:
@@ -36,7 +39,7 @@ class StoreSampler:
         self._count_at = 0.0
 
     def take(self, session: Session) -> StoreSample:
-        """The figures as they are in this transaction."""
+        """Read the figures in this transaction."""
         moment = session.execute(self._now).scalar_one()
         open_jobs, due = _open_jobs(session, moment)
         return StoreSample(
@@ -58,7 +61,7 @@ class StoreSampler:
 
 
 def _open_jobs(session: Session, moment: datetime) -> tuple[dict[tuple[str, str], int], dict[str, datetime]]:
-    """How many there are by type and status, and by type since when one has been due that is still queued."""
+    """Counts of open jobs by type and status, and the longest due time of queued ones by type."""
     due = (Job.status == JobStatus.QUEUED) & (Job.run_at <= moment)
     rows = session.execute(
         select(

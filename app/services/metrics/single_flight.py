@@ -1,4 +1,4 @@
-"""One call for all who ask at the same time, and its result for a while after."""
+"""Share one call among concurrent callers, and cache its result for a while."""
 
 import asyncio
 import time
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Makes a value when it is asked for, never twice at once, and hands it out for a while.
+    """Makes a value on demand, never twice at the same time, and caches it.
 
-    A value stands for ``least_s``, and for ``times`` as long as making it took: so making it takes
-    at most one part in ``times + 1`` of the time, however often it is asked for. A failure isn't
-    kept. For one event loop; another may follow it, when the first has ended.
+    A value is cached for ``least_s``, or for ``times`` as long as making it took if that is longer.
+    So making it takes at most one part in ``times + 1`` of the time. Failures aren't cached. For
+    one event loop at a time; another may use it after the first has ended.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class SingleFlight(Generic[T]):
         least_s: float = 1.0,
         times: float = 10.0,
     ) -> None:
-        """``what`` is what is being made, for the error of somebody out of patience."""
+        """``what`` describes the call in the error of a caller whose patience ends."""
         self._make = make
         self._what = what
         self._least_s = least_s
@@ -35,14 +35,15 @@ class SingleFlight(Generic[T]):
         self._until = 0.0
 
     async def get(self, *, patience_s: float | None = None) -> T:
-        """The value. Whoever leaves, cancelled or out of patience, leaves the making of it to go on.
+        """The value. If a caller is cancelled or times out, the call goes on.
 
         Raises:
-            DeadlineExceeded: it took more than ``patience_s``; who asks again joins the same call.
-            Exception: whatever making it raised.
+            DeadlineExceeded: it took longer than ``patience_s``; another ``get`` joins the same
+                call.
+            Exception: any error of making the value.
         """
         made = self._current(asyncio.get_running_loop())
-        if not made.done():  # one that is may belong to a loop that has ended
+        if not made.done():  # a finished task may belong to a loop that has ended, so don't wait for it
             await asyncio.wait((made,), timeout=patience_s)
         if not made.done():
             raise DeadlineExceeded(self._what, patience_s or 0.0)
@@ -67,6 +68,6 @@ class SingleFlight(Generic[T]):
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Look at an outcome that nobody may be waiting for any more, so that asyncio doesn't log it as lost."""
+    """Retrieve the exception, so that asyncio doesn't log it as lost if no caller waits."""
     if not task.cancelled():
         task.exception()

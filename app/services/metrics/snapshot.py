@@ -1,4 +1,4 @@
-"""What the metrics say at one moment: plain values, for whoever prints or exports them."""
+"""The metrics at one moment, as plain values to print or export."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from app.services.storage.repositories.job_totals import Total
 
 @dataclass(frozen=True, slots=True)
 class JobDurationStats:
-    """How long the completed jobs of one type ran, from their start to their completion."""
+    """Durations of the completed jobs of a type, from start to completion."""
 
     avg_seconds: float
     min_seconds: float
@@ -20,10 +20,10 @@ class JobDurationStats:
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """The engine's connections: how many it keeps, how many are in use, and how many beyond ``size`` exist.
+    """The engine's connections: the pool's size, those in use, and those open beyond ``size``.
 
-    ``checked_out`` is None where the pool doesn't count: an in-memory database has one connection
-    for all. ``waits`` counts how often one was asked for while all were in use.
+    ``checked_out`` is None if the pool doesn't count: an in-memory database has one connection for
+    all. ``waits`` counts requests for a connection while all were in use.
     """
 
     size: int
@@ -34,7 +34,7 @@ class PoolStats:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Everything measured. What comes from SQL belongs to one transaction, which the gauges don't count.
+    """All metrics. SQL's figures are from one transaction, which the gauges don't count.
 
     ``jobs`` counts by type and status, ``extractions`` by type. ``orphans`` are extractions without
     a vector that are still to be embedded; those ``set_aside`` are not among them.
@@ -49,7 +49,7 @@ class Metrics:
     lanes: tuple[LaneStats, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON can hold it: jobs by type, then by status; lanes by name."""
+        """The metrics as a JSON object: jobs by type, then by status; lanes by name."""
         return {
             "job_durations": {job_type: asdict(stats) for job_type, stats in self.job_durations.items()},
             "jobs": self._jobs_by_type(),
@@ -69,11 +69,11 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class StoreSample:
-    """What a scrape reads from SQL, in one transaction.
+    """A scrape's figures from SQL, read in one transaction.
 
     ``totals`` counts the jobs that have ended, ``open_jobs`` the others by type and status.
-    ``due_seconds`` is, by type, how long the queued job has been due that has waited longest.
-    ``extractions`` is the only figure that may be a little older.
+    ``due_seconds`` is how long the longest waiting queued job has been due, by type. Only
+    ``extractions`` may be a little older.
     """
 
     totals: tuple[Total, ...]
