@@ -319,7 +319,7 @@ class IndexingService:
 
 
 async def existing_ids(database: Database, ids: Sequence[ExtractionId]) -> set[ExtractionId]:
-    """Those of ``ids`` that have a row now."""
+    """The ``ids`` that have a row now."""
     return await database.read(lambda session: ExtractionRepository(session).existing_ids(ids))
 
 

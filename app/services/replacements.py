@@ -33,7 +33,7 @@ def checked_replacement(name: str, part: object, collection: str) -> object:
     if name == "qdrant_client":
         part = adapted(part, collection)
     if isinstance(part, type):
-        raise TypeError(f"{name} is the class {part.__name__}; hand in an instance, or a provider of it")
+        raise TypeError(f"{name} is the class {part.__name__}; pass an instance, or a provider of one")
     missing = sorted(each for each in _NEEDED.get(name, ()) if not hasattr(part, each))
     if missing:
         raise TypeError(f"{name} can't be {part!r:.80}: it has no {', '.join(missing)}")

@@ -129,7 +129,7 @@ class SearchService:
 
 
 def _depth(query: Query) -> int:
-    """How many hits to ask each side for: a fusion step, or the page if one side answers alone."""
+    """How many hits to ask each side for: a step, or only the page for one side, uncollapsed."""
     wanted = query.offset + query.limit + 1
     if query.collapse:
         wanted = max(wanted, STEPS[0]) * _COLLAPSED_DEPTH

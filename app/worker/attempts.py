@@ -58,7 +58,7 @@ class Attempts:
         self._instruments = instruments
 
     async def run(self, job: RunningJob) -> Outcome:
-        """Run the job's handler; an interruption hands the job back."""
+        """Run the job's handler; if it is interrupted, the job is handed back."""
         with bound_contextvars(job_id=str(job.id), job_type=job.type, attempt=job.attempt):
             started = time.monotonic()
             outcome = await self._outcome(job)

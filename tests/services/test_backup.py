@@ -412,7 +412,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[AgentStorageError], str]] = {
     ),
     "without a manifest": (without_manifest, BackupUnusable, "manifest .*isn't beside it"),
     "cut": (cut_file, BackupUnusable, r"has [\d,]+ bytes and its manifest says [\d,]+"),
-    "changed": (changed_file, BackupUnusable, "its content isn't what its manifest says"),
+    "changed": (changed_file, BackupUnusable, "its content doesn't match its manifest"),
     "damaged before": (damaged_with_its_hash, BackupUnusable, "SQLite's check finds it damaged"),
     "manifest cut": (cut_manifest, BackupUnusable, "the manifest of a backup"),
     "another product's": (manifest_with(product="other"), BackupUnusable, r"no manifest.*\(product"),

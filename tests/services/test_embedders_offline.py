@@ -93,7 +93,7 @@ async def test_a_long_text_is_refused_with_the_most_that_fits(
     multilingual: MultilingualEmbedder, engine: _Engine, text: str
 ) -> None:
     with pytest.raises(
-        EmbeddingRejected, match=r"text 1: it has [\d,]+ characters, and the model takes 512"
+        EmbeddingRejected, match=r"text 1: it has [\d,]+ characters, but the model takes 512"
     ) as refused:
         await multilingual.embed(["short", text])
     assert refused.value.fits is not None

@@ -116,7 +116,7 @@ class Partial:
         (
             "qdrant_client",
             lambda: example.NumpyClient,
-            "qdrant_client is the class NumpyClient; hand in an instance",
+            "qdrant_client is the class NumpyClient; pass an instance",
         ),
         ("qdrant_client", Partial, r"qdrant_client can't be .*Partial.*: it has no batch_size, close, count"),
         ("qdrant_client", dict, r"qdrant_client can't be \{\}: it has no batch_size"),

@@ -238,7 +238,7 @@ def sync(path: Path) -> None:
 
 def _require_same(backup: Backup, advance: Advance) -> None:
     if digest(backup.file, advance) != backup.manifest.sha256:
-        raise BackupUnusable(str(backup.file), "its content isn't what its manifest says; it was changed")
+        raise BackupUnusable(str(backup.file), "its content doesn't match its manifest; it was changed")
 
 
 def _file_of(error: BackupError) -> str:

@@ -1,1 +1,1 @@
-"""Turning text into vectors."""
+"""Embedders turn text into vectors."""

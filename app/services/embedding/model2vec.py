@@ -111,7 +111,7 @@ def _files_in(folder: Path) -> _Files:
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise EmbeddingError(
-            f"embedding.path: {folder} holds no model.safetensors, so it is no model2vec model"
+            f"embedding.path: {folder} has no model.safetensors, so it isn't a model2vec model"
         )
     digest = hashlib.sha256()
     try:

@@ -87,8 +87,8 @@ class MultilingualEmbedder:
             fits = engine.fitting_characters(text)
             if fits < len(text):
                 raise EmbeddingRejected(
-                    f"text {place}: it has {len(text):,} characters, and the model takes {_MOST_TOKENS} tokens, "
-                    f"which are the first {fits:,} of them",
+                    f"text {place}: it has {len(text):,} characters, but the model takes {_MOST_TOKENS} tokens, "
+                    f"which are the first {fits:,} characters",
                     fits=fits / len(text),
                 )
 
@@ -177,14 +177,14 @@ def _missing() -> ExtraMissing:
 
 
 def _require_processor() -> None:
-    """The package's Linux build has instructions that an old processor would end the process at.
+    """Check the processor: the package's Linux build would crash the process on an old one.
 
     Raises:
         EmbeddingError: the processor lacks them.
     """
     try:
         lines = _CPU_INFO.read_text().splitlines()
-    except OSError:  # another system, for which the package is compiled where it is installed
+    except OSError:  # not Linux: there the package is compiled on installation
         return
     flags = next((line for line in lines if line.startswith("flags")), None)
     if flags is not None and (lacking := sorted(_CPU_FLAGS - set(flags.split()))):

@@ -154,14 +154,14 @@ class OpenAIEmbedder:
             ) from error
         except AnswerTooLongError as error:
             raise EmbeddingError(
-                f"the embedding endpoint's answer has more than {most_bytes:,} bytes, and no vectors do"
+                f"the embedding endpoint's answer has more than {most_bytes:,} bytes, too many for its vectors"
             ) from error
         except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
             raise TransientEndpointError(
                 f"the embedding endpoint can't be reached ({_named(error)})"
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise EmbeddingError(f"the embedding endpoint can't be asked ({_named(error)})") from error
+            raise EmbeddingError(f"the request to the embedding endpoint failed ({_named(error)})") from error
         unquotable = [*batch.texts, self._connections.key(), *self._secrets]
         check_status(response, content, unquotable)
         vectors = read_vectors(content, len(batch.texts), self.identity.dimension, unquotable)

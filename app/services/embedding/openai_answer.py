@@ -29,7 +29,7 @@ _TOO_LONG = re.compile(
 _LIMIT = re.compile(
     r"(?:maximum|max|limit|less than|at most|up to|supports|batch size)\D{0,60}?(\d+)", re.IGNORECASE
 )
-_NOT_NUMBERS = "the embedding endpoint answered vectors that hold something else than numbers"
+_NOT_NUMBERS = "the embedding endpoint answered vectors with something other than numbers"
 _UNKNOWN_SHARE = 0.5  # for a text that is too long by an unknown amount
 _MARGIN = 0.95  # tokens aren't spread evenly over a text
 
@@ -130,7 +130,7 @@ def read_vectors(content: bytes, count: int, dimension: int, unquotable: Sequenc
         vectors = np.array([rows[index] for index in range(count)], np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise EmbeddingError(_NOT_NUMBERS) from error
-    if vectors.shape != (count, dimension):  # lists of lists
+    if vectors.shape != (count, dimension):  # the items are lists themselves
         raise EmbeddingError(_NOT_NUMBERS)
     return vectors
 
@@ -138,7 +138,9 @@ def read_vectors(content: bytes, count: int, dimension: int, unquotable: Sequenc
 def _no_embeddings(content: bytes, unquotable: Sequence[str]) -> EmbeddingError:
     """The error for an answer without embeddings; some gateways report errors as successes."""
     reason = _reason(content)
-    answer = f"the embedding endpoint answered something else than embeddings: {_unquoting(reason, unquotable)}"
+    answer = (
+        f"the embedding endpoint answered something other than embeddings: {_unquoting(reason, unquotable)}"
+    )
     return (
         RefusedError(answer, _share_that_fits(reason)) if _TOO_LONG.search(reason) else EmbeddingError(answer)
     )

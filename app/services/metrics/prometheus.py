@@ -192,7 +192,7 @@ class MetricsExporter:
         try:
             return await self._sample.get(patience_s=self._patience_s)
         except AgentStorageError as error:
-            logger.warning("metrics without the figures from SQL: %s", error)
+            logger.warning("the metrics were exported without the figures from SQL: %s", error)
             return None
 
 

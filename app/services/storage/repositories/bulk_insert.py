@@ -63,8 +63,8 @@ def _held(session: Session, table: Table, ids: Collection[str]) -> set[str]:
 def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_known: bool = False) -> None:
     """Insert rows with one statement for each JSON document of rows.
 
-    For each row of its own statement, the driver would release Python's lock and wait to get it
-    back: up to 5 ms while other threads compute.
+    With a statement for each row, the driver would release Python's lock at each and wait to get it
+    back: up to 5 ms a row while other threads compute.
     """
     dialect = session.connection().dialect
     values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}

@@ -216,12 +216,12 @@ class ExtractionRepository:
             yield from found.partitions()
 
     def keep_passing(self, ids: Ids, filters: Filters) -> set[ExtractionId]:
-        """Those of ``ids`` that pass the filters."""
+        """The ``ids`` whose extractions pass the filters."""
         some = among(_TABLE.c.id, ids, self._dialect)
         return set(self._session.scalars(self.passing_among(some, filters, _TABLE.c.id)))
 
     def existing_ids(self, ids: Ids) -> set[ExtractionId]:
-        """Those of ``ids`` that have a row."""
+        """The ``ids`` that have a row."""
         # The given ids aren't parsed again: parsing would take longer than everything else.
         spelled = dict(zip(texts(ids), ids, strict=True))
         found = select(cast(_TABLE.c.id, Text).label("id")).where(among(_TABLE.c.id, ids, self._dialect))

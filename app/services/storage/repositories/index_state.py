@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.models import IndexState, StoreIdentity
 
 _ROW = 1
-_LOCK = 0x696E646578  # any number, the same in every process
+_LOCK = 0x696E646578  # arbitrary, but the same in every process
 
 
 class IndexStateRepository:

@@ -196,7 +196,7 @@ class LeaseRepository:
     def follow_clock(self) -> int:
         """Correct the times of open jobs after the database's clock was set back; return how many.
 
-        Such jobs were last changed in the future. Their due times and lease ends are moved back by
+        These jobs were last changed in the future. Their due times and lease ends are moved back by
         as much as the clock was; a lease that was renewed since stays.
         """
         return len(self._session.execute(_following(self._dialect)).all())

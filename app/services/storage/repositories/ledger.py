@@ -86,7 +86,7 @@ class SourceChanges:
         return _ID_BYTES * ids + (len(orjson.dumps(whole)) if any(whole) else 0)
 
     def as_json(self) -> dict[str, Any]:
-        """The entry's JSON; see the module. Short, because most entries only have added facts."""
+        """The entry's JSON; see the module. Fast for the many entries with only added facts."""
         members: dict[str, Any] = {"new": True} if self.is_new else {}
         members |= {"added": self.added} if self.added else {}
         if self.changed:

@@ -34,7 +34,7 @@ _TABLE = Extraction.__table__
 
 
 class Ordering:
-    """An order, in a dialect."""
+    """An order of extractions, in a dialect's SQL."""
 
     def __init__(self, order: Order, dialect: str) -> None:
         self._order = order

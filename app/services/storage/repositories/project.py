@@ -36,7 +36,7 @@ class ProjectRepository:
         return self._session.scalar(select(Project).where(Project.name == name))
 
     def get(self, name: str, *, locked: bool = False) -> Project:
-        """The project with that name; if ``locked``, others store nothing in it meanwhile.
+        """The project with that name; ``locked``, others can't store in it until the end.
 
         Raises:
             NotFound: the project doesn't exist.

@@ -88,7 +88,7 @@ class WordsRow(NamedTuple):
 
 
 class WordsRepository:
-    """Works on a session, in its transaction; never commits. A row's number identifies it."""
+    """Works on a session, in its transaction; never commits. Rows are identified by number."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
