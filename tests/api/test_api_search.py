@@ -127,8 +127,8 @@ async def test_what_lacks_is_told(api: Api, engine: Engine) -> None:
         ({"query": "x", "min_score": "much"}, "min_score"),
         ({"query": "x", "collapse": "no"}, "collapse"),
         ({"query": "x", "colapse": True}, "colapse"),
-        ({"query": "x", "mode": "meaning", "indexed": False}, "search it by words"),
-        ({"query": "x", "mode": "meaning", "set_aside": True}, "search it by words"),
+        ({"query": "x", "mode": "meaning", "indexed": False}, "search them by words"),
+        ({"query": "x", "mode": "meaning", "set_aside": True}, "search them by words"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused(api: Api, path: str, body: dict[str, Any], named: str) -> None:

@@ -415,8 +415,8 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[AgentStorageError], str]] = {
     "changed": (changed_file, BackupUnusable, "its content doesn't match its manifest"),
     "damaged before": (damaged_with_its_hash, BackupUnusable, "SQLite's check finds it damaged"),
     "manifest cut": (cut_manifest, BackupUnusable, "the manifest of a backup"),
-    "another product's": (manifest_with(product="other"), BackupUnusable, r"no manifest.*\(product"),
-    "a list": (manifest_with(counts=[1]), BackupUnusable, r"no manifest.*\(counts"),
+    "another product's": (manifest_with(product="other"), BackupUnusable, r"manifest.*\(product"),
+    "a list": (manifest_with(counts=[1]), BackupUnusable, r"manifest.*\(counts"),
     "another schema than it says": (manifest_with(schema_revision="0001"), BackupUnusable, "its schema is"),
     "a newer format": (
         manifest_with(format=2, version="3.1"),

@@ -273,7 +273,7 @@ async def test_a_tokenizer_that_is_none_is_refused_in_words(lane: Lane, tmp_path
 
 
 def test_an_empty_folder_is_no_model(lane: Lane, tmp_path: Path) -> None:
-    with pytest.raises(EmbeddingError, match=r"holds no model\.safetensors"):
+    with pytest.raises(EmbeddingError, match=r"has no model\.safetensors"):
         _ = static(lane, tmp_path).identity
 
 

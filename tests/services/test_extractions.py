@@ -118,7 +118,7 @@ class TestRetrying:
     async def test_of_what_is_not_set_aside_is_refused(
         self, container: Container, set_aside: list[ExtractionId]
     ) -> None:
-        with pytest.raises(InvalidInput, match="only what is set aside"):
+        with pytest.raises(InvalidInput, match="only extractions that are set aside"):
             await container.extractions().retry("papers", Filters(set_aside=False))
         with pytest.raises(NotFound, match="nowhere"):
             await container.extractions().retry("nowhere")

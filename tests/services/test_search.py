@@ -205,8 +205,8 @@ async def test_an_unknown_project_is_named(container: Container) -> None:
         ({"limit": 0}, "limit of 0"),
         ({"limit": 1_001}, "limit of 1001"),
         ({"project": "no good"}, "no project name"),
-        ({"filters": Filters(indexed=False)}, "search it by words"),
-        ({"filters": Filters(set_aside=True)}, "search it by words"),
+        ({"filters": Filters(indexed=False)}, "search them by words"),
+        ({"filters": Filters(set_aside=True)}, "search them by words"),
     ],
 )
 async def test_a_bad_query_is_refused(container: Container, query: dict[str, Any], reason: str) -> None:
