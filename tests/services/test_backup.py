@@ -408,7 +408,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[AgentStorageError], str]] = {
     "of another name": (
         lambda file: file.rename(file.with_suffix(".jsonl")),
         BackupUnusable,
-        r"jsonl can't be restored: a backup is a file that ends in \.db",
+        r"jsonl can't be restored: a backup is a \.db file",
     ),
     "without a manifest": (without_manifest, BackupUnusable, "manifest .*isn't beside it"),
     "cut": (cut_file, BackupUnusable, r"has [\d,]+ bytes and its manifest says [\d,]+"),
