@@ -354,7 +354,7 @@ def _look(session: ReadSession) -> tuple[IndexState | None, bool]:
 
 
 def payload_of(row: LabelsRow | WaitingRow | ComparableRow, generation: int) -> Payload:
-    """What Qdrant keeps beside the vector: what to filter by, and which rebuild made it."""
+    """What Qdrant stores with a vector: the fields to filter by, and the rebuild that made it."""
     return {
         "project_id": row.project_id,
         "source_group": row.source_group,

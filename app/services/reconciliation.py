@@ -84,7 +84,7 @@ class ReconciliationService:
     async def _compare(
         self, generation: int, project_id: ProjectId | None, unit: UnitOfWork | None
     ) -> AsyncIterator[Differences]:
-        """Walk through both stores in the order of ids, because a look-up of each row's point takes twice as long."""
+        """Walk both stores in order of id; looking up each row's point would take twice as long."""
         state = Differences()
         filters = None if project_id is None else Filters(project_id=project_id)
         points = self._qdrant.iter_payloads(self._batch_size, filters)
@@ -102,7 +102,7 @@ class ReconciliationService:
         unit: UnitOfWork | None,
     ) -> Differences:
         marked = [row for row in rows.values() if row.marked]
-        # A row and its point were read at two moments, so what differs is looked at again.
+        # A row and its point were read at different times, so compare those that differ again.
         different = [
             ExtractionId(UUID(row.id))
             for row in marked
@@ -138,7 +138,7 @@ class ReconciliationService:
         unit: UnitOfWork | None,
     ) -> Differences:
         unknown = [ExtractionId(UUID(id_)) for id_ in points if id_ not in rows]
-        # Some may be of rows that were stored since this page was read, or that another project has.
+        # Some may have rows that were stored since this page was read, or rows of another project.
         known = await existing_ids(self._database, unknown) if unknown else set()
         ghosts = [id_ for id_ in unknown if id_ not in known]
         if ghosts and unit is not None:
@@ -221,7 +221,7 @@ class ReconciliationService:
     async def _rows(
         self, generation: int, project_id: ProjectId | None
     ) -> AsyncIterator[dict[str, ComparableRow]]:
-        """Pages of rows by id, as long as the index is of this generation."""
+        """Pages of rows by id, as long as the index has this generation."""
         after: str | None = None
 
         def read(session: ReadSession) -> list[ComparableRow]:
@@ -234,7 +234,7 @@ class ReconciliationService:
 
 
 def _of_a_generation(point: Payload | None) -> Payload | None:
-    """A point of before generations were noted is of the first."""
+    """The point with its generation; points stored before these were recorded have the first."""
     return point if point is None else {"generation": 0, **point}
 
 

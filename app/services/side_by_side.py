@@ -1,4 +1,4 @@
-"""Two sorted streams of pages, walked in step."""
+"""Walk two sorted streams of pages in step."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
@@ -13,10 +13,10 @@ U = TypeVar("U")
 async def side_by_side(
     left: AsyncIterator[Mapping[str, T]], right: AsyncIterator[Mapping[str, U]]
 ) -> AsyncIterator[tuple[dict[str, T], dict[str, U]]]:
-    """Yield what both streams have in the same range of keys, range by range; each member comes once.
+    """Yield the members of both streams by ranges of keys; each member comes once.
 
-    The pages of both are in ascending order of their keys. The next page of each is fetched while
-    the caller works on the current range.
+    The pages of both must be in ascending order of keys. The next page of each is fetched while the
+    caller works on the current range.
     """
     async with aclosing(reading_ahead(left)) as left_pages, aclosing(reading_ahead(right)) as right_pages:
         one, other = _Stream(left_pages), _Stream(right_pages)
@@ -26,23 +26,23 @@ async def side_by_side(
 
 
 class _Stream(Generic[T]):
-    """The pages of one stream, and what is left of the current one."""
+    """The pages of one stream, and the rest of the current one."""
 
     def __init__(self, pages: AsyncIterator[Mapping[str, T]]) -> None:
         self._pages = pages
         self._left: dict[str, T] = {}
         self.end: str | None = None
-        """The last key that is known; None after the last page."""
+        """The last key of the current page; None after the last page."""
 
     async def fill(self) -> bool:
-        """Fetch the next page if nothing is left; False after the last one."""
+        """Fetch the next page if nothing is left; return False after the last one."""
         if not self._left:
             self._left = dict(await anext(self._pages, {}))
             self.end = max(self._left, default=None)
         return bool(self._left)
 
     def take_to(self, end: str) -> dict[str, T]:
-        """Take what is left up to ``end``, included."""
+        """Take the members up to and including ``end``."""
         taken = {key: member for key, member in self._left.items() if key <= end}
         self._left = {key: member for key, member in self._left.items() if key > end}
         return taken

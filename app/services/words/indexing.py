@@ -58,7 +58,7 @@ def word_differences(session: Session, ids: Sequence[ExtractionId]) -> WordDiffe
 
 
 def words_that_differ(made_by: Mapping[str, int | None]) -> WordDifferences:
-    """The differences, from which version of the rules made each extraction's words; None: it has none."""
+    """The differences, from the version of each extraction's words; None: it has none."""
     different = {id_: version for id_, version in made_by.items() if version != WORDS_VERSION}
     return WordDifferences(
         [ExtractionId(UUID(id_)) for id_, version in different.items() if version is None],

@@ -1,4 +1,4 @@
-"""Rows as they are compared with points: a page in one statement, by id."""
+"""Read rows to compare with points: a page by id, in one statement."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ _WORDS = ExtractionWords.__table__
 
 
 class ComparableRow(NamedTuple):
-    """What SQL knows of an extraction and its point; ids are text, as in Qdrant.
+    """An extraction's values to compare with its point; ids are text, as in Qdrant.
 
-    ``marked`` says whether it has its vector. ``words`` is the version of the rules that made its
-    words, None if it has none.
+    ``marked`` says whether it is marked as indexed. ``words`` is the version of the rules that made
+    its words, None if it has none.
     """
 
     id: str
@@ -38,10 +38,10 @@ class ComparableRow(NamedTuple):
 def comparable_rows(
     session: Session, after: str | None, limit: int, project_id: ProjectId | None
 ) -> list[ComparableRow]:
-    """The next ``limit`` rows after the id ``after`` (None: the first ones), by id, of a project or of all."""
+    """The ``limit`` next rows by id after ``after`` (None: the first), of one project or all."""
     if session.get_bind().dialect.name == "postgresql":
         return _in_order(session.execute(_page(after, limit, project_id, _TABLE.c.confidence)))
-    # As one document, for the reason that indexable.py gives.
+    # One JSON document, as in :mod:`.indexable`.
     page = _page(after, limit, project_id, digits_of_confidence().label("confidence")).subquery()
     document = session.scalar(select(func.json_group_array(func.json_array(*page.c)))) or "[]"
     return _in_order((*row[:4], number_of(row[4]), *row[5:]) for row in orjson.loads(document))
@@ -52,7 +52,7 @@ def _in_order(rows: Iterable[Any]) -> list[ComparableRow]:
 
 
 def _page(after: str | None, limit: int, project_id: ProjectId | None, confidence: Any) -> Select[Any]:  # noqa: ANN401 - a column or an expression
-    # Outer joins, so that SQLite walks the extractions in the order of their key.
+    # Outer joins, so that SQLite reads the extractions in the order of their key.
     joined = _TABLE.outerjoin(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id).outerjoin(
         _WORDS, _WORDS.c.extraction_id == _TABLE.c.id
     )

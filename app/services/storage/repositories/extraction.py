@@ -87,7 +87,7 @@ class NewExtraction(NamedTuple):
 _MAY_BE_ABSENT = ("confidence", "metadata", "first_run_id", "last_run_id", "created_at", "changed_at")
 
 
-# Named here, because inside the repository ``list`` is its method.
+# Named here, because inside the repository ``list`` is a method.
 ExtractionIds = list[ExtractionId]
 
 
@@ -245,12 +245,12 @@ class ExtractionRepository:
     def find_orphaned(
         self, *, after: ExtractionId | None = None, limit: int, project_id: ProjectId | None = None
     ) -> ExtractionIds:
-        """Extractions that wait for a vector and aren't set aside: the ``limit`` next ids after ``after``."""
+        """The ids of orphans that aren't set aside: the ``limit`` next after ``after``."""
         orphaned = select(_TABLE.c.id).where(text(ORPHANED), in_project(project_id), beyond(after))
         return self._ids(orphaned, limit)
 
     def count_orphaned(self, project_id: ProjectId | None = None) -> int:
-        """How many extractions wait for a vector and aren't set aside, in a project or in all."""
+        """How many orphans aren't set aside, in one project or all."""
         orphaned = select(func.count()).select_from(_TABLE).where(text(ORPHANED), in_project(project_id))
         return self._session.scalar(orphaned) or 0
 
@@ -441,10 +441,10 @@ def _is_given(column: ColumnElement[Any], *, given: bool) -> ColumnElement[bool]
 
 
 def in_project(project_id: UUID | str | None) -> ColumnElement[bool]:
-    """Those of the project; None: all."""
+    """The extractions of a project; None: all."""
     return true() if project_id is None else _TABLE.c.project_id == project_id
 
 
 def beyond(after: ExtractionId | None) -> ColumnElement[bool]:
-    """Those whose id follows that one; None: all."""
+    """The extractions after that id; None: all."""
     return true() if after is None else _TABLE.c.id > after
