@@ -12,18 +12,21 @@ from app.logs import configure_logging
 from containers import Container
 
 _AT_WORK_FOR_EACH_THREAD = 8
-"""One request on the thread and seven that wait for it. Of 325 clients that come again at once, so many get 80 answers a
-second between them; with 4 they got 19, because refusing took the time, and with 16 each waited 5 s and not 2."""
+"""One request on the thread and seven waiting for it.
+
+With 325 clients that retry at once, 8 gives 80 answers a second, and 4 gives 19, because refusals
+take the time. With 16, each request waits 5 s instead of 2 s.
+"""
 
 
 def serve(settings: Settings, *, workers: int, container: Container | None = None) -> None:
-    """Serve the API, with that many workers inside, until a signal.
+    """Serve the API until a signal, with ``workers`` workers in the same process.
 
-    ``container`` is one that was made from the same settings; None leaves it to
-    ``container.factory``. It is opened and closed here.
+    ``container`` must be made from the same settings; None makes one by ``container.factory``. It
+    is opened and closed here.
 
     Raises:
-        AgentStorageError: the settings or the stores don't let it work.
+        AgentStorageError: the service can't run with these settings or stores.
     """
     configure_logging(settings.logging.level)
     listening = listen(settings.api.host, settings.api.port)

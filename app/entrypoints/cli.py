@@ -1,6 +1,6 @@
 """The command line's entry point: settings, container, run."""
 
-# Ctrl-C during an import ends in a traceback, so whatever takes time is imported inside `main`.
+# Ctrl-C during an import prints a traceback, so slow modules are imported inside `main`.
 import errno
 import io
 import os
@@ -29,7 +29,7 @@ _Code = int | str | None
 def open_parts(
     settings: "Settings", *, index: bool = True, migrate: bool | None = None, check: bool = True
 ) -> Iterator["CommandParts"]:
-    """See :class:`app.cli.context.OpenParts`. Imports the container only now, so that --help stays quick."""
+    """See :class:`app.cli.context.OpenParts`; imports lazily, so that --help stays fast."""
     import gc
 
     from app.entrypoints.factory import container_of
@@ -39,20 +39,19 @@ def open_parts(
     container = container_of(settings)
     if not index:
         container.override_providers(qdrant_client=None)
-    # Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted.
+    # Only calls that Ctrl-C interrupted still run when a command ends; don't wait for them.
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
     with running(container, migrate=migrate, check=check):
-        # What was imported stays until the end; a collector that walks through it would stop every
-        # thread.
+        # Keep long-lived start-up objects out of collection; a full collection pauses all threads.
         gc.freeze()
         yield container
 
 
 def _share_heaps() -> None:
-    """Let all threads allocate from two heaps: glibc would give each its own, which costs an ingest 40 MB."""
+    """Limit malloc to two arenas; glibc's default of one per thread costs an ingest 40 MB."""
     import ctypes
 
-    with suppress(OSError, AttributeError):  # another system's C library
+    with suppress(OSError, AttributeError):  # the C library isn't glibc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
@@ -80,8 +79,8 @@ def main() -> None:
     """Run a command and exit with its code."""
     os.umask(_OWNER_ONLY)
     if os.getpid() == _FIRST_PROCESS:
-        # The kernel keeps from a container's first process what it has no handler for. A service
-        # has one once it runs.
+        # The kernel doesn't deliver a signal without a handler to a container's first process. A
+        # service installs its own handler once it runs.
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(_EXIT_OF_SIGNAL + number))
     code: _Code
     try:
@@ -89,7 +88,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except OSError as error:
-        # What has a file's name isn't the output, and what has another number is a fault of ours.
+        # An error with a file name isn't about the output, and other error numbers are bugs.
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
         code = _refuse_output(str(error.strerror))
@@ -97,12 +96,12 @@ def main() -> None:
 
 
 def _run() -> _Code:
-    """The exit code of the command, all of whose output is written."""
-    if sys.stdout is None:  # and the next file opened would get its number
+    """Run the command, flush its output, and return its exit code."""
+    if sys.stdout is None:  # the next file opened would get its descriptor
         return _refuse_output("standard output is closed")
     for stream in filter(None, (sys.stdout, sys.stderr)):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal's encoding may lack what the data has
+            stream.reconfigure(errors="replace")  # the encoding may lack characters of the data
     from app.cli.context import CliContext
     from app.cli.main import app
 
@@ -121,9 +120,9 @@ def _run() -> _Code:
 
 def _refuse_output(reason: str) -> int:
     with suppress(OSError):
-        print(f"Error: can't write the output: {reason}", file=sys.stderr)  # noqa: T201 - typer may not be there yet
+        print(f"Error: can't write the output: {reason}", file=sys.stderr)  # noqa: T201 - before typer
     if sys.stdout is not None:
-        # Python writes what is left once more when it exits, and would complain again.
+        # At exit, Python flushes the stream again, and would report the error a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
@@ -132,7 +131,7 @@ def _exit(code: _Code) -> None:
     import threading
 
     if any(thread.name.startswith("agent-storage") for thread in threading.enumerate()):
-        # A call that was given up still holds its thread, and Python would wait for it.
+        # A call that was given up still holds its thread; sys.exit() would wait for it.
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         os._exit(code if isinstance(code, int) else 1)

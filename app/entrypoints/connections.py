@@ -1,6 +1,6 @@
-"""The connections of an HTTP server: how many there may be, how long each may keep it waiting, and which one goes first.
+"""Limits on an HTTP server's connections: how many, which timeouts, and which is dropped first.
 
-All of this holds before a key is seen, so none of it may cost much.
+They apply before a client has authenticated, so they must be cheap to check.
 """
 
 import logging
@@ -17,14 +17,14 @@ _LEAST = 16
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What one connection may take, and how many there may be.
+    """The limits of one connection, and the most connections.
 
-    ``max_header_lines`` bounds what 64 KiB of the shortest lines would take in objects, trailers
-    included. ``head_s`` is from a request's first byte to the end of its head. ``idle_s`` is
-    without a first request, and ``keep_alive_s`` without a further one. ``unread_s`` is how long a
-    client may take nothing of an answer, and send the rest of a body that was answered already.
-    ``linger_s`` is how long a refused client may go on sending: a connection that is closed over
-    unread bytes is reset, and the client loses the answer.
+    ``max_header_lines`` includes trailers, and bounds the memory for the objects of many short
+    lines within 64 KiB. ``head_s`` is the time from a request's first byte to the end of its head.
+    ``idle_s`` is the wait for a first request, and ``keep_alive_s`` for a further one. ``unread_s``
+    is how long a client may read nothing of an answer, or take to send the rest of a body after
+    the answer. ``linger_s`` is how long a refused client may keep sending: closing a connection
+    with unread bytes resets it, and the client would lose the answer.
     """
 
     max_url_bytes: int = 16 * 2**10
@@ -38,7 +38,10 @@ class ConnectionLimits:
     max_connections: int = 1_000
 
     def within(self, files: int) -> int:
-        """How many connections leave half of so many open files to the stores and to what is just being accepted."""
+        """The most connections for a limit of ``files`` open files.
+
+        Half of the files are left to the stores and to connections that are being accepted.
+        """
         return max(_LEAST, min(self.max_connections, files // 2))
 
 
@@ -46,14 +49,14 @@ class Connection(Protocol):
     """A connection as its server sees it."""
 
     def look(self, now: float) -> None:
-        """End what takes too long; called again and again."""
+        """Enforce the timeouts; called periodically."""
 
     def drop(self) -> None:
         """Close at once."""
 
 
 class Connections:
-    """All open connections, and which of them wait for their clients, the longest first."""
+    """All open connections, and those that wait for their clients, the longest waiting first."""
 
     def __init__(self, limits: ConnectionLimits, tally: Tally | None = None) -> None:
         self.limits = limits
@@ -63,16 +66,15 @@ class Connections:
         self._waiting: dict[Connection, None] = {}
 
     def admit(self, connection: Connection, client: str | None) -> bool:
-        """Take a new connection; False if there is no room.
+        """Register a new connection; False if there is no room.
 
-        Past the bound it takes the place of the connection that has waited longest for its client.
-        So neither idle connections nor half-sent requests keep others out; only requests at work
-        can.
+        At the limit, the connection that has waited longest for its client is dropped. So idle
+        connections and half-sent requests can't keep others out; only running requests can.
         """
         if len(self._open) >= self._most:
             longest = next(iter(self._waiting), None)
             if longest is None:
-                self.tally.note(f"refused a connection: {self._most:,} are at work", client)
+                self.tally.note(f"refused a connection: all {self._most:,} are busy", client)
                 return False
             self.forget(longest)
             longest.drop()
@@ -81,22 +83,22 @@ class Connections:
         return True
 
     def forget(self, connection: Connection) -> None:
-        """It is closed."""
+        """Remove a connection that is closed."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
 
     def waits(self, connection: Connection) -> None:
-        """From now on it is the client's turn."""
+        """Note that the connection waits for its client."""
         if connection in self._open:
             self._waiting.pop(connection, None)
             self._waiting[connection] = None
 
     def works(self, connection: Connection) -> None:
-        """From now on it is the service's turn."""
+        """Note that the service works on a request of the connection."""
         self._waiting.pop(connection, None)
 
     def look(self, now: float) -> None:
-        """End what takes too long. ``now`` is of the event loop's clock."""
+        """Enforce all timeouts. ``now`` is the event loop's time."""
         for connection in tuple(self._open):
             connection.look(now)
         self.tally.look()

@@ -1,4 +1,4 @@
-"""The container that the settings ask for: this package's own, or one of the user's making."""
+"""Creates the container: the package's own, or the one that the user's factory makes."""
 
 from importlib import import_module
 from typing import NoReturn
@@ -9,10 +9,10 @@ from containers import Container, create_container
 
 
 def container_of(settings: Settings) -> Container:
-    """What ``container.factory`` makes of the settings; :func:`containers.create_container` where it is null.
+    """Create the container by ``container.factory``, or by ``create_container`` if that is null.
 
     Raises:
-        ConfigurationError: there is no such function, or it gives no container with all parts.
+        ConfigurationError: the function doesn't exist, or returned no complete container.
     """
     factory = settings.container.factory
     if factory is None:

@@ -1,4 +1,4 @@
-"""How commands beside a service find it."""
+"""Lets commands on the same machine find a running service."""
 
 import os
 import socket
@@ -14,10 +14,10 @@ from app.settings.places import database_place
 
 @contextmanager
 def findable(settings: Settings, listening: socket.socket) -> Iterator[None]:
-    """For the time of the block, commands of this user on this machine find the service that holds the index.
+    """Let this user's commands on this machine find the service during the block.
 
-    Where the index isn't a folder that this process has to itself, they need not: they work beside
-    it.
+    Only an embedded index needs this, because the service's process has it locked. With a Qdrant
+    server, commands work beside the service.
     """
     folder = Path(settings.qdrant.path)
     if settings.qdrant.mode != "embedded" or not folder.is_dir():
@@ -30,7 +30,7 @@ def findable(settings: Settings, listening: socket.socket) -> Iterator[None]:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Where this machine's programs reach the service: on loopback, if it listens on all addresses."""
+    """The service's URL for local programs: on loopback, if it listens on all addresses."""
     host, port = listening.getsockname()[:2]
     address = ip_address(host.partition("%")[0])
     if address.is_unspecified:

@@ -1,4 +1,4 @@
-"""The container drawn from itself."""
+"""Draws the container's providers and their dependencies."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,10 @@ _CONFIGURATION = "Configuration"
 
 
 def mermaid(providers: Mapping[str, Any]) -> str:
-    """A Mermaid flowchart: an arrow goes from a provider to each part it is made of; resources are rounded."""
+    """Draw a Mermaid flowchart with arrows from providers to their dependencies.
+
+    Resources are rounded.
+    """
     names = {id(provider): name for name, provider in providers.items()}
     lines = ["flowchart LR"]
     for name, provider in providers.items():
@@ -21,8 +24,8 @@ def mermaid(providers: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _parts(provider: Any, names: Mapping[int, str]) -> Iterator[str]:  # noqa: ANN401 - only containers.py knows providers
-    """The named providers that this one is made of, seen through the nameless ones between."""
+def _parts(provider: Any, names: Mapping[int, str]) -> Iterator[str]:  # noqa: ANN401 - any provider
+    """The named providers that a provider depends on, directly or through unnamed ones."""
     for related in provider.related:
         if type(related).__name__.startswith(_CONFIGURATION) or type(related).__name__ == "ConfigurationOption":
             continue

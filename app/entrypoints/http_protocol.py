@@ -1,13 +1,14 @@
-"""HTTP as uvicorn speaks it, with bounds on what comes before an application is asked.
+"""uvicorn's HTTP protocol, with bounds on what happens before the application is called.
 
-uvicorn's protocol over httptools takes a URL, a header line and trailers of any length, waits for the end of a head for
-ever, reads on while answers wait, and never gives up a client that doesn't read. This one counts and keeps time:
+uvicorn's httptools protocol accepts URLs, header lines and trailers of any length. It waits for the
+end of a head without a timeout, keeps reading while answers are pending, and never drops a client
+that doesn't read. This subclass adds limits and timeouts:
 
-- A head, trailers included, has bounds in bytes and in lines, and has to come in time.
-- One request of a connection is at work at a time. What a client sends beyond is parsed after the answer, and nothing
-  is read from it meanwhile.
-- A client that takes nothing of its answer is dropped.
-- A client that ends its own side gets its answer.
+- A head, including its trailers, is bounded in bytes, lines and time.
+- Each connection processes one request at a time. Pipelined requests are parsed after the answer.
+  Until then nothing more is read from the connection.
+- A client that doesn't read its answer is dropped.
+- A client that closes its sending side still gets its answer.
 """
 
 import re
@@ -33,22 +34,26 @@ _HEAD_END = b"\r\n\r\n"
 _NEVER = float("inf")
 
 _BODY_STEP = 128
-"""A body may have what looks like the end of a head at every fourth byte; a piece for each took 200 KB 46 ms."""
+"""The shortest piece of a body that is parsed at once, in bytes.
+
+A body may contain what looks like the end of a head at every fourth byte. Parsing a piece for each
+took 46 ms for 200 KB.
+"""
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 _IGNORED_UPGRADE = b"\r\nx-ignored-upgrade:"
 
 
 class _Phase(Enum):
-    """Whose turn it is; the client's in all but ``WORK``."""
+    """The phase of a connection; in all but ``WORK`` it waits for the client."""
 
     IDLE = auto()
     HEAD = auto()
     WORK = auto()
     REST = auto()
-    """The answer is complete, and the request's body isn't: it is read and thrown away."""
+    """The answer is complete but the request's body isn't; the rest of it is read and discarded."""
     LEAVING = auto()
-    """Nothing is parsed any more; what was written is still to be taken."""
+    """Nothing more is parsed; the client may still read what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,14 @@ class _Refusal:
 
 
 class _RefusedError(Exception):
-    """Stops the parser, which takes any exception of a callback for an error of its input."""
+    """Raised in a callback to stop the parser, which reports it as a parser error."""
 
 
 class _HoldingFlow(FlowControl):
-    """Reads nothing while bytes are held, whoever asks for more: a request at work does whenever it waits."""
+    """Keeps reading paused while bytes are held.
+
+    A running request would otherwise resume reading whenever it waits for its body.
+    """
 
     holding = False
 
@@ -74,9 +82,9 @@ class _HoldingFlow(FlowControl):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. ``among`` all ``connections`` it may have to make room for another."""
+    """One HTTP connection; ``connections`` may drop it to make room for another."""
 
-    def __init__(self, connections: Connections, **of_uvicorn: Any) -> None:  # noqa: ANN401 - passed on as it is
+    def __init__(self, connections: Connections, **of_uvicorn: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(**of_uvicorn)
         self._among = connections
         self._limits = connections.limits
@@ -91,9 +99,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = 0
         self._refusal: _Refusal | None = None
 
-    # --- the transport's calls -------------------------------------------------------------------------------
+    # --- the transport's calls --------------------------------------------------------------------
 
-    def connection_made(self, transport: "asyncio.Transport") -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: "asyncio.Transport") -> None:  # type: ignore[override]  # uvicorn
         """See :class:`asyncio.Protocol`."""
         address = transport.get_extra_info("peername")
         if not self._among.admit(self, address[0] if address else None):
@@ -110,16 +118,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """See :class:`asyncio.Protocol`."""
         if self._phase is _Phase.LEAVING:
             return
-        if self._held:  # reading is paused; only what was under way comes
+        if self._held:  # reading is paused; these bytes were already under way
             self._held += data
             return
         if self._phase is _Phase.IDLE:
-            # It keeps its place among those that wait: one byte must not make it the youngest.
+            # Not by _await: a single byte mustn't move the connection to the end of the waiting
+            # ones. The first of them is dropped if there is no room.
             self._phase, self._due = _Phase.HEAD, self.loop.time() + self._limits.head_s
         self._feed(data)
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps the connection
-        """Keep the connection of a client that has ended only its own side until its answer is written."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns None
+        """Keep a half-closed connection open until its answer is written."""
         self._ended = True
         return self._owes_an_answer() and not self._is_endless()
 
@@ -139,10 +148,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """See :class:`asyncio.BaseProtocol`."""
         self._among.forget(self)
         self._phase, self._held = _Phase.LEAVING, b""
-        self._leave_running()  # uvicorn tells the youngest of the requests alone
+        self._leave_running()  # uvicorn notifies only the latest request
         super().connection_lost(exc)
 
-    # --- the server's calls ----------------------------------------------------------------------------------
+    # --- the server's calls -----------------------------------------------------------------------
 
     def look(self, now: float) -> None:
         """See :class:`Connection`."""
@@ -155,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """See :class:`Connection`."""
         self.transport.abort()
 
-    # --- the parser's calls ----------------------------------------------------------------------------------
+    # --- the parser's calls -----------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """See :class:`HttpToolsProtocol`."""
@@ -164,14 +173,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._url_bytes = self._head_bytes = self._lines = 0
 
     def on_url(self, url: bytes) -> None:
-        """Count, and keep a part of the URL."""
+        """Check the length of the URL so far, and pass on this part."""
         self._url_bytes += len(url)
         if self._url_bytes > self._limits.max_url_bytes:
             self._stop_parsing(_url_too_long(self._limits))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count, and keep a header; a trailer is only counted, since uvicorn would add it to the headers."""
+        """Check the size of the head so far, and pass on a header.
+
+        Trailers are only counted, because uvicorn would add them to the headers.
+        """
         self._lines += 1
         self._head_bytes += len(name) + len(value) + 4
         if (
@@ -201,10 +213,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._phase is _Phase.REST:
             self._await(_Phase.IDLE, self._limits.keep_alive_s)
 
-    # --- the application's calls -----------------------------------------------------------------------------
+    # --- the application's calls ------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Go on with what the client has sent meanwhile, or wait for more."""
+        """Continue with what the client has sent meanwhile, or wait for more."""
         self.server_state.total_requests += 1
         self._running = None
         if self.transport.is_closing():
@@ -220,7 +232,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._await(_Phase.IDLE, self._limits.keep_alive_s)
         if self._held:
-            # Neither within the answered request's task nor in its context, which has its id.
+            # Run outside the answered request's task, and outside its context, which has its id.
             self.loop.call_soon(self._feed_held, context=Context())
         else:
             self._read_on()
@@ -230,10 +242,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._work()
         super()._start_asgi_task(cycle, app)
 
-    # --- parsing ---------------------------------------------------------------------------------------------
+    # --- parsing ----------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
-        """Parse up to the end of one head at a time, so that a whole request is noticed before the next is parsed."""
+        """Parse up to the end of one head at a time.
+
+        So a complete request is noticed before the next one is parsed.
+        """
         start = 0
         while start < len(data):
             if self._owes_an_answer():
@@ -250,16 +265,17 @@ class BoundedProtocol(HttpToolsProtocol):
             start = end
 
     def _parse(self, piece: bytes) -> bool:
-        """Whether all went well."""
+        """Parse a piece of input; returns False if the request was refused."""
         self._unparsed += len(piece)
         if not self._message_open and piece.endswith(_HEAD_END):
-            # The parser takes all that follows such an offer for another protocol, and so loses the
-            # body.
+            # The parser treats everything after an Upgrade header as another protocol, and so would
+            # lose the body.
             piece = _UPGRADE.sub(_IGNORED_UPGRADE, piece, 1)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            # CONNECT, or an offer cut in two: what follows can't be told from a request.
+            # CONNECT, or an Upgrade header cut in two: the following bytes can't be distinguished
+            # from a request.
             self.cycle.keep_alive = False
         except httptools.HttpParserError:
             self._refuse(self._refusal or _MALFORMED)
@@ -284,7 +300,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _owes_an_answer(self) -> bool:
-        """Whether a whole request is at work or waits."""
+        """Whether a completely received request is running or queued."""
         return bool(self.pipeline) or (self._running is not None and not self._running.more_body)
 
     def _is_endless(self) -> bool:
@@ -296,7 +312,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refusal = refusal
         raise _RefusedError
 
-    # --- phases ----------------------------------------------------------------------------------------------
+    # --- phases -----------------------------------------------------------------------------------
 
     def _work(self) -> None:
         if self.flow.write_paused:
@@ -306,7 +322,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._among.works(self)
 
     def _await(self, phase: _Phase, patience_s: float) -> None:
-        """It is the client's turn, for so long."""
+        """Wait for the client in this phase, for ``patience_s`` at most."""
         self._phase, self._due = phase, self.loop.time() + patience_s
         self._unread = self.transport.get_write_buffer_size()
         self._among.waits(self)
@@ -319,21 +335,21 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._await(_Phase.LEAVING, self._limits.unread_s)
             case _Phase.HEAD:
                 self._refuse(_head_too_slow(self._limits))
-            case _ if 0 < unread < self._unread:  # slowly, but the answer is taken
+            case _ if 0 < unread < self._unread:  # the client reads, but slowly
                 self._due, self._unread = now + self._limits.unread_s, unread
             case _:
                 if unread:
                     self._note(
-                        f"dropped a client that took nothing of its answer for {self._limits.unread_s:g} s"
+                        f"dropped a client that read nothing of its answer for {self._limits.unread_s:g} s"
                     )
                 self.transport.abort()
 
     def _refuse(self, refusal: _Refusal) -> None:
-        """Answer in the place of the application, and read no more than it takes for the client to see the answer."""
+        """Answer in place of the application, and read on only until the client has the answer."""
         self._note(f"refused a request: {refusal.status} {refusal.slug}")
         begun = self._running is not None and self._running.response_started
         self._leave_running()
-        if begun:  # what is written now would stand in the midst of an answer
+        if begun:  # an error written now would be part of that answer
             self.transport.abort()
             return
         self.transport.write(self._told(refusal))
@@ -360,7 +376,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._among.tally.note(what, self.client[0] if self.client else None)
 
 
-_MALFORMED = _Refusal(400, "malformed-request", "Malformed request", "this is not HTTP/1.1")
+_MALFORMED = _Refusal(400, "malformed-request", "Malformed request", "the request isn't valid HTTP/1.1")
 _CROWDED = _Refusal(503, "saturated", "Too busy", "there are too many connections")
 
 

@@ -1,4 +1,4 @@
-"""What both services, the API and the worker, do alike: open the container, run workers and HTTP, stop in time."""
+"""Runs the API and worker services: the container, workers, HTTP and a graceful shutdown."""
 
 import asyncio
 import gc
@@ -27,26 +27,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CLOSING_TIMEOUT_S = 0.5
-"""What still runs when a service has wound up was given up: nobody waits for it."""
+"""Calls and tasks that still run after the shutdown were given up, and aren't waited for longer."""
 
 _STARTING_RETRY_S = 2
-"""When to come back while a service starts."""
+"""The Retry-After of refusals while a service starts."""
 
 _BACKLOG = 2048
-"""Connections that the system keeps until they are accepted."""
+"""How many connections the kernel queues until they are accepted."""
 
 _SEND_BUFFER_BYTES = 128 * 2**10
-"""What the system keeps of an answer that its client hasn't taken. Linux's own size grows to 4 MiB, and tells that a
-client takes anything only once a third of it is free: a slow client would look like one that takes nothing."""
+"""The socket's send buffer, which holds what a client hasn't read.
+
+Linux's default grows to 4 MiB, and reports progress only once a third of it is free. A slow client
+would look like one that reads nothing.
+"""
 
 _EVERYWHERE = {"::", "::0", "0:0:0:0:0:0:0:0"}
 
 _ACCEPTED_AT_ONCE = 32
-"""asyncio accepts so many before it looks at one of them; each takes a file before it can be counted."""
+"""How many connections asyncio accepts before it handles one.
+
+Each takes a file descriptor before it can be counted.
+"""
 
 
 class HttpServer(uvicorn.Server):
-    """Leaves the signals to the service; serves ``app`` on a socket that is bound already, within ``limits``."""
+    """Serves ``app`` on a bound socket, within ``limits``; the service handles the signals."""
 
     def __init__(
         self,
@@ -57,7 +63,7 @@ class HttpServer(uvicorn.Server):
         on_stop: Callable[[], object],
         limits: ConnectionLimits | None = None,
     ) -> None:
-        """``on_stop`` ends what would go on answering by itself, such as streams of events."""
+        """``on_stop`` ends answers that have no end of their own, such as event streams."""
         self._connections = Connections(limits or ConnectionLimits())
         super().__init__(
             uvicorn.Config(
@@ -80,11 +86,11 @@ class HttpServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: the service stops the server with its other parts."""
+        """A no-op: the service handles signals, and stops the server with its other parts."""
         yield
 
     def keep_out(self) -> None:
-        """Until :meth:`admit`, say that the process lives, and ask all else to come back later."""
+        """Until :meth:`admit`, answer only liveness probes, and refuse other requests with 503."""
         self._admitting = False
 
     def admit(self) -> None:
@@ -92,24 +98,27 @@ class HttpServer(uvicorn.Server):
         self._admitting = True
 
     def stop(self) -> None:
-        """Accept no more; what was accepted is answered."""
+        """Accept no more connections; accepted requests are answered."""
         self.should_exit = True
         self._on_stop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, with a longer queue than asyncio's, whose length is also how many it accepts at once."""
+        """Start listening, with a longer backlog than asyncio is given.
+
+        asyncio also uses its backlog as the number of connections to accept at once.
+        """
         await super().startup(sockets)
         self._listening.listen(_BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; and cut what is open even then, such as a connection that came at the last moment."""
+        """Shut down as uvicorn does, and then abort what is still open, such as new connections."""
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # in which the transports close
+        await asyncio.sleep(0)  # let the transports close
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at the connections ten times a second, where a timer for each request would cost more."""
+        """Check timeouts ten times a second, which costs less than a timer for each request."""
         self._connections.look(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
@@ -133,30 +142,29 @@ def _starting() -> "ASGIApp":
         503,
         "starting",
         "Starting",
-        "The service waits for its database.",
+        "The service is waiting for its database.",
         headers={"retry-after": str(_STARTING_RETRY_S)},
     )
 
 
 @contextmanager
 def open_service(container: Container) -> Iterator[None]:
-    """Open a service's container, and close it without waiting for what was given up."""
+    """Open a service's container; closing it doesn't wait for calls that were given up."""
     container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
     settings = container.settings()
     logger.info("the stores are %s", stores_told(settings.database.url, settings.qdrant))
     with running(container, check=False):
-        # What is open stays until the end; a collector that walks through it would stop every
-        # thread.
+        # Keep long-lived start-up objects out of collection; a full collection pauses all threads.
         gc.collect()
         gc.freeze()
         yield
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; at ``::`` by IPv4 too.
+    """Open a listening socket; on ``::`` it accepts IPv4, too.
 
     Raises:
-        AddressInUse: another process does, or this machine has no such address.
+        AddressInUse: another process listens there, or this machine doesn't have the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host in _EVERYWHERE and socket.has_dualstack_ipv6()
@@ -164,19 +172,19 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise AddressInUse(host, port, error.strerror or str(error)) from error
-    # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, which
-    # this one doesn't; without it each answer's body waits 40 ms for the client to acknowledge the
-    # head.
+    # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets with an explicit
+    # protocol number, which this one lacks. Without it each answer's body waits 40 ms for the
+    # client to acknowledge the head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     return listening
 
 
 def run_to_the_end(service: Coroutine[Any, Any, None]) -> None:
-    """Run a service on an event loop of its own.
+    """Run a service on a new event loop.
 
-    ``asyncio.run`` would wait at the end for a handler that won't be cancelled; here it gets a
-    moment.
+    At the end, tasks that ignore cancellation get half a second. ``asyncio.run`` would wait for
+    them without a timeout.
     """
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(quieted(Tally(logger)))
@@ -188,13 +196,14 @@ def run_to_the_end(service: Coroutine[Any, Any, None]) -> None:
 
 
 def quieted(tally: Tally) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
-    """An event loop's handler of errors that counts what asyncio would log again and again while no file can be opened."""
+    """An exception handler for event loops that rate-limits the log of failed accepts.
+
+    asyncio would log one after the other while no file can be opened.
+    """
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if str(context.get("message", "")).startswith("socket.accept() out of system resource"):
-            tally.note(
-                "no connection can be accepted: this process has no open file left (see `ulimit -n`)", None
-            )
+            tally.note("can't accept connections: this process has no open file left (see `ulimit -n`)", None)
         else:
             loop.default_exception_handler(context)
 
@@ -208,18 +217,18 @@ async def _end_tasks() -> None:
     if left:
         _, stuck = await asyncio.wait(left, timeout=_CLOSING_TIMEOUT_S)
         for task in stuck:
-            logger.warning("left behind: %s", task.get_coro())
+            logger.warning("task didn't end in time: %s", task.get_coro())
 
 
 async def run_service(container: Container, *, workers: int, server: HttpServer | None) -> None:
-    """Run workers, HTTP or both until a signal, and wind them up within ``worker.shutdown_timeout``.
+    """Run workers, HTTP or both until a signal, and stop them within ``worker.shutdown_timeout``.
 
-    The parts may come later, within ``worker.startup_timeout``. Without the database, HTTP answers
-    only for the process's health.
+    The stores may become available later, within ``worker.startup_timeout``. Until the database is
+    available, HTTP answers only liveness probes.
 
     Raises:
-        NotStarted: a part didn't come in time.
-        AgentStorageError: a part can't do its work as things are configured.
+        NotStarted: a store wasn't available in time.
+        AgentStorageError: a part can't work with this configuration.
     """
     stopping = asyncio.Event()
     on_stop_signal(stopping.set)
@@ -247,7 +256,7 @@ async def run_service(container: Container, *, workers: int, server: HttpServer 
 
 
 async def _serve(server: HttpServer, startup: Startup) -> None:
-    await startup.first_look()  # where all is well, nobody is kept out
+    await startup.first_look()  # if the database is available, no request is refused
     if not server.should_exit:
         await server.run_until_stopped()
 
@@ -255,14 +264,14 @@ async def _serve(server: HttpServer, startup: Startup) -> None:
 async def _work(
     team: Sequence[Worker], stopping: asyncio.Event, startup: Startup, server: HttpServer | None
 ) -> None:
-    """Wait for the parts, and then run the workers."""
+    """Wait for the stores, and then run the workers."""
     if not await startup.database():
         return
     if server is not None:
         server.admit()
     if await startup.index() and team:
         if left := await team[0].recover():
-            logger.info("%d jobs that a dead process left are run again", left)
+            logger.info("%d jobs left by dead processes will be run again", left)
         await asyncio.gather(*(worker.run() for worker in team))
     else:
         await stopping.wait()

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the first asks a service to stop, the second ends it at once."""
+"""SIGTERM and Ctrl-C: the first one stops a service gracefully, the second ends it at once."""
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ _EXIT_OF_SIGNAL = 128
 
 
 def on_stop_signal(stop: Callable[[], object]) -> None:
-    """Call ``stop`` on the running event loop at the first signal; the next one ends the process there and then.
+    """Call ``stop`` on the event loop at the first signal; the next one ends the process at once.
 
-    What the process has accepted is on disk by then, and its leases run out by themselves.
+    That is safe: accepted data is on disk, and the process's leases expire.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -28,7 +28,7 @@ def on_stop_signal(stop: Callable[[], object]) -> None:
                 stream.flush()
             os._exit(_EXIT_OF_SIGNAL + number)
         asked = True
-        logger.info("stopping on %s; once more ends at once", number.name)
+        logger.info("stopping on %s; send it again to end at once", number.name)
         stop()
 
     for number in _SIGNALS:

@@ -1,4 +1,4 @@
-"""What a starting service waits for, for how long, and what it says meanwhile."""
+"""Waits for a service's stores while it starts, and logs what it is waiting for."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ _BACKOFF = RetryPolicy(total_s=1.0, first_delay_s=0.5, max_delay_s=5.0)
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """What is waited for, and what to do where it doesn't come."""
+    """What a service waits for, and what to do if it doesn't become available."""
 
     name: str
     way_out: str
@@ -35,11 +35,11 @@ class Dependency:
 
 DATABASE = Dependency("the database", "Start it, or correct database.url.")
 QDRANT = Dependency("Qdrant", "Start it, or correct qdrant.url.")
-INDEX = Dependency("the index", "`agent-storage doctor` tries every part.")
+INDEX = Dependency("the index", "Run `agent-storage doctor`, which checks every part.")
 
 
 class Startup:
-    """Waits for the parts of a service, ``timeout_s`` at most for all of them together."""
+    """Waits for a service's stores, ``timeout_s`` at most for all of them together."""
 
     def __init__(self, container: Container, timeout_s: float, stopping: asyncio.Event) -> None:
         """Waiting ends at once when ``stopping`` is set."""
@@ -50,17 +50,17 @@ class Startup:
         self._looked = asyncio.Event()
 
     async def first_look(self, most_s: float = 1.0) -> None:
-        """Until the database has been tried once, or didn't answer for so long."""
+        """Wait until the database has been tried once, ``most_s`` at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(most_s):
                 await self._looked.wait()
 
     async def database(self) -> bool:
-        """Whether the database is there, at its schema; False when the service stops before that.
+        """Wait for the database and check its schema; False if the service stops before that.
 
         Raises:
-            SchemaMismatch: it is at another.
-            NotStarted: it didn't come in time.
+            SchemaMismatch: the schema is of another version.
+            NotStarted: the database wasn't available in time.
         """
         engine, lane = self._container.engine(), self._container.database_lane()
         try:
@@ -69,25 +69,28 @@ class Startup:
             self._looked.set()
 
     async def index(self) -> bool:
-        """Whether the index is open; False when the service stops before that.
+        """Wait for Qdrant and open the index; False if the service stops before that.
 
         Raises:
-            NotStarted: what it needs didn't come in time.
-            AgentStorageError: it can't be used as things are configured.
+            NotStarted: Qdrant or the database wasn't available in time.
+            AgentStorageError: the index can't be used with this configuration.
         """
         return await self._until_done(QDRANT, self._ping_qdrant) and await self._until_done(
             INDEX, self._prepare_index
         )
 
     async def _prepare_index(self) -> None:
-        """A rebuild can take hours, and all but searches and index jobs can go on beside it."""
+        """Open the index; don't wait for a running rebuild.
+
+        A rebuild can take hours, and only searches and index jobs have to wait for it.
+        """
         try:
             await self._container.indexing().prepare()
         except IndexRebuilding as error:
             logger.warning("%s Until then searches are refused and index jobs wait.", error)
 
     async def _ping_qdrant(self) -> None:
-        """One try, where the repository's own would be silent until its time is up."""
+        """Ping Qdrant once; the repository's own ping retries silently until its timeout."""
         operation = "answer a ping"
         try:
             await self._container.qdrant_lane().run(self._container.qdrant_client().ping)
@@ -97,7 +100,7 @@ class Startup:
             raise made(operation, collection, failure.reason) from failure
 
     async def _until_done(self, part: Dependency, attempt: Callable[[], Awaitable[None]]) -> bool:
-        tries, told, loop = 0, "it gives no answer", asyncio.get_running_loop()
+        tries, told, loop = 0, "no answer yet", asyncio.get_running_loop()
         while not self._stopping.is_set():
             task = asyncio.ensure_future(attempt())
             await self._pause(self._deadline - loop.time(), task)
@@ -120,7 +123,7 @@ class Startup:
         return False
 
     async def _pause(self, most_s: float, task: "asyncio.Future[None] | None" = None) -> None:
-        """Until ``task`` is done, the service stops, or the time is up."""
+        """Wait until ``task`` is done, the service stops, or the time is up."""
         stop = asyncio.ensure_future(self._stopping.wait())
         awaited: set[asyncio.Future[Any]] = {stop} if task is None else {stop, task}
         await asyncio.wait(awaited, timeout=max(0.0, most_s), return_when=asyncio.FIRST_COMPLETED)

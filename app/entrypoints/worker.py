@@ -10,13 +10,13 @@ from containers import Container
 
 
 def work(settings: Settings, *, workers: int, container: Container | None = None) -> None:
-    """Run that many workers until a signal, with /health and /metrics where ``worker.port`` says.
+    """Run workers until a signal, with /health and /metrics on ``worker.port`` if it is set.
 
-    ``container`` is one that was made from the same settings; None leaves it to
-    ``container.factory``. It is opened and closed here.
+    ``container`` must be made from the same settings; None makes one by ``container.factory``. It
+    is opened and closed here.
 
     Raises:
-        AgentStorageError: the settings or the stores don't let it work.
+        AgentStorageError: the workers can't run with these settings or stores.
     """
     configure_logging(settings.logging.level)
     container = container or container_of(settings)
