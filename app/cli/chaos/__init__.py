@@ -1,1 +1,1 @@
-"""``agent-storage chaos``: a store of its own under load while everything in it is killed, stopped and starved."""
+"""``agent-storage chaos``: puts a separate store under load, and injects faults into it."""

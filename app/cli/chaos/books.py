@@ -1,4 +1,4 @@
-"""What a service has promised under chaos, and what it kept."""
+"""Records what a service acknowledged under chaos, and compares it with what is stored."""
 
 import random
 from collections import Counter
@@ -11,10 +11,10 @@ from app.domain.rows import ExtractionRow
 
 
 class Books:
-    """The facts that have to be there and those that mustn't, by what was acknowledged."""
+    """The facts that must exist, and those that mustn't, according to the acknowledgements."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - drawn alike for one seed, no secret
+        self.random = random.Random(seed)  # noqa: S311 - reproducible by seed, no secret
         self.stored: dict[ExtractionId, None] = {}
         self.gone: set[ExtractionId] = set()
         self.counts: Counter[str] = Counter()
@@ -22,19 +22,19 @@ class Books:
         self.faults: Counter[str] = Counter()
 
     def note_stored(self, ids: Iterable[ExtractionId]) -> None:
-        """These were acknowledged as stored."""
+        """Record that these were acknowledged as stored."""
         for id_ in ids:
             self.stored[id_] = None
             self.gone.discard(id_)
 
     def note_gone(self, ids: Iterable[ExtractionId]) -> None:
-        """These were acknowledged as deleted, or replaced by others."""
+        """Record that these were acknowledged as deleted or replaced."""
         for id_ in ids:
             self.stored.pop(id_, None)
             self.gone.add(id_)
 
     def take_some(self, most: int) -> list[ExtractionId]:
-        """Some that are stored and of which nothing is promised until it is noted."""
+        """Take out up to ``most`` stored facts; nothing is expected of them until noted again."""
         known = list(self.stored)
         some = self.random.sample(known, min(most, len(known)))
         for id_ in some:
@@ -44,11 +44,11 @@ class Books:
 
 @dataclass(slots=True)
 class Report:
-    """How it ended.
+    """The outcome of a chaos run.
 
-    ``lost`` were acknowledged and aren't there; ``doubled`` are there twice; ``returned`` were
-    deleted and are there. ``differing`` is what ``verify`` found once all jobs had run, ``left``
-    what one repair has left of it.
+    ``lost`` facts were acknowledged but don't exist, ``doubled`` ones exist twice, and ``returned``
+    ones were deleted but exist. ``differing`` counts the differences that ``verify`` found after
+    all jobs had run, ``left`` those that remain after one repair.
     """
 
     seconds: float
@@ -67,11 +67,11 @@ class Report:
 
     @property
     def held(self) -> bool:
-        """Whether what was promised is true."""
+        """Whether all promises held."""
         return not (self.lost or self.doubled or self.returned or self.failed_jobs or self.left)
 
     def compare(self, books: Books, rows: Sequence[ExtractionRow]) -> None:
-        """Note what the store holds otherwise than was promised."""
+        """Record how the store's content differs from what was acknowledged."""
         there = {row.id for row in rows}
         lost = [id_ for id_ in books.stored if id_ not in there]
         self.lost = len(lost)
@@ -81,5 +81,5 @@ class Report:
         self.doubled = sum(times - 1 for times in said.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The report as ``--json`` prints it."""
         return {"held": self.held, **asdict(self)}

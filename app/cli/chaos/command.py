@@ -25,14 +25,15 @@ _MINUTE_S = 60.0
 
 
 def chaos(
-    minutes: Annotated[float, typer.Option(min=0.05, max=24 * 60, help="How long things happen.")] = 5.0,
+    minutes: Annotated[float, typer.Option(min=0.05, max=24 * 60, help="How long to inject faults.")] = 5.0,
     folder: Annotated[
         Path | None,
         typer.Option(
             "--folder",
             metavar="DIR",
             callback=at_home,
-            help="An empty folder for the stores and the logs, which stay. Default: one that is deleted if all promises held.",
+            help="An empty folder for the stores and logs, which is kept. Default: a temporary one, deleted if all promises "
+            "held.",
         ),
     ] = None,
     copy_of: Annotated[
@@ -41,7 +42,7 @@ def chaos(
             "--copy-of",
             metavar="BACKUP",
             callback=at_home,
-            help="A backup to begin with, in place of an empty store.",
+            help="A backup to start with, instead of an empty store.",
         ),
     ] = None,
     qdrant: Annotated[
@@ -50,35 +51,36 @@ def chaos(
             "--qdrant",
             metavar="PROGRAM",
             callback=at_home,
-            help="The program of a Qdrant server, which is started there, and killed too.",
+            help="A Qdrant server's program, which is started, and killed too.",
         ),
     ] = None,
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", metavar="URL", help="An empty PostgreSQL database, in place of SQLite."),
+        typer.Option("--database-url", metavar="URL", help="An empty PostgreSQL database, instead of SQLite."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Draw what happens as another run did.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat the fault sequence of an earlier run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Kill, stop and starve a store of its own under load, and tell whether anything that was promised was broken.
+    """Inject faults into a separate store under load, and check that nothing acknowledged was lost.
 
-    It never touches the stores of the settings: all happens in a folder of its own. It hands in,
-    replaces, deletes and searches meanwhile; then it compares what is there with what was
-    acknowledged, and the two stores with each other. Exit code 4 if a promise was broken.
+    Processes are killed, suspended and denied disk space, while extractions are ingested, replaced,
+    deleted and searched. Afterwards, the stores' content is compared with what was acknowledged,
+    and the two stores with each other. The stores of the settings are never touched: everything
+    happens in a separate folder. Exit code 4 if a promise was broken.
     """
     if database_url is not None and copy_of is not None:
-        usage_error("--copy-of is for SQLite; restore into the PostgreSQL database by its own tools")
+        usage_error("--copy-of is only for SQLite; restore into the PostgreSQL database with pg_restore")
     if database_url is not None and qdrant is None:
-        usage_error("--database-url wants --qdrant too: several processes share no embedded engine")
+        usage_error("--database-url wants --qdrant too: several processes can't share the embedded engine")
     if qdrant is not None and not (qdrant.is_file() and os.access(qdrant, os.X_OK)):
-        fail(f"{qdrant} is no program that can be run; --qdrant names that of a Qdrant server")
+        fail(f"{qdrant} is no program that can be run; give --qdrant the program of a Qdrant server")
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fail(f"{folder} isn't empty; name another folder, in which nothing can be lost")
+        fail(f"{folder} isn't an empty folder; name one in which nothing can be lost")
     place = Path(tempfile.mkdtemp(prefix="agent-storage-chaos-")) if folder is None else folder.resolve()
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        fail(f"{place} can't be made: {error.strerror}")
+        fail(f"{place} can't be created: {error.strerror}")
     report = _run(_place_in(place, qdrant, database_url), minutes * _MINUTE_S, copy_of, seed)
     if folder is None and report.held:
         shutil.rmtree(place, ignore_errors=True)
@@ -118,7 +120,7 @@ def _require_empty(database_url: str) -> None:
     finally:
         engine.dispose()
     if tables:
-        fail("the database of --database-url isn't empty; make one in which nothing can be lost")
+        fail("the database of --database-url isn't empty; create one in which nothing can be lost")
 
 
 def _run(place: "Place", seconds: float, copy_of: Path | None, seed: int | None) -> "Report":
@@ -144,7 +146,7 @@ def _run(place: "Place", seconds: float, copy_of: Path | None, seed: int | None)
                 )
             )
     except (AgentStorageError, ExceptionGroup) as error:
-        note(f"The logs are in {place.folder}; --seed {drawn} draws the same again.")
+        note(f"The logs are in {place.folder}; --seed {drawn} repeats this sequence.")
         fail(first_of(error) if isinstance(error, ExceptionGroup) else error)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -153,23 +155,23 @@ def _run(place: "Place", seconds: float, copy_of: Path | None, seed: int | None)
 
 
 def _print(report: "Report") -> None:
-    print_table(("what happened", "times"), _rows(report.faults))
-    print_table(("what was asked", "count"), [*_rows(report.counts), *_rows(report.refusals, "refused: ")])
+    print_table(("fault", "times"), _rows(report.faults))
+    print_table(("request", "count"), [*_rows(report.counts), *_rows(report.refusals, "refused: ")])
     print_table(
-        ("what was promised", "broken"),
+        ("broken promise", "count"),
         [
             ("acknowledged facts that are lost", report.lost),
             ("facts that are stored twice", report.doubled),
             ("deleted facts that are back", report.returned),
-            ("jobs that failed for good", report.failed_jobs),
+            ("jobs that failed permanently", report.failed_jobs),
             ("differences between the stores, before a repair", report.differing),
-            ("differences that one repair left", report.left),
+            ("differences that remain after one repair", report.left),
         ],
     )
     for name, reason in report.not_tried.items():
         say(f"Not tried: {name}: {reason}.")
     verdict = "Every promise held" if report.held else "A promise was broken"
-    say(f"{verdict}, in {report.seconds:,.0f} s; --seed {report.seed} draws the same again.")
+    say(f"{verdict}, in {report.seconds:,.0f} s; --seed {report.seed} repeats this sequence.")
 
 
 def _rows(counts: Mapping[str, int], before: str = "") -> list[tuple[str, int]]:

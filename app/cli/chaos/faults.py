@@ -1,4 +1,4 @@
-"""What happens to the processes under chaos, one thing at a time."""
+"""The faults that chaos injects into the processes, one at a time."""
 
 import asyncio
 import signal
@@ -21,10 +21,10 @@ Fault = Callable[[], Awaitable[None]]
 
 
 class Faults:
-    """All that can happen in a place, drawn one after the other until :meth:`stop`."""
+    """Injects the faults that a place supports in random order, until :meth:`stop`."""
 
     def __init__(self, place: Place, books: Books, told: Callable[[str], None]) -> None:
-        """``told`` is told what happens now."""
+        """``told`` is called with the name of each fault when it begins."""
         self._place = place
         self._books = books
         self._told = told
@@ -33,11 +33,11 @@ class Faults:
         self._all = self._found()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin no more faults."""
         self._stopped.set()
 
     async def run(self) -> None:
-        """Each fault once, in a drawn order, and again, with pauses in between."""
+        """Inject each fault once in a random order, and repeat, with pauses in between."""
         while not self._stopped.is_set():
             names = list(self._all)
             self._books.random.shuffle(names)
@@ -59,9 +59,9 @@ class Faults:
         if self._place.database_file is not None:
             found["lock the database"] = self._lock
         else:
-            self.not_tried["lock the database"] = "it is PostgreSQL"
+            self.not_tried["lock the database"] = "only SQLite's can be locked"
         if self._place.server is None:
-            self.not_tried["kill the Qdrant server"] = "there is none; --qdrant names its program"
+            self.not_tried["kill the Qdrant server"] = "there is none; start one by --qdrant PROGRAM"
         return found
 
     async def _kill(self, member: Member, number: signal.Signals = signal.SIGKILL) -> None:
@@ -97,7 +97,7 @@ class Faults:
             connection.execute("ROLLBACK")
 
     async def _rested(self, seconds: float) -> bool:
-        """Wait; whether it is to stop."""
+        """Wait; returns True if :meth:`stop` was called."""
         try:
             await asyncio.wait_for(self._stopped.wait(), seconds)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Who uses the service under chaos: each asks until it is answered, and notes what was promised."""
+"""The clients of the service under chaos: they retry until answered, and record the answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +32,7 @@ _SERVER_FAULT, _BUSY = 500, {409, 429, 503}
 
 
 class Load:
-    """Over one service, until :meth:`stop`."""
+    """Puts one service under load until :meth:`stop`."""
 
     def __init__(self, parts: "RemoteParts", books: Books) -> None:
         self._parts = parts
@@ -40,14 +40,14 @@ class Load:
         self._stopped = False
 
     def stop(self) -> None:
-        """Begin nothing more; what was begun is asked for until it is answered."""
+        """Begin no more requests; those already begun are retried until answered."""
         self._stopped = True
 
     async def run(self) -> None:
-        """All at once, to the end.
+        """Run all clients concurrently until they have stopped.
 
         Raises:
-            ServiceError: something was refused that isn't to be.
+            ServiceError: the service refused a valid request.
         """
         first = await self._insist(partial(self._parts.ingestion().accept, PROJECT, [_item("first", "first")]))
         self._books.note_stored(first.ids)
@@ -68,7 +68,7 @@ class Load:
             await asyncio.sleep(_PAUSE_S)
 
     async def _replace(self) -> None:
-        """A source's facts by others, of which some were there before."""
+        """Replace each source's facts, keeping some of them."""
         version, held = 0, dict[str, set[ExtractionId]]()
         while not self._stopped:
             version += 1
@@ -109,7 +109,7 @@ class Load:
             await asyncio.sleep(_PAUSE_S)
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until it is answered: what all ask for may be asked for twice."""
+        """Retry a request until it is answered; all requests here are idempotent."""
         for _ in range(_MOST_TRIES):
             try:
                 return await ask()
@@ -119,7 +119,7 @@ class Load:
         return await ask()
 
     def _note(self, error: ServiceError) -> None:
-        """Count a refusal; one that says that something is wrong with what was asked is a fault."""
+        """Count a refusal; raise one that says that the request was wrong."""
         status = error.status
         if status is not None and status not in _BUSY and status < _SERVER_FAULT:
             raise error
@@ -135,7 +135,7 @@ class _Lines:
         self._left = [(number, _line(item)) for number, item in enumerate(items, 1)]
 
     def next_lines(self, most: int) -> list[tuple[int, bytes]]:
-        """The next ones."""
+        """See :class:`app.cli.ports.Lines`."""
         some, self._left = self._left[:most], self._left[most:]
         return some
 
@@ -146,7 +146,7 @@ def _line(item: Item) -> bytes:
 
 
 async def _noted(_: Replaced) -> None:
-    """The facts are compared at the end."""
+    """A no-op: the facts are compared at the end."""
 
 
 def _item(uri: str, text: str) -> Item:

@@ -1,4 +1,4 @@
-"""Processes over stores of their own in one folder: started, stopped for a while, killed, and started again."""
+"""Processes with separate stores in one folder, which can be started, suspended and killed."""
 
 import os
 import resource
@@ -24,11 +24,11 @@ _UNLIMITED = resource.RLIM_INFINITY
 
 
 class NotStartedError(AgentStorageError):
-    """A process of the chaos didn't come to life."""
+    """A process under chaos didn't start."""
 
 
 class Member:
-    """A process that is started again after whatever happens to it; its output is appended to a log."""
+    """A process that can be restarted; its output is appended to a log."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class Member:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers.
+        """Start the process, and wait until it is ready.
 
         Raises:
-            NotStartedError: it doesn't, within a minute.
+            NotStartedError: it ended, or wasn't ready within a minute.
         """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -68,7 +68,7 @@ class Member:
             time.sleep(_LOOKED_AT_EVERY_S)
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it by that signal, at last by SIGKILL."""
+        """End the process by a signal, and by SIGKILL if it doesn't end in time."""
         if self._process is None:
             return
         self.send(signal.SIGCONT)
@@ -81,12 +81,12 @@ class Member:
         self._process = None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it lives."""
+        """Send a signal, if the process is running."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
     def limit_files(self, most_bytes: int | None) -> None:
-        """Let no file grow beyond that size, as where a disk has no room; None lets them grow again."""
+        """Limit the size of the process's files, which simulates a full disk; None: unlimited."""
         if self._process is not None and self._process.poll() is None:
             limit = _UNLIMITED if most_bytes is None else most_bytes
             with suppress(ProcessLookupError):
@@ -94,10 +94,11 @@ class Member:
 
 
 class Place:
-    """The processes over the stores in a folder: one service with SQLite; else a service and two workers.
+    """The processes that use the stores in a folder.
 
-    ``qdrant`` is the program of a Qdrant server, which is then one of them, and ``database_url`` an
-    empty PostgreSQL database; without, the stores are SQLite and the embedded engine.
+    With both ``qdrant``, the program of a Qdrant server, and ``database_url``, an empty PostgreSQL
+    database, they are the server, a service and two workers. Otherwise one service runs the workers
+    itself, with SQLite or the embedded engine for whichever store isn't given.
     """
 
     def __init__(
@@ -109,7 +110,11 @@ class Place:
         database_url: str | None,
         **variables: str,
     ) -> None:
-        """``settings`` are the names of all settings' variables: none of this process's is handed on, only ``variables``."""
+        """Prepare the processes without starting them.
+
+        ``settings`` names the environment variables of all settings. The processes don't inherit
+        these, and get ``variables`` instead.
+        """
         self.folder = folder
         self.database_url = database_url
         self.database_file = None if database_url else folder / "data" / "agent-storage.db"
@@ -127,18 +132,18 @@ class Place:
 
     @property
     def members(self) -> list[Member]:
-        """All of them, in the order in which they are started."""
+        """All processes, in the order in which they start."""
         return [*([self.server] if self.server else []), self.service, *self.workers]
 
     def start(self) -> None:
-        """Start all."""
+        """Start all processes."""
         if self.database_url:
             self.run("db", "upgrade")
         for member in self.members:
             member.start()
 
     def end(self) -> None:
-        """End all."""
+        """End all processes."""
         for member in reversed(self.members):
             member.end()
 
@@ -146,7 +151,7 @@ class Place:
         """Run another command on these stores.
 
         Raises:
-            NotStartedError: it failed; with what it said.
+            NotStartedError: the command failed; the error has its output.
         """
         done = subprocess.run(
             [sys.executable, "-m", _MODULE, *command],
@@ -183,26 +188,26 @@ def _environment(folder: Path, settings: Sequence[str]) -> dict[str, str]:
     found = {
         HOME_VARIABLE: str(folder),
         "EMBEDDING_PROVIDER": "deterministic",
-        # So that the work of the dead is soon taken up.
+        # Short, so that the jobs of killed processes are soon claimed again.
         "WORKER_LEASE_TIMEOUT": "5",
         "WORKER_POLL_INTERVAL": "0.5",
         "WORKER_RETRY_DELAY": "1",
         "WORKER_MAX_ATTEMPTS": "100",
     }
-    # What is run is this very program, wherever it is started.
+    # So that the processes run the code of this process, whatever their working directory.
     return {**kept, **found, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own process
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - a local process
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP
     except (urllib.error.URLError, OSError):
         return False
 
 
 def qdrant_variables(folder: Path, http: int, grpc: int) -> dict[str, str]:
-    """What a Qdrant server is told to keep its data there, and to listen on these ports of this machine alone."""
+    """A Qdrant server's variables for its data in ``folder``, and for these ports on loopback."""
     return {
         "QDRANT__SERVICE__HOST": "127.0.0.1",
         "QDRANT__SERVICE__HTTP_PORT": str(http),
@@ -215,7 +220,7 @@ def qdrant_variables(folder: Path, http: int, grpc: int) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine on which no process listens just now, each another one."""
+    """Find distinct free ports on loopback."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [each.getsockname()[1] for each in sockets]

@@ -1,4 +1,4 @@
-"""One run of the chaos: load and faults at once, then calm, then the comparison."""
+"""One chaos run: load and faults together, then a wait for the jobs, then the comparison."""
 
 import asyncio
 import time
@@ -30,13 +30,13 @@ async def run_chaos(
     seed: int,
     told: Callable[[str], None],
 ) -> Report:
-    """Start the place's processes, let things happen for so many seconds, and compare what is there with what was promised.
+    """Start the processes, inject faults for ``seconds``, and compare the stores with the promises.
 
-    The processes still run at the end.
+    The processes still run when this returns. ``told`` is called with a text for each step.
 
     Raises:
-        AgentStorageError: a process doesn't start again, or the jobs don't end within five minutes
-            after it.
+        AgentStorageError: a process didn't start again, or jobs were still open five minutes after
+            the last fault.
     """
     books = Books(seed)
     started = time.monotonic()
@@ -57,10 +57,10 @@ async def run_chaos(
 
 
 async def calm_and_compared(parts: "RemoteParts", books: Books, *, seconds: float, seed: int) -> Report:
-    """Wait until no job is open, and compare what is there with what was promised.
+    """Wait until no job is open, and compare the stores with the promises.
 
     Raises:
-        AgentStorageError: jobs are still open after five minutes.
+        AgentStorageError: jobs were still open after five minutes.
     """
     await _until_calm(parts)
     report = Report(
@@ -74,7 +74,7 @@ async def _until_calm(parts: "RemoteParts") -> None:
     until = time.monotonic() + _CALM_S
     while await parts.jobs().list(JobFilters(statuses=OPEN_STATUSES), limit=1):
         if time.monotonic() > until:
-            raise AgentStorageError(f"jobs are still open {_CALM_S:g} s after all was well")
+            raise AgentStorageError(f"jobs are still open {_CALM_S:g} s after the last fault; see the logs")
         await asyncio.sleep(_LOOKED_AT_EVERY_S)
 
 

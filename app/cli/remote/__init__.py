@@ -1,1 +1,1 @@
-"""A running service, used through its HTTP API in place of the container's parts."""
+"""The container's parts, implemented over the HTTP API of a running service."""

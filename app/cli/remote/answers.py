@@ -1,4 +1,4 @@
-"""What a running service answered, read: problem details (RFC 9457) become errors of ours."""
+"""Decodes a service's answers, and turns problem details (RFC 9457) into this project's errors."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,18 +15,18 @@ CSV = "text/csv"
 _NOT_AUTHENTICATED = 401
 _PASSING = frozenset({429, 502, 503, 504})
 _REASON_CHARS = 1_000
-_NOT_OURS = "that is no answer of agent-storage's API; is --api the address of `agent-storage serve`?"
+_NOT_OURS = "the answer isn't from agent-storage's API; is --api the address of `agent-storage serve`?"
 
 
 class Table(NamedTuple):
-    """A page of CSV, and the cursor of what follows it, if there is more."""
+    """A page of CSV, and the cursor of the next page, if there is one."""
 
     content: bytes
     next_cursor: str | None
 
 
 class TransientServiceError(Exception):
-    """A try that failed for a reason that may pass, after ``least_s`` at the earliest."""
+    """A failed try that can be retried, after ``least_s`` at the earliest."""
 
     def __init__(self, failure: ServiceUnavailable, least_s: float = 0.0) -> None:
         self.failure = failure
@@ -35,19 +35,19 @@ class TransientServiceError(Exception):
 
 
 class AbsentError(TransientServiceError):
-    """Nobody listens there."""
+    """No connection could be made, and so the request wasn't sent."""
 
 
 class LostError(TransientServiceError):
-    """The request was sent and no answer came: it may have taken effect."""
+    """The request was sent but no answer came, so it may have taken effect."""
 
 
 def read_answer(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Any:  # noqa: ANN401 - JSON
-    """The JSON of a successful answer, whose body is ``content``.
+    """Decode the JSON body ``content`` of a successful answer.
 
     Raises:
-        TransientServiceError: 429, 502, 503 and 504.
-        ServiceError: any other refusal, redirects among them, or what isn't JSON.
+        TransientServiceError: the status is 429, 502, 503 or 504.
+        ServiceError: any other error status, a redirect, or a body that isn't JSON.
     """
     if not response.is_success:
         raise _failure(asked, response, content, with_key=with_key)
@@ -55,10 +55,10 @@ def read_answer(asked: str, response: httpx2.Response, content: bytes, *, with_k
 
 
 def read_content(asked: str, status: int, content: bytes) -> Any:  # noqa: ANN401 - JSON
-    """The JSON of an answer.
+    """Decode the JSON body of an answer.
 
     Raises:
-        ServiceError: it is none.
+        ServiceError: the body isn't JSON.
     """
     try:
         return orjson.loads(content)
@@ -67,7 +67,7 @@ def read_content(asked: str, status: int, content: bytes) -> Any:  # noqa: ANN40
 
 
 def read_table(asked: str, response: httpx2.Response, content: bytes, *, with_key: bool) -> Table:
-    """The CSV of a successful answer, undecoded; errors as of :func:`read_answer`."""
+    """The CSV of a successful answer, as bytes. Raises the errors of :func:`read_answer`."""
     if not response.is_success:
         raise _failure(asked, response, content, with_key=with_key)
     if response.headers.get("content-type", "").partition(";")[0] != CSV:
@@ -92,8 +92,8 @@ def _failure(asked: str, response: httpx2.Response, content: bytes, *, with_key:
 
 
 def _about_the_key(*, with_key: bool) -> str:
-    wrong = "is none of the service's keys" if with_key else "isn't set, and the service wants one of its keys"
-    beside = "of a service of this machine, the first of api.api_keys goes before it"
+    wrong = "isn't one of the service's keys" if with_key else "isn't set, and the service requires a key"
+    beside = "for a service found on this machine, the first of api.api_keys takes precedence"
     return f"not authenticated: {KEY_VARIABLE} {wrong} ({beside})"
 
 
@@ -106,7 +106,7 @@ def _members(content: bytes) -> Mapping[str, Any]:
 
 
 def _reason(members: Mapping[str, Any]) -> str:
-    """What a person is told of a problem; of what isn't one, that it isn't."""
+    """The title and detail of a problem, or a remark that the answer isn't one."""
     title, detail = _text(members, "title"), _text(members, "detail")
     if title is None:
         return _NOT_OURS
@@ -114,7 +114,7 @@ def _reason(members: Mapping[str, Any]) -> str:
 
 
 def _text(members: Mapping[str, Any], name: str) -> str | None:
-    """A member on one line, without what could drive a terminal."""
+    """A member on one line, without terminal control characters."""
     value = members.get(name)
     if not isinstance(value, str):
         return None

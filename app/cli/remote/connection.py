@@ -1,4 +1,4 @@
-"""Requests to a running service: tried again while that can help, and refused in words."""
+"""Requests to a running service, with retries and errors that say what to do."""
 
 import asyncio
 import time
@@ -29,19 +29,18 @@ from app.retry import GaveUp, RetryPolicy, retrying
 _TRY_S = 30.0
 _STREAM_S = 24 * 3_600.0
 _STREAM_ANSWER_S = 600.0
-"""How long the service may be silent over a stream of lines: its last transaction may be a large one."""
+"""How long the service may be silent over a stream of lines; its last transaction may be large."""
 
 _ANSWER_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a service is waited for.
+    """How long to wait for a service.
 
-    ``all_tries_s`` bounds a request with all its tries and pauses. ``absent_s`` of that nobody need
-    listen at the address: a service that is started anew is back by then. One that has never
-    answered isn't waited for. ``answer_bytes`` is how long an answer may be, once it is
-    decompressed.
+    ``all_tries_s`` bounds a request with all its retries and pauses. ``absent_s`` bounds the part
+    of it during which connections may be refused, which covers a restart of the service. There is
+    no wait for a service that has never answered. ``answer_bytes`` bounds a decompressed answer.
     """
 
     all_tries_s: float = 60.0
@@ -60,44 +59,46 @@ class _Request:
     tries_s: float | None = None
     answer_s: float = _TRY_S
     read: Callable[..., Any] = read_answer
-    """What makes a result of the answer, as :func:`read_answer` does."""
+    """Turns the answer into a result, as :func:`read_answer` does."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.url}"
 
 
 def check_url(url: str) -> str:
-    """The address of a service, without a slash at its end.
+    """Check the URL of a service, and return it without a trailing slash.
 
     Raises:
-        InvalidInput: it isn't one, or holds what belongs into the environment.
+        InvalidInput: it isn't an HTTP URL, or it contains a user or a password.
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.port != 0 else None
     except ValueError:
-        raise InvalidInput("--api wants a URL such as http://127.0.0.1:8000") from None
+        raise InvalidInput("--api needs a URL such as http://127.0.0.1:8000") from None
     if "@" in parts.netloc:
-        raise InvalidInput(f"--api takes no user and no password; the service's key comes from {KEY_VARIABLE}")
+        raise InvalidInput(f"--api takes no user and no password; set the service's key in {KEY_VARIABLE}")
     if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
-        raise InvalidInput(f"--api wants a URL such as http://127.0.0.1:8000, not {url[:200]!r}")
+        raise InvalidInput(f"--api needs a URL such as http://127.0.0.1:8000, not {url[:200]!r}")
     return url.rstrip("/")
 
 
 def open_http_client(key: str) -> httpx2.Client:
-    """A client that sends the key with each request; it follows no redirects, which could lead the key away.
+    """Open a client that sends the key with each request.
+
+    It follows no redirects, because they could send the key to another host.
 
     Raises:
         InvalidInput: the key holds a character that no HTTP header can carry.
     """
-    if not (key.isascii() and key.isprintable()):  # the client's own error would quote it
+    if not (key.isascii() and key.isprintable()):  # the client's own error would quote the key
         raise InvalidInput(f"{KEY_VARIABLE} holds a character that no HTTP header can carry")
     authorization = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx2.Client(headers={"Accept": "application/json", **authorization}, follow_redirects=False)
 
 
 class Connection:
-    """The service at ``url``, by a synchronous client on the lane's threads."""
+    """Sends requests to the service at ``url``, with a synchronous client on the lane's threads."""
 
     def __init__(self, url: str, client: httpx2.Client, lane: Lane, patience: Patience) -> None:
         self._url = url
@@ -107,17 +108,20 @@ class Connection:
         self._answered = False
 
     async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
-        """The decoded answer to a GET; errors as of :meth:`post`."""
+        """GET a path, and return the decoded answer. Raises the errors of :meth:`post`."""
         return await self._ask(_Request("GET", self._url + path, params=params))
 
     async def get_table(self, path: str, params: Mapping[str, Any]) -> Table:
-        """The answer to a GET of CSV; errors as of :meth:`post`."""
+        """GET a page of CSV. Raises the errors of :meth:`post`."""
         request = _Request("GET", self._url + path, params=params, headers={"Accept": CSV}, read=read_table)
         table: Table = await self._ask(request)
         return table
 
     async def delete(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        """The decoded answer to a DELETE, which isn't sent again when the answer was lost; errors as of :meth:`post`."""
+        """DELETE a path, and return the decoded answer.
+
+        It isn't retried after a lost answer. Raises the errors of :meth:`post`.
+        """
         return await self._ask(_Request("DELETE", self._url + path, repeatable=False))
 
     async def post(
@@ -129,11 +133,13 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         repeatable: bool = True,
     ) -> Any:  # noqa: ANN401 - JSON
-        """The decoded answer to a POST. What isn't ``repeatable`` isn't sent again when the answer was lost.
+        """POST a body as JSON, and return the decoded answer.
+
+        A request that isn't ``repeatable`` isn't retried after a lost answer.
 
         Raises:
-            ServiceUnavailable: it can't be reached, or gave no useful answer in time.
-            ServiceError: it refused.
+            ServiceUnavailable: the service can't be reached, or gave no useful answer in time.
+            ServiceError: the service refused the request.
         """
         content = None if body is None else await self._lane.run(orjson.dumps, body)
         json = {} if content is None else {"Content-Type": "application/json"}
@@ -148,10 +154,11 @@ class Connection:
         return await self._ask(request)
 
     async def post_lines(self, path: str, lines: Iterator[bytes], params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        """The decoded answer to a POST of as many lines of JSON as there are, read off a thread's iterator.
+        """POST a stream of JSON lines, and return the decoded answer.
 
-        It takes as long as the service does, and isn't sent again: what was read once can't be. Raises what
-        :meth:`post` raises.
+        The lane's thread reads the iterator. The request isn't retried once any line may have been
+        read, because the iterator can't be restarted. It may take up to a day. Raises the errors of
+        :meth:`post`.
         """
         headers = {"Content-Type": "application/x-ndjson"}
         request = _Request(
@@ -171,7 +178,7 @@ class Connection:
             try:
                 return await self._lane.run(self._send, request, left_s, timeout_s=left_s)
             except DeadlineExceeded:
-                raise LostError(ServiceUnavailable(str(request), "no answer came in time")) from None
+                raise LostError(ServiceUnavailable(str(request), "no answer in time")) from None
 
         policy = RetryPolicy(request.tries_s or self._patience.all_tries_s, first_delay_s=0.2)
         try:
@@ -182,7 +189,10 @@ class Connection:
             raise _final(gave_up) from None
 
     def _judge(self, request: _Request) -> Callable[[Exception], float | None]:
-        """Of one request: whether a failure may pass, and after how long at the earliest."""
+        """Return a function that says how long to pause after a failure of the request at least.
+
+        It returns None if a retry can't help, or isn't safe.
+        """
         absent_since: float | None = None
 
         def least_pause_s(error: Exception) -> float | None:
@@ -192,7 +202,7 @@ class Connection:
             ):
                 return None
             if isinstance(request.content, Iterator) and not isinstance(error, AbsentError):
-                return None  # some of it may have been read, and can't be again
+                return None  # some of the iterator may have been consumed
             if not isinstance(error, AbsentError):
                 absent_since = None
                 return error.least_s
@@ -204,7 +214,9 @@ class Connection:
         return least_pause_s
 
     async def look(self, path: str, timeout_s: float) -> Any:  # noqa: ANN401 - JSON
-        """The decoded answer to one GET, whatever its status: of a path that answers with the same either way.
+        """GET a path once, and return the decoded answer whatever its status.
+
+        For paths whose answers have the same form with success and failure.
 
         Raises:
             ServiceUnavailable, ServiceError: as :meth:`post`.
@@ -215,7 +227,7 @@ class Connection:
         except TransientServiceError as error:
             raise error.failure from None
         except DeadlineExceeded:
-            raise ServiceUnavailable(str(request), "no answer came in time") from None
+            raise ServiceUnavailable(str(request), "no answer in time") from None
         return read_content(str(request), response.status_code, content)
 
     def _send(self, request: _Request, left_s: float) -> Any:  # noqa: ANN401 - JSON
@@ -242,13 +254,13 @@ class Connection:
         except AnswerTooSlowError as error:
             raise LostError(ServiceUnavailable(asked, "the answer didn't end in time")) from error
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            reason = f"nothing answers there ({_named(error)}). Does `agent-storage serve` run, and is --api its address?"
+            reason = f"nothing answers there ({_named(error)}). Is `agent-storage serve` running, and is --api its address?"
             raise AbsentError(ServiceUnavailable(asked, reason)) from error
         except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
             reason = f"the answer was lost ({_named(error)})"
             raise LostError(ServiceUnavailable(asked, reason)) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ServiceError(asked, f"it can't be asked ({_named(error)})") from error
+            raise ServiceError(asked, f"the request can't be sent ({_named(error)})") from error
         self._answered = True
         return response, content
 
@@ -256,7 +268,7 @@ class Connection:
 def _final(gave_up: GaveUp) -> ServiceUnavailable:
     last = gave_up.__cause__
     if not isinstance(last, TransientServiceError):
-        raise TypeError("gave up for another reason than a passing one") from gave_up
+        raise TypeError("gave up after an error that isn't transient") from gave_up
     failure = last.failure
     return ServiceUnavailable(
         failure.asked, f"{failure.reason} ({gave_up})", status=failure.status, request_id=failure.request_id

@@ -1,4 +1,4 @@
-"""Exports over the HTTP API of a running service, page by page, so that one whose answer is lost is asked for again."""
+"""Exports over the HTTP API of a running service, page by page, so that a lost page is retried."""
 
 import csv
 import io
@@ -22,12 +22,15 @@ class RemoteExport:
     def __init__(self, service: Connection, files: Lane) -> None:
         self._service = service
         self._files = files
-        csv.field_size_limit(_LONGEST_FIELD)  # the data of an extraction may be longer than the usual 128 KiB
+        csv.field_size_limit(_LONGEST_FIELD)  # an extraction's data may exceed the default of 128 KiB
 
     async def pages(
         self, project: str, filters: Filters = ANY, *, after: str | None = None
     ) -> AsyncIterator[ExportPage]:
-        """All pages after a cursor. They come as CSV, which has the JSON as it is stored, and the ids."""
+        """All pages after a cursor.
+
+        They are requested as CSV, which has the ids, and the JSON exactly as it is stored.
+        """
         path = f"{project_path(project)}/export"
         params = {**params_of(filters), "format": ExportFormat.CSV.value, "limit": MAX_PAGE_ROWS}
         more = True

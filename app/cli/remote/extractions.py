@@ -18,7 +18,10 @@ _NONE = ()
 
 
 class RemoteExtractions:
-    """See :class:`app.services.extractions.ExtractionService`; what is asked for is waited for in ``queued``."""
+    """The service's extractions; the ids of the jobs that requests queue are added to ``queued``.
+
+    See :class:`app.services.extractions.ExtractionService`.
+    """
 
     def __init__(self, service: Connection, queued: deque[JobId]) -> None:
         self._service = service
@@ -32,7 +35,10 @@ class RemoteExtractions:
     async def iter_pages(
         self, project: str, filters: Filters, *, limit: int | None = None, order: Order | None = None
     ) -> AsyncIterator[ExtractionRows]:
-        """Those that pass the filters, by id or in an order, page by page: the first ``limit``, or all."""
+        """The extractions that pass the filters, page by page, ordered by id or ``order``.
+
+        The first ``limit`` of them; None: all.
+        """
         if await self._can_match(project, filters):
             path = f"{project_path(project)}/extractions"
             params = params_of(filters) | ({} if order is None else {"sort": write_order(order)})
@@ -42,7 +48,7 @@ class RemoteExtractions:
                     yield rows
 
     async def count(self, project: str, filters: Filters = ANY) -> int:
-        """How many pass the filters."""
+        """Count the extractions that pass the filters."""
         if not await self._can_match(project, filters):
             return 0
         path = f"{project_path(project)}/extractions/count"
@@ -50,17 +56,17 @@ class RemoteExtractions:
         return read_as(path, lambda answer: int(answer["count"]), answer)
 
     async def delete_batch(self, project: str, ids: Sequence[ExtractionId | str]) -> Deleted:
-        """Delete these; the service's jobs delete their vectors."""
+        """Delete the extractions with these ids; the service's jobs delete their vectors."""
         return await self._delete(project, {"ids": ids})
 
     async def delete_matching(self, project: str, filters: Filters) -> Deleted:
-        """Delete those that pass the filters; the service's jobs delete their vectors."""
+        """Delete the extractions that pass the filters; the service's jobs delete their vectors."""
         if not await self._can_match(project, filters):
             return Deleted(0, [])
         return await self._delete(project, {"all": True} if filters == ANY else {"filters": body_of(filters)})
 
     async def retry(self, project: str, filters: Filters = ANY) -> Retried:
-        """Try again what is set aside and passes the filters; the service's jobs embed it."""
+        """Retry the set-aside extractions that pass the filters; the service's jobs embed them."""
         if not await self._can_match(project, filters):
             return Retried(0, [])
         chosen = {"ids": filters.extraction_ids} if filters.extraction_ids else {"filters": body_of(filters)}
@@ -77,7 +83,10 @@ class RemoteExtractions:
         return deleted
 
     async def _can_match(self, project: str, filters: Filters) -> bool:
-        """False where nothing can, once it is sure that there is such a project: the API knows no filter that says so."""
+        """False if the filters match nothing, after checking that the project exists.
+
+        The API has no filter that matches nothing.
+        """
         if filters.extraction_ids != _NONE:
             return True
         await self._service.get(project_path(project))

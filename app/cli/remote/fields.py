@@ -1,4 +1,4 @@
-"""What a service says of the fields of its facts."""
+"""The fields of a service's facts, over its HTTP API."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,13 +25,13 @@ class RemoteFields:
     async def count_by(
         self, project: str, by: Sequence[str], filters: Filters = ANY, *, limit: int = 10
     ) -> Facets:
-        """A project's facts counted by fields and paths."""
+        """Count a project's facts by fields and paths."""
         path = f"{project_path(project)}/facets"
         asked = {**body_of(filters), "by": list(by), "limit": limit}
         return read_as(path, _facets, await self._service.post(path, asked))
 
     async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
-        """What is odd about the filters, as a list that they narrow says."""
+        """Warnings about suspicious filters, which the API returns with a filtered list."""
         if filters.where is None:
             return ()
         path = f"{project_path(project)}/extractions"

@@ -1,4 +1,4 @@
-"""Which extractions are meant, as the HTTP API takes it."""
+"""Converts filters into the parameters of the HTTP API."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from app.intake.where_text import write_where
 
 
 def body_of(filters: Filters) -> dict[str, Any]:
-    """As a body has it; the project stands in the path.
+    """The filters as members of a request body; the project is part of the path.
 
     Raises:
-        InvalidInput: they name ids, too.
+        InvalidInput: the filters name ids.
     """
     _refuse_ids(filters)
     return {
@@ -29,7 +29,7 @@ def body_of(filters: Filters) -> dict[str, Any]:
 
 
 def params_of(filters: Filters) -> dict[str, Any]:
-    """As query parameters; of one that isn't given there is none. Raises what :func:`body_of` raises."""
+    """The given filters as query parameters. Raises the errors of :func:`body_of`."""
     _refuse_ids(filters)
     params = {
         "source_groups": filters.source_groups,
@@ -47,4 +47,4 @@ def params_of(filters: Filters) -> dict[str, Any]:
 
 def _refuse_ids(filters: Filters) -> None:
     if filters.extraction_ids is not None:
-        raise InvalidInput("over HTTP, extractions are chosen by their ids or by filters, not by both")
+        raise InvalidInput("over HTTP, extractions are chosen by ids or by filters, not by both; leave one out")

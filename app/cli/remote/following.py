@@ -1,4 +1,4 @@
-"""Sources, runs and what changed, over the HTTP API of a running service."""
+"""Sources, runs and changes, over the HTTP API of a running service."""
 
 import uuid
 from collections import deque
@@ -28,7 +28,7 @@ class RemoteSources:
         self._queued = queued
 
     async def list(self, project: str, filters: SourceFilters, *, limit: int = 100) -> SourceRows:
-        """The first of a project's sources that pass the filters."""
+        """The first ``limit`` of a project's sources that pass the filters."""
         project_id = project_id_of(project)
         path = f"{project_path(project)}/sources"
         params = {
@@ -71,20 +71,23 @@ class RemoteRuns:
     async def get(self, project: str, run: str) -> RunRow:
         """One run, by its id or its name."""
         project_id = project_id_of(project)
-        if "/" in run or run in {".", ".."}:  # which no segment of a path can be
+        if "/" in run or run in {".", ".."}:  # a path segment can't hold these
             return await self._named(project, run)
         path = f"{project_path(project)}/runs/{quote(run, safe='')}"
         return read_as(path, lambda row: _run(row, project_id), await self._service.get(path))
 
     async def begin(self, project: str, name: str, metadata: Mapping[str, Any] | None = None) -> RunRow:
-        """Begin a run; where the answer was lost, it may be begun twice, and one stays without changes."""
+        """Begin a run.
+
+        If the answer is lost, the retry may begin a second run, and the first stays empty.
+        """
         project_id = project_id_of(project)
         path = f"{project_path(project)}/runs"
         answer = await self._service.post(path, {"name": name, "metadata": metadata})
         return read_as(path, lambda row: _run(row, project_id), answer)
 
     async def end(self, project: str, run_id: RunId) -> RunRow:
-        """Note that nothing more comes under a run."""
+        """Mark a run as ended."""
         project_id = project_id_of(project)
         path = f"{project_path(project)}/runs/{run_id}/end"
         return read_as(path, lambda row: _run(row, project_id), await self._service.post(path))
@@ -104,16 +107,16 @@ class RemoteRuns:
         raise NotFound("run", name)
 
     async def _pages(self, project: str, limit: int | None) -> AsyncIterator[RunRows]:
-        """The runs, the newest first, page by page until there are ``limit``, or all."""
+        """The runs, newest first, page by page until there are ``limit``; None: all of them."""
         project_id = project_id_of(project)
         path = f"{project_path(project)}/runs"
         async for page in pages_of(self._service, path, {}, limit):
             yield read_as(path, lambda page: [_run(each, project_id) for each in page["items"]], page)
 
     async def undo(self, project: str, run: str) -> Undone:
-        """Put everything back to what it was before a run; the service's jobs bring its index in line.
+        """Revert the changes of a run, except where later changes were made; jobs update the index.
 
-        It is sent again when the answer was lost: what is undone already isn't undone twice.
+        The request is retried after a lost answer, because undoing is idempotent.
         """
         project_id = project_id_of(project)
         path = f"{project_path(project)}/runs/{quote(run, safe='')}/undo"
@@ -123,21 +126,21 @@ class RemoteRuns:
 
 
 class RemoteChanges:
-    """What changed there; see :class:`app.services.changes.ChangeService`."""
+    """The service's history of changes; see :class:`app.services.changes.ChangeService`."""
 
     def __init__(self, service: Connection) -> None:
         self._service = service
 
     async def of_extraction(self, extraction_id: ExtractionId, *, limit: int = 100) -> History:
-        """At least the ``limit`` newest changes of an extraction, if there are as many."""
+        """The newest changes of an extraction, ``limit`` or more if there are as many."""
         return await self._history(f"/v1/extractions/{extraction_id}/history", limit)
 
     async def of_source(self, project: str, source_id: SourceId, *, limit: int = 100) -> History:
-        """At least the ``limit`` newest changes of a source, if there are as many."""
+        """The newest changes of a source, ``limit`` or more if there are as many."""
         return await self._history(f"{project_path(project)}/sources/{source_id}/history", limit)
 
     async def of_run(self, project: str, run_id: RunId, *, limit: int = 100) -> History:
-        """At least the ``limit`` newest changes under a run, if there are as many."""
+        """The newest changes under a run, ``limit`` or more if there are as many."""
         return await self._history(f"{project_path(project)}/runs/{run_id}/changes", limit)
 
     async def _history(self, path: str, limit: int) -> History:

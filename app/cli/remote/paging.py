@@ -1,4 +1,4 @@
-"""Lists of a service, page by page."""
+"""Reads a service's lists page by page."""
 
 import math
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +15,7 @@ _A_PAGE = 1_000
 async def pages_of(
     service: Connection, path: str, params: Mapping[str, object], limit: int | None
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """The pages of a list until they hold ``limit`` items, or to the end; a parameter of None isn't sent."""
+    """The pages of a list until they hold ``limit`` items, or all; omits parameters of None."""
     given = {name: _text(value) for name, value in params.items() if value is not None}
     left, cursor = math.inf if limit is None else limit, None
     while True:
@@ -29,10 +29,10 @@ async def pages_of(
 
 
 def project_path(name: str) -> str:
-    """Where the service has a project.
+    """The path of a project in the API.
 
     Raises:
-        InvalidInput: no project can be called that.
+        InvalidInput: ``name`` isn't a valid project name.
     """
     project_id_of(name)
     return f"/v1/projects/{quote(name, safe='')}"

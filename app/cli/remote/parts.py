@@ -1,4 +1,4 @@
-"""Opens a running service in place of the container."""
+"""Opens a running service as a command's parts, in place of the container."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from app.executor import BoundedExecutor, Lane
 
 _REQUESTS_AT_ONCE = 4
 _CLOSING_TIMEOUT_S = 0.5
-"""Nobody waits for a command: what still runs when it ends is what Ctrl-C interrupted."""
+"""Only calls that Ctrl-C interrupted still run when a command ends; they aren't waited for."""
 
 _WAITING_TIMEOUT_S = 60.0
 _SILENT_JOB_S = 120.0
 
 
 class RemoteParts(Remote):
-    """The service's parts as :class:`app.cli.ports.ServiceParts`, each made once."""
+    """A service's parts, implementing :class:`app.cli.ports.ServiceParts`."""
 
     def __init__(self, service: Connection, files: Lane, silent_job_s: float) -> None:
         self._files = files
@@ -40,35 +40,35 @@ class RemoteParts(Remote):
         self._silent_job_s = silent_job_s
 
     def changes(self) -> RemoteChanges:
-        """What changed there."""
+        """The service's history of changes."""
         return RemoteChanges(self._service)
 
     def export(self) -> RemoteExport:
-        """Hands out what is stored there."""
+        """Exports the service's extractions."""
         return RemoteExport(self._service, self._files)
 
     def extractions(self) -> RemoteExtractions:
-        """The extractions there; the jobs of what is asked for are waited for."""
+        """The service's extractions; :meth:`worker` waits for the jobs of deletions and retries."""
         return RemoteExtractions(self._service, self._queued)
 
     def fields(self) -> RemoteFields:
-        """What the fields of the facts there hold."""
+        """The fields of the service's facts."""
         return RemoteFields(self._service)
 
     def files_lane(self) -> Lane:
-        """A thread of this process for files."""
+        """A lane of this process for files, with one thread."""
         return self._files
 
     def health(self) -> RemoteHealth:
-        """How the service is."""
+        """The service's health."""
         return RemoteHealth(self._service)
 
     def indexing(self) -> RemoteIndex:
-        """Sees that the service is there."""
+        """Checks that the service answers."""
         return RemoteIndex(self._service)
 
     def ingestion(self) -> RemoteIngestion:
-        """Hands extractions in."""
+        """Sends extractions to the service; :meth:`worker` waits for their index jobs."""
         return RemoteIngestion(self._service, self._queued)
 
     def jobs(self) -> RemoteJobs:
@@ -76,35 +76,35 @@ class RemoteParts(Remote):
         return self._jobs
 
     def metrics_collector(self) -> RemoteMetrics:
-        """What the service measures."""
+        """The service's metrics."""
         return RemoteMetrics(self._service)
 
     def projects(self) -> RemoteProjects:
-        """The projects there; the jobs of a deletion are waited for."""
+        """The service's projects; :meth:`worker` waits for the jobs of deletions."""
         return RemoteProjects(self._service, self._queued)
 
     def reconciliation(self) -> RemoteReconciliation:
-        """Has the two stores compared there."""
+        """Has the service compare its two stores."""
         return RemoteReconciliation(self._service, self._jobs, self._silent_job_s)
 
     def reindexing(self) -> RemoteReindexing:
-        """Has the index rebuilt there."""
+        """Has the service rebuild its index."""
         return RemoteReindexing(self._service, self._jobs, self._silent_job_s)
 
     def runs(self) -> RemoteRuns:
-        """The runs there; the jobs of an undoing are waited for."""
+        """The service's runs; :meth:`worker` waits for the jobs of an undo."""
         return RemoteRuns(self._service, self._queued)
 
     def search(self) -> RemoteSearch:
-        """Searches there."""
+        """Searches the service's extractions."""
         return RemoteSearch(self._service)
 
     def sources(self) -> RemoteSources:
-        """The sources there; the jobs of a deletion are waited for."""
+        """The service's sources; :meth:`worker` waits for the jobs of deletions."""
         return RemoteSources(self._service, self._queued)
 
     def worker(self) -> RemoteRunner:
-        """Waits for the jobs of what was asked for."""
+        """Waits for the jobs that the command's requests have queued."""
         return RemoteRunner(self._jobs, self._queued, self._silent_job_s)
 
 
@@ -112,10 +112,13 @@ class RemoteParts(Remote):
 def open_remote(
     url: str, key: str | None = None, *, patience: Patience | None = None, silent_job_s: float = _SILENT_JOB_S
 ) -> Iterator[RemoteParts]:
-    """The parts of the service at ``url``, used with that key, or None: of the environment; closed at the end.
+    """Open the parts of the service at ``url``, and close them at the end of the block.
+
+    A ``key`` of None stands for the key in the environment. A job that hasn't changed for
+    ``silent_job_s`` seconds is given up.
 
     Raises:
-        InvalidInput: that isn't the URL of a service, or the key is one that can't be sent.
+        InvalidInput: ``url`` isn't the URL of a service, or the key can't be sent.
     """
     address = check_url(url)
     client = open_http_client(service_at(url).key if key is None else key)

@@ -1,4 +1,4 @@
-"""What the answers of the HTTP API hold, as the rows that commands print."""
+"""Converts answers of the HTTP API into the rows that commands print."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,14 +12,16 @@ from app.errors import ServiceError
 
 T = TypeVar("T")
 
-_NOT_OURS = "the answer isn't what this version of agent-storage knows; are both of one version?"
+_NOT_OURS = (
+    "this version of agent-storage can't read the answer; do the service and the command have the same version?"
+)
 
 
 def read_as(path: str, read: Callable[[Any], T], answer: object) -> T:
-    """What an answer says.
+    """Apply ``read`` to an answer.
 
     Raises:
-        ServiceError: it says something else, as a service of another version may.
+        ServiceError: the answer has another form; the service may be of another version.
     """
     try:
         return read(answer)
@@ -28,7 +30,7 @@ def read_as(path: str, read: Callable[[Any], T], answer: object) -> T:
 
 
 def extraction_of(row: Mapping[str, Any]) -> ExtractionRow:
-    """An extraction with its source."""
+    """Read an extraction with its source."""
     id_ = ExtractionId(uuid.UUID(row["id"]))
     return ExtractionRow(
         id=id_,
@@ -51,20 +53,20 @@ def extraction_of(row: Mapping[str, Any]) -> ExtractionRow:
 
 
 def deleted_of(answer: Mapping[str, Any]) -> Deleted:
-    """What a deletion has deleted."""
+    """Read the outcome of a deletion."""
     return Deleted(int(answer["deleted"]), job_ids_of(answer))
 
 
 def job_ids_of(answer: Mapping[str, Any]) -> list[JobId]:
-    """The jobs that follow from what was asked for."""
+    """Read the ids of the jobs that the request queued."""
     return [JobId(uuid.UUID(each)) for each in answer["jobs"]]
 
 
 def run_id_of(text: str | None) -> RunId | None:
-    """A run's id, if there is one."""
+    """Parse a run's id, if there is one."""
     return None if text is None else RunId(uuid.UUID(text))
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """A time, if there is one."""
+    """Parse a time, if there is one."""
     return None if text is None else datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""The parts that commands use, over the HTTP API of a running service."""
+"""Ingestion, search and jobs of a running service, over its HTTP API."""
 
 import asyncio
 import uuid
@@ -27,25 +27,25 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class RemoteIndex:
-    """Nothing to open here: the service has its index open."""
+    """Checks the service; its index is already open there."""
 
     def __init__(self, service: Connection) -> None:
         self._service = service
 
-    async def prepare(self, *, repair: bool = False) -> None:  # noqa: ARG002 - the service sees to its index
-        """See that the service is there and takes our key, before anything else is done."""
+    async def prepare(self, *, repair: bool = False) -> None:  # noqa: ARG002 - the service handles it
+        """Check that the service answers and accepts the key, before the command does anything."""
         await self._service.get("/v1/jobs", {"limit": 1})
 
 
 class RemoteIngestion:
-    """Hands extractions in, and keeps the ids of the jobs that will index them in ``queued``."""
+    """Stores extractions, and adds the ids of their index jobs to ``queued``."""
 
     def __init__(self, service: Connection, queued: deque[JobId]) -> None:
         self._service = service
         self._queued = queued
 
     async def accept(self, project: str, items: Sequence[Item], *, run_id: RunId | None = None) -> Accepted:
-        """As :meth:`IngestionService.accept`; a request that is too large for the service is sent in halves."""
+        """As :meth:`IngestionService.accept`; splits a request that is too large in halves."""
         project_id_of(project)
         path = f"/v1/projects/{quote(project, safe='')}/extractions"
         try:
@@ -72,7 +72,7 @@ class RemoteIngestion:
         options: ReplaceOptions,
         replaced: Callable[[Replaced], Awaitable[None]],
     ) -> None:
-        """As :meth:`ReplaceStream.take` of all lines, in one request; the service finds the sources in them."""
+        """Send all lines in one request; the service groups them by source."""
         project_id_of(project)
         path = f"/v1/projects/{quote(project, safe='')}/extractions"
         params = {
@@ -88,7 +88,7 @@ class RemoteIngestion:
         await replaced(answer)
 
     async def _accept(self, path: str, items: Sequence[Item], run_id: RunId | None) -> Accepted:
-        # With the key, a try after one whose answer was lost gets that answer.
+        # If an answer is lost, a retry with the same key gets it.
         answer = await self._service.post(
             path,
             {"extractions": [_handed_in(item) for item in items]},
@@ -101,7 +101,7 @@ class RemoteIngestion:
 
 
 class RemoteSearch:
-    """Searches one project, or all."""
+    """Searches one project, or all projects."""
 
     def __init__(self, service: Connection) -> None:
         self._service = service
@@ -112,7 +112,7 @@ class RemoteSearch:
         if query.project is not None:
             project_id_of(query.project)
             path = f"/v1/projects/{quote(query.project, safe='')}/search"
-        if query.filters.extraction_ids == ():  # of what matches nothing the API knows no filter
+        if query.filters.extraction_ids == ():  # the API has no filter that matches nothing
             return await self._none(query.project)
         body = {
             "query": query.text,
@@ -126,7 +126,7 @@ class RemoteSearch:
         return _read(path, _hits, await self._service.post(path, body))
 
     async def _none(self, project: str | None) -> SearchHits:
-        """Nothing, once it is sure that there is such a project."""
+        """Return no hits, after checking that the project exists."""
         if project is not None:
             await self._service.get(f"/v1/projects/{quote(project, safe='')}")
         return SearchHits()
@@ -152,21 +152,21 @@ class RemoteJobs:
         return _read("/v1/jobs", lambda jobs: [job_of(each) for each in jobs["items"]], answer)
 
     async def cancel(self, job_id: JobId) -> JobRow:
-        """Cancel a job, or ask one that runs to stop."""
+        """Cancel a job; a running one is asked to stop."""
         return await self._step_in(job_id, "cancel")
 
     async def retry(self, job_id: JobId) -> JobRow:
-        """Queue a job again that failed or was cancelled."""
+        """Queue a failed or cancelled job again."""
         return await self._step_in(job_id, "retry")
 
     async def prune(self, older_than_s: float) -> int:
-        """Delete the jobs that ended longer ago than that; returns how many."""
+        """Delete the jobs that ended more than ``older_than_s`` ago; returns how many."""
         path = "/v1/jobs/prune"
         answer = await self._service.post(path, {"older_than_seconds": older_than_s}, repeatable=False)
         return _read(path, lambda pruned: int(pruned["pruned"]), answer)
 
     async def pause(self, job_type: str) -> None:
-        """Let no worker claim jobs of this type."""
+        """Stop workers from claiming jobs of this type."""
         await self._service.post(f"/v1/job-types/{quote(job_type, safe='')}/pause")
 
     async def resume(self, job_type: str) -> None:
@@ -174,15 +174,15 @@ class RemoteJobs:
         await self._service.post(f"/v1/job-types/{quote(job_type, safe='')}/resume")
 
     async def paused(self) -> JobTypeNames:
-        """The types that are paused."""
+        """The paused job types."""
         path = "/v1/job-types"
         return _read(path, lambda types: [str(each) for each in types["paused"]], await self._service.get(path))
 
     async def follow(self, row: JobRow, silent_s: float) -> AsyncIterator[JobRow]:
-        """The job as it stands, and again whenever that has changed, until it has ended.
+        """Poll a job until it has ended; yields its current state, and then each change.
 
         Raises:
-            JobStalled: nothing has happened to it for ``silent_s``.
+            JobStalled: the job hasn't changed for ``silent_s``.
         """
         now = asyncio.get_running_loop().time
         changed, pause_s = now(), _FIRST_PAUSE_S
@@ -202,8 +202,8 @@ class RemoteJobs:
         """The result of a job that has ended.
 
         Raises:
-            JobFailed: it failed for good.
-            JobCancelled: somebody cancelled it.
+            JobFailed: the job failed permanently.
+            JobCancelled: the job was cancelled.
         """
         if row.status == JobStatus.FAILED:
             raise JobFailed(row.id, row.error or "no reason is known")
@@ -217,9 +217,9 @@ class RemoteJobs:
 
 
 class RemoteRunner:
-    """Runs no job: waits for those in ``queued`` to be run by the service's workers.
+    """Waits until the service's workers have run the jobs in ``queued``.
 
-    A job to which nothing happens for ``silent_s`` is given up.
+    Gives up on a job that hasn't changed for ``silent_s``.
     """
 
     def __init__(self, jobs: RemoteJobs, queued: deque[JobId], silent_s: float) -> None:
@@ -228,16 +228,16 @@ class RemoteRunner:
         self._silent_s = silent_s
 
     async def recover(self) -> int:
-        """Nothing: the service looks after its own."""
+        """A no-op: the service recovers its own jobs."""
         return 0
 
     async def run_one(self, types: Collection[str] | None = None) -> JobRow | None:  # noqa: ARG002 - all are index jobs
         """Wait for the next job to end; None when none is left.
 
         Raises:
-            JobFailed: it failed for good.
-            JobCancelled: somebody cancelled it.
-            JobStalled: nothing happens to it.
+            JobFailed: the job failed permanently.
+            JobCancelled: the job was cancelled.
+            JobStalled: the job hasn't changed for too long.
         """
         if not self._queued:
             return None
@@ -279,7 +279,7 @@ def _replaced(answer: Mapping[str, Any]) -> Replaced:
 
 
 def _warnings(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(map(str, answer.get("warnings", ())))  # an earlier version's answer has none
+    return tuple(map(str, answer.get("warnings", ())))  # services of earlier versions send none
 
 
 def _accepted(answer: Mapping[str, Any]) -> tuple[Accepted, list[JobId]]:
@@ -317,7 +317,7 @@ def _ranked(side: Mapping[str, Any] | None) -> Ranked | None:
 
 
 def job_of(job: Mapping[str, Any]) -> JobRow:
-    """The opposite of :func:`app.domain.jobs.job_as_dict`."""
+    """The inverse of :func:`app.domain.jobs.job_as_dict`."""
     project_id = job["project_id"]
     return JobRow(
         id=JobId(uuid.UUID(job["id"])),

@@ -1,4 +1,4 @@
-"""Projects, metrics, and what looks after the index, over the HTTP API of a running service."""
+"""Projects, metrics, health and index maintenance, over the HTTP API of a running service."""
 
 import asyncio
 from collections import deque
@@ -35,14 +35,14 @@ class RemoteProjects:
         self._queued = queued
 
     async def list(self) -> ProjectSummaries:
-        """The projects by name, with their counts."""
+        """The projects with their counts, ordered by name."""
         found: ProjectSummaries = []
         async for page in pages_of(self._service, _PROJECTS, {}, None):
             found += read_as(_PROJECTS, lambda page: [_project(each) for each in page["items"]], page)
         return found
 
     async def delete(self, name: str) -> Deleted:
-        """Delete a project with all it holds; the service's jobs delete its vectors."""
+        """Delete a project and its content; the service's jobs delete its vectors."""
         path = project_path(name)
         deleted = read_as(path, deleted_of, await self._service.delete(path))
         self._queued.extend(deleted.job_ids)
@@ -51,7 +51,7 @@ class RemoteProjects:
 
 @dataclass(frozen=True, slots=True)
 class RemoteMeasurements:
-    """What a service measured, as it told it."""
+    """The metrics of a service, as received."""
 
     told: dict[str, Any]
 
@@ -62,7 +62,7 @@ class RemoteMeasurements:
 
 @dataclass(frozen=True, slots=True)
 class RemotePart:
-    """How a part of the service answered it: ``error`` is None when it is well."""
+    """The health of one part of the service; ``error`` is None if it is healthy."""
 
     part: str
     latency_seconds: float
@@ -76,13 +76,16 @@ class RemoteMetrics:
         self._service = service
 
     async def collect(self) -> RemoteMeasurements:
-        """Everything, with the pool and the lanes of the service."""
+        """All metrics, with the service's connection pool and lanes."""
         path = "/v1/metrics"
         return RemoteMeasurements(read_as(path, dict, await self._service.get(path)))
 
 
 class RemoteReconciliation:
-    """Has the service compare its stores; see :class:`app.services.reconciliation.ReconciliationService`."""
+    """Has the service compare its stores.
+
+    See :class:`app.services.reconciliation.ReconciliationService`.
+    """
 
     def __init__(self, service: Connection, jobs: RemoteJobs, silent_s: float) -> None:
         self._service = service
@@ -90,10 +93,11 @@ class RemoteReconciliation:
         self._silent_s = silent_s
 
     async def run(self, *, repair: bool = False) -> AsyncIterator[Differences]:
-        """Queue the job and follow it: how many were compared so far, and at the end what differs.
+        """Queue the job and follow it; yields the progress, and at last the differences.
 
         Raises:
-            JobFailed, JobCancelled, JobStalled: as of :meth:`RemoteJobs.outcome`.
+            JobFailed, JobCancelled: as in :meth:`RemoteJobs.outcome`.
+            JobStalled: as in :meth:`RemoteJobs.follow`.
         """
         path = "/v1/verify"
         job = read_as(path, job_of, await self._service.post(path, {"repair": repair}))
@@ -105,7 +109,10 @@ class RemoteReconciliation:
 
 
 class RemoteReindexing:
-    """Has the service rebuild its index; see :class:`app.services.reindexing.ReindexingService`."""
+    """Has the service rebuild its index.
+
+    See :class:`app.services.reindexing.ReindexingService`.
+    """
 
     def __init__(self, service: Connection, jobs: RemoteJobs, silent_s: float) -> None:
         self._service = service
@@ -113,14 +120,17 @@ class RemoteReindexing:
         self._silent_s = silent_s
 
     async def total(self) -> int | None:
-        """Nobody knows before the job has begun."""
+        """None: the total isn't known before the job has begun."""
         return None
 
     async def run(self) -> AsyncIterator[Indexed]:
-        """Queue the job and follow it, yielding what was done since; the last also says what was set aside and cut.
+        """Queue the job and follow it; yields how many were indexed since the last step.
+
+        The last step also has how many were set aside and cut.
 
         Raises:
-            JobFailed, JobCancelled, JobStalled: as of :meth:`RemoteJobs.outcome`.
+            JobFailed, JobCancelled: as in :meth:`RemoteJobs.outcome`.
+            JobStalled: as in :meth:`RemoteJobs.follow`.
         """
         path = "/v1/reindex"
         job = read_as(path, job_of, await self._service.post(path))
@@ -134,16 +144,16 @@ class RemoteReindexing:
 
 
 class RemoteHealth:
-    """How the service is; see :class:`app.services.health.Health`."""
+    """The service's health; see :class:`app.services.health.Health`."""
 
     def __init__(self, service: Connection) -> None:
         self._service = service
 
     async def check(self, timeout_s: float) -> list[RemotePart]:
-        """What the service says of each of its parts; none of them says more than the service's log.
+        """The health of each part of the service; the details of an error are only in its log.
 
         Raises:
-            ServiceUnavailable, ServiceError: it doesn't answer, or something else does.
+            ServiceUnavailable, ServiceError: the service doesn't answer, or something else does.
         """
         path = "/health/ready"
         answer = await self._service.look(path, timeout_s)
@@ -152,11 +162,11 @@ class RemoteHealth:
 
 @contextmanager
 def _told_if_left(job_id: JobId) -> "Iterator[None]":
-    """Whoever interrupts the command learns that the job goes on."""
+    """If the command is interrupted, say that the job continues and how to cancel it."""
     try:
         yield
     except asyncio.CancelledError:
-        note(f"The service goes on with it: `agent-storage jobs cancel {job_id}` stops it.")
+        note(f"The service continues the job; `agent-storage jobs cancel {job_id}` stops it.")
         raise
 
 
