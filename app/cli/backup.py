@@ -26,11 +26,9 @@ _SQLITE = "sqlite"
 _NOUNS = {"extractions": "extraction", "sources": "source", "projects": "project", "jobs": "job"}
 _MEGABYTE = 1e6
 _BACKUP_NEAR = (
-    "a backup copies the database's own file: run it on the service's machine, also while the service runs"
+    "a backup copies the database file; run it on the service's machine (the service may keep running)"
 )
-_RESTORE_NEAR = (
-    "a restore replaces the database's own file: stop the service, and run it on the service's machine"
-)
+_RESTORE_NEAR = "a restore replaces the database file; stop the service, and run it on the service's machine"
 
 
 def backup(
@@ -38,7 +36,7 @@ def backup(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="Where backups are; made if it is missing.", file_okay=False, callback=at_home
+            metavar="DIR", help="The folder of backups, created if missing.", file_okay=False, callback=at_home
         ),
     ],
     keep: Annotated[
@@ -48,17 +46,19 @@ def backup(
     _api: Annotated[str | None, no_api(_BACKUP_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
-    """Back the database up, also while a service runs. The index needs no backup: it is made from the database.
+    """Back up the database. Services may keep running.
 
-    SQLite: this copies it as it is at one moment, checks the copy, and writes a manifest beside it.
-    It needs the database's file, and so has no --api.
+    The index needs no backup, because it can be rebuilt from the database.
 
-    PostgreSQL: this prints the pg_dump to run.
+    SQLite: takes a consistent snapshot, checks it, and writes a manifest beside it. The command
+    needs the database file, and so has no --api.
+
+    PostgreSQL: prints the pg_dump command to run.
     """
     if _dialect(ctx) != _SQLITE:
         if keep is not None:
             fail(
-                "--keep deletes backups that this command has made, and on PostgreSQL pg_dump makes them; leave it out"
+                "--keep deletes backups made by this command, but on PostgreSQL pg_dump makes them; leave it out"
             )
         _print_dump_command(ctx, folder, as_json=as_json)
         return
@@ -91,9 +91,7 @@ def _print_dump_command(ctx: typer.Context, folder: Path, *, as_json: bool) -> N
     if as_json:
         print_json({"dialect": "postgresql", "command": command, "file": str(file)})
         return
-    note(
-        "PostgreSQL is backed up by its own program, also while everything runs. Nothing was written yet; run:"
-    )
+    note("PostgreSQL is backed up by pg_dump, while services keep running. Nothing was written yet; run:")
     say(command)
     _note_password(needs=needs_password)
 
@@ -104,7 +102,7 @@ def restore(
         Path | None,
         typer.Argument(
             metavar="DIR_OR_FILE",
-            help="A backup, or a folder of which the newest whole one is taken.",
+            help="A backup, or a folder of backups, of which the newest intact one is restored.",
             callback=at_home,
         ),
     ] = None,
@@ -113,23 +111,27 @@ def restore(
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Restore nothing; say what the database holds, and whether it is usable."),
+        typer.Option(
+            "--check", help="Restore nothing; report what the database holds, and whether it is usable."
+        ),
     ] = False,
     _api: Annotated[str | None, no_api(_RESTORE_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
-    """Put a backup in the place of the database. Stop the service first; run `verify --repair` afterwards.
+    """Replace the database with a backup.
 
-    SQLite: the backup is checked and brought to this version's schema, and then replaces the
-    database in one transaction; whatever stops it leaves the old one. It needs the database's file,
-    and so has no --api.
+    Stop the service first, and run `verify --repair` afterwards.
 
-    PostgreSQL: this prints the pg_restore to run; --check then says what that has left.
+    SQLite: checks the backup and migrates it to this version's schema, and then replaces the
+    database in one transaction. If the restore fails or is interrupted, the old database stays.
+    The command needs the database file, and so has no --api.
+
+    PostgreSQL: prints the pg_restore command to run. Afterwards, --check reports what it restored.
     """
     if check:
         if path is not None or overwrite:
             usage_error(
-                "--check takes no backup and replaces nothing: run `restore` first, and --check afterwards"
+                "--check takes no backup and replaces nothing; run `restore` first, and then `restore --check`"
             )
         _print_check(_run(ctx, lambda parts: parts.backups().check()), as_json=as_json)
         return
@@ -140,23 +142,23 @@ def restore(
         return
     done = _run(ctx, lambda parts: _restore(parts, path, overwrite=overwrite))
     for reason in done.passed_over:
-        note(f"Passed over: {reason}")
+        note(f"Skipped: {reason}")
     if as_json:
         print_json(_as_dict(done))
         return
     manifest = done.backup.manifest
     if done.moved_to is not None:
-        note(f"The damaged database is in {done.moved_to} now.")
+        note(f"Moved the damaged database to {done.moved_to}.")
     migrated = (
         ""
         if manifest.schema_revision == done.contents.revision
-        else f" Its schema was brought from {manifest.schema_revision} to {done.contents.revision}."
+        else f" Its schema was migrated from {manifest.schema_revision} to {done.contents.revision}."
     )
     say(
         f"Restored {_listed(done.contents.counts)} from {done.backup.file}, as of {manifest.began_at:%Y-%m-%d %H:%M:%S} "
         f"UTC.{migrated}"
     )
-    note(f"The index may be of another time: run `{REPAIR}` now.")
+    note(f"The index may differ from the restored database: run `{REPAIR}` now.")
 
 
 async def _restore(parts: CommandParts, path: Path, *, overwrite: bool) -> "Restored":
@@ -189,9 +191,7 @@ def _print_restore_command(ctx: typer.Context, path: Path, *, overwrite: bool, a
     if as_json:
         print_json({"dialect": "postgresql", "command": command, "file": str(file), "next": afterwards})
         return
-    note(
-        "PostgreSQL is restored by its own program. Nothing was changed yet; stop what uses the database, and run:"
-    )
+    note("PostgreSQL is restored by pg_restore. Nothing was changed yet; stop what uses the database, and run:")
     say(command)
     _note_password(needs=needs_password)
     note(f"Then run {', '.join(f'`{each}`' for each in afterwards)}.")
@@ -224,26 +224,28 @@ def _print_check(found: "StoreCheck", *, as_json: bool) -> None:
 def _problems(found: "StoreCheck") -> Iterator[str]:
     revision, expected = found.contents.revision, found.expected_revision
     if found.damage is not None:
-        yield f"SQLite's check finds it damaged ({found.damage}). Restore another backup."
+        yield f"SQLite reports that the database is damaged ({found.damage}). Restore another backup."
     if revision is None:
-        yield "It has no tables of agent-storage: the restore has failed, or database.url names another database."
+        yield (
+            "The database has no tables of agent-storage: the restore failed, or database.url names another database."
+        )
     elif revision != expected:
         yield (
-            f"The schema is at {revision}, and this version needs {expected}: run `agent-storage db upgrade`; if the "
-            "database is newer, install a version as new as it is, or restore an older backup."
+            f"The schema is at {revision}, and this version needs {expected}: run `agent-storage db upgrade`. If the "
+            "database is newer than this version, install a newer version or restore an older backup."
         )
     elif found.missing:
-        yield f"It lacks {', '.join(found.missing)}: the restore has failed half-way. Restore into an empty database."
+        yield f"Missing: {', '.join(found.missing)}. The restore failed half-way; restore into an empty database."
 
 
 def _run(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
-    """With the database as it is: of an older schema, say, or damaged."""
+    """Run a command with the database as it is, even if damaged or with an older schema."""
     return run(ctx, command, index=False, migrate=False, check=False, makes=True)
 
 
 @contextmanager
 def _reporting() -> Iterator["Report"]:
-    """A bar a step, moved from the thread of the work."""
+    """A progress bar for each step, updated from the worker thread."""
     with progress() as display:
         tasks = dict[str, "TaskID"]()
 
@@ -271,7 +273,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _note_password(*, needs: bool) -> None:
     if needs:
-        note("The password in database.url isn't shown: give it by PGPASSWORD or ~/.pgpass.")
+        note("The password in database.url isn't shown; provide it in PGPASSWORD or ~/.pgpass.")
 
 
 def _dialect(ctx: typer.Context) -> str:
@@ -279,7 +281,7 @@ def _dialect(ctx: typer.Context) -> str:
 
 
 def _require_database(ctx: typer.Context) -> None:
-    """Before anything is opened, which would make the file."""
+    """Fail if there is no database file; opening the database would create it."""
     from sqlalchemy.engine import make_url
 
     from app.sql.sqlite import file_of

@@ -1,4 +1,4 @@
-"""How changes are printed: those of a run, of a source, and of an extraction."""
+"""Prints the changes of a run, of a source, or of an extraction."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _Texts = Mapping[ExtractionId, str]
 
 _NOT_WHOLE = (
-    "This doesn't go back to the beginning: what is older than retention.history is deleted, and what was stored "
-    "before changes were kept isn't known."
+    "The history is incomplete: changes older than retention.history are deleted, and changes made before histories "
+    "were recorded are unknown."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A history, with what its sources and runs are called."""
+    """A history, with the names of its sources and runs."""
 
     history: History
     sources: Mapping[SourceId, str] | None = None
@@ -33,7 +33,7 @@ class Told:
 
     @classmethod
     async def with_sources(cls, parts: "ServiceParts", project: str, history: History) -> "Told":
-        """With the URI of each source; of one that is gone, as far as the history tells it."""
+        """Add each source's URI; a deleted source's is taken from the history if possible."""
         uris = dict(_uris(history.changes))
         for source_id in {change.source_id for change in history.changes} - uris.keys():
             row = await unless_missing(partial(parts.sources().get, project, source_id))
@@ -43,7 +43,7 @@ class Told:
 
     @classmethod
     async def with_runs(cls, parts: "ServiceParts", project: str, history: History) -> "Told":
-        """With the name of each run."""
+        """Add the name of each run."""
         names: dict[RunId, str] = {}
         for run_id in {change.run_id for change in history.changes if change.run_id is not None}:
             row = await unless_missing(partial(parts.runs().get, project, str(run_id)))
@@ -61,7 +61,7 @@ def _uris(changes: Iterable[Change]) -> Iterable[tuple[SourceId, str]]:
 
 
 def print_changes(told: Told, limit: int, rules: TextRules, *, as_json: bool) -> None:
-    """The ``limit`` first, and whether there are more, or there were."""
+    """Print the first ``limit`` changes, and whether the history goes on or is incomplete."""
     changes = told.history.changes[:limit]
     if as_json:
         print_json_lines(map(change_as_dict, changes))
@@ -120,7 +120,7 @@ def _type(change: Change) -> str:
 
 
 def _texts(changes: Iterable[Change], rules: TextRules) -> Iterator[tuple[ExtractionId, str]]:
-    """What extractions say, as they are now or were when they were removed."""
+    """The texts of the extractions as they are, or as they were when removed."""
     for change in changes:
         if change.extraction is not None:
             yield change.extraction.id, _text(_type(change), change.extraction.data, rules)
@@ -129,7 +129,7 @@ def _texts(changes: Iterable[Change], rules: TextRules) -> Iterator[tuple[Extrac
 
 
 def _what(change: Change, texts: _Texts) -> str:
-    """The text of the extraction, and what was otherwise before."""
+    """Describe a change: the extraction's text, and its earlier values."""
     before = change.before or {}
     match change.kind:
         case ChangeKind.REGROUPED:
@@ -150,14 +150,14 @@ def _group(name: str | None) -> str:
 
 
 def _was(change: Change, before: Mapping[str, Any]) -> str:
-    """What a changed extraction had before: its confidence, or its metadata where only that is otherwise now."""
+    """The earlier confidence and metadata of a changed extraction, if they differ from today's."""
     now = change.extraction
     told = []
     if now is None or now.confidence != before["confidence"]:
         told.append(f"confidence was {_or_none(before['confidence'])}")
     if now is None or now.metadata != before["metadata"]:
         told.append(f"metadata was {_or_none(before['metadata'])}")
-    return ", ".join(told) or "as it is now again"
+    return ", ".join(told) or "changed back since"
 
 
 def _or_none(value: object) -> str:
@@ -169,12 +169,12 @@ def _or_none(value: object) -> str:
 def _text(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> str:
     try:
         return text_of(extraction_type, data, rules)
-    except InvalidInput:  # stored under other text fields than today's
+    except InvalidInput:  # stored under other text fields than the current ones
         return str(data)
 
 
 def change_as_dict(change: Change) -> dict[str, Any]:
-    """A change for JSON."""
+    """A change as JSON."""
     row = change.extraction
     return {
         "number": change.number,

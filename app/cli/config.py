@@ -1,4 +1,4 @@
-"""``agent-storage config``: what the settings are, where they came from, and what is wrong with them."""
+"""``agent-storage config``: shows the settings with their origins, and checks them."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
 
 @app.command()
 def show(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Print each setting, its value and where it came from, with secrets masked."""
+    """Print each setting with its value and origin; secrets are masked."""
     reading = _read(ctx)
     if as_json:
         _print_json([asdict(entry) for entry in reading.entries])
@@ -34,7 +34,7 @@ def show(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 @app.command()
 def check(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Print every problem of the settings, or OK; exit code 1 if there is one."""
+    """Print all problems of the settings, or OK. Exit code 1 if there are any."""
     reading = _read(ctx)
     found = [*reading.problems, *_problems_of_indexes(reading)]
     if as_json:
@@ -47,7 +47,7 @@ def check(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 
 def _problems_of_indexes(reading: "Reading") -> "list[Problem]":
-    """What is wrong with the paths of indexes, which the settings themselves can't read."""
+    """Problems of the paths in database.data_indexes, which the settings themselves don't parse."""
     from app.errors import InvalidField, Problem
     from app.intake.where_text import parse_index_paths
 
@@ -73,8 +73,8 @@ def _verdict(problems: "Sequence[Problem]") -> str:
 
 
 def _print_json(document: object) -> None:
-    # Not orjson, which refuses what a wrong value may hold: lone surrogates, integers above 64
-    # bits.
+    # Not orjson: it refuses lone surrogates and integers above 64 bits, which wrong values may
+    # have.
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
@@ -95,6 +95,6 @@ def _entries_table(entries: "Sequence[Entry]") -> "Table":
     for column in table.columns:
         column.overflow = "fold"
     for entry in entries:
-        # Text, because a value may hold what rich takes for markup.
+        # Text, because rich would interpret a value as markup.
         table.add_row(entry.key, Text(as_text(entry.value)), Text(entry.source))
     return table

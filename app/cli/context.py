@@ -1,4 +1,4 @@
-"""What a command gets from its entry point, and how it runs."""
+"""The context that a command gets from its entry point, and the functions that run commands."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ import typer
 from app.cli.output import fail
 from app.errors import AgentStorageError
 
-if TYPE_CHECKING:  # a command imports the parts it uses only when it runs, so that --help stays quick
+if TYPE_CHECKING:  # commands import their parts only when they run, so that --help stays fast
     from sqlalchemy import Engine
 
     from app.cli.ports import JobRunner, ServiceParts
@@ -49,26 +49,27 @@ P = TypeVar("P")
 
 INTERRUPTED = 130
 
-BOTH = "--near works on the stores of this machine, and --api on a service; give one of them"
+BOTH = "--near opens the stores here, and --api uses a service; give only one of them"
 
 Api = Annotated[
     str | None,
     typer.Option(
         "--api",
         metavar="URL",
-        help="Use the service that runs there, with the key in AGENT_STORAGE_API_KEY if it wants one.",
+        help="Use the service at this URL, with the key in AGENT_STORAGE_API_KEY if it requires one.",
     ),
 ]
 
 Near = Annotated[
     bool,
     typer.Option(
-        "--near", help="Open the stores here; don't go through a service of this machine that holds the index."
+        "--near",
+        help="Open the stores here, instead of using the service on this machine that holds the index.",
     ),
 ]
 
 InProject = Annotated[str, typer.Option("--project", "-p", help="The project.")]
-"""Of the commands about one project, which is ``default`` unless they say so, as in ``ingest``."""
+"""For commands on one project. The default is :data:`DEFAULT_PROJECT`, as in ``ingest``."""
 
 DEFAULT_PROJECT = "default"
 
@@ -78,34 +79,34 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class CommandParts(Protocol):
-    """The providers of the running container that commands use; each call gives the one instance.
+    """The container's providers that commands use; each returns the same instance at every call.
 
-    Declared as methods, so that mypy compares each one's type with the container's provider; a test
-    compares the names.
+    They are declared as methods, so that mypy compares each type with the container's provider. A
+    test compares the names.
     """
 
     def backups(self) -> "BackupService":
-        """Backs the database up, and restores it."""
+        """Backs up and restores the database."""
         ...
 
     def changes(self) -> "ChangeService":
-        """What changed."""
+        """Reads the history of changes."""
         ...
 
     def data_indexing(self) -> "DataIndexing":
-        """Makes and drops indexes on data."""
+        """Creates and drops indexes on data."""
         ...
 
     def embedder_choices(self) -> "EmbedderChoices":
-        """The embedders that there are."""
+        """The available embedders."""
         ...
 
     def embedder_comparison(self) -> "EmbedderComparison":
-        """Tells how well embedders find texts."""
+        """Measures how well embedders find texts."""
         ...
 
     def engine(self) -> "Engine":
-        """The connections to the database."""
+        """The database engine and its connection pool."""
         ...
 
     def executor(self) -> "BoundedExecutor":
@@ -113,27 +114,27 @@ class CommandParts(Protocol):
         ...
 
     def fields(self) -> "FieldService":
-        """Counts facts by their fields, and describes these."""
+        """Describes fields, and counts facts by them."""
         ...
 
     def extractions(self) -> "ExtractionService":
-        """Looks extractions up, deletes them, and tries them again."""
+        """Reads, deletes and retries extractions."""
         ...
 
     def files_lane(self) -> "Lane":
-        """For reading and writing files."""
+        """The lane for reading and writing files."""
         ...
 
     def export(self) -> "ExportService":
-        """Hands extractions out."""
+        """Exports extractions."""
         ...
 
     def health(self) -> "Health":
-        """Asks every part how it is."""
+        """Checks the health of every part."""
         ...
 
     def indexing(self) -> "IndexingService":
-        """Brings the index in line with SQL."""
+        """Updates the index from SQL."""
         ...
 
     def ingestion(self) -> "IngestionService":
@@ -141,23 +142,23 @@ class CommandParts(Protocol):
         ...
 
     def jobs(self) -> "JobService":
-        """All jobs."""
+        """Lists and controls jobs."""
         ...
 
     def metrics_collector(self) -> "MetricsCollector":
-        """Measures when asked."""
+        """Collects metrics on demand."""
         ...
 
     def ownership(self) -> "IndexOwnership":
-        """Whose index the collection is."""
+        """Records which store the collection belongs to."""
         ...
 
     def projects(self) -> "ProjectService":
-        """Projects as a whole."""
+        """Lists and deletes projects."""
         ...
 
     def qdrant_repository(self) -> "QdrantRepository":
-        """The vectors."""
+        """The vectors in Qdrant."""
         ...
 
     def reconciliation(self) -> "ReconciliationService":
@@ -177,7 +178,7 @@ class CommandParts(Protocol):
         ...
 
     def sources(self) -> "SourceService":
-        """What extractions were taken from."""
+        """The sources of extractions."""
         ...
 
     def worker(self) -> "JobRunner":
@@ -188,36 +189,36 @@ class CommandParts(Protocol):
 class OpenParts(Protocol):
     """Opens the container for one command.
 
-    ``index=False`` leaves Qdrant closed, for commands that need SQL alone and so can run beside a
-    process that holds the embedded engine's directory. ``migrate`` and ``check`` are those of
-    ``running``.
+    ``index=False`` leaves Qdrant closed, for commands that need only SQL. They can run while
+    another process holds the embedded engine's directory. ``migrate`` and ``check`` are passed to
+    :func:`containers.running`.
     """
 
     def __call__(
         self, settings: "Settings", *, index: bool = True, migrate: bool | None = None, check: bool = True
     ) -> AbstractContextManager[CommandParts]:
-        """The open parts, closed at the end."""
+        """Return a context manager that opens the parts, and closes them on exit."""
         ...
 
 
 @dataclass(frozen=True)
 class CliContext:
-    """Handed to every command as Typer's context object."""
+    """The Typer context object of every command."""
 
     config_file: Path | None
     open_parts: OpenParts
     draw_graph: Callable[[], str]
     serve: "Callable[[Settings, int], None]"
-    """Runs the API with that many workers until a signal."""
+    """Runs the API with the given number of workers until a signal."""
     work: "Callable[[Settings, int], None]"
-    """Runs that many workers alone until a signal."""
+    """Runs the given number of workers, without the API, until a signal."""
 
     @cached_property
     def loaded(self) -> "Settings":
-        """The validated settings, read once a command, with logging set up as they say.
+        """The validated settings, loaded once; loading them configures logging.
 
         Raises:
-            ConfigurationError: they can't be used.
+            ConfigurationError: the settings are invalid.
         """
         from app.config import load_settings
 
@@ -225,19 +226,19 @@ class CliContext:
         settings = load_settings(self.config_file)
         level = logging.getLevelNamesMapping()[settings.logging.level]
         logging.getLogger("app").setLevel(level)
-        # Libraries tell of every request and every migration at INFO.
+        # Libraries log every request and every migration at INFO.
         logging.getLogger().setLevel(max(level, logging.WARNING))
         return settings
 
     def settings(self) -> "Settings":
-        """The validated settings; a problem ends the command with exit code 1."""
+        """The validated settings; invalid settings end the command with exit code 1."""
         try:
             return self.loaded
         except AgentStorageError as error:
             fail(error)
 
     def text_rules(self) -> "TextRules":
-        """How texts are made under the settings."""
+        """The settings' rules for making texts from extractions."""
         from app.domain.text import TextRules
 
         embedding = self.settings().embedding
@@ -258,11 +259,10 @@ def run(
     check: bool = True,
     makes: bool = False,
 ) -> T:
-    """Open the container, run the command on an event loop, close everything, and return its result.
+    """Open the container, run a command on an event loop, close everything, and return the result.
 
-    Only a command that ``makes`` what it needs makes a store where there is none; to the others, it
-    is empty there. An error of ours ends the process with exit code 1 and its message; Ctrl-C with
-    130.
+    With ``makes``, a missing store is created; otherwise the command sees an empty store. An
+    :class:`AgentStorageError` ends the process with its message and exit code 1, Ctrl-C with 130.
     """
     from app.cli.stores import existing, note_if_new
 
@@ -275,7 +275,7 @@ def run(
 
 
 def run_without_store(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
-    """As :func:`run`, for a command to which no store matters: none is opened, made or looked for."""
+    """As :func:`run`, for a command that uses no store: none is opened, created or looked for."""
     from app.cli.stores import of_no_store
 
     context = context_of(ctx)
@@ -293,10 +293,10 @@ def run_at(
     near: bool = False,
     makes: bool = False,
 ) -> T:
-    """As :func:`run`; with the parts of the service that runs at the URL ``api``, if there is one.
+    """As :func:`run`, but with the parts of the service at the URL ``api`` if one is given.
 
-    A command that needs the ``index`` goes through the service of this machine that holds it, if
-    one does and it isn't to be ``near``.
+    A command that needs the ``index`` goes through the service on this machine that holds the
+    index, if there is one, unless ``near`` is set.
     """
     service = _service(ctx, api, index=index, near=near)
     if service is None:
@@ -329,7 +329,7 @@ def _run(opening: AbstractContextManager[P], command: Callable[[P], Coroutine[An
 
 
 async def to_the_end(writing: Coroutine[Any, Any, T]) -> T:
-    """Await a write that has begun even if this task is cancelled, so that what is said was written is true."""
+    """Await a write to its end even if this task is cancelled, so that reported counts are true."""
     task = asyncio.create_task(writing)
     try:
         return await asyncio.shield(task)
@@ -338,8 +338,8 @@ async def to_the_end(writing: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def at_home(path: Any) -> Any:  # noqa: ANN401 - a path or a text, as it came
-    """Of an option or argument that is a path: with the home folder in the place of ``~``, where the shell left it."""
+def at_home(path: Any) -> Any:  # noqa: ANN401 - a Path or a str, returned as the same type
+    """Replace a ``~`` that the shell left in a path option or argument by the home folder."""
     from app.settings.places import expanded
 
     if path is None:
@@ -351,24 +351,24 @@ def at_home(path: Any) -> Any:  # noqa: ANN401 - a path or a text, as it came
 
 
 def require_no_service(ctx: typer.Context, why: str) -> None:
-    """End the command with exit code 1 where a service of this machine holds the index; ``why`` says what to do."""
+    """Exit with code 1 if a service on this machine holds the index; ``why`` says what to do."""
     from app.cli.stores import service_beside
 
     holder = service_beside(context_of(ctx).settings())
     if holder is not None:
-        fail(f"the service at {holder.url} (process {holder.pid}) holds the index, and {why}")
+        fail(f"the service at {holder.url} (process {holder.pid}) holds the index; {why}")
 
 
 def no_api(why: str) -> Any:  # noqa: ANN401 - as typer.Option
-    """The option --api of a command that can't go through a service, to say why not."""
+    """An --api option that always fails with a reason, for commands that can't use a service."""
 
     def refuse(url: str | None) -> None:
         if url is not None:
-            usage_error(f"{why}, and so there is no --api for it")
+            usage_error(f"not supported here: {why}")
 
     return typer.Option("--api", metavar="URL", help=f"Refused: {why}.", callback=refuse, expose_value=False)
 
 
 def usage_error(message: str) -> NoReturn:
-    """End the command with exit code 2, as for any other wrong argument."""
+    """Exit with code 2, as for any invalid argument."""
     raise typer.BadParameter(message)

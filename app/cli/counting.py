@@ -1,4 +1,4 @@
-"""What ``count --by`` and ``projects describe`` print."""
+"""Prints the results of ``extractions count --by`` and ``projects describe``."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,13 +11,13 @@ from app.domain.fields import Description, Facet, Facets
 
 
 def print_facets(project: str, found: Facets, *, as_json: bool) -> None:
-    """A table for each facet, or all as one JSON object."""
+    """Print a table for each facet, or all facets as one JSON object."""
     if as_json:
         print_json({"project": project, **asdict(found)})
         return
     for facet in found.facets:
         print_table((facet.by, "extractions"), _rows(facet), wide=facet.by)
-    note(f"{counted(found.count, 'extraction')} in all.")
+    note(f"{counted(found.count, 'extraction')} in total.")
 
 
 def _rows(facet: Facet) -> Sequence[tuple[object, object]]:
@@ -36,7 +36,7 @@ def _rows(facet: Facet) -> Sequence[tuple[object, object]]:
 
 
 def print_description(project: str, found: Description, *, as_json: bool) -> None:
-    """A table for each type, or all as one JSON object."""
+    """Print a table for each type, or all types as one JSON object."""
     if as_json:
         print_json({"project": project, **asdict(found)})
         return
@@ -55,8 +55,8 @@ def print_description(project: str, found: Description, *, as_json: bool) -> Non
     if not found.types:
         note(f"Project {printable(project)} has no extractions.")
     elif not found.whole:
-        note(f"By {counted(found.sampled, 'extraction')}, a sample of them.")
+        note(f"Based on a sample of {counted(found.sampled, 'extraction')}.")
 
 
-def _written(value: Any) -> str:  # noqa: ANN401 - whatever JSON has
+def _written(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return printable(value) if isinstance(value, str) else orjson.dumps(value).decode()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
-_NEAR = "a service works only with the schema of its own version: stop it, and upgrade beside its database"
+_NEAR = "a service runs only with the schema of its version; stop it, and run this command with its settings"
 
 
 @dataclass(frozen=True, slots=True)
 class _Upgraded:
-    """What the database is now."""
+    """The database after the upgrade."""
 
     revision: str | None
     indexes: "Arranged"
@@ -28,7 +28,7 @@ class _Upgraded:
 def upgrade(
     ctx: typer.Context, _api: Annotated[str | None, no_api(_NEAR)] = None, as_json: Json = False
 ) -> None:
-    """Bring the database's schema to the version this program works with, and its indexes to the settings."""
+    """Migrate the database's schema to this version, and create or drop indexes as configured."""
     found = run(ctx, _upgraded, index=False, migrate=True, makes=True)
     if as_json:
         print_json({"revision": found.revision, "data_indexes": found.indexes.as_dict()})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.config import Settings
 
 _PATIENCE_S = 5.0
-_RETRYING_S = 3.0  # less than the patience, so that the part's own words are heard and not "no answer"
+_RETRYING_S = 3.0  # less than _PATIENCE_S, so that the part's own error is shown, not "no answer"
 
 _PARTS: tuple[tuple[str, tuple[type[AgentStorageError], ...]], ...] = (
     ("qdrant", (QdrantError,)),
@@ -58,9 +58,10 @@ _Broken = dict[str, AgentStorageError]
 
 
 class _Row(NamedTuple):
-    """How one part is; ``ms`` is None where nothing was measured, ``error`` where nothing is wrong.
+    """The state of one part.
 
-    ``note`` says what else there is to know.
+    ``ms`` is None if nothing was measured, ``error`` is None if nothing is wrong. ``note`` is
+    further information about a healthy part.
     """
 
     part: str
@@ -86,9 +87,10 @@ class _Row(NamedTuple):
 
 
 def doctor(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Json = False) -> None:
-    """Check the configuration, build and open every part, ask each how it is, and say what to do.
+    """Check the configuration and the health of every part, and say what to do.
 
-    What a service of this machine holds, or the one that --api names, that service is asked about.
+    If a service on this machine holds the index, or --api names a service, that service checks its
+    parts.
     """
     if api is not None and near:
         usage_error(BOTH)
@@ -97,7 +99,7 @@ def doctor(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Jso
     if as_json:
         print_json([row.as_dict() for row in rows])
     else:
-        last = "what is wrong, and what to do"
+        last = "problem, and what to do"
         print_table(("part", "ok", "ms", last), [row.cells() for row in rows], wide=last)
     if wrong and not as_json:
         fail(f"{counted(wrong, 'part')} of {len(rows)} failed; the table says why, and what to do")
@@ -112,7 +114,7 @@ def _examine(context: CliContext, api: str | None, *, near: bool) -> list[_Row]:
     except ConfigurationError as error:
         problems = "; ".join(str(problem) for problem in error.problems)
         return [
-            _Row("configuration", None, problems, "`agent-storage config show` says where each comes from.")
+            _Row("configuration", None, problems, "`agent-storage config show` shows where each comes from.")
         ]
     rows = [_Row("configuration")]
     holder = service_beside(settings) if api is None and not near else None
@@ -123,8 +125,8 @@ def _examine(context: CliContext, api: str | None, *, near: bool) -> list[_Row]:
     theirs = asyncio.run(_ask_service(service))
     if holder is None:
         return rows + theirs
-    # The index is the service's to open; the other parts are tried here as well, and their failures
-    # told there.
+    # Only the service can open the index. The other parts are checked here, too; of those, only the
+    # service's failures are reported.
     held = DataDirectoryLocked(settings.qdrant.path, settings.qdrant.collection, str(holder))
     ours = [row for row in _ask_what_opens(context, settings, {"qdrant": held}) if row.part != "qdrant"]
     own = {row.part for row in ours}
@@ -132,7 +134,7 @@ def _examine(context: CliContext, api: str | None, *, near: bool) -> list[_Row]:
 
 
 async def _ask_service(service: Service) -> list[_Row]:
-    """A row for the service itself, and one for each part that it tells of."""
+    """A row for the service itself, and one for each part that it reports."""
     from app.cli.remote.connection import Patience
     from app.cli.remote.parts import open_remote
 
@@ -144,9 +146,9 @@ async def _ask_service(service: Service) -> list[_Row]:
             found = await parts.health().check(_PATIENCE_S)
     except AgentStorageError as error:
         answered = isinstance(error, ServiceError) and error.status is not None
-        hint = None if answered else f"Does it run, and is {service.url} its address?"
+        hint = None if answered else f"Is it running, and is {service.url} its address?"
         return [_Row("service", None, str(error), hint)]
-    log = "The service's log says why; its own settings are what counts."
+    log = "See the service's log; the service's own settings apply, not this command's."
     return [
         itself,
         *(
@@ -157,8 +159,10 @@ async def _ask_service(service: Service) -> list[_Row]:
 
 
 def _ask_what_opens(context: CliContext, settings: "Settings", known: "_Broken | None" = None) -> list[_Row]:
-    """Open and ask the parts; what can't be opened, or is ``known`` not to, is reported and replaced, so that the
-    others are asked.
+    """Open the parts and check their health.
+
+    A part that can't be opened, or is ``known`` to be unavailable, is reported and replaced, so
+    that the other parts can be checked.
     """
     broken: _Broken = dict(known or {})
     with TemporaryDirectory(prefix="agent-storage-") as folder:
@@ -174,7 +178,7 @@ def _ask_what_opens(context: CliContext, settings: "Settings", known: "_Broken |
 
 
 def _openable(settings: "Settings", broken: _Broken, folder: str) -> "Settings":
-    """Less patient settings; an empty store of its own stands in for one that can't be opened."""
+    """The settings with short timeouts, and an empty store in place of each broken one."""
     database = {"url": "sqlite://"} if "database" in broken else {}
     qdrant = {"mode": "embedded", "path": folder} if "qdrant" in broken else {}
     retrying_s = min(settings.qdrant.retry_timeout, _RETRYING_S)
@@ -189,7 +193,7 @@ def _openable(settings: "Settings", broken: _Broken, folder: str) -> "Settings":
 
 
 async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> list[_Row]:
-    """A row for each part that was opened; if all are well, the index is asked whether it fits the embedder."""
+    """A row for each opened part, and if all are healthy, one for the index."""
     health = [
         h for h in await parts.health().check(timeout_s=_PATIENCE_S, parts=_ASKED) if h.part not in broken
     ]
@@ -209,17 +213,17 @@ async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> li
 
 
 async def _note(parts: CommandParts) -> str | None:
-    """How the Qdrant server is spoken to, and what it allows; None with the embedded engine."""
+    """The protocol and the strict mode of the Qdrant server; None with the embedded engine."""
     protocol = parts.qdrant_repository().protocol
     if not protocol:
         return None
     try:
         found = await parts.qdrant_repository().look_at_collection()
-    except AgentStorageError:  # asking for the index says it
+    except AgentStorageError:  # the index's row reports it
         found = None
     if found is None or found.strict_mode is None:
-        return f"by {protocol}"
-    return f"by {protocol}; its strict mode, which is kept to, has {found.strict_mode}"
+        return f"over {protocol}"
+    return f"over {protocol}; its strict mode, which is respected, has {found.strict_mode}"
 
 
 async def _ask_index(parts: CommandParts) -> _Row:
@@ -242,7 +246,7 @@ def _failed(broken: _Broken, settings: "Settings") -> list[_Row]:
 
 
 def _hint(part: str, settings: "Settings") -> str:
-    """What to look at when a part doesn't answer."""
+    """What to check when a part doesn't answer."""
     embedding, qdrant = settings.embedding, settings.qdrant
     if part == "database":
         return f"Is it running, and is database.url right? It is {masked_url(settings.database.url)}."
@@ -251,13 +255,13 @@ def _hint(part: str, settings: "Settings") -> str:
             f"Is it running, and are qdrant.url and qdrant.api_key right? The URL is {masked_url(qdrant.url)}."
         )
     if part == "qdrant":
-        return f"May its directory be read and written? qdrant.path is {qdrant.path}."
+        return f"Is its directory readable and writable? qdrant.path is {qdrant.path}."
     if part == "embedder" and embedding.provider == "openai":
         url = masked_url(embedding.base_url)
         return f"Are embedding.base_url, embedding.model and embedding.api_key right? The URL is {url}."
-    return "`agent-storage config show` says how it is configured."
+    return "`agent-storage config show` shows its configuration."
 
 
 def graph(ctx: typer.Context) -> None:
-    """Print the container's providers and what each is made of, as a Mermaid diagram."""
+    """Print the container's providers and their dependencies as a Mermaid diagram."""
     say(context_of(ctx).draw_graph())

@@ -1,4 +1,4 @@
-"""``agent-storage embedders``: which there are, and how they do on one's own texts."""
+"""``agent-storage embedders``: lists the embedders, and compares them on the user's texts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.services.embedding.comparison import Compared
 
 app = typer.Typer(
-    help="The embedders: which can be used, and how well they find your own texts.", no_args_is_help=True
+    help="List the embedders, or compare how well they find your own texts.", no_args_is_help=True
 )
 
 _MANY_LANGUAGES = 4
@@ -25,7 +25,7 @@ File = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help='Pairs, one a line: {"query": "…", "text": "…"}; or a .csv or .tsv with these columns; - for standard input.',
+        help='Pairs, one per line: {"query": "…", "text": "…"}; or a .csv or .tsv with these columns; - for standard input.',
         callback=at_home,
     ),
 ]
@@ -34,15 +34,15 @@ Named = Annotated[
     typer.Option(
         "--embedder",
         metavar="NAME",
-        help="wordllama, multilingual, model2vec:FOLDER, or openai as it is configured. Repeatable. Default: those that are "
-        "installed here and send no text elsewhere.",
+        help="wordllama, multilingual, model2vec:FOLDER, or openai as configured. Repeatable. Default: all that are "
+        "installed here and send no text to a service.",
     ),
 ]
 
 
 @app.command("list")
 def show_all(ctx: typer.Context, as_json: Json = False) -> None:
-    """List the embedders: which one is configured, which can be used, for which languages."""
+    """List the embedders: which is configured, which are usable, and for which languages."""
 
     async def choose(parts: CommandParts) -> "list[Choice]":
         return await parts.files_lane().run(parts.embedder_choices().all)
@@ -73,9 +73,9 @@ def compare(
     named: Named = [],  # noqa: B006 - Typer copies it
     as_json: Json = False,
 ) -> None:
-    """Say how often each embedder finds the text of a query first, and among the first ten, and what it costs.
+    """Compare how often embedders rank a query's text first or in the first ten, and their cost.
 
-    Every text of FILE is a candidate for every query, ranked by the cosine of the vectors. Nothing
+    Every text in FILE is a candidate for every query, ranked by the cosine of the vectors. Nothing
     is stored.
     """
     from app.cli.output import fail
@@ -104,7 +104,7 @@ async def _compare_all(
     choices = parts.embedder_choices()
     names = list(dict.fromkeys(named)) or await parts.files_lane().run(choices.offline)
     embedders = {name: choices.make(name) for name in names}
-    # What can't be used is told before the first takes its time.
+    # Fail on unusable embedders before the first one takes its time.
     await parts.files_lane().run(lambda: [embedder.identity for embedder in embedders.values()])
     found = {}
     total = len({pair.text for pair in pairs}) + len(pairs)

@@ -33,7 +33,7 @@ def export(
     wanted: WantedExtractions,
     form: Annotated[
         ExportFormat,
-        typer.Option("--format", help="JSON lines, which `ingest` takes, or the columns as CSV or Parquet."),
+        typer.Option("--format", help="JSON lines, which `ingest` accepts, or columns as CSV or Parquet."),
     ] = ExportFormat.JSONL,
     output: Annotated[
         Path | None,
@@ -42,59 +42,59 @@ def export(
             "-o",
             metavar="FILE",
             callback=at_home,
-            help="Write FILE, which is there only once it is whole; compressed if its name ends in .gz. Default: "
+            help="Write to FILE, which appears only once it is complete; compressed if its name ends in .gz. Default: "
             "standard output.",
         ),
     ] = None,
     after: Annotated[
         str | None,
-        typer.Option(metavar="CURSOR", help="Go on where an export was broken off that told this cursor."),
+        typer.Option(metavar="CURSOR", help="Resume an interrupted export after the cursor that it printed."),
     ] = None,
     api: Api = None,
 ) -> None:
-    """Write out a project's extractions, by id.
+    """Export a project's extractions, ordered by id.
 
-    Each page of at most 1,000 is read from one consistent state; what is stored or deleted
-    meanwhile may be in it or not.
+    Each page of at most 1,000 is read from one snapshot. The export may or may not include what is
+    stored or deleted meanwhile.
     """
     if form is ExportFormat.PARQUET:
         if output is not None and output.suffix == _GZIP:
-            usage_error("a Parquet file is compressed in itself; name it without .gz")
+            usage_error("Parquet is already compressed; give --output a name without .gz")
         if output is None and sys.stdout.isatty():
-            usage_error("Parquet is nothing for a terminal; name a file with --output")
+            usage_error("Parquet can't be written to a terminal; name a file with --output")
     job = _Export(project, wanted, form, output, after)
     run_at(ctx, api, job.run, index=False)
 
 
 class _Target(Protocol):
-    """Where the bytes go; see :class:`app.cli.part_file.PartFile`."""
+    """The export's destination; see :class:`app.cli.part_file.PartFile`."""
 
     def write(self, piece: bytes) -> None:
-        """Add to what is there."""
+        """Append bytes."""
         ...
 
     def finish(self) -> None:
-        """It is whole."""
+        """Close the complete export."""
         ...
 
     def close(self) -> None:
-        """It won't be whole."""
+        """Close an incomplete export, which stays readable."""
         ...
 
     def discard(self) -> None:
-        """It can't be written."""
+        """Delete an export that can't be written."""
         ...
 
 
 class _StandardOutput:
-    """Whether it is whole, the exit code tells."""
+    """Standard output; only the exit code tells whether the export is complete."""
 
     def write(self, piece: bytes) -> None:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 
     def finish(self) -> None:
-        """Nothing: all is written."""
+        """A no-op: everything is written already."""
 
     close = discard = finish
 
@@ -124,18 +124,18 @@ class _Export:
         await warn(parts, self._project, filters)
         with progress(shown=self._output is not None or not sys.stdout.isatty()) as display:
             total = None
-            if self._cursor is None and not display.disable:  # counting may take as long as reading
+            if self._cursor is None and not display.disable:  # counting can be as slow as reading
                 total = await parts.extractions().count(self._project, filters)
             bar = display.add_task("exported", total=total)
             pages = parts.export().pages(self._project, filters, after=self._cursor)
-            first = await anext(pages)  # what is refused makes no file
+            first = await anext(pages)  # before the file is created, because this may be refused
             writing = _Writing(lane, encoder, self._output)
             try:
                 await to_the_end(writing.begin())
                 await self._write(writing, first, pages, lambda: display.update(bar, completed=self._written))
             except OSError as error:
                 await writing.discard()
-                if self._output is None:  # whoever ends the command knows what to say of it
+                if self._output is None:  # the entry point reports errors of standard output
                     raise
                 raise ExportFailed(str(self._output), error.strerror or str(error)) from error
             except BaseException:
@@ -159,7 +159,7 @@ class _Export:
         following: "AsyncIterator[ExportPage]",
         show: Callable[[], None],
     ) -> None:
-        """A page that has begun is written to its end, so that the cursor tells the truth."""
+        """Write all pages; a started page is always completed, so that the cursor is correct."""
         await to_the_end(self._take(writing, first))
         show()
         async for page in following:
@@ -178,12 +178,12 @@ class _Export:
 
     def _tell_place(self) -> None:
         part = "" if self._output is None else f" to {self._output}.part"
-        goes_on = "" if self._cursor is None else f" `--after {self._cursor}` goes on after them."
-        note(f"Broken off: {counted(self._written, 'extraction')} were written{part}.{goes_on}")
+        goes_on = "" if self._cursor is None else f" `--after {self._cursor}` resumes after them."
+        note(f"Interrupted: {counted(self._written, 'extraction')} were written{part}.{goes_on}")
 
 
 class _Writing:
-    """Encodes and writes on a thread for files."""
+    """Encodes and writes pages on a thread of the files lane."""
 
     def __init__(self, lane: "Lane", encoder: "Encoder", output: Path | None) -> None:
         self.has_begun = False
@@ -193,10 +193,10 @@ class _Writing:
         self._target: _Target = _StandardOutput()
 
     async def begin(self) -> None:
-        """Make the file.
+        """Create the file.
 
         Raises:
-            InvalidInput: it can't be made there.
+            InvalidInput: the file can't be created.
         """
         from app.cli.part_file import PartFile
 
@@ -211,11 +211,11 @@ class _Writing:
         await self._lane.run(self._end, self._target.finish)
 
     async def break_off(self) -> None:
-        """What was added stays, and can be read."""
+        """Close the incomplete file, which stays readable."""
         await self._lane.run(self._end, self._target.close)
 
     async def discard(self) -> None:
-        """It can't be written."""
+        """Delete a file that can't be written."""
         await self._lane.run(self._target.discard)
 
     def _end(self, leave: Callable[[], None]) -> None:

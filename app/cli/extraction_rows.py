@@ -1,4 +1,4 @@
-"""How extractions are printed: a list of them, or one whole."""
+"""Prints extractions: a list of them, or all details of one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ _LONGEST_TEXT = 200
 
 @dataclass(frozen=True, slots=True)
 class ShownRows:
-    """Prints page after page: as JSON lines, or as tables with the text that ``rules`` make."""
+    """Prints pages as JSON lines, or as tables with texts made by ``rules``."""
 
     rules: "TextRules"
     as_json: bool
 
     def print(self, rows: "ExtractionRows") -> None:
-        """Print some."""
+        """Print a page."""
         if self.as_json:
             print_json_lines(map(as_item, rows))
             return
@@ -40,18 +40,18 @@ class ShownRows:
 
 
 def shown_text(row: "ExtractionRow", rules: "TextRules") -> str:
-    """What is embedded of an extraction, or its data where that can't be told."""
+    """The text that is embedded of an extraction, or its data if the text can't be made."""
     from app.domain.text import text_of
     from app.errors import InvalidInput
 
     try:
         return text_of(row.extraction_type, row.data, rules)
-    except InvalidInput:  # stored under other text fields than today's
+    except InvalidInput:  # stored under other text fields than the current ones
         return str(row.data)
 
 
 def as_item(row: "ExtractionRow") -> dict[str, Any]:
-    """An extraction as it is handed in, and what is known of it besides."""
+    """An extraction as JSON: the ingested fields, and the stored ones."""
     return {
         "id": row.id,
         "project": row.project,
@@ -71,7 +71,7 @@ def as_item(row: "ExtractionRow") -> dict[str, Any]:
 
 
 def print_whole(row: "ExtractionRow") -> None:
-    """All that is known of one, for people."""
+    """Print all details of one extraction, for people."""
     import orjson
 
     def document(value: dict[str, Any]) -> tuple[str, ...]:

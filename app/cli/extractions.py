@@ -1,4 +1,4 @@
-"""``agent-storage extractions``: the facts themselves, by id and by filter."""
+"""``agent-storage extractions``: lists, shows, counts, deletes and retries extractions."""
 
 import uuid
 from typing import TYPE_CHECKING, Annotated
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from app.domain.rows import ExtractionRow
 
 app = typer.Typer(
-    help="List, show, count or delete extractions, or try again what was set aside.", no_args_is_help=True
+    help="List, show, count or delete extractions, or retry those set aside.", no_args_is_help=True
 )
 
 _DEFAULT_LIMIT = 100
 
 Ids = Annotated[
     list[uuid.UUID] | None,
-    typer.Argument(metavar="ID", help="These, in place of filters.", show_default=False),
+    typer.Argument(metavar="ID", help="Ids of extractions, instead of filters.", show_default=False),
 ]
 
 
@@ -42,13 +42,13 @@ def list_extractions(
         str,
         typer.Option(
             metavar="FIELD",
-            help="created, changed, confidence, or a path such as price.amount; with a minus before it, down.",
+            help="created, changed, confidence, or a path such as price.amount; a leading minus sorts descending.",
         ),
     ] = "-created",
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's extractions, the newest first; --json prints one object a line, whole."""
+    """List a project's extractions, newest first; --json prints one complete object per line."""
     from app.errors import InvalidInput
     from app.intake.where_text import parse_order
 
@@ -67,7 +67,7 @@ def show(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Show one extraction whole, of whichever project."""
+    """Show one extraction completely, of any project."""
     row = run_at(ctx, api, lambda parts: _get(parts, extraction), index=False)
     if as_json:
         print_json_lines([as_item(row)])
@@ -90,12 +90,12 @@ def count(
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="How many values of each --by; the rest is summed up.")
+        int, typer.Option("--limit", "-n", min=1, help="How many values of each --by; the rest is totaled.")
     ] = 10,
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Count a project's extractions, all in all or by their fields."""
+    """Count a project's extractions, in total or by their fields."""
     if by:
         from app.cli.counting import print_facets
 
@@ -117,20 +117,20 @@ def delete(
     *,
     project: InProject = DEFAULT_PROJECT,
     wanted: WantedExtractions,
-    everything: Annotated[bool, typer.Option("--all", help="All that the project has.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All extractions of the project.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many would be deleted, and delete nothing.")
+        bool, typer.Option("--dry-run", help="Report how many would be deleted, and delete nothing.")
     ] = False,
     yes: Yes = False,
     api: Api = None,
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a project's extractions and their vectors: those of these ids, or all that pass the filters."""
+    """Delete extractions and their vectors, by ids or by filters."""
     if bool(ids) + (not wanted.is_all) + everything != 1:
-        usage_error("name ids, or give filters, or --all: exactly one of these says what to delete")
+        usage_error("give exactly one of ids, filters and --all, to say what to delete")
     if dry_run and ids:
-        usage_error("--dry-run is for filters; the ids name what would be deleted")
+        usage_error("--dry-run is only for filters and --all; ids already name what would be deleted")
     if dry_run:
         would = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
         if as_json:
@@ -151,11 +151,11 @@ def delete(
     if as_json:
         print_json_lines([{"project": project, "deleted_extractions": deleted.extractions}])
     elif deleted.extractions:
-        say(f"Deleted {counted(deleted.extractions, 'extraction')}, and the vectors.")
+        say(f"Deleted {counted(deleted.extractions, 'extraction')}, and their vectors.")
     else:
         note(f"No such extractions in project {printable(project)}; nothing was deleted.")
     if ids and (missing := len(set(ids)) - deleted.extractions):
-        fail(f"project {printable(project)} has no extraction of {missing:,} of these {len(set(ids)):,} ids")
+        fail(f"project {printable(project)} has no extractions with {missing:,} of these {len(set(ids)):,} ids")
 
 
 @app.command()
@@ -170,11 +170,11 @@ def retry(
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Try again to embed what is set aside: those of these ids, or all that pass the filters."""
+    """Retry embedding extractions that were set aside, by ids or by filters."""
     from app.cli.trying_again import try_again
 
     if ids and not wanted.is_all:
-        usage_error("name ids or give filters, not both")
+        usage_error("give ids or filters, not both")
     report = run_at(ctx, api, lambda parts: try_again(parts, project, ids, wanted), near=near)
     if as_json:
         print_json_lines([report.as_dict(project)])
@@ -190,14 +190,16 @@ async def _list(
     order: "Order",
     shown: ShownRows,
 ) -> None:
-    """Page by page, so that any number can be listed; one more than asked for tells whether there are more."""
+    """Print page by page, so that any number can be listed.
+
+    One row more than asked for is read, to see whether there are more.
+    """
     filters = await wanted.of_project(parts, project)
     printed = 0
     async for rows in parts.extractions().iter_pages(project, filters, limit=limit + 1, order=order):
         page = rows[: limit - printed]
         if page:
-            # On a thread: a reader such as `less` may keep it waiting, and Ctrl-C is to work
-            # meanwhile.
+            # On a thread, so that Ctrl-C works while a reader such as `less` blocks the output.
             await parts.files_lane().run(shown.print, page)
         printed += len(page)
         if len(page) < len(rows):
@@ -249,7 +251,7 @@ async def _delete(
         if not asked:
             await warn(parts, project, filters)
         deleted = await parts.extractions().delete_matching(project, filters)
-    unfinished = f"Deleted {counted(deleted.extractions, 'extraction')}; the vectors aren't yet"
+    unfinished = f"Deleted {counted(deleted.extractions, 'extraction')}, but not all their vectors yet"
     with progress() as display:
         bar = display.add_task("vectors deleted", total=deleted.extractions)
 

@@ -1,4 +1,4 @@
-"""The options that say which extractions a command means: the same of every command that takes them."""
+"""The filter options, which are the same in all commands that select extractions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterOptions:
-    """As they were given; :func:`takes_filters` makes each an option of a command."""
+    """The options as given; :func:`takes_filters` makes each an option of a command."""
 
     source_group: Annotated[
         list[str] | None, typer.Option("--source-group", help="Only sources of this group; repeatable.")
     ] = None
     source_uri: Annotated[
-        list[str] | None, typer.Option("--source-uri", metavar="URI", help="Only of this source; repeatable.")
+        list[str] | None, typer.Option("--source-uri", metavar="URI", help="Only this source; repeatable.")
     ] = None
     extraction_type: Annotated[
         list[str] | None, typer.Option("--extraction-type", help="Only this type; repeatable.")
@@ -35,7 +35,7 @@ class FilterOptions:
         typer.Option(
             "--run",
             metavar="NAME_OR_ID",
-            help="Only what this run asserted, first or last; by name, the newest of that name. Repeatable.",
+            help="Only what this run asserted, first or last; of a name, the newest run. Repeatable.",
         ),
     ] = None
     min_confidence: Annotated[
@@ -49,69 +49,69 @@ class FilterOptions:
         typer.Option(
             metavar="CONDITION",
             help="Only where this holds, e.g. --where 'price.amount >= 100 and tags contains indoor', --where 'sku starts "
-            "\"XR-44\"'. A name is a field of the fact's own (type, confidence …), or a path in its data; metadata.page is "
-            "one in its metadata. Repeatable; all must hold.",
+            '"XR-44"\'. A name is a field of the fact (type, confidence …) or a path in its data; metadata.page is a path '
+            "in its metadata. Repeatable; all must hold.",
         ),
     ] = None
     indexed: Annotated[
         bool | None,
-        typer.Option("--indexed/--not-indexed", help="Only what search can find; or only what has no vector."),
+        typer.Option("--indexed/--not-indexed", help="Only with, or only without, a vector for search."),
     ] = None
     set_aside: Annotated[
         bool | None,
         typer.Option(
             "--set-aside/--not-set-aside",
-            help="Only what can't be embedded, and isn't tried; or only the rest.",
+            help="Only those set aside because they can't be embedded; or only the rest.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class WantedExtractions:
-    """The extractions that a command means: those that pass ``filters``, of the runs that ``runs`` name."""
+    """The selected extractions: those that pass ``filters`` and belong to ``runs``, if any."""
 
     filters: Filters
     runs: tuple[str, ...]
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing was said that would leave one out."""
+        """Whether no filter was given."""
         return self.filters == Filters() and not self.runs
 
     async def of_project(self, parts: "ServiceParts", project: str) -> Filters:
-        """All of it as filters, once the project has been asked which runs are meant.
+        """The filters with the runs' ids, which are looked up in the project.
 
         Raises:
-            NotFound: there is no such project or run.
-            ServiceError: the service refused.
+            NotFound: the project or a run doesn't exist.
+            ServiceError: the service refused the request.
         """
         found = [await parts.runs().get(project, run) for run in self.runs]
         return replace(self.filters, run_ids=tuple(run.id for run in found))
 
 
 def takes_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of :class:`FilterOptions`; it gets them as its parameter ``wanted``.
+    """Give a command the options of :class:`FilterOptions`, passed as its parameter ``wanted``.
 
-    What can't be used ends the command with exit code 2. The options stand where ``wanted`` does.
+    Invalid options end the command with exit code 2. The options appear in the place of ``wanted``.
     """
     return _taking(command, signature(FilterOptions).parameters)
 
 
 def takes_filters_of_indexed(command: Callable[..., None]) -> Callable[..., None]:
-    """As :func:`takes_filters`, for a command that is about what is indexed, and asks nobody whether it is."""
+    """As :func:`takes_filters`, without ``--indexed`` and ``--set-aside``."""
     options = signature(FilterOptions).parameters
     return _taking(command, {name: options[name] for name in options if name not in {"indexed", "set_aside"}})
 
 
 async def warn(parts: "ServiceParts", project: str, filters: Filters) -> None:
-    """Say what is odd about the filters."""
+    """Print warnings about suspicious filters."""
     for warning in await parts.fields().warnings(project, filters):
         note(f"Warning: {warning}")
 
 
 def _taking(command: Callable[..., None], options: Mapping[str, Parameter]) -> Callable[..., None]:
     @wraps(command)
-    def with_options(**given: Any) -> None:  # noqa: ANN401 - whatever the command takes
+    def with_options(**given: Any) -> None:  # noqa: ANN401 - the command's arguments
         wanted = _wanted(FilterOptions(**{name: given.pop(name) for name in options}))
         command(**given, wanted=wanted)
 
@@ -119,7 +119,7 @@ def _taking(command: Callable[..., None], options: Mapping[str, Parameter]) -> C
     for parameter in signature(command).parameters.values():
         parameters += options.values() if parameter.name == "wanted" else [parameter]
     by_name = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
-    # Typer reads a command's options off its signature.
+    # Typer reads a command's options from its signature.
     vars(with_options)["__signature__"] = signature(command).replace(parameters=by_name)
     return with_options
 

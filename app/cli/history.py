@@ -1,4 +1,4 @@
-"""``agent-storage history``: what became of a source or an extraction."""
+"""``agent-storage history``: shows the changes of a source or an extraction."""
 
 import uuid
 from typing import TYPE_CHECKING, Annotated
@@ -24,9 +24,9 @@ def history(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Show what became of a source and its extractions, or of one extraction, also if it is gone.
+    """Show the changes of a source and its extractions, or of one extraction, even if deleted.
 
-    The newest change comes first; --json prints one object a line.
+    The newest change comes first; --json prints one object per line.
     """
     from app.cli.changes import print_changes
 
@@ -42,7 +42,7 @@ async def _told(parts: "ServiceParts", project: str, subject: str, limit: int, *
 
 
 async def _history(parts: "ServiceParts", project: str, subject: str, limit: int) -> "History":
-    """That of an id is looked for among sources, then among extractions; a source's URI may be spelled like an id, too."""
+    """Look up an id among sources, then among extractions, and at last as a source's URI."""
     from app.cli.naming import named, source_id_at, source_id_in, unless_missing
     from app.domain.ids import ExtractionId
 

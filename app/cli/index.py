@@ -1,4 +1,4 @@
-"""The commands that look after the index: ``verify``, ``reindex`` and ``optimize``."""
+"""The commands that maintain the index: ``verify``, ``reindex``, ``adopt`` and ``optimize``."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 
 DIFFER = 4
 
-_ADOPT_NEAR = "a service runs only on an index that is its own already: stop it, and adopt the collection beside its stores"
-_OPTIMIZE_NEAR = "a service would answer nobody while the embedded engine optimizes: stop it, optimize beside its stores, and start it"
+_ADOPT_NEAR = "a service can't run with a foreign index; stop it, and run this command on its machine"
+_OPTIMIZE_NEAR = (
+    "a service can't answer while the embedded engine optimizes; stop it, optimize on its machine, and start it"
+)
 
 
 def verify(
     ctx: typer.Context,
-    repair: Annotated[bool, typer.Option("--repair", help="Repair what differs.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair the differences.")] = False,
     api: Api = None,
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Compare SQL with Qdrant, and repair the difference with --repair. Exit code 4 while a difference remains."""
+    """Compare SQL with Qdrant; --repair repairs the differences. Exit code 4 if any remain."""
     found = run_at(ctx, api, lambda parts: _verify(parts, repair=repair), near=near)
     if as_json:
         print_json(found.as_dict())
@@ -65,7 +67,7 @@ def _verdict(found: Differences) -> str:
     cut = f" {found.cut:,} were cut, because they are longer than the model takes." if found.cut else ""
     aside = f" {found.set_aside:,} are set aside, because they can't be embedded." if found.set_aside else ""
     if found.remaining:
-        return f"The stores differ; `agent-storage verify --repair` repairs it.{cut}{aside}"
+        return f"The stores differ; `agent-storage verify --repair` repairs them.{cut}{aside}"
     return f"The stores agree.{cut}{aside}"
 
 
@@ -80,9 +82,10 @@ async def _verify(parts: "ServiceParts", *, repair: bool) -> Differences:
 
 
 def reindex(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Json = False) -> None:
-    """Rebuild the whole index with the configured embedder. The SQL data stays; interrupted, it goes on next time.
+    """Rebuild the whole index with the configured embedder.
 
-    A service rebuilds it with the embedder that the service was started with.
+    The SQL data isn't changed. An interrupted reindex resumes at the next call. A service uses the
+    embedder that it was started with.
     """
     if api is None and not near:
         _require_same_embedder(ctx)
@@ -96,15 +99,15 @@ def reindex(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Js
 
 
 def _require_same_embedder(ctx: typer.Context) -> None:
-    """Of the service that would rebuild the index: it may have been started before the settings were changed."""
+    """Fail if the service that would rebuild the index was started with another embedder."""
     from app.cli.stores import service_beside
 
     settings = context_of(ctx).settings()
     holder, wanted = service_beside(settings), settings.embedding.label
     if holder is not None and holder.embedder != wanted:
         fail(
-            f"the service at {holder.url} holds the index and embeds by {holder.embedder}, and the settings say {wanted}. "
-            "To rebuild the index with that: stop the service, run this again, and start it."
+            f"the service at {holder.url} holds the index and embeds with {holder.embedder}, but the settings say {wanted}. "
+            "To use the embedder of the settings: stop the service, run this again, and start it."
         )
 
 
@@ -129,16 +132,16 @@ def adopt(
     _api: Annotated[str | None, no_api(_ADOPT_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the collection this database's own, whoever's it was: after a restore, say."""
+    """Make the collection the index of this database, for example after a restore."""
     require_no_service(ctx, _ADOPT_NEAR)
     name = context_of(ctx).settings().qdrant.collection
-    if not yes and not typer.confirm(f"Take over the collection {name!r}, whichever store's it is?", err=True):
+    if not yes and not typer.confirm(f"Take over the collection {name!r}, even from another store?", err=True):
         fail("nothing was changed")
     store_id = run(ctx, _adopt)
     if as_json:
         print_json({"collection": name, "store_id": store_id})
     else:
-        say(f"The collection {name} is the index of this database (store {store_id}) now.")
+        say(f"The collection {name} now is the index of this database (store {store_id}).")
 
 
 async def _adopt(parts: CommandParts) -> str:
@@ -149,10 +152,13 @@ async def _adopt(parts: CommandParts) -> str:
 def optimize(
     ctx: typer.Context, _api: Annotated[str | None, no_api(_OPTIMIZE_NEAR)] = None, as_json: Json = False
 ) -> None:
-    """Build the vector index of the embedded engine, which makes searches quicker. Takes a while; nothing else runs."""
+    """Build the embedded engine's vector index, for faster searches.
+
+    This takes a while, and nothing else can use the index meanwhile.
+    """
     require_no_service(ctx, _OPTIMIZE_NEAR)
-    # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C. A kill
-    # loses nothing.
+    # The engine holds the GIL until it is done, so only the kernel can act on Ctrl-C. Being killed
+    # loses no data.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     vectors = run(ctx, _optimize)
     if as_json:

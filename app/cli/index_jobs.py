@@ -1,4 +1,4 @@
-"""Running the index jobs that a command queues, beside its writing or after it, or waiting for the service that runs them."""
+"""Runs the index jobs that a command queues, or waits until a service has run them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 _INDEXERS = 2
 _BEHIND = 4
-"""So many jobs may wait before the writing does; it shall not run far ahead."""
+"""How many jobs may wait before the writes do (backpressure)."""
 
-_ANOTHER, _LAST = True, False  # what the indexers are told: a job was stored, no more will be
+_ANOTHER, _LAST = True, False  # messages to the indexers: a job was queued, no more follow
 
 
 @asynccontextmanager
 async def indexing_beside(
     worker: "JobRunner", ended: "Callable[[FinishedJob], None]"
 ) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
-    """Run index jobs until the block ends, and then all that are left, older ones included.
+    """Run index jobs during the block, and at its end all that are left, including older ones.
 
-    The block calls what it gets with how many jobs it has just queued. ``ended`` is told of each
-    that has run.
+    The block calls the yielded function with the number of jobs it has just queued. ``ended`` is
+    called with each job that has run.
 
     Raises:
-        ExceptionGroup: the block or a job failed; the rest was given up.
+        ExceptionGroup: the block or a job failed; the other jobs weren't awaited.
     """
     queue: asyncio.Queue[bool] = asyncio.Queue(maxsize=_BEHIND)
 
@@ -54,22 +54,22 @@ async def run_queued(
     remote: bool,
     ended: Callable[["FinishedJob"], None] = lambda _: None,
 ) -> None:
-    """Run all jobs of these types, and tell ``ended`` of each.
+    """Run all jobs of these types, and call ``ended`` with each.
 
-    Where one can't be run, say what is ``unfinished`` and who goes on with it, and end with exit
+    If one can't be run, print what is ``unfinished`` and what will complete it, and exit with
     code 1.
     """
     try:
         while (job := await worker.run_one(types)) is not None:
             ended(job)
     except AgentStorageError as error:
-        way = "the service goes on with it" if remote else "`agent-storage verify --repair` does that"
-        note(f"{unfinished}, and {way}: {error}")
+        way = "the service completes that" if remote else "`agent-storage verify --repair` completes that"
+        note(f"{unfinished}; {way}: {error}")
         raise typer.Exit(1) from None
 
 
 def first_of(errors: ExceptionGroup[Exception]) -> Exception:
-    """One error stands for its group: the others came of the same fault."""
+    """The first error of a group; the others have the same cause."""
     first = errors.exceptions[0]
     return first_of(first) if isinstance(first, ExceptionGroup) else first
 

@@ -66,7 +66,7 @@ class Report:
 
     @property
     def waiting(self) -> int:
-        """How many of those stored now have no vector yet."""
+        """How many of the newly stored extractions have no vector yet."""
         return max(0, self.stored - self.indexed - self.set_aside)
 
 
@@ -84,46 +84,46 @@ def ingest(
     ] = "default",
     skip_invalid: Annotated[
         bool,
-        typer.Option("--skip-invalid", help="Go on after a bad line or row, and write it to the rejects file."),
+        typer.Option("--skip-invalid", help="Skip bad lines and rows, and write them to the rejects file."),
     ] = False,
     rejects: Annotated[
         Path | None,
         typer.Option(
             callback=at_home,
             help="Where --skip-invalid writes refused lines with their reasons. "
-            "Default: FILE.rejects.jsonl, made new each time.",
+            "Default: FILE.rejects.jsonl, overwritten each time.",
         ),
     ] = None,
     replace: Annotated[
         ReplaceScope | None,
         typer.Option(
-            help="The file says all that its sources hold now: what it doesn't name of them is removed. "
-            "With `project`, sources that it doesn't name are emptied."
+            help="Make the facts of each source exactly those in the file, and remove all others. "
+            "With `project`, sources that the file doesn't name are emptied."
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --replace: say what would change, and change nothing.")
+        bool, typer.Option("--dry-run", help="With --replace: report what would change, and change nothing.")
     ] = False,
     allow_mass_delete: Annotated[
         bool,
         typer.Option(
             "--allow-mass-delete",
-            help="With --replace: allow it to remove most facts of a source or the project.",
+            help="With --replace: allow the removal of most facts of a source or of the project.",
         ),
     ] = False,
     observed_at: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="With --replace: when it was observed, such as 2026-01-31T08:30:00Z. What was observed before what is "
-            "stored is refused. Default: now.",
+            help="With --replace: when the sources were observed, such as 2026-01-31T08:30:00Z. An observation older than "
+            "the stored one is refused. Default: now.",
         ),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Do it as a run of that name, which can be undone.")
+        str | None, typer.Option(metavar="NAME", help="Record the changes as a run, which can be undone.")
     ] = None,
     run_meta: Annotated[
-        list[str], typer.Option(metavar="KEY=VALUE", help="What else to keep of the run. Repeatable.")
+        list[str], typer.Option(metavar="KEY=VALUE", help="Metadata to store with the run. Repeatable.")
     ] = [],  # noqa: B006 - Typer copies it
     format_: OfFormat = None,
     mapped: Mapped = [],  # noqa: B006 - likewise
@@ -138,13 +138,13 @@ def ingest(
 ) -> None:
     """Store, embed and index extractions, each once.
 
-    A line of JSON is an object with `source_uri`, `extraction_type`, `data` (an object), and
-    optionally `source_group`, `confidence` (0 to 1) and `metadata` (an object), which are updated
-    where the extraction is stored already. Elements of a JSON array are the same. Of CSV and
-    Parquet each row is an extraction, whose columns are named as these fields are (`data.price` is
-    the member `price` of `data`), or by --map.
+    Each line of JSON, or element of a JSON array, is an object with `source_uri`,
+    `extraction_type` and `data` (an object), and optionally `source_group`, `confidence` (0 to 1)
+    and `metadata` (an object). If the extraction is already stored, the optional fields are
+    updated. In CSV and Parquet, each row is an extraction. Its columns are named after these fields
+    (`data.price` is the member `price` of `data`), or mapped to them by --map.
 
-    With `--replace`, the lines of a source stand together, and are all that it holds now;
+    With `--replace`, the lines of each source must be adjacent. They replace all its facts, and
     `{"source_uri": "…", "gone": true}` empties a source.
     """
     hands_in = of_run(run, run_meta)
@@ -155,12 +155,12 @@ def ingest(
     if options is not None:
         if skip_invalid:
             usage_error(
-                "--skip-invalid would remove what the skipped lines say; correct the file, or don't --replace"
+                "with --replace, --skip-invalid would remove the facts of skipped lines; correct the file instead"
             )
         replace_file(ctx, api, FileReplacement(project, source, options, hands_in), near=near, as_json=as_json)
         return
     if rejects is not None and os.path.lexists(rejects):
-        usage_error(f"--rejects {rejects}: there is such a file already; it isn't overwritten")
+        usage_error(f"--rejects {rejects}: the file exists and isn't overwritten; name another file")
     usual = Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
     rejects_file = RejectsFile(rejects or usual, replaces=rejects is None) if skip_invalid else None
     job = _Ingest(Report(project), source, rejects_file, hands_in)
@@ -187,7 +187,7 @@ def _options(
     if scope is None:
         given = {"--observed-at": observed_at, "--dry-run": dry_run, "--allow-mass-delete": allow_mass_delete}
         if alone := [name for name, value in given.items() if value]:
-            usage_error(f"{alone[0]} goes with --replace source or --replace project")
+            usage_error(f"{alone[0]} requires --replace source or --replace project")
         return None
     try:
         moment = None if observed_at is None else parse_observed_at(observed_at)
@@ -197,10 +197,10 @@ def _options(
 
 
 class _Ingest:
-    """One run of the command: a reader and a storer, and beside them the indexers."""
+    """One run of the command: reads and stores batches, and indexes them concurrently."""
 
     def __init__(self, report: Report, source: InputFile, rejects: RejectsFile | None, hands_in: OfRun) -> None:
-        """With a file for ``rejects`` it goes on after a bad line."""
+        """With a file for ``rejects``, bad lines are skipped and written to it."""
         self.report = report
         self._source = source
         self._rejects = rejects
@@ -234,7 +234,7 @@ class _Ingest:
     async def _store_and_index(
         self, parts: "ServiceParts", worker: "JobRunner", reader: "RowReader", batch_size: int, bars: "_Bars"
     ) -> None:
-        """Indexing runs beside reading and storing."""
+        """Read and store all batches, and index them concurrently."""
 
         def ended(job: "FinishedJob") -> None:
             result = job.result or {}
@@ -257,7 +257,10 @@ class _Ingest:
     async def _batches(
         self, parts: "ServiceParts", reader: "RowReader", size: int
     ) -> "AsyncIterator[RowBatch]":
-        """A fault of the stream ends it, and is kept until what was read before it is stored and indexed."""
+        """Yield batches up to the first input error.
+
+        The error is kept, and raised once the batches before it are stored and indexed.
+        """
         try:
             while (batch := await parts.files_lane().run(reader.next_batch, size)) is not None:
                 yield batch
@@ -265,7 +268,7 @@ class _Ingest:
             self._unreadable = fault
 
     async def _take(self, parts: "ServiceParts", batch: "RowBatch") -> int:
-        """Store a batch; returns how many jobs that has queued."""
+        """Store a batch; returns how many jobs it queued."""
         if batch.rejects:
             self.report.refused += len(batch.rejects)
             self.report.first_reject = self.report.first_reject or batch.rejects[0]
@@ -294,7 +297,7 @@ class _Ingest:
 
 
 class _Bars:
-    """The progress display: how much of the file was read, and how many of the stored are indexed."""
+    """The progress display: bytes read, and how many of the stored extractions are indexed."""
 
     def __init__(self, display: "Progress", reader: "RowReader") -> None:
         self._display = display
@@ -330,7 +333,7 @@ def _print(report: Report, *, as_json: bool, remote: bool) -> None:
     if report.set_aside:
         say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
-        how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
+        how = "The service continues indexing." if remote else "`agent-storage verify --repair` indexes them."
         say(f"Not indexed yet: {report.waiting:,}. {how}")
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
@@ -347,13 +350,13 @@ def _print_refusal(report: Report, first: "Reject") -> None:
     if report.rejects_file is None:
         note(f"Error: {report.unit} {first.line}: {printable(first.reason)}")
         before = "Everything before it is stored. " if report.stored or report.known else ""
-        note(f"{before}Mend the {report.unit} and run this again, or go on with --skip-invalid.")
+        note(f"{before}Correct the {report.unit} and run this again, or go on with --skip-invalid.")
     else:
         note(
             f"Refused {counted(report.refused, report.unit)}; the first is {report.unit} {first.line}: "
             f"{printable(first.reason)}"
         )
-        note(f"{report.rejects_file} has what was refused, with the reasons.")
+        note(f"{report.rejects_file} lists what was refused, with the reasons.")
 
 
 def _as_dict(report: Report) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a command reads extractions from: the file, its format, and what the user says of its columns."""
+"""The input file of a command: its name, its format and its columns."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Rest(StrEnum):
-    """What takes in the columns that nothing is said of."""
+    """Where all columns go that no other option names."""
 
     DATA = "data"
     METADATA = "metadata"
@@ -31,8 +31,8 @@ OfFormat = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="What the file is. Default: by its name (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, each text also .gz); "
-        "JSON lines if that tells nothing.",
+        help="The file's format. Default: by its name (.jsonl, .ndjson, .json, .csv, .tsv, .parquet; text formats also "
+        "with .gz); otherwise JSON lines.",
     ),
 ]
 Mapped = Annotated[
@@ -40,8 +40,8 @@ Mapped = Annotated[
     typer.Option(
         "--map",
         metavar="FIELD=COLUMN",
-        help="Which column is which field: source_uri, source_group, extraction_type, confidence, data.NAME, metadata.NAME … "
-        "Repeatable. A column with the name of a field needs none.",
+        help="The column of a field: source_uri, source_group, extraction_type, confidence, data.NAME, metadata.NAME … "
+        "Repeatable. Columns named like a field are mapped already.",
         rich_help_panel=_COLUMNS,
     ),
 ]
@@ -50,13 +50,13 @@ Constants = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="A field that is the same in all rows, such as extraction_type=price. Repeatable.",
+        help="A field with the same value in all rows, such as extraction_type=price. Repeatable.",
         rich_help_panel=_COLUMNS,
     ),
 ]
 OfRest = Annotated[
     Rest | None,
-    typer.Option("--rest", help="Where all columns go that nothing is said of.", rich_help_panel=_COLUMNS),
+    typer.Option("--rest", help="Where all columns go that no option names.", rich_help_panel=_COLUMNS),
 ]
 Ignored = Annotated[
     list[str],
@@ -69,7 +69,7 @@ Texts = Annotated[
     typer.Option(
         "--text",
         metavar="COLUMN",
-        help="Of a CSV: take its cells as text, also 36 and true. Repeatable.",
+        help="For CSV: read this column's cells as text, even 36 and true. Repeatable.",
         rich_help_panel=_COLUMNS,
     ),
 ]
@@ -78,7 +78,7 @@ Numbers = Annotated[
     typer.Option(
         "--number",
         metavar="COLUMN",
-        help="Of a CSV: take its cells as numbers, also 1.50, and refuse others. Repeatable.",
+        help="For CSV: read this column's cells as numbers, even 1.50, and refuse others. Repeatable.",
         rich_help_panel=_COLUMNS,
     ),
 ]
@@ -93,7 +93,7 @@ class InputFile:
     mapping: "ColumnMapping | None" = None
 
     def require(self) -> None:
-        """End the command if there is no such file, before it makes a store."""
+        """End the command if the file doesn't exist, before a store is created."""
         from app.intake.opening import check_there
 
         try:
@@ -120,7 +120,7 @@ def mapping_of(
     texts: Sequence[str],
     numbers: Sequence[str],
 ) -> "ColumnMapping | None":
-    """What the options say of columns; None if they say nothing. Ends the command where they can't be used."""
+    """The column mapping of the options; None without any. Invalid options end the command."""
     from app.intake.csv_cells import constant_of
     from app.intake.mapping import ColumnMapping
 

@@ -1,4 +1,4 @@
-"""``agent-storage jobs``: follow what is done in the background, and step in."""
+"""``agent-storage jobs``: lists, retries, cancels, prunes and pauses background jobs."""
 
 import re
 import uuid
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from app.domain.ids import JobId
     from app.domain.jobs import JobFilters, JobRow
 
-app = typer.Typer(help="Follow the jobs in the background, and step in.", no_args_is_help=True)
+app = typer.Typer(help="List, retry, cancel, prune and pause background jobs.", no_args_is_help=True)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MOST_S = 3_650 * _UNIT_S["d"]
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
-Type = Annotated[str, typer.Argument(metavar="TYPE", help="A type of jobs, such as embed.")]
+Type = Annotated[str, typer.Argument(metavar="TYPE", help="A job type, such as embed.")]
 
 
 @app.command("list")
@@ -39,12 +39,12 @@ def list_jobs(
             help="Only queued, running, cancelling, completed, failed or cancelled; repeatable.",
         ),
     ] = None,
-    project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")] = None,
+    project: Annotated[str | None, typer.Option("--project", "-p", help="Only jobs of this project.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     filters = _filters(type_ or (), status or (), project)
     rows = run_at(ctx, api, lambda parts: parts.jobs().list(filters, limit=limit), index=False)
     if as_json:
@@ -52,19 +52,19 @@ def list_jobs(
     elif rows:
         _print_rows(rows)
     else:
-        note("No jobs. Those that ended are deleted after a while; the setting worker.keep_finished says when.")
+        note("No jobs. Finished jobs are deleted after the time in the setting worker.keep_finished.")
 
 
 @app.command()
 def show(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False) -> None:
-    """Show one job: how far it is, how often it was tried, what came of it or what went wrong."""
+    """Show one job: its progress, attempts, result and error."""
     wanted = _job_id(job_id)
     _print_row(run_at(ctx, api, lambda parts: parts.jobs().get(wanted), index=False), as_json=as_json)
 
 
 @app.command()
 def retry(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False) -> None:
-    """Queue a job again that failed or was cancelled, or let one that waits for its next attempt go at once."""
+    """Queue a failed or cancelled job again, or skip the wait for a job's next attempt."""
     wanted = _job_id(job_id)
     row = run_at(ctx, api, lambda parts: parts.jobs().retry(wanted), index=False)
     if as_json:
@@ -75,7 +75,7 @@ def retry(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False
 
 @app.command()
 def cancel(ctx: typer.Context, job_id: Id, api: Api = None, as_json: Json = False) -> None:
-    """Cancel a job that waits; one that runs stops at its next batch. What it has done stays."""
+    """Cancel a job. A running job stops at its next batch; what it has done stays."""
     wanted = _job_id(job_id)
     row = run_at(ctx, api, lambda parts: parts.jobs().cancel(wanted), index=False)
     if as_json:
@@ -91,13 +91,13 @@ def prune(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="Only those that ended longer ago, such as 90s, 30m, 12h or 7d. Default: worker.keep_finished.",
+            help="Only jobs that ended longer ago, such as 90s, 30m, 12h or 7d. Default: worker.keep_finished.",
         ),
     ] = None,
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Delete old jobs that have ended. What they stored or indexed stays."""
+    """Delete old finished jobs. What they stored or indexed stays."""
     older_than_s = None if older_than is None else _duration_s(older_than)
     if older_than_s is None:
         older_than_s = context_of(ctx).settings().worker.keep_finished
@@ -110,7 +110,7 @@ def prune(
 
 @app.command()
 def pause(ctx: typer.Context, type_: Type, api: Api = None, as_json: Json = False) -> None:
-    """Let no worker begin jobs of a type; those that run go on."""
+    """Stop workers from beginning jobs of a type; running jobs continue."""
     paused = run_at(ctx, api, lambda parts: _pause(parts, _type(type_)), index=False)
     _print_paused(paused, as_json=as_json)
 
@@ -139,7 +139,7 @@ def _filters(types: "Sequence[str]", statuses: "Sequence[str]", project: str | N
     known = [status.value for status in JobStatus]
     for status in statuses:
         if status not in known:
-            usage_error(f"--status {status!r}: there are {', '.join(known)}")
+            usage_error(f"--status {status!r} is unknown; choose from {', '.join(known)}")
     try:
         if project is not None:
             project_id_of(project)
@@ -154,27 +154,27 @@ def _job_id(text: str) -> "JobId":
     try:
         return JobId(uuid.UUID(text))
     except ValueError:
-        usage_error(f"{text!r} is no job's id; `agent-storage jobs list` shows them")
+        usage_error(f"{text!r} isn't a job's id; `agent-storage jobs list` shows the ids")
 
 
 def _type(text: str) -> str:
     if not text.strip() or not text.isprintable():
-        usage_error("a type of jobs isn't blank")
+        usage_error(f"{text!r} isn't a job type; it is blank or has control characters")
     return text
 
 
 def _duration_s(text: str) -> float:
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        usage_error(f"--older-than wants a number with s, m, h or d, such as 90s, 30m, 12h or 7d, not {text!r}")
+        usage_error(f"--older-than needs a number with s, m, h or d, such as 90s, 30m, 12h or 7d, not {text!r}")
     seconds = float(found[1]) * _UNIT_S[found[2]]
     if seconds > _MOST_S:
-        usage_error(f"--older-than {text!r}: at most ten years")
+        usage_error(f"--older-than {text!r} is too long; at most ten years are allowed")
     return seconds
 
 
 def _told(seconds: float) -> str:
-    """A duration in the largest unit that it is a whole number of."""
+    """Format a duration in the largest unit that divides it evenly."""
     unit = next((unit for unit in "dhm" if seconds and seconds % _UNIT_S[unit] == 0), "s")
     return f"{seconds / _UNIT_S[unit]:g} {'min' if unit == 'm' else unit}"
 
@@ -194,7 +194,7 @@ def _moment(moment: "datetime | None") -> str:
 
 
 _COLUMNS = ("id", "type", "status", "progress", "attempts", "created (UTC)")
-_FRAME = 3  # a cell's border and blanks
+_FRAME = 3  # the width of a cell's border and padding
 _SHORTEST_ERROR = 10
 
 
@@ -204,7 +204,7 @@ def _cells(row: "JobRow") -> tuple[str, ...]:
 
 
 def _print_rows(rows: "Sequence[JobRow]") -> None:
-    """Only the error is cut where it doesn't fit: an id that was cut would be of no use."""
+    """Print a table in which only the error is truncated; a truncated id would be useless."""
     from rich.table import Table
     from rich.text import Text
 
@@ -236,7 +236,7 @@ def _print_row(row: "JobRow", *, as_json: bool) -> None:
         ("progress", _progress(row)),
         ("attempts", _attempts(row)),
         ("created", _moment(row.created_at)),
-        ("to be run at", _moment(row.run_at)),
+        ("scheduled for", _moment(row.run_at)),
         ("started", _moment(row.started_at)),
         ("ended", _moment(row.completed_at)),
         ("result", result),
@@ -249,4 +249,4 @@ def _print_paused(paused: "Sequence[str]", *, as_json: bool) -> None:
     if as_json:
         print_json({"paused": paused})
     else:
-        say(f"Paused: {printable(', '.join(paused))}." if paused else "No type of jobs is paused.")
+        say(f"Paused: {printable(', '.join(paused))}." if paused else "No job type is paused.")

@@ -1,4 +1,4 @@
-"""The command line: one module a group of commands, each thin over a service."""
+"""The command line: one module for each group of commands, each a thin layer over a service."""
 
 from dataclasses import replace
 from importlib.metadata import version
@@ -52,7 +52,7 @@ def root(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="The settings' YAML file. Default: AGENT_STORAGE_CONFIG, else config.yml in AGENT_STORAGE_HOME or here.",
+            help="The YAML file of settings. Default: AGENT_STORAGE_CONFIG, else config.yml in AGENT_STORAGE_HOME or here.",
             callback=at_home,
         ),
     ] = None,
@@ -60,7 +60,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Keep the settings' file for the command that follows."""
+    """Remember the configuration file for the command."""
     ctx.obj = replace(context_of(ctx), config_file=config_file)
 
 

@@ -11,10 +11,9 @@ _LANE = ("limit", "active", "waiting", "rejected", "finished", "wait_seconds", "
 
 
 def metrics(ctx: typer.Context, api: Api = None, as_json: Json = False) -> None:
-    """Print job durations, jobs, extractions, orphans, and how busy the pool and the lanes are.
+    """Print job durations, counts of jobs, extractions and orphans, and the use of pool and lanes.
 
-    The pool and the lanes are those of this command's own process, or of the service that --api
-    names.
+    The pool and the lanes are those of this command's process, or of the service that --api names.
     """
     found = run_at(ctx, api, lambda parts: parts.metrics_collector().collect(), index=False).as_dict()
     if as_json:

@@ -1,4 +1,4 @@
-"""How a person names a source, a run or an extraction: by its id, or by what it is called."""
+"""Looks up sources and runs by what the user calls them: by id, URI or name."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -17,11 +17,11 @@ _NOT_FOUND = 404
 
 
 async def find_source(parts: "ServiceParts", project: str, text: str) -> "SourceRow":
-    """The source of that id or URI, in that project.
+    """Find a project's source by its id or URI.
 
     Raises:
-        NotFound: there is no such project or source.
-        ServiceError: the service refused.
+        NotFound: the project or source doesn't exist.
+        ServiceError: the service refused the request.
     """
     by_id = source_id_in(text)
     if by_id is not None:
@@ -33,11 +33,11 @@ async def find_source(parts: "ServiceParts", project: str, text: str) -> "Source
 
 
 async def named(id_: UUID, kind: str, text: str, look: Callable[[], Awaitable[T]]) -> T:
-    """What is found; where nothing has that id, the error says what it was asked for by.
+    """Call ``look``; if nothing has the id, the error names ``text``, as the user gave it.
 
     Raises:
-        NotFound: nothing has that id, or there is no such project.
-        ServiceError: the service refused.
+        NotFound: nothing has the id, or the project doesn't exist.
+        ServiceError: the service refused the request.
     """
     try:
         return await look()
@@ -49,7 +49,7 @@ async def named(id_: UUID, kind: str, text: str, look: Callable[[], Awaitable[T]
 
 
 def source_id_in(text: str) -> "SourceId | None":
-    """The id that the text spells; a URI may be spelled like one, too."""
+    """Parse an id; None if the text isn't one. A URI may look like an id, too."""
     from app.domain.ids import SourceId
 
     try:
@@ -59,10 +59,10 @@ def source_id_in(text: str) -> "SourceId | None":
 
 
 def source_id_at(project: str, uri: str) -> "SourceId":
-    """The id of a project's source by its URI.
+    """The id of a project's source, computed from its URI.
 
     Raises:
-        InvalidField: there can be no such project or URI.
+        InvalidField: the project's name or the URI is invalid.
     """
     from app.domain.ids import project_id_of, source_id_of
     from app.domain.items import MAX_URI_CHARS, parse_label
@@ -71,7 +71,7 @@ def source_id_at(project: str, uri: str) -> "SourceId":
 
 
 async def unless_missing(look: Callable[[], Awaitable[T]]) -> T | None:
-    """What is found; None where nothing is."""
+    """Call ``look``; None if it finds nothing."""
     try:
         return await look()
     except (NotFound, ServiceError) as error:

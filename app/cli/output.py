@@ -1,4 +1,4 @@
-"""What commands print: results to standard output, everything else to standard error."""
+"""Prints results to standard output, and everything else to standard error."""
 
 import re
 import sys
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
 
 
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What JSON lets stand and a terminal takes for commands or turns its text round by."""
+"""Characters that JSON leaves unescaped, but that control a terminal or its text direction."""
 
 _NOT_ASCII = re.compile("[^\x00-\x7e]")
 
-_FRAME = 4  # a cell's border and blanks, and some left for the wide column
+_FRAME = 4  # the width of a cell's border and padding, and a reserve for the wide column
 _ROOMY = 80
-"""From that width on a whole column may take half of it."""
+"""The terminal width from which a ``whole`` column may take half of it, not a third."""
 
 
 def say(message: str, *, err: bool = False) -> None:
-    """A line or several for people, without what would drive their terminal."""
+    """Print one or more lines for people, without terminal control characters."""
     typer.echo("".join(char if char.isprintable() or char in "\n\t" else " " for char in message), err=err)
 
 
 def fail(error: object) -> NoReturn:
-    """Say what went wrong on standard error, and end with exit code 1."""
+    """Print an error to standard error, and exit with code 1."""
     say(f"Error: {error}", err=True)
     raise typer.Exit(1)
 
 
 def note(message: str) -> None:
-    """Something the user should know that isn't a result."""
+    """Print a remark to standard error."""
     say(message, err=True)
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output, indented."""
+    """Print one indented JSON document to standard output."""
     import orjson
 
     typer.echo(_json(value, orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def print_json_lines(values: Iterable[object]) -> None:
-    """One JSON document a line on standard output."""
+    """Print one JSON document per line to standard output."""
     import orjson
 
     for value in values:
@@ -56,8 +56,9 @@ def print_json_lines(values: Iterable[object]) -> None:
 
 
 def _json(value: object, options: int) -> str:
-    """JSON in which what would drive a terminal is escaped; and all that isn't ASCII, where the output has another encoding
-    than UTF-8.
+    """Encode as JSON with terminal control characters escaped.
+
+    If the output's encoding isn't UTF-8, all non-ASCII characters are escaped.
     """
     import orjson
 
@@ -85,11 +86,12 @@ def print_table(
     wide: str = "text",
     whole: Collection[str] = (),
 ) -> None:
-    """A table for people; numbers stand to the right, words that don't fit are cut with an ellipsis.
+    """Print a table for people.
 
-    A column named ``wide`` gets the width that the others leave, which then keep to one line and to
-    their share. What is in a column of ``whole`` is never cut: it goes on in the next line, on a
-    narrow terminal below what is ``wide``. A cell that is a tuple has a line for each member.
+    Numbers are right-aligned, and texts that don't fit are truncated with an ellipsis. The column
+    named ``wide`` gets the remaining width; the other columns then keep to one line and to an equal
+    share. Columns in ``whole`` are never truncated: they wrap, and on a narrow terminal their
+    content moves below that of ``wide``. A tuple as a cell has a line for each member.
     """
     from rich.table import Table
 
@@ -119,7 +121,7 @@ def print_table(
 def _stacked(
     columns: Sequence[str], lines: Sequence[list[object]], wide: str, whole: Collection[str]
 ) -> tuple[Sequence[str], list[list[object]]]:
-    """The table without the columns of ``whole``, what is in them below what is ``wide``."""
+    """Move the content of the columns in ``whole`` below that of the column ``wide``."""
     kept = [place for place, name in enumerate(columns) if name not in whole]
     below = [place for place, name in enumerate(columns) if name in whole]
     at = kept.index(columns.index(wide))
@@ -141,7 +143,7 @@ def _numeric(cells: Sequence[object]) -> bool:
 
 
 def console() -> "Console":
-    """Standard output; as wide as the terminal, or 120 columns where there is none."""
+    """A console on standard output, as wide as the terminal, or 120 columns without one."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -149,7 +151,7 @@ def console() -> "Console":
 
 @contextmanager
 def progress(*, shown: bool = True) -> Iterator["Progress"]:
-    """A progress display on standard error, if that is a terminal and it is to be shown."""
+    """A progress display on standard error, if ``shown`` and if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -160,12 +162,12 @@ def progress(*, shown: bool = True) -> Iterator["Progress"]:
 
 
 def printable(text: str) -> str:
-    """Text from the data without control characters, which could drive the reader's terminal."""
+    """Replace control characters in stored text, which could control the reader's terminal."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _text(cell: object) -> "Text":
-    """A cell as it is printed; what has a style keeps it."""
+    """Format a cell; styled text keeps its style."""
     from rich.text import Text
 
     if isinstance(cell, Text):

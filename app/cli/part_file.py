@@ -1,4 +1,4 @@
-"""A file that has its name only once it is whole."""
+"""A file that gets its final name only once it is complete."""
 
 import fcntl
 import os
@@ -12,16 +12,16 @@ _OWNER_ONLY = 0o600
 
 
 class PartFile:
-    """Written beside its place, under a name that ends in ``.part``, and then put there in place of an older one.
+    """A file written under a name ending in ``.part``, and renamed over ``path`` when complete.
 
     Blocking; for one thread at a time.
     """
 
     def __init__(self, path: Path) -> None:
-        """Begin it, in place of an older part.
+        """Create the part file, replacing an older one.
 
         Raises:
-            InvalidInput: it can't be made there, or another process is writing it.
+            InvalidInput: the file can't be created, or another process is writing it.
         """
         if path.exists() and not path.is_file():
             raise InvalidInput(f"{path} is no file; name one, or leave it out for standard output")
@@ -31,18 +31,18 @@ class PartFile:
         self._file.truncate()
 
     def write(self, piece: bytes) -> None:
-        """Add to it.
+        """Append bytes.
 
         Raises:
-            OSError: it can't be written.
+            OSError: the file can't be written.
         """
         self._file.write(piece)
 
     def finish(self) -> None:
-        """It is whole: once it is on the disk, give it its name.
+        """Sync the complete file to disk, and give it its final name.
 
         Raises:
-            OSError: it can't be written.
+            OSError: the file can't be written.
         """
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -50,19 +50,19 @@ class PartFile:
         self._file.close()
 
     def close(self) -> None:
-        """Leave it as it is, under the name of a part.
+        """Close the incomplete file, which keeps its ``.part`` name.
 
         Raises:
-            OSError: it can't be written.
+            OSError: the file can't be written.
         """
         self._file.close()
 
     def discard(self) -> None:
-        """Take it away."""
+        """Delete the file."""
         self.part.unlink(missing_ok=True)
         try:
             self._file.close()
-        except OSError:  # the disk is full; nothing of it is wanted any more
+        except OSError:  # the disk is full, which no longer matters
             return
 
 
@@ -72,13 +72,13 @@ def _locked(part: Path) -> BinaryIO:
     except OSError as error:
         raise InvalidInput(f"{part} can't be written: {os.strerror(error.errno or 0)}") from None
     except ValueError:
-        raise InvalidInput("the file's name holds the character U+0000") from None
+        raise InvalidInput("the file's name contains the character U+0000") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno()))
     except BlockingIOError:
         ours = False
-    if not ours:  # or it was finished since it was opened: then this is the whole file, under its name
+    if not ours:  # locked, or finished and renamed by the other process since it was opened here
         file.close()
         raise InvalidInput(f"another process is writing {part}; wait for it, or name another file")
     return file

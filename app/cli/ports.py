@@ -1,4 +1,4 @@
-"""What commands use of a service that may be this process's own or one that runs elsewhere."""
+"""The interfaces that commands use, whether the services run in this process or elsewhere."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -28,11 +28,11 @@ from app.executor import Lane
 
 
 class FinishedJob(Protocol):
-    """A job that a command has run, or has waited for."""
+    """A job that a command has run or waited for."""
 
     @property
     def result(self) -> Mapping[str, Any] | None:
-        """What its handler gave back."""
+        """What its handler returned."""
         ...
 
 
@@ -40,7 +40,7 @@ class JobRunner(Protocol):
     """What commands use of the worker; see :class:`app.worker.worker.Worker`."""
 
     async def recover(self) -> int:
-        """Let the jobs that a dead process left be claimed at once."""
+        """Make the jobs of dead processes claimable at once."""
         ...
 
     async def run_one(self, types: Collection[str] | None = None) -> FinishedJob | None:
@@ -52,7 +52,7 @@ class Index(Protocol):
     """See :class:`app.services.indexing.IndexingService`."""
 
     async def prepare(self, *, repair: bool = False) -> None:
-        """Make sure that what follows can work; ``repair``: as a repair, which fills a collection that is lost."""
+        """Check the index, creating it if needed; ``repair`` also recreates a lost collection."""
         ...
 
 
@@ -74,23 +74,23 @@ class Extractions(Protocol):
     def iter_pages(
         self, project: str, filters: Filters, *, limit: int | None = None, order: Order | None = None
     ) -> AsyncIterator[ExtractionRows]:
-        """A project's extractions that pass the filters, by id or in an order, page by page."""
+        """A project's extractions that pass the filters, by id or in ``order``, page by page."""
         ...
 
     async def count(self, project: str, filters: Filters) -> int:
-        """How many pass the filters."""
+        """Count the extractions that pass the filters."""
         ...
 
     async def delete_batch(self, project: str, ids: Sequence[ExtractionId | str]) -> Deleted:
-        """Delete these; jobs delete their vectors."""
+        """Delete the extractions with these ids; jobs delete their vectors."""
         ...
 
     async def delete_matching(self, project: str, filters: Filters) -> Deleted:
-        """Delete those that pass the filters; jobs delete their vectors."""
+        """Delete the extractions that pass the filters; jobs delete their vectors."""
         ...
 
     async def retry(self, project: str, filters: Filters) -> Retried:
-        """Try again what is set aside and passes the filters; jobs embed it."""
+        """Retry the set-aside extractions that pass the filters; jobs embed them."""
         ...
 
 
@@ -104,11 +104,11 @@ class Fields(Protocol):
     async def count_by(
         self, project: str, by: Sequence[str], filters: Filters = ANY, *, limit: int = 10
     ) -> Facets:
-        """A project's facts counted by fields and paths."""
+        """Count a project's facts by fields and paths."""
         ...
 
     async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
-        """What is odd about the filters."""
+        """Warnings about suspicious filters."""
         ...
 
 
@@ -117,7 +117,7 @@ class Lines(Protocol):
 
     @property
     def unit(self) -> str:
-        """What a line is in the file that they are of."""
+        """What the file's lines are called: ``line``, ``row`` or ``element``."""
         ...
 
     def next_lines(self, size: int) -> list[tuple[int, bytes]]:
@@ -126,7 +126,7 @@ class Lines(Protocol):
 
 
 class SourceReplacement(Protocol):
-    """Makes sources hold what lines say; near, by :class:`app.cli.replacing.NearReplacement`."""
+    """Replaces the facts of sources; see :class:`app.cli.replacing.NearReplacement`."""
 
     async def replace(
         self,
@@ -135,7 +135,7 @@ class SourceReplacement(Protocol):
         options: ReplaceOptions,
         replaced: Callable[[Replaced], Awaitable[None]],
     ) -> None:
-        """Replace the sources of all lines, and tell ``replaced`` what was, part by part."""
+        """Replace the sources in the lines, and pass each part's outcome to ``replaced``."""
         ...
 
 
@@ -159,19 +159,19 @@ class Jobs(Protocol):
         ...
 
     async def cancel(self, job_id: JobId) -> JobRow:
-        """Cancel a job, or ask one that runs to stop."""
+        """Cancel a job; a running one is asked to stop."""
         ...
 
     async def retry(self, job_id: JobId) -> JobRow:
-        """Queue a job again that failed or was cancelled."""
+        """Queue a failed or cancelled job again."""
         ...
 
     async def prune(self, older_than_s: float) -> int:
-        """Delete the jobs that ended longer ago than that; returns how many."""
+        """Delete the jobs that ended more than ``older_than_s`` ago; returns how many."""
         ...
 
     async def pause(self, job_type: str) -> None:
-        """Let no worker claim jobs of this type."""
+        """Stop workers from claiming jobs of this type."""
         ...
 
     async def resume(self, job_type: str) -> None:
@@ -179,7 +179,7 @@ class Jobs(Protocol):
         ...
 
     async def paused(self) -> JobTypeNames:
-        """The types that are paused."""
+        """The paused job types."""
         ...
 
 
@@ -187,7 +187,7 @@ class Sources(Protocol):
     """See :class:`app.services.sources.SourceService`."""
 
     async def list(self, project: str, filters: SourceFilters, *, limit: int = 100) -> SourceRows:
-        """The first of a project's sources that pass the filters."""
+        """The first ``limit`` of a project's sources that pass the filters."""
         ...
 
     async def get(self, project: str, source_id: SourceId) -> SourceRow:
@@ -211,11 +211,11 @@ class Runs(Protocol):
         ...
 
     async def begin(self, project: str, name: str, metadata: Mapping[str, Any] | None = None) -> RunRow:
-        """Begin a run of a project, which is created if need be."""
+        """Begin a run of a project, which is created if it doesn't exist."""
         ...
 
     async def end(self, project: str, run_id: RunId) -> RunRow:
-        """Note that nothing more comes under a run."""
+        """Mark a run as ended."""
         ...
 
     async def list(self, project: str, *, limit: int = 100) -> RunRows:
@@ -223,7 +223,7 @@ class Runs(Protocol):
         ...
 
     async def undo(self, project: str, run: str) -> Undone:
-        """Put everything back to what it was before a run."""
+        """Revert the changes of a run, except where later changes were made."""
         ...
 
 
@@ -233,7 +233,7 @@ class Export(Protocol):
     def pages(
         self, project: str, filters: Filters = ANY, *, after: str | None = None
     ) -> AsyncIterator[ExportPage]:
-        """A project's extractions by id."""
+        """A project's extractions, ordered by id, page by page."""
         ...
 
 
@@ -241,15 +241,15 @@ class Changes(Protocol):
     """See :class:`app.services.changes.ChangeService`."""
 
     async def of_extraction(self, extraction_id: ExtractionId, *, limit: int = 100) -> History:
-        """At least the newest changes of an extraction."""
+        """The newest changes of an extraction, ``limit`` or more if there are as many."""
         ...
 
     async def of_source(self, project: str, source_id: SourceId, *, limit: int = 100) -> History:
-        """At least the newest changes of a source and its extractions."""
+        """The newest changes of a source and its extractions, ``limit`` or more."""
         ...
 
     async def of_run(self, project: str, run_id: RunId, *, limit: int = 100) -> History:
-        """At least the newest changes under a run."""
+        """The newest changes under a run, ``limit`` or more if there are as many."""
         ...
 
 
@@ -257,11 +257,11 @@ class Projects(Protocol):
     """See :class:`app.services.projects.ProjectService`."""
 
     async def list(self) -> ProjectSummaries:
-        """The projects by name, with their counts."""
+        """The projects with their counts, ordered by name."""
         ...
 
     async def delete(self, name: str) -> Deleted:
-        """Delete a project with all it holds; jobs delete its vectors."""
+        """Delete a project and its content; jobs delete its vectors."""
         ...
 
 
@@ -269,7 +269,7 @@ class Measurements(Protocol):
     """See :class:`app.services.metrics.snapshot.Metrics`."""
 
     def as_dict(self) -> dict[str, Any]:
-        """What was measured, as JSON can hold it."""
+        """The measurements as values that JSON can represent."""
         ...
 
 
@@ -277,7 +277,7 @@ class Metrics(Protocol):
     """See :class:`app.services.metrics.collector.MetricsCollector`."""
 
     async def collect(self) -> Measurements:
-        """Everything."""
+        """Collect all metrics."""
         ...
 
 
@@ -285,7 +285,7 @@ class Reconciliation(Protocol):
     """See :class:`app.services.reconciliation.ReconciliationService`."""
 
     def run(self, *, repair: bool = False) -> AsyncIterator[Differences]:
-        """Compare the two stores, yielding how far that is; the last is the outcome."""
+        """Compare the two stores; yields the progress, and at last the outcome."""
         ...
 
 
@@ -293,35 +293,35 @@ class Reindexing(Protocol):
     """See :class:`app.services.reindexing.ReindexingService`."""
 
     async def total(self) -> int | None:
-        """How many extractions :meth:`run` has to embed, as far as that is known."""
+        """How many extractions :meth:`run` has to embed; None if unknown."""
         ...
 
     def run(self) -> AsyncIterator[Indexed]:
-        """Rebuild the index, yielding what each step has brought."""
+        """Rebuild the index; yields the outcome of each step."""
         ...
 
 
 class ServiceParts(Protocol):
-    """The providers that work near and far; each call gives the one instance."""
+    """The providers that exist both in this process and for a remote service."""
 
     def changes(self) -> Changes:
-        """What changed."""
+        """Reads the history of changes."""
         ...
 
     def export(self) -> Export:
-        """Hands extractions out."""
+        """Exports extractions."""
         ...
 
     def extractions(self) -> Extractions:
-        """All extractions."""
+        """Reads, deletes and retries extractions."""
         ...
 
     def fields(self) -> Fields:
-        """Counts facts by their fields, and describes these."""
+        """Describes fields, and counts facts by them."""
         ...
 
     def files_lane(self) -> Lane:
-        """For reading and writing files."""
+        """The lane for reading and writing files."""
         ...
 
     def indexing(self) -> Index:
@@ -333,15 +333,15 @@ class ServiceParts(Protocol):
         ...
 
     def jobs(self) -> Jobs:
-        """All jobs."""
+        """Lists and controls jobs."""
         ...
 
     def metrics_collector(self) -> Metrics:
-        """Measures when asked."""
+        """Collects metrics on demand."""
         ...
 
     def projects(self) -> Projects:
-        """Projects as a whole."""
+        """Lists and deletes projects."""
         ...
 
     def reconciliation(self) -> Reconciliation:
@@ -361,9 +361,9 @@ class ServiceParts(Protocol):
         ...
 
     def sources(self) -> Sources:
-        """What extractions were taken from."""
+        """The sources of extractions."""
         ...
 
     def worker(self) -> JobRunner:
-        """Runs jobs, or waits for those who do."""
+        """Runs jobs, or waits until the service has run them."""
         ...

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from app.cli.ports import ServiceParts
     from app.domain.outcomes import Deleted
 
-app = typer.Typer(help="List or describe projects, or delete one with all it holds.", no_args_is_help=True)
+app = typer.Typer(help="List or describe projects, or delete one and its content.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_projects(ctx: typer.Context, api: Api = None, as_json: Json = False) -> None:
-    """List the projects with what they hold."""
+    """List the projects with their counts."""
     found = run_at(ctx, api, lambda parts: parts.projects().list(), index=False)
     if as_json:
         print_json([project._asdict() for project in found])
@@ -30,7 +30,7 @@ def list_projects(ctx: typer.Context, api: Api = None, as_json: Json = False) ->
             ],
         )
     else:
-        note("No projects yet. `agent-storage ingest FILE --project NAME` makes one.")
+        note("No projects yet. `agent-storage ingest FILE --project NAME` creates one.")
 
 
 @app.command()
@@ -49,7 +49,7 @@ def delete(
     if as_json:
         print_json({"project": name, "deleted_extractions": deleted.extractions})
     else:
-        say(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and the vectors.")
+        say(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and their vectors.")
 
 
 @app.command()
@@ -59,7 +59,10 @@ def describe(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Show a project's types with the fields of their data: their kinds, examples, and how many extractions have them."""
+    """Show a project's extraction types, and the fields of their data.
+
+    Each field is shown with its kinds, examples, and the number of extractions that have it.
+    """
     from app.cli.counting import print_description
 
     found = run_at(ctx, api, lambda parts: parts.fields().describe(name), index=False)
@@ -74,6 +77,6 @@ async def _delete(parts: "ServiceParts", name: str) -> "Deleted":
     worker = parts.worker()
     await worker.recover()
     deleted = await parts.projects().delete(name)
-    unfinished = "The project is deleted; its vectors aren't yet"
+    unfinished = "Deleted the project, but not all its vectors yet"
     await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=is_remote(parts))
     return deleted

@@ -1,4 +1,4 @@
-"""The file of refused lines: made by this command alone, and written to nothing else."""
+"""The file of refused lines, which never overwrites files of other kinds."""
 
 import os
 import stat
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 _MEMBERS = {"line", "reason", "raw"}
 _FIRST_LINE_BYTES = 64 * 2**10
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe without a reader isn't waited for
+_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # don't wait for a pipe's reader
 _OWNER_ONLY = 0o600
 
 
 class RejectsFile:
-    """Made when the first line is refused. Blocking; for one thread at a time.
+    """A file that is created when the first line is refused. Blocking; for one thread at a time.
 
-    An older file of that name is overwritten only if ``replaces`` says so, and only if it is one of
-    refused lines, or empty. A link is never followed.
+    An existing file is overwritten only with ``replaces``, and only if it is empty or a file of
+    refused lines. Links are never followed.
     """
 
     def __init__(self, path: Path, *, replaces: bool) -> None:
@@ -32,19 +32,19 @@ class RejectsFile:
         self._file: BinaryIO | None = None
 
     def check(self) -> None:
-        """See that the file can be made, before anything is stored; makes and changes nothing.
+        """Check that the file can be written, without creating or changing it.
 
         Raises:
-            InvalidInput: something else is there.
+            InvalidInput: there is a file that can't be overwritten.
         """
         if os.path.lexists(self.path):
             os.close(self._open_old())
 
     def write(self, rejects: "Iterable[Reject]") -> None:
-        """Add lines.
+        """Append refused lines.
 
         Raises:
-            InvalidInput: the file can't be made or written.
+            InvalidInput: the file can't be created or written.
         """
         import orjson
 
@@ -55,7 +55,7 @@ class RejectsFile:
             file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def close(self) -> None:
-        """Write what is left, and close."""
+        """Flush and close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -72,16 +72,16 @@ class RejectsFile:
         return file
 
     def _open_old(self) -> int:
-        """A file of refused lines that is to be overwritten, at its beginning."""
+        """Open an existing file of refused lines, to be overwritten."""
         if not self._replaces:
-            raise self._refusal("there is such a file already; it isn't overwritten. Name another by --rejects")
+            raise self._refusal("the file exists and isn't overwritten. Name another by --rejects")
         if self.path.is_symlink():
-            raise self._refusal("it is a link, which isn't followed. Name another by --rejects")
+            raise self._refusal("it is a link, and links aren't followed. Name another by --rejects")
         descriptor = self._opened(_OLD)
         if not _is_ours(descriptor):
             os.close(descriptor)
             raise self._refusal(
-                "it isn't a file of refused lines, and so isn't overwritten. Name another by --rejects"
+                "it isn't a file of refused lines, so it isn't overwritten. Name another by --rejects"
             )
         return descriptor
 
@@ -101,7 +101,7 @@ class RejectsFile:
 
 
 def _is_ours(descriptor: int) -> bool:
-    """Whether it is a plain file by one name alone, and is empty or begins with a refused line."""
+    """Whether this is a regular file with one name that is empty or begins with a refused line."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         return False

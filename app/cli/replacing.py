@@ -1,4 +1,4 @@
-"""``agent-storage ingest --replace``: a file says what its sources hold now."""
+"""``agent-storage ingest --replace``: replaces the facts of sources by those in a file."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,14 +29,18 @@ if TYPE_CHECKING:
     from app.services.ingestion import IngestionService
 
 _BATCHES_AT_ONCE = 4
-"""Most of what is replaced is there already, and costs a quarter of what is new; and each transaction has jobs of its own."""
+"""How many ingest batches a replace handles in one transaction.
+
+Most replaced facts are already stored, and cost a quarter of new ones. Each transaction also queues
+its own jobs.
+"""
 
 _TOTALS = ("added", "changed", "unchanged", "removed")
 
 
 @dataclass(slots=True)
 class _Report:
-    """What a replace has done so far."""
+    """What the replacement has done so far."""
 
     project: str
     dry_run: bool
@@ -72,7 +76,7 @@ class FileReplacement:
     async def run(
         self, parts: "ServiceParts", replacement: "SourceReplacement", text_fields: tuple[str, ...]
     ) -> None:
-        """Replace all sources of the file, and bring the index in line."""
+        """Replace all sources of the file, and update the index."""
         self.report.is_remote = is_remote(parts)
         with self._source.open(text_fields) as reader, progress() as display:
             self.report.unit = reader.unit
@@ -97,7 +101,10 @@ class FileReplacement:
         reader: "RowReader",
         bars: "_Bars",
     ) -> None:
-        """Indexing runs beside it. A fault is kept until what was replaced before it is indexed."""
+        """Replace the sources, and index concurrently.
+
+        An error is raised once the sources replaced before it are indexed.
+        """
         fault = None
 
         def ended(job: "FinishedJob") -> None:
@@ -142,7 +149,7 @@ class FileReplacement:
 
 
 class _Bars:
-    """The progress display: how much of the file was read, and how many of the index's jobs have ended."""
+    """The progress display: bytes read, and how many index jobs have ended."""
 
     def __init__(self, display: "Progress", reader: "RowReader") -> None:
         self._display = display
@@ -159,7 +166,7 @@ class _Bars:
 
 
 class NearReplacement:
-    """Replaces in this process, some whole sources at a time."""
+    """Replaces sources in this process, in batches of whole sources."""
 
     def __init__(
         self, ingestion: "IngestionService", files: "Lane", text_fields: tuple[str, ...], batch_size: int
@@ -203,12 +210,12 @@ class NearReplacement:
 def replace_file(
     ctx: typer.Context, api: str | None, job: FileReplacement, *, near: bool, as_json: bool
 ) -> None:
-    """Run it here or at a service, and say what became of it."""
+    """Run the replacement here or at a service, and print the outcome."""
     settings = context_of(ctx).settings()
     text_fields, batch_size = settings.embedding.text_fields, settings.worker.batch_size
 
     async def replace_all(parts: "ServiceParts") -> None:
-        if isinstance(parts, Remote):  # a service's ingestion takes the lines as they are
+        if isinstance(parts, Remote):  # a service's ingestion takes raw lines
             replacement = cast("SourceReplacement", parts.ingestion())
         else:
             ingestion = cast("IngestionService", parts.ingestion())
@@ -220,17 +227,17 @@ def replace_file(
 
 
 async def _told(job: FileReplacement, running: Awaitable[None]) -> None:
-    """An error after some was replaced says so."""
+    """Await the replacement; if it fails half-way, say how many sources are replaced."""
     try:
         await running
     except AgentStorageError as error:
         report = job.report
         if report.sources and not report.dry_run:
-            before = "" if not isinstance(error, Conflict | InvalidInput) else "; no other was changed"
-            note(f"{counted(len(report.sources), 'source')} before the error are replaced{before}.")
+            before = "" if not isinstance(error, Conflict | InvalidInput) else "; no others were changed"
+            note(f"Replaced {counted(len(report.sources), 'source')} before the error{before}.")
         if isinstance(error, ServiceError) and report.unit != "line":
             note(
-                f"What the service calls a line is {'an' if report.unit == 'element' else 'a'} {report.unit} of the file."
+                f"A line in the service's message is {'an' if report.unit == 'element' else 'a'} {report.unit} of the file."
             )
         raise
     finally:
@@ -251,13 +258,13 @@ def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
         return
     say(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
     if report.run_id is not None:
-        say(f"It is run {report.run_id}; `agent-storage runs undo` takes it back.")
+        say(f"This is run {report.run_id}; `agent-storage runs undo` reverts it.")
     if report.indexed:
         say(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
     if report.set_aside:
         say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if waiting := max(0, report.total("added") - report.indexed - report.set_aside):
-        how = "The service goes on with it." if remote else "`agent-storage verify --repair` does it."
+        how = "The service continues indexing." if remote else "`agent-storage verify --repair` indexes them."
         say(f"Not indexed yet: {waiting:,}. {how}")
 
 

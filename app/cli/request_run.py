@@ -1,4 +1,4 @@
-"""The run under which a command hands extractions in: ``--run`` and ``--run-meta``."""
+"""The run under which a command stores extractions: ``--run`` and ``--run-meta``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class OfRun:
-    """Begun when something is about to be handed in, and ended by the command, whatever becomes of it."""
+    """The run of a command, begun before its first write, and ended even if the command fails."""
 
     def __init__(self, name: str | None, metadata: dict[str, str] | None) -> None:
         self._name = name
@@ -19,21 +19,21 @@ class OfRun:
         self._id: RunId | None = None
 
     async def begin(self, parts: "ServiceParts", project: str) -> "RunId | None":
-        """The run's id, if there is a run; only the first call begins it."""
+        """Return the run's id, if there is a run; the first call begins the run."""
         if self._id is None and self._name is not None:
             self._id = (await parts.runs().begin(project, self._name, self._metadata)).id
         return self._id
 
     async def end(self, parts: "ServiceParts", project: str) -> None:
-        """No more comes."""
+        """End the run, if it was begun."""
         if self._id is not None:
             await parts.runs().end(project, self._id)
 
 
 def of_run(name: str | None, members: Sequence[str]) -> OfRun:
-    """From the command's options; ends the command where they can't be used."""
+    """Make the run from a command's options; invalid options end the command."""
     if members and name is None:
-        usage_error("--run-meta goes with --run NAME")
+        usage_error("--run-meta requires --run NAME")
     metadata: dict[str, str] = {}
     for member in members:
         key, equals, value = member.partition("=")

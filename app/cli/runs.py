@@ -1,4 +1,4 @@
-"""``agent-storage runs``: what each go of a pipeline changed, and how it is undone."""
+"""``agent-storage runs``: shows what each run of a pipeline changed, and undoes runs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ app = typer.Typer(help="List the runs of pipelines, show what one changed, or un
 
 _MOST_SHOWN = 20
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or its name: the newest of that name.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id or name; of a name, the newest run.")]
 
 
 @app.command("list")
@@ -31,14 +31,14 @@ def list_runs(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's runs, the newest first; --json prints one object a line."""
+    """List a project's runs, newest first; --json prints one object per line."""
     rows = run_at(ctx, api, lambda parts: parts.runs().list(project, limit=limit), index=False)
     if as_json:
         print_json_lines(row._asdict() for row in rows)
     elif rows:
         _print_rows(rows)
     else:
-        note(f"No runs in project {project}. `agent-storage ingest FILE --run NAME` makes one.")
+        note(f"No runs in project {project}. `agent-storage ingest FILE --run NAME` creates one.")
 
 
 @app.command()
@@ -49,7 +49,7 @@ def show(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Show one run: when it was, with which metadata, and how many extractions it changed."""
+    """Show one run: its times, its metadata, and how many extractions it changed."""
     row = run_at(ctx, api, lambda parts: _get(parts, project, run), index=False)
     if as_json:
         print_json(row._asdict())
@@ -58,7 +58,7 @@ def show(
         ("name", row.name),
         ("id", str(row.id)),
         ("begun", _moment(row.begun_at)),
-        ("ended", _moment(row.ended_at) or "it goes on"),
+        ("ended", _moment(row.ended_at) or "not yet"),
         ("undoes", "" if row.undoes is None else str(row.undoes)),
         *((f"metadata {name}", _value(value)) for name, value in (row.metadata or {}).items()),
         ("added", f"{row.added:,}"),
@@ -78,7 +78,7 @@ def diff(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run added, changed and removed, the newest first; --json prints one object a line."""
+    """Show what a run added, changed and removed, newest first; --json prints JSON lines."""
     from app.cli.changes import print_changes
 
     told = run_at(ctx, api, lambda parts: _diff(parts, project, run, limit, as_json=as_json), index=False)
@@ -95,9 +95,9 @@ def undo(
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Put everything back to what it was before a run, but for what was touched later.
+    """Revert the changes of a run, except where later changes were made.
 
-    The undoing is a run of its own, and can be undone.
+    The undo is itself a run, and can be undone.
     """
     told = f"Undo what run {printable(run)!r} changed in project {project!r}?"
     if not yes and not typer.confirm(told, err=True):
@@ -133,7 +133,7 @@ async def _undo(parts: "ServiceParts", project: str, run: str) -> "Undone":
     row = await _get(parts, project, run)
     undone = await parts.runs().undo(project, str(row.id))
     await run_queued(
-        worker, INDEX_JOBS, "The run is undone; the index doesn't follow yet", remote=is_remote(parts)
+        worker, INDEX_JOBS, "Undid the run, but the index isn't updated yet", remote=is_remote(parts)
     )
     return undone
 
@@ -150,13 +150,13 @@ def _print_rows(rows: "RunRows") -> None:
 def _print_undone(run: str, undone: "Undone") -> None:
     counts = undone.counts
     say(
-        f"Undid run {printable(run)}: {counted(counts.added, 'extraction')} came back, {counts.changed:,} changed back, "
-        f"{counts.removed:,} went."
+        f"Undid run {printable(run)}: restored {counted(counts.added, 'extraction')}, changed back {counts.changed:,}, "
+        f"removed {counts.removed:,}."
     )
     left = undone.left_alone
     count = len(left) + undone.more_left_alone
     if left:
-        say(f"Left {count:,} alone, because they were changed after that run:")
+        say(f"Left {count:,} unchanged, because they were changed after that run:")
         print_table(
             ("what", "id", "source's id"),
             [
@@ -171,7 +171,7 @@ def _print_undone(run: str, undone: "Undone") -> None:
         say(
             f"And {count - _MOST_SHOWN:,} more; --json shows {'the first ' if undone.more_left_alone else ''}{len(left):,}."
         )
-    say(f"This is run {undone.undo_run_id}; `agent-storage runs undo` takes it back.")
+    say(f"The undo is run {undone.undo_run_id}; `agent-storage runs undo` reverts it.")
 
 
 def _moment(moment: "datetime | None") -> str:

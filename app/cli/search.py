@@ -23,35 +23,35 @@ _SHOWN_SOURCES = 3
 @takes_filters_of_indexed
 def search(
     ctx: typer.Context,
-    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    query: Annotated[str, typer.Argument(help="The text to search for.")],
     *,
     project: Annotated[
         str | None, typer.Option("--project", "-p", help="Only this project. Default: all.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_HITS, help="How many results.")] = 10,
     offset: Annotated[
-        int, typer.Option("--offset", min=0, max=MAX_HITS - 1, help="How many results to pass over.")
+        int, typer.Option("--offset", min=0, max=MAX_HITS - 1, help="How many results to skip.")
     ] = 0,
     mode: Annotated[
         SearchMode, typer.Option("--mode", "-m", help="By meaning, by words, or by both (auto).")
     ] = SearchMode.AUTO,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="No results that score less; scores go from 0 to 1.")
+        float | None, typer.Option("--min-score", help="Only results with this score or more, from 0 to 1.")
     ] = None,
     collapse: Annotated[
         bool,
-        typer.Option(help="Make one result of the same type and data from several sources."),
+        typer.Option(help="Merge results with the same type and data from several sources."),
     ] = True,
     wanted: WantedExtractions,
     api: Api = None,
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Find extractions by meaning, by words, and by filter."""
+    """Find extractions by meaning, by words and by filters."""
     from app.domain.search import Query
 
     if wanted.runs and project is None:
-        usage_error("--run names a run of a project; give --project too")
+        usage_error("--run requires --project, because runs belong to projects")
     asked = Query(query, project, limit, mode=mode, offset=offset, min_score=min_score, collapse=collapse)
     rules = context_of(ctx).text_rules()
     found = run_at(ctx, api, lambda parts: _search(parts, asked, wanted), near=near)
@@ -64,9 +64,9 @@ def search(
     elif found:
         _print(found, rules)
         if found.more and offset + limit < MAX_HITS:
-            note(f"There is more: --offset {offset + limit}")
+            note(f"There are more results: --offset {offset + limit}")
         elif found.more:
-            note(f"There is more than the {MAX_HITS:,} that a search gives; narrow it by a filter.")
+            note(f"There are more than the {MAX_HITS:,} results that a search returns; narrow it by filters.")
     else:
         note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
 
@@ -96,7 +96,7 @@ def _print(found: "SearchHits", rules: "TextRules") -> None:
 
 
 def _text(result: "SearchHit", rules: "TextRules") -> "Text":
-    """What is shown of a hit, with the words of the query in bold."""
+    """The text of a hit, with the query's words in bold."""
     from rich.text import Text
 
     from app.cli.extraction_rows import shown_text

@@ -1,4 +1,4 @@
-"""The commands that run until they are stopped: ``serve`` and ``worker``."""
+"""The commands that run until stopped: ``serve`` and ``worker``."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +21,13 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="The port to listen on. Default: api.port.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, max=64, help="Workers inside this process; 0 leaves jobs to others.")
+        int, typer.Option(min=0, max=64, help="Workers in this process; 0 leaves jobs to other processes.")
     ] = 1,
 ) -> None:
-    """Serve the HTTP API, with a worker inside that runs the jobs. Ctrl-C stops it; a second one ends it at once."""
+    """Serve the HTTP API, and run jobs in the same process.
+
+    Ctrl-C stops the service gracefully; a second one ends it at once.
+    """
     given = {"host": host, "port": port}
     settings = _changed(context_of(ctx).settings(), "api", given)
     _run_until_stopped(lambda: context_of(ctx).serve(settings, workers))
@@ -36,7 +39,10 @@ def worker(
         int, typer.Option(min=1, max=64, help="Workers in this process, each with worker.concurrency jobs.")
     ] = 1,
 ) -> None:
-    """Run jobs, and nothing else. For PostgreSQL and a Qdrant server: start as many as are wanted, anywhere."""
+    """Run only jobs, without the API.
+
+    With PostgreSQL and a Qdrant server, any number of these can run, on any machine.
+    """
     settings = context_of(ctx).settings()
     _run_until_stopped(lambda: context_of(ctx).work(settings, workers))
 
@@ -51,7 +57,7 @@ def _run_until_stopped(run: "Callable[[], None]") -> None:
 
 
 def _changed(settings: "Settings", section: str, given: dict[str, Any]) -> "Settings":
-    """The settings with options over them, checked again as a whole."""
+    """Override settings by options, and check the result as a whole."""
     from app.errors import ConfigurationError
     from app.settings.checks import contradictions
 

@@ -1,4 +1,4 @@
-"""``agent-storage sources``: what extractions were taken from."""
+"""``agent-storage sources``: lists, shows, deletes and prunes the sources of extractions."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.domain.rows import SourceRow, SourceRows
     from app.domain.sources import SourceFilters
 
-app = typer.Typer(help="List sources, show one, or delete it with its extractions.", no_args_is_help=True)
+app = typer.Typer(help="List, show, delete or prune the sources of extractions.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Argument(metavar="URI_OR_ID", help="The source's URI, or its id.")]
 
@@ -28,21 +28,21 @@ def list_sources(
     ctx: typer.Context,
     project: InProject = DEFAULT_PROJECT,
     source_group: Annotated[
-        list[str] | None, typer.Option("--source-group", help="Only those of this group; repeatable.")
+        list[str] | None, typer.Option("--source-group", help="Only sources of this group; repeatable.")
     ] = None,
     uri_prefix: Annotated[
-        str | None, typer.Option("--uri-prefix", metavar="PREFIX", help="Only those whose URI begins so.")
+        str | None, typer.Option("--uri-prefix", metavar="PREFIX", help="Only sources with this URI prefix.")
     ] = None,
     gone: Annotated[
-        bool | None, typer.Option("--gone/--not-gone", help="Only those without, or with, extractions.")
+        bool | None, typer.Option("--gone/--not-gone", help="Only sources without, or with, extractions.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 100,
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's sources; --json prints one object a line."""
+    """List a project's sources; --json prints one object per line."""
     filters = _filters(source_group or (), uri_prefix, gone=gone)
-    # One more than asked for tells whether there are more.
+    # Ask for one more, to see whether there are more.
     rows = run_at(ctx, api, lambda parts: parts.sources().list(project, filters, limit=limit + 1), index=False)
     if as_json:
         print_json_lines(_as_dict(row) for row in rows[:limit])
@@ -89,7 +89,7 @@ def delete(
     near: Near = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a source: its extractions and their vectors."""
+    """Delete a source with its extractions and their vectors."""
     told = f"Delete source {printable(source)!r} of project {project!r} and its extractions?"
     if not yes and not typer.confirm(told, err=True):
         fail("nothing was deleted")
@@ -100,7 +100,7 @@ def delete(
         )
     else:
         what = counted(deleted.extractions, "extraction")
-        say(f"Deleted source {printable(row.uri)}: {what}, and the vectors.")
+        say(f"Deleted source {printable(row.uri)}: {what}, and their vectors.")
 
 
 @app.command()
@@ -137,7 +137,7 @@ async def _delete(parts: "ServiceParts", project: str, source: str) -> "tuple[So
     await worker.recover()
     row = await _find(parts, project, source)
     deleted = await parts.sources().delete(project, row.id)
-    unfinished = "The source is deleted; its vectors aren't yet"
+    unfinished = "Deleted the source, but not all its vectors yet"
     await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=is_remote(parts))
     return row, deleted
 

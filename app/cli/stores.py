@@ -1,4 +1,4 @@
-"""Which stores a command works on: those of the settings, or those of a service of this machine that holds them."""
+"""Chooses a command's stores: those of the settings, or those of a running service."""
 
 import os
 from collections.abc import Iterator
@@ -30,21 +30,21 @@ class Service:
 
 
 class Remote:
-    """The parts of a service, which goes on with its jobs when the command has ended."""
+    """The parts of a service, whose workers continue its jobs after the command has ended."""
 
 
 def is_remote(parts: object) -> bool:
-    """Whether these parts are a service's, so that its workers go on when the command has ended."""
+    """Whether the parts are a service's, whose workers continue after the command has ended."""
     return isinstance(parts, Remote)
 
 
 def service_at(url: str) -> Service:
-    """The service at that address, with the key of the environment."""
+    """The service at ``url``, with the key from the environment."""
     return Service(url, os.environ.get(KEY_VARIABLE, "").strip())
 
 
 def service_beside(settings: "Settings") -> "Holder | None":
-    """The service of this machine that holds the index, and works on the same database; None where none does."""
+    """The service on this machine that holds the index and uses the same database, if any."""
     if settings.qdrant.mode != "embedded":
         return None
     holder = find_holder(Path(settings.qdrant.path))
@@ -52,28 +52,28 @@ def service_beside(settings: "Settings") -> "Holder | None":
 
 
 def through(holder: "Holder", settings: "Settings") -> Service:
-    """That service, with a key of the settings, which are its own; or else that of the environment."""
+    """The holder as a service, with a key from the settings, or else from the environment."""
     note(f"Going through the service at {holder.url}, which holds {index_place(settings.qdrant)}.")
     keys = settings.api.api_keys
     return Service(holder.url, keys[0].get_secret_value()) if keys else service_at(holder.url)
 
 
 def is_new(settings: "Settings") -> bool:
-    """Whether there is no database yet where SQLite's file would be."""
+    """Whether the SQLite file of the settings doesn't exist yet."""
     file = database_file(settings.database.url)
     return file is not None and not file.exists()
 
 
 def note_if_new(settings: "Settings") -> None:
-    """Say where a command makes a store, before it does."""
+    """Say where a command will create a store, if there is none yet."""
     if is_new(settings):
         note(
-            f"A new store: {stores_told(settings.database.url, settings.qdrant)}. {HOME_VARIABLE} names another place."
+            f"Creating a store: {stores_told(settings.database.url, settings.qdrant)}. {HOME_VARIABLE} sets another place."
         )
 
 
 def note_default_project(ctx: "typer.Context", settings: "Settings", api: str | None) -> None:
-    """Say which project a command that was told none stores in, and where that is."""
+    """Say in which project and where a command stores, if no --project was given."""
     source = ctx.get_parameter_source("project")
     if source is None or source.name != "DEFAULT":
         return
@@ -88,19 +88,22 @@ def note_default_project(ctx: "typer.Context", settings: "Settings", api: str | 
 
 
 def of_no_store(settings: "Settings") -> "Settings":
-    """The settings for a command that uses no store: of one in memory, which stays empty."""
+    """The settings for a command that uses no store, with an empty database in memory."""
     return settings.model_copy(update={"database": settings.database.model_copy(update={"url": "sqlite://"})})
 
 
 @contextmanager
 def existing(settings: "Settings") -> Iterator["Settings"]:
-    """The settings for a command that makes no store: where there is none, of an empty one that goes at the end."""
+    """The settings for a command that creates no store; a missing one is replaced by an empty one.
+
+    The empty store is deleted at the end of the block.
+    """
     if not is_new(settings):
         yield settings
         return
     note(
-        f"There is no store here yet: no database {database_place(settings.database.url)}, and nothing was made. "
-        f"`agent-storage ingest` makes one; {HOME_VARIABLE} or --config names another place."
+        f"There is no store here yet: no database {database_place(settings.database.url)}, and none was created. "
+        f"`agent-storage ingest` creates one; {HOME_VARIABLE} or --config sets another place."
     )
     with TemporaryDirectory(prefix="agent-storage-") as folder:
         database = {"url": f"sqlite:///{folder}/agent-storage.db"}

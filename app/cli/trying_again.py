@@ -1,4 +1,4 @@
-"""Trying again to embed what was set aside, and what became of it."""
+"""Retries the embedding of extractions that were set aside, and reports the outcome."""
 
 import uuid
 from dataclasses import dataclass, field, replace
@@ -23,9 +23,10 @@ _REASONS_TOLD = 20
 
 @dataclass(slots=True)
 class Retrial:
-    """What became of what was tried again; ``reasons`` are those of the first ones set aside again.
+    """The outcome of a retry.
 
-    ``is_remote`` says that a service's workers do it.
+    ``reasons`` holds the first extractions that were set aside again. ``is_remote`` says that a
+    service's workers run the jobs.
     """
 
     tried: int = 0
@@ -36,7 +37,7 @@ class Retrial:
 
     @property
     def waiting(self) -> int:
-        """How many have neither got their vector nor been set aside yet."""
+        """How many have no vector and aren't set aside yet."""
         return max(0, self.tried - self.indexed - self.set_aside)
 
     def as_dict(self, project: str) -> dict[str, Any]:
@@ -51,17 +52,19 @@ class Retrial:
         }
 
     def print(self, project: str) -> None:
-        """For people."""
+        """Print the outcome for people."""
         if not self.tried:
-            note(f"None of these is set aside in project {printable(project)}; nothing was tried again.")
+            note(f"None of these is set aside in project {printable(project)}; nothing was retried.")
             return
         say(
-            f"Tried {counted(self.tried, 'extraction')} again: indexed {self.indexed:,}, "
+            f"Retried {counted(self.tried, 'extraction')}: indexed {self.indexed:,}, "
             f"set aside again {self.set_aside:,}."
         )
         if self.waiting:
             how = (
-                "The service goes on with it." if self.is_remote else "`agent-storage verify --repair` does it."
+                "The service continues indexing."
+                if self.is_remote
+                else "`agent-storage verify --repair` indexes them."
             )
             say(f"Not indexed yet: {self.waiting:,}. {how}")
         if self.reasons:
@@ -83,10 +86,10 @@ async def try_again(
     ids: list[uuid.UUID] | None,
     wanted: WantedExtractions,
 ) -> Retrial:
-    """Try again those of these ids, or all that are wanted, and run the jobs that do it.
+    """Retry the extractions with these ids, or all ``wanted`` ones, and run the queued jobs.
 
     Raises:
-        NotFound: there is no such project or run.
+        NotFound: the project or a run doesn't exist.
         ServiceError: the service refused.
     """
     await parts.indexing().prepare()
@@ -104,9 +107,9 @@ async def try_again(
         def ended(job: "FinishedJob") -> None:
             display.advance(bar, (job.result or {}).get("indexed", 0))
 
-        unfinished = f"{counted(report.tried, 'extraction')} will be tried again; that isn't done yet"
+        unfinished = f"Queued {counted(report.tried, 'extraction')} for a retry, which isn't complete yet"
         await run_queued(worker, INDEX_JOBS, unfinished, remote=report.is_remote, ended=ended)
-    # Older jobs may have been run besides, and some of these by another worker.
+    # Read the jobs' results: this worker may also have run older jobs, and others some of these.
     for job_id in retried.job_ids:
         result = (await parts.jobs().get(job_id)).result or {}
         report.indexed += result.get("indexed", 0)
@@ -117,7 +120,7 @@ async def try_again(
 
 
 async def _of_ids(parts: "ServiceParts", project: str, ids: list[uuid.UUID]) -> "ExtractionRows":
-    """The first that are set aside of these; the API lists by filters alone."""
+    """The first set-aside extractions among these ids; the API lists only by filters."""
     found: ExtractionRows = []
     for each in dict.fromkeys(ids):
         row = await unless_missing(partial(parts.extractions().get, ExtractionId(each)))
@@ -129,7 +132,7 @@ async def _of_ids(parts: "ServiceParts", project: str, ids: list[uuid.UUID]) -> 
 
 
 async def _of_filters(parts: "ServiceParts", project: str, filters: Filters) -> "ExtractionRows":
-    """The first that are set aside of those that pass the filters."""
+    """The first set-aside extractions that pass the filters."""
     again = replace(filters, set_aside=True)
     pages = parts.extractions().iter_pages(project, again, limit=_REASONS_TOLD)
     return [row async for rows in pages for row in rows]

@@ -67,7 +67,7 @@ OURS = {
 REFUSED = {
     "serve": ("--port 65000", "It is the service at"),
     "worker": ("", "It is the service at"),
-    "adopt": ("--yes", "stop it, and adopt"),
+    "adopt": ("--yes", "stop it, and run this command"),
     "optimize": ("", "stop it, optimize"),
     "restore": ("backups", "database"),
     "extractions show": (ANY_JOB, "no extraction"),
@@ -166,12 +166,15 @@ def test_every_command_takes_api_or_says_why_not(name: str, service: Service, cl
     if name in IN_WORDS:
         arguments = {**OURS, **{each: given for each, (given, _) in REFUSED.items()}}[name]
         told = cli(*name.split(), *arguments.split(), "--api", service.url, code=2).stderr.decode()
-        assert "there is no --api for it" in " ".join(told.replace("│", " ").split())
+        assert "not supported here" in " ".join(told.replace("│", " ").split())
 
 
 def test_near_and_api_exclude_each_other(cli: Cli) -> None:
     for name in ("verify", "doctor"):
-        assert "give one of them" in cli(name, "--near", "--api", "http://127.0.0.1:9", code=2).stderr.decode()
+        assert (
+            "give only one of them"
+            in cli(name, "--near", "--api", "http://127.0.0.1:9", code=2).stderr.decode()
+        )
 
 
 # --- what they do there ----------------------------------------------------------------------------------
@@ -277,7 +280,7 @@ def test_ctrl_c_leaves_the_service_to_its_job_and_says_so(tmp_path: Path) -> Non
         [job] = cli.json("jobs", "list")
         assert job["status"] == "queued"
         assert err.decode() == (
-            f"The service goes on with it: `agent-storage jobs cancel {job['id']}` stops it.\n"
+            f"The service continues the job; `agent-storage jobs cancel {job['id']}` stops it.\n"
         )
         assert cli.json("jobs", "cancel", job["id"])["status"] == "cancelled"
 

@@ -179,7 +179,9 @@ def test_output_that_cannot_be_written_ends_in_one_line(
 def test_a_reader_that_leaves_is_no_error(cli: Cli, flags: str) -> None:
     cli("ingest", str(EXAMPLE))
     done = shell(cli, f'"$@" search person --limit 1000 {flags} | head -1')
-    told = "" if flags else "There is more than the 1,000 that a search gives; narrow it by a filter.\n"
+    told = (
+        "" if flags else "There are more than the 1,000 results that a search returns; narrow it by filters.\n"
+    )
     assert (done.returncode, done.stderr) == (0, told)
     assert done.stdout.count("\n") == 1
 

@@ -168,7 +168,7 @@ def test_what_ctrl_c_broke_off_goes_on_at_its_cursor(tmp_path: Path, name: str) 
     told = interrupted(cli, part, *arguments, "-o", name)
     assert not (tmp_path / name).exists(), "what isn't whole has another name"
     found = re.search(
-        r"Broken off: ([\d,]+) extractions? were written to \S+\.part\.(?: `--after (\S+)`)?", told
+        r"Interrupted: ([\d,]+) extractions? were written to \S+\.part\.(?: `--after (\S+)`)?", told
     )
     assert found, told
     goes_on = [] if found[2] is None else ["--after", found[2]]

@@ -144,13 +144,15 @@ def test_a_dry_run_deletes_nothing(place: Place, stored: Stored) -> None:
     assert "Would delete 2 extractions" in told
     [told] = place.lines("extractions", "delete", "--all", "--dry-run")
     assert told == {"project": "default", "would_delete": 7, "dry_run": True}
-    assert "--dry-run is for filters" in place("extractions", "delete", stored.ids["one"], "--dry-run", code=2)
+    assert "--dry-run is only for filters" in place(
+        "extractions", "delete", stored.ids["one"], "--dry-run", code=2
+    )
     assert len(listed(place)) == 7
 
 
 def test_extractions_are_counted_by_their_fields(place: Place, stored: Stored) -> None:
     told = place("extractions", "count", "--by", "group", "--by", "fact_text", "-n", "2")
-    for part in ("shops", "(absent)", "bread", "(other values: 4)", "7 extractions in all"):
+    for part in ("shops", "(absent)", "bread", "(other values: 4)", "7 extractions in total"):
         assert part in told
     found = place.json("extractions", "count", "--by", "run", "--where", "fact_text exists")
     assert (found["project"], found["count"]) == ("default", 6)
@@ -242,7 +244,7 @@ def test_what_is_deleted_can_not_be_found_any_more(place: Place, stored: Stored)
     assert place.found("bread") == ["open", "street"]
     told = place("extractions", "delete", stored.ids["bread"], stored.ids["one"], "--yes", code=1)
     assert "Deleted 1 extraction" in told
-    assert "has no extraction of 1 of these 2 ids" in told
+    assert "has no extractions with 1 of these 2 ids" in told
     assert place.lines("extractions", "delete", "--set-aside", "--yes") == [
         {"project": "default", "deleted_extractions": 3}
     ]
@@ -267,12 +269,12 @@ def test_jobs_that_waited_before_are_not_counted_as_tried_again(
 def test_conditions_that_contradict_each_other_delete_nothing(place: Place) -> None:
     both = ("--where", "fact_text=bread", "--where", "fact_text=open")
     assert "nothing was deleted" in place("extractions", "delete", *both, "--yes")
-    assert "nothing was tried again" in place("extractions", "retry", *both)
+    assert "nothing was retried" in place("extractions", "retry", *both)
     assert len(listed(place)) == 7
 
 
 def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None:
-    assert "Tried 1 extraction again: indexed 1, set aside again 0." in place(
+    assert "Retried 1 extraction: indexed 1, set aside again 0." in place(
         "extractions", "retry", "--min-confidence", "0.9"
     )
     assert "two" in place.found("two")
@@ -282,12 +284,12 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
     assert again["id"] == stored.ids["four"]
     assert again["reason"] != REASON
     told_so = place("extractions", "retry")
-    assert "Tried 2 extractions again: indexed 1, set aside again 1." in told_so
+    assert "Retried 2 extractions: indexed 1, set aside again 1." in told_so
     assert again["reason"].split()[0] in told_so
     assert stored.ids["four"] in told_so
     assert OTHER in told_so
     assert listed(place, "--set-aside") == {"four"}
-    assert "nothing was tried again" in place("extractions", "retry", "--run", "monday")
+    assert "nothing was retried" in place("extractions", "retry", "--run", "monday")
     told_why = place("extractions", "retry", "--not-set-aside", code=1)
     assert "only extractions that are set aside can be retried" in told_why
 
@@ -301,9 +303,9 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
         (("list", "--run", ""), "--run"),
         (("list", "-n", "0"), "greater than or equal to 1"),
         (("show", "nonsense"), "UUID"),
-        (("delete",), "exactly one of these"),
-        (("delete", str(uuid4()), "--all"), "exactly one of these"),
-        (("delete", "--extraction-type", "fact", "--all"), "exactly one of these"),
+        (("delete",), "give exactly one of"),
+        (("delete", str(uuid4()), "--all"), "give exactly one of"),
+        (("delete", "--extraction-type", "fact", "--all"), "give exactly one of"),
         (("retry", str(uuid4()), "--extraction-type", "fact"), "not both"),
     ],
 )
@@ -317,7 +319,7 @@ def test_a_run_or_project_that_is_not_there_is_named(place: Place) -> None:
         assert "no project 'nowhere'" in place("extractions", command, "-p", "nowhere", code=1)
     assert "no run 'friday'" in place("extractions", "delete", "--run", "friday", "--yes", code=1)
     assert "no run 'friday'" in place("search", "bread", "-p", "default", "--run", "friday", code=1)
-    assert "give --project too" in place("search", "bread", "--run", "monday", code=2)
+    assert "--run requires --project" in place("search", "bread", "--run", "monday", code=2)
 
 
 def test_a_run_narrows_a_search(place: Place) -> None:

@@ -96,7 +96,7 @@ def follow(*api: str) -> None:
     assert "no run" in cli("runs", "show", "none", *api, code=1)
     assert "no source" in cli("sources", "show", "nowhere", *api, code=1)
     cli("runs", "undo", "two", *api, code=1, answer="n\n")
-    assert "2 extractions came back" in cli("runs", "undo", "two", "--yes", *api)
+    assert "restored 2 extractions" in cli("runs", "undo", "two", "--yes", *api)
     assert '"left_alone"' in cli("runs", "undo", "one", "--yes", "--json", *api)
     cli("ingest", "1.jsonl", "--run", "three", *api)
     cli("sources", "delete", "b", *api, code=1, answer="n\n")

@@ -154,7 +154,7 @@ def test_a_service_counts_rows_as_lines_and_the_command_says_so(tmp_path: Path) 
     with open_place("there", tmp_path) as place:
         told = place("ingest", str(path), *options, code=1)
     assert "line 4: confidence: must be from 0 to 1" in told
-    assert "What the service calls a line is a row of the file." in told
+    assert "A line in the service's message is a row of the file." in told
 
 
 def test_bad_rows_are_skipped_and_kept(place: Place, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_bad_rows_are_skipped_and_kept(place: Place, tmp_path: Path) -> None:
     options = ("--map", "source_uri=url", "--map", "data.text=what", *SET)
     told = place("ingest", str(path), *options, code=1)
     assert "Error: row 3: has 2 cells, and the header has 3 (line 3 of the file)" in told
-    assert "Everything before it is stored. Mend the row and run this again" in told
+    assert "Everything before it is stored. Correct the row and run this again" in told
     told = place("ingest", str(path), *options, "--skip-invalid", "--rejects", str(rejects), code=3)
     assert "Refused 3 rows; the first is row 3: has 2 cells" in told
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]

@@ -143,7 +143,7 @@ def test_a_job_that_is_not_there_is_told(place: Place) -> None:
     nobody = str(uuid.uuid4())
     for command in ("show", "cancel", "retry"):
         assert f"no job '{nobody}'" in place(command, nobody, code=1)
-        assert "'7' is no job's id" in place(command, "7", code=2)
+        assert "'7' isn't a job's id" in place(command, "7", code=2)
 
 
 def test_jobs_that_ended_are_pruned_by_age(place: Place) -> None:
@@ -173,14 +173,14 @@ def test_a_type_is_paused_and_resumed(place: Place) -> None:
     with writing(place.engine) as session:
         assert JobRepository(session).paused() == ["embed", "verify"]
     assert place.json("resume", "embed") == {"paused": ["verify"]}
-    assert "No type of jobs is paused." in place("resume", "verify")
+    assert "No job type is paused." in place("resume", "verify")
 
 
 def test_a_type_that_no_job_has_had_is_not_paused(place: Place) -> None:
     for command in ("pause", "resume"):
         said = place(command, "embedd", code=1)
         assert "the nearest is embed, and there are delete_vectors, embed, " in said
-        assert "isn't blank" in place(command, " ", code=2)
+        assert "isn't a job type" in place(command, " ", code=2)
     assert place.json("resume", "embed") == {"paused": []}
 
 
@@ -191,7 +191,7 @@ def test_a_type_of_an_added_handler_is_paused_once_there_is_a_job_of_it(place: P
 
 
 def test_wrong_filters_are_usage_errors(place: Place) -> None:
-    assert "there are queued, running" in place("list", "--status", "done", code=2)
+    assert "choose from queued, running" in place("list", "--status", "done", code=2)
     assert "is no project name" in place("list", "--project", "no such/name", code=2)
     place("list", "--limit", "0", code=2)
 

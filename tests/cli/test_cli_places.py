@@ -61,7 +61,7 @@ def test_ingest_says_where_it_stores_what(cli: Cli) -> None:
     database, index = cli.folder / "data" / "agent-storage.db", cli.folder / "data" / "qdrant"
     first = cli("ingest", "-", stdin=FACT).stderr.decode()
     assert "No --project was given: storing in project default." in first
-    assert f"A new store: the database {database}, and the index in {index}." in first
+    assert f"Creating a store: the database {database}, and the index in {index}." in first
     again = cli("ingest", "-", stdin=FACT).stderr.decode()
     assert again == (
         f"No --project was given: storing in project default, in the database {database}, and the index in {index}.\n"

@@ -267,7 +267,7 @@ def test_a_service_with_keys_wants_one_of_them(cli: Cli, home: Path) -> None:
             assert "answered 401: not authenticated: AGENT_STORAGE_API_KEY isn't set" in error
         cli.environment["AGENT_STORAGE_API_KEY"] = f"{KEY}-of-yesterday"
         error = error_of(cli("ingest", "-", *there, stdin=lines(1), code=1))
-        assert "AGENT_STORAGE_API_KEY is none of the service's keys" in error
+        assert "AGENT_STORAGE_API_KEY isn't one of the service's keys" in error
         assert KEY not in error
         cli.environment["AGENT_STORAGE_API_KEY"] = KEY
         assert cli.json("ingest", "-", *there, stdin=lines(3))["indexed"] == 3
@@ -305,7 +305,7 @@ def test_nobody_there_is_told_at_once_with_what_to_do(cli: Cli) -> None:
     ],
 )
 def test_what_is_no_address_of_a_service_is_refused(url: str) -> None:
-    with pytest.raises(InvalidInput, match="--api wants a URL"):
+    with pytest.raises(InvalidInput, match="--api needs a URL"):
         check_url(url)
 
 
@@ -450,7 +450,7 @@ async def test_an_answer_of_another_version_is_told() -> None:
     with (
         answering(lambda handler: respond(handler, 200, b'{"items": [{"id": 7}]}')) as url,
         open_remote(url) as parts,
-        pytest.raises(ServiceError, match="are both of one version"),
+        pytest.raises(ServiceError, match="have the same version"),
     ):
         await parts.search().search(Query("x", project="a"))
 

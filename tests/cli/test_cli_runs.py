@@ -95,7 +95,7 @@ def test_undo_puts_back_what_is_found_and_can_be_undone(read: Read) -> None:
     assert "nothing was undone" in place("runs", "undo", "tuesday", stdin=b"n\n", code=1)
     assert place.found("bread") == TUESDAY_FACTS
     told = place("runs", "undo", "tuesday", "--yes")
-    assert "2 extractions came back, 1 changed back, 1 went." in told
+    assert "restored 2 extractions, changed back 1, removed 1." in told
     assert "Left" not in told
     assert place.found("bread") == MONDAY_FACTS
     assert place.json("sources", "show", GONE)["extractions"] == 1
@@ -119,7 +119,7 @@ def test_undo_names_what_it_left_alone(tmp_path: Path, kind: str) -> None:
         asyncio.run(replace(container, "wednesday", [later]))
     with open_place(kind, tmp_path) as place:
         told = place("runs", "undo", "tuesday", "--yes")
-        assert "alone, because they were changed after that run" in told
+        assert "unchanged, because they were changed after that run" in told
         [opening] = [
             change["extraction_id"]
             for change in place.lines("runs", "diff", "tuesday")
