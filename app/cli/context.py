@@ -79,10 +79,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class CommandParts(Protocol):
-    """The container's providers that commands use; each returns the same instance at every call.
+    """The container's providers that commands use.
 
-    They are declared as methods, so that mypy compares each type with the container's provider. A
-    test compares the names.
+    All but :meth:`worker` return the same instance at every call. They are declared as methods, so
+    that mypy compares each type with the container's provider. A test compares the names.
     """
 
     def backups(self) -> "BackupService":
@@ -339,7 +339,7 @@ async def to_the_end(writing: Coroutine[Any, Any, T]) -> T:
 
 
 def at_home(path: Any) -> Any:  # noqa: ANN401 - a Path or a str, returned as the same type
-    """Replace a ``~`` that the shell left in a path option or argument by the home folder."""
+    """Expand a ``~`` that the shell left in a path option or argument."""
     from app.settings.places import expanded
 
     if path is None:

@@ -156,7 +156,7 @@ def _print_undone(run: str, undone: "Undone") -> None:
     left = undone.left_alone
     count = len(left) + undone.more_left_alone
     if left:
-        say(f"Left {count:,} unchanged, because they were changed after that run:")
+        say(f"Left {count:,} alone, because they were changed after that run:")
         print_table(
             ("what", "id", "source's id"),
             [

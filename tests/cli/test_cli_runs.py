@@ -119,7 +119,7 @@ def test_undo_names_what_it_left_alone(tmp_path: Path, kind: str) -> None:
         asyncio.run(replace(container, "wednesday", [later]))
     with open_place(kind, tmp_path) as place:
         told = place("runs", "undo", "tuesday", "--yes")
-        assert "unchanged, because they were changed after that run" in told
+        assert "alone, because they were changed after that run" in told
         [opening] = [
             change["extraction_id"]
             for change in place.lines("runs", "diff", "tuesday")
