@@ -49,7 +49,7 @@ P = TypeVar("P")
 
 INTERRUPTED = 130
 
-BOTH = "--near opens the stores here, and --api uses a service; give only one of them"
+BOTH = "--near opens the stores on this machine, and --api uses a service; give one of them"
 
 Api = Annotated[
     str | None,

@@ -75,7 +75,7 @@ def chaos(
     if qdrant is not None and not (qdrant.is_file() and os.access(qdrant, os.X_OK)):
         fail(f"{qdrant} is no program that can be run; give --qdrant the program of a Qdrant server")
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fail(f"{folder} isn't an empty folder; name one in which nothing can be lost")
+        fail(f"{folder} isn't empty; name an empty folder, or one that doesn't exist")
     place = Path(tempfile.mkdtemp(prefix="agent-storage-chaos-")) if folder is None else folder.resolve()
     try:
         place.mkdir(parents=True, exist_ok=True)
