@@ -171,10 +171,7 @@ def test_every_command_takes_api_or_says_why_not(name: str, service: Service, cl
 
 def test_near_and_api_exclude_each_other(cli: Cli) -> None:
     for name in ("verify", "doctor"):
-        assert (
-            "give one of them"
-            in cli(name, "--near", "--api", "http://127.0.0.1:9", code=2).stderr.decode()
-        )
+        assert "give one of them" in cli(name, "--near", "--api", "http://127.0.0.1:9", code=2).stderr.decode()
 
 
 # --- what they do there ----------------------------------------------------------------------------------
