@@ -1,8 +1,9 @@
-"""Every error a caller can meet.
+"""All errors that the package raises, in one hierarchy.
 
-One tree: a leaf names the thing, the value and the way out, carries them as attributes, and says in
-``retryable`` whether the same call can succeed later without a change by the caller. Errors of other
-libraries are translated where they enter. HTTP status and exit code are tables at the edge, not here.
+A message says what happened, to which thing, and what to do; the values are attributes too.
+``retryable`` says whether the same call can succeed later without a change by the caller. Errors of
+other libraries are translated where they enter the package. The HTTP API and the command line map
+the classes to statuses and exit codes.
 """
 
 from collections.abc import Sequence
@@ -12,18 +13,18 @@ from typing import ClassVar, Self
 
 
 class AgentStorageError(Exception):
-    """The root of the tree. ``retry_after_s`` is the least time to wait before another try, where it was told."""
+    """The base class. ``retry_after_s`` is the minimum wait before a retry, if known."""
 
     retryable: ClassVar[bool] = False
     retry_after_s: float | None = None
 
 
-# --- configuration ---------------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the settings: which key, what stands there (masked if secret), what may."""
+    """One invalid setting: its key, its value (masked if secret) and what is allowed."""
 
     key: str
     value: str
@@ -34,7 +35,7 @@ class Problem:
 
 
 class ConfigurationError(AgentStorageError):
-    """The settings can't be used; carries every problem found, not the first alone."""
+    """The settings can't be used; carries every problem found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -43,7 +44,7 @@ class ConfigurationError(AgentStorageError):
 
 
 class UnsupportedDialect(AgentStorageError):
-    """The database speaks a dialect that a part has no strategy for."""
+    """A component has no strategy for the database's SQL dialect."""
 
     def __init__(self, dialect: str, supported: Sequence[str]) -> None:
         self.dialect = dialect
@@ -55,18 +56,18 @@ class UnsupportedDialect(AgentStorageError):
 
 
 class AddressInUse(AgentStorageError):
-    """A service can't listen where it is to."""
+    """A service can't listen on its address."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host = host
         self.port = port
         super().__init__(
-            f"can't listen on {host} port {port}: {reason}. Stop what does, or name another --port."
+            f"can't listen on {host} port {port}: {reason}. Stop the program that does, or choose another --port."
         )
 
 
 class NotStarted(AgentStorageError):
-    """A service gave up waiting for a part that it needs."""
+    """A service gave up waiting for something that it needs."""
 
     def __init__(self, part: str, timeout_s: float, reason: str, way_out: str) -> None:
         self.part = part
@@ -76,15 +77,18 @@ class NotStarted(AgentStorageError):
         )
 
 
-# --- bad input -------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 class InvalidInput(AgentStorageError):
-    """What the caller handed in can't be accepted; nothing was changed."""
+    """The input is invalid; nothing was changed."""
 
 
 class InvalidField(InvalidInput):
-    """A field of an item can't be accepted. ``field`` is its dotted name, cut to 100 characters that print."""
+    """A field of an item is invalid.
+
+    ``field`` is its dotted name, cut to 100 characters and escaped if it isn't printable.
+    """
 
     def __init__(self, field: str, reason: str) -> None:
         self.field = field[:100] if field.isprintable() else ascii(field[:100])[1:-1]
@@ -93,7 +97,10 @@ class InvalidField(InvalidInput):
 
 
 class InvalidCondition(InvalidField):
-    """The text of a condition can't be read. ``place`` counts characters from 1; ``near`` is the text around it."""
+    """The text of a condition can't be parsed.
+
+    ``place`` counts characters from 1; ``near`` is the text around it.
+    """
 
     def __init__(self, place: int, near: str, problem: str) -> None:
         self.place = place
@@ -103,10 +110,10 @@ class InvalidCondition(InvalidField):
 
 
 class InvalidItem(InvalidInput):
-    """One item of a batch can't be accepted.
+    """One item of a batch is invalid.
 
-    ``index`` counts from 0 within the batch; ``field`` is the dotted name of the offending field,
-    or None.
+    ``index`` counts from 0 within the batch; ``field`` is the dotted name of the invalid field, or
+    None.
     """
 
     def __init__(self, index: int, reason: str, field: str | None = None) -> None:
@@ -117,9 +124,10 @@ class InvalidItem(InvalidInput):
 
 
 class InvalidLine(InvalidInput):
-    """One line of a replace can't be accepted. Lines count from 1; ``field`` is the offending field's name, or None.
+    """One line of a replace is invalid.
 
-    ``unit`` is what a line is called where it was read, such as ``row``.
+    Lines count from 1; ``field`` is the name of the invalid field, or None. ``unit`` is what the
+    input calls a line, for example ``row``.
     """
 
     def __init__(self, line: int, reason: str, field: str | None = None, unit: str = "line") -> None:
@@ -130,12 +138,15 @@ class InvalidLine(InvalidInput):
 
     @classmethod
     def of(cls, line: int, error: InvalidInput, unit: str = "line") -> Self:
-        """What is wrong with a line."""
+        """Make the error for a line from the error of its content."""
         return cls(line, str(error), error.field if isinstance(error, InvalidField) else None, unit)
 
 
 class InvalidVector(InvalidInput):
-    """A vector has the wrong dimension, isn't finite in float32, or is zero. ``index`` counts from 0."""
+    """A vector has the wrong dimension, isn't finite in float32, or is zero.
+
+    ``index`` counts from 0.
+    """
 
     def __init__(self, index: int, reason: str) -> None:
         self.index = index
@@ -144,20 +155,23 @@ class InvalidVector(InvalidInput):
 
 
 class SourceRepeated(InvalidInput):
-    """A source comes twice in one replace. The lines count from 1; ``unit`` is what they are called."""
+    """The lines of one source aren't consecutive in a replace.
+
+    Lines count from 1; ``unit`` is what the input calls a line.
+    """
 
     def __init__(self, source_uri: str, first_line: int, line: int, unit: str = "line") -> None:
         self.source_uri = source_uri
         self.first_line = first_line
         self.line = line
         super().__init__(
-            f"{unit} {line:,}: source {source_uri[:200]!r} was at {unit} {first_line:,} already; all {unit}s of a source "
-            "stand together"
+            f"{unit} {line:,}: source {source_uri[:200]!r} was at {unit} {first_line:,} already; "
+            f"all {unit}s of a source must follow one another"
         )
 
 
 class NotFound(AgentStorageError):
-    """Something asked for by name or id isn't there."""
+    """There is nothing with the requested name or id."""
 
     def __init__(self, kind: str, key: object) -> None:
         self.kind = kind
@@ -166,11 +180,11 @@ class NotFound(AgentStorageError):
 
 
 class Conflict(AgentStorageError):
-    """What was asked contradicts what is there; nothing was changed."""
+    """The request conflicts with the stored state; nothing was changed."""
 
 
 class ProjectExists(Conflict):
-    """There is a project of that name already."""
+    """A project with that name exists already."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -178,7 +192,7 @@ class ProjectExists(Conflict):
 
 
 class JobStateConflict(Conflict):
-    """A job isn't in a state in which it could be cancelled or retried."""
+    """A job can't be cancelled or retried in its current state."""
 
     def __init__(self, job_id: object, status: str, wanted: str) -> None:
         self.job_id = job_id
@@ -187,7 +201,7 @@ class JobStateConflict(Conflict):
 
 
 class RunEnded(Conflict):
-    """Nothing more can be handed in under a run that has ended."""
+    """The run has ended and takes no more input."""
 
     def __init__(self, run_id: object) -> None:
         self.run_id = run_id
@@ -195,15 +209,15 @@ class RunEnded(Conflict):
 
 
 class StaleReplace(Conflict):
-    """What was handed in was observed before what the source was last replaced with."""
+    """The input was observed earlier than the content that the source was last replaced with."""
 
     def __init__(self, source_uri: str, observed_at: datetime, newest: datetime) -> None:
         self.source_uri = source_uri
         self.observed_at = observed_at
         self.newest = newest
         super().__init__(
-            f"source {source_uri[:200]!r} was last replaced with what was observed at {newest.isoformat()}, and this was "
-            f"observed before, at {observed_at.isoformat()}; an older observation never replaces a newer one"
+            f"source {source_uri[:200]!r} was last replaced with an observation of {newest.isoformat()}; "
+            f"this one is older, of {observed_at.isoformat()}, and an older observation never replaces a newer one"
         )
 
 
@@ -220,27 +234,27 @@ class MassDeleteRefused(Conflict):
 
 
 class HistoryPruned(Conflict):
-    """What was asked lies behind what the ledger still holds."""
+    """The request needs entries that have been pruned from the ledger."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what} lies behind what the ledger still holds (retention.history)")
+        super().__init__(f"{what} has been pruned from the ledger, which retention.history bounds")
 
 
 class IdempotencyConflict(Conflict):
-    """The ``Idempotency-Key`` was used for another request."""
+    """The ``Idempotency-Key`` was used for a different request."""
 
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(
-            f"the Idempotency-Key {key[:100]!r} was used for another request; use a new key for a new request"
+            f"the Idempotency-Key {key[:100]!r} was used for a different request; use a new key for a new request"
         )
 
 
-# --- bounds ----------------------------------------------------------------------------------------------
+# --- bounds ---------------------------------------------------------------------------------------
 
 
 class Saturated(AgentStorageError):
-    """A lane already holds as many waiting callers as it may; the call was refused at once."""
+    """Backpressure: a lane has its maximum of waiting callers; the call was refused at once."""
 
     retryable: ClassVar[bool] = True
 
@@ -249,13 +263,13 @@ class Saturated(AgentStorageError):
         self.waiting = waiting
         self.retry_after_s = retry_after_s
         super().__init__(
-            f"the {lane} lane is full: {waiting} callers wait already. Try again in {retry_after_s:g} s, "
+            f"the {lane} lane is full: {waiting} callers are waiting. Try again in {retry_after_s:g} s, "
             f"or raise executor.max_workers or executor.max_waiting."
         )
 
 
 class DeadlineExceeded(AgentStorageError):
-    """The caller's time ran out; counted from when it asked. What already runs may still take effect."""
+    """The deadline passed, counted from the call. A call that has started may take effect."""
 
     retryable: ClassVar[bool] = True
 
@@ -266,7 +280,7 @@ class DeadlineExceeded(AgentStorageError):
 
 
 class ShuttingDown(AgentStorageError):
-    """The executor takes no new work, or dropped work that waited, because the process is stopping."""
+    """The executor is shutting down: it takes no new work and dropped what was waiting."""
 
     retryable: ClassVar[bool] = True
 
@@ -275,14 +289,14 @@ class ShuttingDown(AgentStorageError):
         super().__init__(f"{what} is shutting down and takes no more work")
 
 
-# --- a running service ------------------------------------------------------------------------------------
+# --- a running service ----------------------------------------------------------------------------
 
 
 class ServiceError(AgentStorageError):
-    """A running service refused a request, or what answered there is none.
+    """A running service refused a request, or the address belongs to another program.
 
-    ``asked`` is the method and the URL; ``status`` is None where no answer of HTTP came;
-    ``request_id`` is what the service's log calls the request.
+    ``asked`` is the method and the URL. ``status`` is None if there was no HTTP answer.
+    ``request_id`` identifies the request in the service's log.
     """
 
     def __init__(
@@ -298,24 +312,22 @@ class ServiceError(AgentStorageError):
 
 
 class ServiceUnavailable(ServiceError):
-    """A running service didn't answer usefully until the deadline, or isn't there."""
+    """A running service gave no usable answer before the deadline, or can't be reached."""
 
     retryable: ClassVar[bool] = True
 
 
 class JobFailed(AgentStorageError):
-    """A job that somebody waits for has failed for good."""
+    """A job that the caller waits for has failed permanently."""
 
     def __init__(self, job_id: object, reason: str) -> None:
         self.job_id = job_id
         self.reason = reason
-        super().__init__(
-            f"job {job_id} failed: {reason}. `agent-storage jobs retry {job_id}` has it tried again."
-        )
+        super().__init__(f"job {job_id} failed: {reason}. `agent-storage jobs retry {job_id}` queues it again.")
 
 
 class JobStalled(AgentStorageError):
-    """A job that somebody waits for is open, and nothing has happened to it for too long."""
+    """A job that the caller waits for is open and has made no progress for too long."""
 
     retryable: ClassVar[bool] = True
 
@@ -324,12 +336,12 @@ class JobStalled(AgentStorageError):
         self.status = status
         failure = "" if reason is None else f" Its last failure was: {reason}."
         super().__init__(
-            f"job {job_id} is {status}, and nothing has happened to it for {silent_s:g} s.{failure} Does a worker "
-            f"run, and is its type paused? `agent-storage jobs show {job_id}` says how it stands."
+            f"job {job_id} is {status} and has made no progress for {silent_s:g} s.{failure} Check that a worker "
+            f"runs and that the job's type isn't paused: `agent-storage jobs show {job_id}`."
         )
 
 
-# --- SQL -------------------------------------------------------------------------------------------------
+# --- SQL ------------------------------------------------------------------------------------------
 
 
 class DatabaseError(AgentStorageError):
@@ -343,48 +355,49 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class DatabaseConflict(DatabaseUnavailable):
-    """A transaction was in the way of another one, and nothing of it was kept."""
+    """A transaction conflicted with another one and was rolled back."""
 
 
 class DatabaseForeign(DatabaseError):
-    """What the database holds is another application's. ``found`` says what was found of it."""
+    """The database belongs to another application. ``found`` names what was found in it."""
 
     def __init__(self, found: str) -> None:
         self.found = found
         super().__init__(
-            f"the database holds another application's tables: {found}. Nothing was changed. Give agent-storage a database "
-            "of its own; or, on PostgreSQL, a schema: CREATE SCHEMA agent_storage, and ?options=-csearch_path%3Dagent_storage "
-            "at the end of database.url."
+            f"the database holds another application's tables: {found}. Nothing was changed. Give agent-storage "
+            "its own database; or, on PostgreSQL, its own schema: CREATE SCHEMA agent_storage, and "
+            "?options=-csearch_path%3Dagent_storage at the end of database.url."
         )
 
 
 class DatabaseForbidden(DatabaseError):
-    """The database's role lacks a right; ``refused`` is the server's word for it."""
+    """The database's role lacks a privilege; ``refused`` is the server's message."""
 
     def __init__(self, refused: str, role: str) -> None:
         self.refused = refused
         super().__init__(
-            f"the database refused: {refused}. The role {role} needs, from the owner of its database: for `agent-storage "
-            f'db upgrade`, GRANT USAGE, CREATE ON SCHEMA public TO "{role}"; for all else, that it owns the tables, or '
-            f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "{role}", and USAGE ON ALL SEQUENCES.'
+            f"the database refused: {refused}. The database's owner must give the role {role} its privileges: for "
+            f'`agent-storage db upgrade`, GRANT USAGE, CREATE ON SCHEMA public TO "{role}"; for everything else, '
+            "ownership of the tables, or GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
+            f'TO "{role}", and USAGE ON ALL SEQUENCES.'
         )
 
 
 class DatabaseSchemaAbsent(DatabaseError):
-    """PostgreSQL has no schema to make tables in."""
+    """PostgreSQL has no schema to create tables in."""
 
     def __init__(self, role: str) -> None:
         super().__init__(
-            "the database has none of the schemas that the connection's search_path names, so there is no place for tables. "
-            f'Make it (CREATE SCHEMA NAME AUTHORIZATION "{role}"), or name another in database.url '
+            "the database has none of the schemas in the connection's search_path, so tables can't be created. "
+            f'Create one (CREATE SCHEMA NAME AUTHORIZATION "{role}"), or name another in database.url '
             "(?options=-csearch_path%3DNAME)."
         )
 
 
 class DatabaseTimeout(DatabaseError):
-    """The database ended a statement or a transaction that took longer than it may; nothing of it was kept.
+    """The database ended a statement or transaction at its time limit, and rolled it back.
 
-    ``limit_s`` is None where the limit isn't one of ours.
+    ``limit_s`` is None if agent-storage didn't set the limit.
     """
 
     retryable: ClassVar[bool] = True
@@ -395,73 +408,73 @@ class DatabaseTimeout(DatabaseError):
         self.setting = setting
         limit = f"than {setting} allows" if limit_s is None else f"than {limit_s:g} s ({setting})"
         super().__init__(
-            f"{what} for longer {limit}, and the database ended it; nothing of its transaction was kept"
+            f"{what} for longer {limit}, and the database ended it; its transaction was rolled back"
         )
 
 
 class DatabaseDiskFull(DatabaseUnavailable):
-    """There is no room left on the disk of SQLite's file; nothing of the transaction was stored."""
+    """The disk of SQLite's file is full; the transaction was rolled back."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         super().__init__(
-            f"the disk is full: the database {file} can't grow. Nothing of this transaction was stored, and all that "
-            "was stored before is kept. Free space on that disk, and try again."
+            f"the disk is full: the database {file} can't grow. This transaction was rolled back; earlier ones are "
+            "kept. Free space on that disk, and try again."
         )
 
 
 class DatabaseReadOnly(DatabaseError):
-    """SQLite's file can be read and not written to."""
+    """SQLite's file is read-only."""
 
     def __init__(self, file: str, code: str) -> None:
         self.file = file
         super().__init__(
-            f"the database {file} can't be written to ({code}). Let this process's user write to it and to its "
-            "folder, or set database.url to a file in a place that can be written to."
+            f"the database {file} is read-only ({code}). Give this process's user write permission on it and on "
+            "its folder, or set database.url to a file in a writable folder."
         )
 
 
 class DatabaseWritesRefused(DatabaseUnavailable):
-    """PostgreSQL can only be read: a standby answers, or transactions are read-only by default."""
+    """PostgreSQL is read-only: the server is a standby, or transactions default to read-only."""
 
     retry_after_s = 2.0
 
     def __init__(self) -> None:
         super().__init__(
             "the database takes no writes: the server at database.url is a standby, or default_transaction_read_only "
-            "is on. After a failover this passes when database.url leads to the primary. If it lasts, name the "
+            "is on. After a failover this ends when database.url leads to the new primary. If it persists, name the "
             "primary in database.url, or turn default_transaction_read_only off."
         )
 
 
 class DatabaseEncodingUnfit(DatabaseError):
-    """PostgreSQL's database has an encoding that can't hold every text."""
+    """The encoding of PostgreSQL's database can't represent every text."""
 
     def __init__(self, database: str, encoding: str) -> None:
         self.database = database
         self.encoding = encoding
         super().__init__(
             f"the database {database} has the encoding {encoding}, which can't hold every text; it must be UTF8, and "
-            "can't be changed. Make another with `createdb -E UTF8 -T template0 NAME`, name it in database.url, and "
+            "can't be changed. Create another with `createdb -E UTF8 -T template0 NAME`, name it in database.url, and "
             "run `agent-storage db upgrade`."
         )
 
 
 class DatabaseDamaged(DatabaseError):
-    """SQLite's file holds something that SQLite doesn't understand."""
+    """SQLite's file is damaged, or isn't an SQLite file."""
 
     def __init__(self, file: str, code: str) -> None:
         self.file = file
         self.code = code
         super().__init__(
-            f"the database {file} is damaged, or is no SQLite file ({code}). Stop what uses it, and put a backup in its "
-            "place: `agent-storage restore DIR --overwrite`, which keeps the damaged file beside it, and then "
-            "`agent-storage verify --repair`. Without a backup, SQLite's own `.recover` saves what can still be read."
+            f"the database {file} is damaged, or isn't an SQLite file ({code}). Stop the processes that use it, and "
+            "restore a backup: `agent-storage restore DIR --overwrite`, which keeps the damaged file beside it, and "
+            "then `agent-storage verify --repair`. Without a backup, SQLite's own `.recover` saves what it can read."
         )
 
 
 class SchemaMismatch(DatabaseError):
-    """The database's schema isn't the one this version works with."""
+    """The database's schema isn't the one that this version works with."""
 
     def __init__(self, found: str | None, expected: str) -> None:
         self.found = found
@@ -469,30 +482,31 @@ class SchemaMismatch(DatabaseError):
         told = f"the database schema is at {found or 'no revision'}, this version needs {expected}. "
         older = "Run `agent-storage db upgrade`."
         newer = (
-            "A newer agent-storage has upgraded it, which this one can't undo. Install that version or a later one "
-            "(`agent-storage --version` says which this is); or, to stay with this one, restore a backup that it can "
-            "read: `agent-storage restore DIR --overwrite`. What was stored since that backup would be gone."
+            "A newer agent-storage has upgraded it, and this one can't undo that. Install that version or a later one "
+            "(`agent-storage --version` prints this one); or, to stay with this one, restore a backup that it can "
+            "read: `agent-storage restore DIR --overwrite`. Everything stored since that backup would be lost."
         )
         super().__init__(told + (newer if self.is_newer else older))
 
     @property
     def is_newer(self) -> bool:
-        """Whether a later version has upgraded the database; revisions are numbers with as many digits."""
+        """Whether a later version upgraded the database; revisions are numbers of equal length."""
         return self.found is not None and self.found > self.expected
 
 
 class SchemaMissing(DatabaseError):
-    """A statement met a database without the tables of this version."""
+    """A statement failed because the database lacks the tables of this version."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the database lacks what a statement needs: {reason}. Open the container with `running(container)`, which "
-            "brings SQLite's schema up to date and checks others', or run `agent-storage db upgrade`."
+            f"the database lacks a table or column that a statement needs: {reason}. Open the container with "
+            "`running(container)`, which upgrades SQLite's schema and checks that of other databases, or run "
+            "`agent-storage db upgrade`."
         )
 
 
 class LeaseLost(AgentStorageError):
-    """The job's lease ran out and the job may be another worker's now; nothing was marked or settled."""
+    """The job's lease expired, and another worker may hold it; nothing was marked or settled."""
 
     def __init__(self, job_id: object, attempt: int) -> None:
         self.job_id = job_id
@@ -501,7 +515,7 @@ class LeaseLost(AgentStorageError):
 
 
 class TimeLimitExceeded(AgentStorageError):
-    """An attempt at a job took longer than its type may take; it was stopped."""
+    """An attempt at a job exceeded the time limit of its type and was stopped."""
 
     retryable: ClassVar[bool] = True
 
@@ -509,13 +523,13 @@ class TimeLimitExceeded(AgentStorageError):
         self.job_type = job_type
         self.limit_s = limit_s
         super().__init__(
-            f"the {job_type} job took longer than {limit_s:g} s; worker.time_limit and worker.time_limits say how "
-            "long it may"
+            f"the {job_type} job took longer than {limit_s:g} s, the limit of worker.time_limit or "
+            "worker.time_limits"
         )
 
 
 class HandlerCrashed(AgentStorageError):
-    """A job's handler raised what no handler may raise, such as ``SystemExit``."""
+    """A job's handler raised an exception that no handler may raise, such as ``SystemExit``."""
 
     retryable: ClassVar[bool] = True
 
@@ -526,22 +540,22 @@ class HandlerCrashed(AgentStorageError):
 
 
 class JobCancelled(AgentStorageError):
-    """Somebody asked the running job to stop; what it has done until now stays."""
+    """The running job was asked to stop; the work that it has done so far stays."""
 
     def __init__(self, job_id: object) -> None:
         self.job_id = job_id
         super().__init__(f"job {job_id} was cancelled")
 
 
-# --- backups ---------------------------------------------------------------------------------------------
+# --- backups --------------------------------------------------------------------------------------
 
 
 class BackupError(AgentStorageError):
-    """A backup can't be made, or not be restored; the store is as it was."""
+    """A backup can't be made or restored; the store is unchanged."""
 
 
 class NothingToBackUp(BackupError):
-    """The database isn't there, or holds no tables of agent-storage."""
+    """The database doesn't exist, or has none of agent-storage's tables."""
 
     def __init__(self, database: str) -> None:
         self.database = database
@@ -552,7 +566,7 @@ class NothingToBackUp(BackupError):
 
 
 class BackupUnsupported(BackupError):
-    """The database has no file that could be copied or replaced."""
+    """The database isn't a file that can be copied or replaced."""
 
     def __init__(self, database: str, reason: str) -> None:
         self.database = database
@@ -560,12 +574,12 @@ class BackupUnsupported(BackupError):
 
 
 class BackupFailed(BackupError):
-    """A copy of the database couldn't be read or written to its end; what was written of it is gone."""
+    """Copying the database failed; the incomplete copy was deleted."""
 
     def __init__(self, file: str, reason: str) -> None:
         self.file = file
         self.reason = reason
-        super().__init__(f"copying to {file} failed, and nothing was kept of it: {reason}")
+        super().__init__(f"copying to {file} failed, and the incomplete copy was deleted: {reason}")
 
 
 class BackupRunning(BackupError):
@@ -577,18 +591,18 @@ class BackupRunning(BackupError):
 
 
 class BackupMissing(BackupError):
-    """There is no whole backup where one is looked for; ``found`` says what is there instead."""
+    """There is no complete backup at a path; ``found`` says what is there instead."""
 
     def __init__(self, path: str, found: str) -> None:
         self.path = path
         super().__init__(
-            f"no whole backup in {path}: {found}. `agent-storage backup {path}` makes one there; to restore from "
+            f"no complete backup in {path}: {found}. `agent-storage backup {path}` makes one there; to restore from "
             "elsewhere, name another folder or the file itself."
         )
 
 
 class BackupUnusable(BackupError):
-    """A file isn't a whole backup: it was cut or changed, or isn't this program's."""
+    """A file isn't an intact backup: it was truncated or changed, or isn't this program's."""
 
     def __init__(self, file: str, reason: str) -> None:
         self.file = file
@@ -605,8 +619,8 @@ class BackupTooNew(BackupError):
         self.found = found
         self.expected = expected
         super().__init__(
-            f"{file} was made by agent-storage {made_by} with {found}, and this version knows {expected} at most. "
-            "Nothing was changed; upgrade agent-storage, and restore it then."
+            f"{file} was made by agent-storage {made_by} with {found}; this version supports {expected} at most. "
+            "Nothing was changed; upgrade agent-storage, then restore."
         )
 
 
@@ -622,22 +636,22 @@ class StoreInUse(BackupError):
 
 
 class StoreHasData(Conflict):
-    """A restore would replace what is stored; ``holds`` says what that is."""
+    """A restore would replace stored data; ``holds`` says which."""
 
     def __init__(self, database: str, holds: str) -> None:
         self.database = database
         self.holds = holds
         super().__init__(
-            f"the database {database} {holds}. Nothing was changed; --overwrite replaces it by the backup, or set "
-            "database.url to a store that is empty."
+            f"the database {database} {holds}. Nothing was changed; --overwrite replaces it with the backup, or set "
+            "database.url to an empty store."
         )
 
 
-# --- exports ---------------------------------------------------------------------------------------------
+# --- exports --------------------------------------------------------------------------------------
 
 
 class ExtraMissing(AgentStorageError):
-    """What was asked for needs a package that only an extra of this one brings."""
+    """A feature needs a package that is only installed with an extra of this one."""
 
     def __init__(self, package: str, extra: str, what: str) -> None:
         self.package = package
@@ -649,19 +663,19 @@ class ExtraMissing(AgentStorageError):
 
 
 class ExportFailed(AgentStorageError):
-    """An export's file couldn't be written; nothing of it is kept."""
+    """An export's file couldn't be written; the incomplete file was deleted."""
 
     def __init__(self, file: str, reason: str) -> None:
         self.file = file
         self.reason = reason
-        super().__init__(f"writing {file} failed, and nothing was kept of it: {reason}")
+        super().__init__(f"writing {file} failed, and the incomplete file was deleted: {reason}")
 
 
-# --- Qdrant ----------------------------------------------------------------------------------------------
+# --- Qdrant ---------------------------------------------------------------------------------------
 
 
 class QdrantError(AgentStorageError):
-    """Qdrant refused a request; says what was asked of which collection."""
+    """Qdrant refused a request; names the operation and the collection."""
 
     def __init__(self, operation: str, collection: str, reason: str) -> None:
         self.operation = operation
@@ -671,7 +685,7 @@ class QdrantError(AgentStorageError):
 
 
 class QdrantUnavailable(QdrantError):
-    """Qdrant didn't answer usefully until the deadline (refused, reset, timed out, 429 or 5xx)."""
+    """Qdrant gave no usable answer before the deadline (refused, reset, timed out, 429 or 5xx)."""
 
     retryable: ClassVar[bool] = True
 
@@ -683,34 +697,32 @@ class QdrantUnavailable(QdrantError):
 
 
 class QdrantDiskFull(QdrantUnavailable):
-    """There is too little room left on the disk of the embedded engine's directory; nothing was written."""
+    """The disk of the embedded engine's directory is too full; nothing was written."""
 
 
 class CollectionMissing(QdrantError):
-    """There is no such collection: it is being made, or somebody has dropped it."""
+    """The collection doesn't exist: it is being created, or it was dropped."""
 
     retryable: ClassVar[bool] = True
 
 
 class ForeignCollection(QdrantError):
-    """The collection is the index of another store; ``owner`` is that store's id, None where it can't be told."""
+    """The collection is another store's index; ``owner`` is that store's id, None if unknown."""
 
     def __init__(self, operation: str, collection: str, owner: str | None, store_id: str) -> None:
         self.owner = owner
         self.store_id = store_id
-        whose = (
-            "holds points that this database knows nothing of" if owner is None else f"belongs to store {owner}"
-        )
+        whose = "holds points that aren't in this database" if owner is None else f"belongs to store {owner}"
         super().__init__(
             operation,
             collection,
-            f"it {whose}, and this database is store {store_id}. Name another collection in qdrant.collection; or, if "
-            "it is meant to be this database's from now on (after a restore, say), run `agent-storage adopt`.",
+            f"it {whose}, and this database is store {store_id}. Name another collection in qdrant.collection; or, to "
+            "make it this database's index (after a restore, for example), run `agent-storage adopt`.",
         )
 
 
 class CollectionMismatch(QdrantError):
-    """The collection exists with another vector size or distance; it is never altered."""
+    """The collection has a different vector size or distance; it is never altered."""
 
     def __init__(self, collection: str, found: str, expected: str) -> None:
         self.found = found
@@ -724,7 +736,10 @@ class CollectionMismatch(QdrantError):
 
 
 class DataDirectoryLocked(QdrantError):
-    """Another process has the embedded engine's directory open; ``service`` describes it, if it says of itself."""
+    """Another process has the embedded engine's directory open.
+
+    ``service`` describes the process, if it is a service that left a note about itself.
+    """
 
     def __init__(self, path: str, collection: str, service: str | None = None) -> None:
         self.path = path
@@ -732,24 +747,24 @@ class DataDirectoryLocked(QdrantError):
         wait = (
             "Wait for it or stop it; if it is a service, name it with --api"
             if service is None
-            else f"It is {service}. Go through it (commands do so by themselves, with the same database and without --near), "
-            "or stop it"
+            else f"It is {service}. Stop it, or go through it (commands do that automatically, with the same "
+            "database and without --near)"
         )
         super().__init__(
             "open the data directory",
             collection,
             f"another process is using {path}. {wait}; for several processes at once, run a Qdrant server and set "
-            "qdrant.url. (qdrant.path says which directory is meant.)",
+            "qdrant.url. (The setting qdrant.path names the directory.)",
         )
 
 
-# --- embedding -------------------------------------------------------------------------------------------
+# --- embedding ------------------------------------------------------------------------------------
 
 
 class EmbeddingError(AgentStorageError):
-    """The embedder can't embed what it was given; trying again won't help.
+    """The embedder can't embed its input, and a retry won't help.
 
-    ``reason`` is the message without the ``advice``, which holds only if no text can be embedded.
+    ``reason`` is the message without the ``advice``, which only applies if no text can be embedded.
     """
 
     def __init__(self, reason: str, *, advice: str = "") -> None:
@@ -758,10 +773,9 @@ class EmbeddingError(AgentStorageError):
 
 
 class EmbeddingRejected(EmbeddingError):
-    """The embedder refused these very texts; one of them alone may be to blame, and the others fine.
+    """The embedder refused these texts; only one of them may be at fault.
 
-    ``fits`` is set if a text is too long: the share of it that the model takes, as far as that is
-    known.
+    ``fits`` is set if a text is too long: the share of it that the model accepts, if known.
     """
 
     def __init__(self, reason: str, *, fits: float | None = None) -> None:
@@ -770,9 +784,9 @@ class EmbeddingRejected(EmbeddingError):
 
 
 class EmbeddingUnavailable(EmbeddingError):
-    """The embedding endpoint didn't answer usefully until the deadline.
+    """The embedding endpoint gave no usable answer before the deadline.
 
-    ``busy`` says that it limits how much is asked of it, which is no fault of a text.
+    ``busy`` says that the endpoint limits the rate of requests, which isn't the fault of a text.
     """
 
     retryable: ClassVar[bool] = True
@@ -784,79 +798,79 @@ class EmbeddingUnavailable(EmbeddingError):
 
 
 class IndexMismatch(AgentStorageError):
-    """The stored vectors aren't what this process makes, and aren't mixed with its own."""
+    """The stored vectors differ in kind from this process's, and the two are never mixed."""
 
 
 class EmbedderMismatch(IndexMismatch):
-    """The stored vectors were made by another embedder than the configured one."""
+    """The stored vectors were made by a different embedder than the configured one."""
 
     def __init__(self, stored: str, configured: str) -> None:
         self.stored = stored
         self.configured = configured
         super().__init__(
             f"the index was made by {stored}, and the configured embedder is {configured}; vectors of two "
-            "embedders are never mixed. Configure the former again, or run `agent-storage reindex`. For an embedder of your "
-            "own, container.factory names the function that makes its container."
+            "embedders are never mixed. Configure the former again, or run `agent-storage reindex`. For your own "
+            "embedder, set container.factory to the function that makes its container."
         )
 
 
 class TextsMismatch(IndexMismatch):
-    """The stored vectors were made of other texts than are made now."""
+    """The stored vectors were made from texts that were composed by other rules."""
 
     def __init__(self, stored: str, configured: str) -> None:
         self.stored = stored
         self.configured = configured
         super().__init__(
-            f"the index was made from texts of {stored}, and texts are now made by {configured}; vectors of texts that were "
-            "made in two ways are never mixed. Run `agent-storage reindex`, or set embedding.text_fields, "
-            "embedding.take_fields and embedding.leave_fields as before, if the version is the same."
+            f"the index was made from texts of {stored}, and texts are now made by {configured}; vectors of texts "
+            "made by different rules are never mixed. Run `agent-storage reindex`, or, if the version is the same, "
+            "restore embedding.text_fields, embedding.take_fields and embedding.leave_fields."
         )
 
 
 class IndexMissing(AgentStorageError):
-    """Rows are marked as indexed, and the collection that should hold their vectors isn't there."""
+    """Rows are marked as indexed, but the collection for their vectors doesn't exist."""
 
     def __init__(self) -> None:
         super().__init__(
-            "extractions are marked as indexed, and Qdrant has no collection: qdrant.path or qdrant.url names "
-            "another place than before, or its data is gone. Name the right one, or run `agent-storage reindex`."
+            "extractions are marked as indexed, and Qdrant has no collection: qdrant.path or qdrant.url has "
+            "changed, or the data is gone. Correct the setting, or run `agent-storage reindex`."
         )
 
 
 class GenerationMismatch(AgentStorageError):
-    """The vectors are of another rebuild than the last one in SQL: SQL or Qdrant is of an older backup."""
+    """The vectors' generation isn't the one in SQL: SQL or Qdrant is from an older backup."""
 
     def __init__(self, collection: str, generation: int) -> None:
         super().__init__(
-            f"the vectors in the collection {collection!r} aren't of generation {generation}, which SQL says the index is "
-            "of: SQL or Qdrant was restored from a backup of before a reindex. Run `agent-storage verify --repair`."
+            f"the vectors in the collection {collection!r} aren't of generation {generation}, the one in SQL: SQL or "
+            "Qdrant was restored from a backup made before a reindex. Run `agent-storage verify --repair`."
         )
 
 
 class IndexRebuilding(AgentStorageError):
-    """The index is being rebuilt, or a rebuild was cut short."""
+    """The index is being rebuilt, or a rebuild was interrupted."""
 
     retryable: ClassVar[bool] = True
     retry_after_s = 5.0
 
     def __init__(self) -> None:
         super().__init__(
-            "the index is being rebuilt. Wait for `agent-storage reindex` to end; if it was interrupted, run it again: "
-            "it goes on where it stopped."
+            "the index is being rebuilt. Wait for `agent-storage reindex` to finish; if it was interrupted, run it "
+            "again: it continues where it stopped."
         )
 
 
 class ReindexSuperseded(Conflict):
-    """Another reindex has begun, and this one has ended for it."""
+    """A later reindex has started, so this one has stopped."""
 
     def __init__(self) -> None:
         super().__init__(
-            "another reindex has begun since, and this one has ended. The index is usable when that one is done."
+            "a later reindex has started, so this one has stopped. The index is usable when the later one is done."
         )
 
 
 class IndexChanged(AgentStorageError):
-    """The index was rebuilt by another embedder, or from other texts, since this process was started."""
+    """The index was rebuilt with another embedder or other texts since this process started."""
 
     retryable: ClassVar[bool] = True
     retry_after_s = 30.0
@@ -865,6 +879,6 @@ class IndexChanged(AgentStorageError):
         self.stored = stored
         self.configured = configured
         super().__init__(
-            f"the index was rebuilt by {stored}, and this process still makes {configured}. Restart it with "
-            "the settings that `agent-storage reindex` ran with."
+            f"the index was rebuilt by {stored}, and this process still uses {configured}. Restart it with "
+            "the settings of that `agent-storage reindex`."
         )

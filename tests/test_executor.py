@@ -203,7 +203,7 @@ async def test_a_full_lane_refuses_at_once_and_counts_it(executor: BoundedExecut
     lane = lane_of(executor, max_waiting=2)
     tasks = await fill(lane, gate) + await queue(lane, gate, 2)
     refused = lane.run(int)
-    with pytest.raises(Saturated, match="the test-1 lane is full: 2 callers wait already") as caught:
+    with pytest.raises(Saturated, match="the test-1 lane is full: 2 callers are waiting") as caught:
         refused.send(None)  # refused within its first step, with no wait at all
     assert (caught.value.lane, caught.value.waiting, caught.value.retryable) == ("test-1", 2, True)
     assert lane.stats().rejected == 1

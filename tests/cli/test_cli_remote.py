@@ -536,6 +536,6 @@ def test_a_job_that_is_cancelled_ends_the_ingest_that_waits_for_it(cli: Cli, hom
 async def test_a_job_to_which_nothing_happens_is_given_up(home: Path) -> None:
     with serve_process(home, {}, workers=0) as service, open_remote(service.url, silent_job_s=0.2) as parts:
         accepted = await parts.ingestion().accept("papers", [make_item(1)])
-        with pytest.raises(JobStalled, match=f"job {accepted.job_id} is queued, and nothing has happened"):
+        with pytest.raises(JobStalled, match=f"job {accepted.job_id} is queued and has made no progress"):
             await parts.worker().run_one()
         assert await parts.worker().run_one() is None

@@ -187,7 +187,7 @@ async def test_a_damaged_sqlite_file(tmp_path: Path, part: str) -> None:
     with open_container(tmp_path, mode="embedded") as container:
         await fill(container, [make_item(n) for n in range(200, 250)])
     damage(file, *DAMAGE[part])
-    with pytest.raises(DatabaseDamaged, match=r"put a backup .*`agent-storage verify --repair`") as raised:
+    with pytest.raises(DatabaseDamaged, match=r"restore a backup.*`agent-storage verify --repair`") as raised:
         await store(tmp_path, 300, 200)
     assert raised.value.file == str(file)
     shutil.copyfile(backup, file)
@@ -215,7 +215,7 @@ async def test_a_data_directory_that_is_read_only() -> None:
                 QdrantError, match=r"open the data directory .*Permission denied. .*qdrant\.path"
             ):
                 EdgeClient(folder / "qdrant")
-            with pytest.raises(DatabaseError, match=r"must be allowed to write|can't be written to") as raised:
+            with pytest.raises(DatabaseError, match=r"needs write permission|is read-only") as raised:
                 await store(folder, 2)
             assert str(folder / "test.db") in str(raised.value)
         with open_container(folder, mode="embedded") as container:

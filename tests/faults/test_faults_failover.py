@@ -314,7 +314,7 @@ async def test_a_file_that_is_read_only_for_a_while(sqlite_template: Path, make_
         database = Database(engine, make_lane("database"))
         with first.connect() as keeper, read_only(folder):
             keeper.execute(text("SELECT 1"))  # its shared memory lets others open the file read-only
-            with pytest.raises(DatabaseReadOnly, match="Let this process's user write"):
+            with pytest.raises(DatabaseReadOnly, match="Give this process's user write permission"):
                 await database.ping()
             held = [engine.connect() for _ in range(3)]
             for connection in held:

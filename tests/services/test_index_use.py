@@ -387,7 +387,7 @@ class TestTwoEmbedders:
         await fill(old, [make_item(n) for n in range(3)])
         await rebuilt(new)
         with pytest.raises(
-            IndexChanged, match=r'\["n", "fact_text"\], and this process still makes .*"summary"'
+            IndexChanged, match=r'\["n", "fact_text"\], and this process still uses .*"summary"'
         ):
             await found_by(old, "mountain")
         with pytest.raises(IndexChanged):
@@ -543,7 +543,7 @@ class TestTwoStores:
             accepted = await ours.ingestion().accept("papers", items)
             vectors = np.eye(20, DIMENSION, dtype=np.float32)
             client.upsert([str(id_) for id_ in accepted.ids], vectors, [{}] * 20)
-            with pytest.raises(ForeignCollection, match="knows nothing of"):
+            with pytest.raises(ForeignCollection, match="aren't in this database"):
                 await other.indexing().prepare()
             await ours.indexing().prepare()
             found = client.get_collection()
