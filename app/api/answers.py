@@ -1,4 +1,4 @@
-"""Answers as orjson writes them, cursors, and requests read as exactly as the command line reads lines."""
+"""JSON answers written by orjson, cursors, and exact parsing of JSON request bodies."""
 
 import asyncio
 import base64
@@ -27,19 +27,19 @@ from app.intake.formats import BOM
 from app.intake.where_text import write_order
 
 _AT_ONCE_BYTES = 2 * 2**20
-"""So much JSON is written before other tasks of the event loop get a turn."""
+"""How much JSON is written before the event loop's other tasks get a turn."""
 
 _ON_THE_LOOP_BYTES = 16 * 2**10
-"""A body of so many is parsed and checked in less time than another thread takes to begin."""
+"""A body up to this size is parsed and validated in less time than a thread takes to start."""
 
 
 def answer_json(content: object, status: int = 200) -> Response:
-    """JSON that is known to fit its schema, and so is checked by nobody."""
+    """Make a JSON answer without validation; the content is known to fit its schema."""
     return Response(as_json(content), status, media_type="application/json")
 
 
 async def answer_items(items: Iterable[object], rest: Mapping[str, object]) -> Response:
-    """JSON with ``items`` and the members of ``rest``; other tasks get a turn between large items."""
+    """Make a JSON answer of ``items`` and the members of ``rest``; yield between large items."""
     pieces, written = list[bytes](), 0
     for item in items:
         pieces.append(as_json(item))
@@ -52,20 +52,20 @@ async def answer_items(items: Iterable[object], rest: Mapping[str, object]) -> R
 
 
 def as_json(content: object) -> bytes:
-    """JSON with times spelt as in every other answer."""
+    """Encode as JSON, with UTC times written as ``Z`` as in every other answer."""
     return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
 def write_cursor(*place: object) -> str:
-    """An opaque cursor that names a place in a list."""
+    """Make an opaque cursor for a place in a list."""
     return base64.urlsafe_b64encode(orjson.dumps(place, default=str)).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, parts: int) -> list[str]:
-    """The place that a cursor names.
+    """Decode the place of a cursor.
 
     Raises:
-        InvalidField: it isn't one of ours.
+        InvalidField: this service didn't make the cursor.
     """
     try:
         place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
@@ -77,7 +77,7 @@ def read_cursor(cursor: str, parts: int) -> list[str]:
 
 
 def read_id_in(project: str, cursor: str) -> UUID:
-    """The id after which a page of a project's list begins.
+    """Decode the id after which a page of a project's list begins.
 
     Raises:
         InvalidField: this service didn't make the cursor, or made it for another project.
@@ -92,7 +92,7 @@ def read_id_in(project: str, cursor: str) -> UUID:
 
 
 def read_place_in(project: str, order: Order, cursor: str) -> Place:
-    """The place in an order after which a page of a project's list begins.
+    """Decode the place in an order after which a page of a project's list begins.
 
     Raises:
         InvalidField: this service didn't make the cursor, or made it for another project or another
@@ -110,24 +110,24 @@ def read_place_in(project: str, order: Order, cursor: str) -> Place:
 
 
 def no_cursor() -> InvalidField:
-    """What is wrong with a cursor that names no place."""
-    return InvalidField("cursor", "is none that this service made; begin again without it")
+    """Make the error for an invalid cursor."""
+    return InvalidField("cursor", "wasn't made by this service; begin again without it")
 
 
 class ExactRequest(Request):
-    """A request whose JSON body is read exactly, and checked by its schema, before its route sees it.
+    """A request whose JSON body is parsed exactly and validated before the route gets it.
 
-    No number is rounded, no member is dropped, and what can't be read is the client's mistake.
+    No number is rounded and no member is dropped; a body that can't be parsed is a client error.
     """
 
     _checked: BaseModel | None = None
 
     async def check(self, schema: type[BaseModel], lane: Lane) -> None:
-        """Read the body, and check it by ``schema``: on a thread of ``lane`` where that may take long.
+        """Read the body and validate it against ``schema``; a large one on a thread of ``lane``.
 
         Raises:
-            Refused: it isn't JSON.
-            RequestValidationError: it doesn't fit the schema.
+            Refused: the body isn't JSON.
+            RequestValidationError: the body doesn't fit the schema.
         """
         raw = await self.body()
         if len(raw) > _ON_THE_LOOP_BYTES:
@@ -136,12 +136,12 @@ class ExactRequest(Request):
             self._checked = _checked_body(raw, schema)
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON
-        """The body as :meth:`check` left it, which fits its schema as it is."""
+        """Return the body that :meth:`check` has validated."""
         return self._checked
 
 
 class ExactRoute(APIRoute):
-    """A route that refuses query parameters which it doesn't know, and whose JSON body :class:`ExactRequest` reads."""
+    """A route that refuses unknown query parameters and reads JSON by :class:`ExactRequest`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See :class:`APIRoute`."""
@@ -162,14 +162,14 @@ class ExactRoute(APIRoute):
 
 
 def _query_params(route: Dependant) -> list[tuple[str, FieldInfo]]:
-    """A route's own by name, and those of what it depends on."""
+    """Return the query parameters of a route and of its dependencies, by name."""
     own = [(each.alias, each.field_info) for each in route.query_params]
     return own + [each for dependency in route.dependencies for each in _query_params(dependency)]
 
 
 def _schema(body: FieldInfo) -> type[BaseModel]:
     schema = body.annotation
-    assert isinstance(schema, type)  # noqa: S101 - each route of ours takes its body as one model
+    assert isinstance(schema, type)  # noqa: S101 - each route takes its body as one model
     assert issubclass(schema, BaseModel)  # noqa: S101 - likewise
     return schema
 

@@ -1,4 +1,4 @@
-"""The application: routes, middleware and problems, over the parts of a running container."""
+"""The FastAPI application: routes, middleware and error handlers over a running container."""
 
 import asyncio
 from functools import cached_property
@@ -55,11 +55,11 @@ _KEYS = [
 
 
 _TOLD_TO_PAGES = ("x-request-id", "x-next-cursor", "x-warnings", "retry-after")
-"""Headers that pages of other origins may read besides the usual ones."""
+"""The response headers that pages of other origins may read besides the standard ones."""
 
 
 class Application(FastAPI):
-    """FastAPI, with the schema of problems among its components."""
+    """FastAPI, with the problem schema among its components."""
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Application(FastAPI):
 
 
 def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
-    """The whole API. ``app.state.stopping`` is to be set when the server stops: it ends the streams of events."""
+    """Create the whole API. A server that stops sets ``app.state.stopping``, to end streams."""
     app = Application(
         title="agent-storage",
         version=version("agent-storage"),
@@ -82,8 +82,8 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    # Each with its whole prefix: the template of a route that is included under another prefix
-    # would lack it.
+    # Each router has its full prefix: with `include_router(prefix=...)` a route's template, which
+    # labels logs and metrics, would lack it.
     for part in (projects, sources, extractions, fields, export, runs, changes, search, jobs):
         app.include_router(
             part.router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 414, 415, 422, 500, 503)
@@ -93,7 +93,7 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
 
 
 def create_status_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
-    """Only ``/health`` and ``/metrics``, for a process that runs workers alone."""
+    """Create an app of ``/health`` and ``/metrics``, for a process that only runs workers."""
     app = Application(
         title="agent-storage worker",
         version=version("agent-storage"),
@@ -127,7 +127,7 @@ def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
         KeyMiddleware, keys=options.api_keys, host=options.host, cors_origins=options.cors_origins
     )
     if options.cors_origins:
-        # Outside of the keys: a browser asks whether it may ask without one.
+        # Before the keys are checked: a browser sends its preflight request without one.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=options.cors_origins,

@@ -1,4 +1,4 @@
-"""The feed of a project's changes: its cursors, and streams of events that follow it."""
+"""The feed of a project's changes: its cursors, and event streams that follow it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,19 +18,19 @@ _MOST = 2**63
 
 
 class ChangeStreams:
-    """All streams that follow a feed, on the event loop. Each looks at the database now and then."""
+    """The event streams that follow feeds, on the event loop. Each polls the database."""
 
     def __init__(self, parts: ApiParts, stopping: asyncio.Event, places: StreamPlaces) -> None:
-        """All streams end when ``stopping`` is set."""
+        """Create it without streams; all streams end when ``stopping`` is set."""
         self._parts = parts
         self._stopping = stopping
         self._places = places
 
     async def open(self, project: str, after: FeedPlace | None, caller: str) -> EventStream:
-        """Follow a project's feed after a place, until the client leaves.
+        """Follow a project's feed after a place, until the client disconnects.
 
         Raises:
-            Refused: there are too many streams, or too many of this caller.
+            Refused: there are too many streams, or too many of this caller's.
             NotFound, InvalidField, HistoryPruned: see :meth:`ChangeService.feed`.
         """
         self._places.take(caller)
@@ -43,8 +43,9 @@ class ChangeStreams:
         return EventStream(self._events(project, start, page), lambda: self._places.release(caller))
 
     async def _events(self, project: str, start: FeedPlace, page: FeedPage) -> AsyncIterator[bytes]:
-        """An event for each change, and a comment now and then, so that clients don't take the silence for an end."""
-        # The request that goes on after the last event is told why.
+        """Yield an event for each change, and comments as keep-alive while there are none."""
+        # These errors only end the stream. The client reconnects after the last event, and the
+        # answer to that request names the error.
         with suppress(NotFound, HistoryPruned, InvalidField):
             while not self._stopping.is_set():
                 for place, change in _placed(start, page):
@@ -54,10 +55,10 @@ class ChangeStreams:
                     yield SIGN_OF_LIFE
 
     async def _next(self, project: str, page: FeedPage) -> FeedPage:
-        """The page after that one; an empty one when it is time for a sign of life, or the streams end.
+        """Return the page after ``page``, or an empty one for a keep-alive or at shutdown.
 
-        At the end the newest number alone is looked at, because the feed would read its last entry
-        again, and that may be large.
+        At the end of the feed, poll only the newest number: reading the feed would load its last
+        entry again, which may be large.
         """
         changes = self._parts.changes()
         silent_s = 0.0
@@ -83,15 +84,15 @@ class ChangeStreams:
 
 
 def write_place(place: FeedPlace) -> str:
-    """The cursor that names a place in a feed."""
+    """Make the cursor of a place in a feed."""
     return write_cursor(*map(str, place))
 
 
 def read_place(cursor: str, field: str) -> FeedPlace:
-    """The place in a feed that a cursor names.
+    """Decode the place in a feed of a cursor that came in ``field``.
 
     Raises:
-        InvalidField: this service didn't make it; ``field`` is where it stood.
+        InvalidField: this service didn't make the cursor.
     """
     try:
         place = FeedPlace(*map(int, read_cursor(cursor, len(FeedPlace._fields))))
@@ -103,7 +104,10 @@ def read_place(cursor: str, field: str) -> FeedPlace:
 
 
 def _placed(start: FeedPlace, page: FeedPage) -> Iterator[tuple[FeedPlace, Change]]:
-    """Each change with the place right after it; of an entry that is taken whole, nothing is needed any more."""
+    """Yield each change with the place right after it.
+
+    After an entry's last change, the place is the next entry, not a position within this one.
+    """
     place = start
     for change, following in zip_longest(page.changes, page.changes[1:]):
         if following is None:

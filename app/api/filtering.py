@@ -1,4 +1,4 @@
-"""Which extractions a request means, as query parameters: the same of every route that takes them."""
+"""Filters for extractions as query parameters, the same for every route."""
 
 from typing import Annotated
 from uuid import UUID
@@ -18,7 +18,7 @@ async def _wanted(  # noqa: PLR0913, PLR0917 - each is a parameter
     run_ids: Annotated[
         list[UUID],
         Field(max_length=100),
-        Query(description="The id of a run that asserted it first or last. Repeatable."),
+        Query(description="The id of a run that asserted an extraction first or last. Repeatable."),
     ] = [],  # noqa: B006 - likewise
     min_confidence: Confidence | None = None,
     max_confidence: Confidence | None = None,
@@ -26,15 +26,16 @@ async def _wanted(  # noqa: PLR0913, PLR0917 - each is a parameter
         list[str],
         Query(
             max_length=100,
-            description="A condition on its data, its metadata or its own fields, such as "
+            description="A condition on an extraction's data, metadata or own fields, such as "
             '`price.amount >= 100 and tags contains "indoor"`. Repeatable; all must hold.',
         ),
     ] = [],  # noqa: B006 - likewise
     indexed: Annotated[
-        bool | None, Query(description="True: only what search can find; false: only what has no vector.")
+        bool | None,
+        Query(description="True: only those that search can find; false: only those without a vector."),
     ] = None,
     set_aside: Annotated[
-        bool | None, Query(description="True: only what can't be embedded; false: only the others.")
+        bool | None, Query(description="True: only those that can't be embedded; false: only the others.")
     ] = None,
 ) -> Filters:
     return Filters(
@@ -51,4 +52,4 @@ async def _wanted(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 
 WantedExtractions = Annotated[Filters, Depends(_wanted)]
-"""The extractions that pass all query parameters of filters that a request has."""
+"""The filters in a request's query parameters; an extraction must match all of them."""

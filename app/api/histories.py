@@ -10,14 +10,14 @@ _MOST = 2**63
 
 
 async def answer_history(history: History) -> Response:
-    """A page of changes, the newest first."""
+    """Make the answer for a page of changes, newest first."""
     following = None if history.before is None else write_cursor(str(history.before))
     rest = {"next_cursor": following, "whole": history.is_whole}
     return await answer_items(map(change_of, history.changes), rest)
 
 
 def read_number(cursor: str) -> int:
-    """The number before which a page begins, as its cursor names it.
+    """Decode the number before which a page begins.
 
     Raises:
         InvalidField: this service didn't make the cursor.

@@ -1,4 +1,4 @@
-"""Taking extractions in: a JSON list as a whole, or NDJSON a batch at a time in bounded memory."""
+"""Ingestion over HTTP: a JSON list as a whole, or NDJSON in batches with bounded memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from app.services.ingestion import RequestPart
 
 
 class Intake:
-    """One request that hands extractions in."""
+    """One request that ingests extractions."""
 
     def __init__(self, options: ApiOptions, run: RequestRun, wait: Wait) -> None:
         self._options = options
@@ -33,12 +33,12 @@ class Intake:
         self._batches = 0
 
     async def take(self, request: Request) -> Response:
-        """Take the body in, whichever of the two it is.
+        """Ingest the body, JSON or NDJSON.
 
         Raises:
-            InvalidInput: what can't be accepted, by its index; nothing was stored.
-            Refused: it is neither, or a line can't be accepted; the lines before that are stored,
-                as the problem says.
+            InvalidInput: an item of the JSON list is invalid; nothing was stored.
+            Refused: the media type is neither, or a line of NDJSON is invalid; the lines before it
+                are stored, as the problem says.
         """
         try:
             return await self._take(request)
@@ -56,12 +56,12 @@ class Intake:
         raise Refused(415, "media-type", f"the body must be application/json or {NDJSON}")
 
     async def _take_json(self, body: bytes) -> Response:
-        """All of ``{"extractions": [...]}`` in one transaction, or nothing."""
+        """Store all of ``{"extractions": [...]}`` in one transaction, or nothing."""
         accepted = await self._store(await self._lane.run(self._parse_list, body))
         return await self._answer(accepted)
 
     async def _take_ndjson(self, request: Request) -> Response:
-        """Line by line, each batch in a transaction of its own."""
+        """Store the lines in batches, each in its own transaction."""
         first = 0
         async for lines in line_batches(request, self._options.batch_size):
             items, fault = await self._lane.run(self._parse_lines, [line for _, line in lines], first)
@@ -71,9 +71,9 @@ class Intake:
                 raise self._stopped_at(fault)
             first += len(lines)
         if not self._batches:
-            raise InvalidField(ITEMS, "there is none")
+            raise InvalidField(ITEMS, "the body has none")
         if self._run.key is not None:
-            # The end is a part too, so that under its key no shorter or longer body passes.
+            # The end counts as a part too, so that the key refuses a shorter or longer body.
             await self._store([])
         return await self._answer()
 
@@ -85,7 +85,7 @@ class Intake:
         return accepted
 
     async def _answer(self, last: Accepted | None = None) -> Response:
-        """The report, with the ``last`` batch added to it; one hop in all, because every request takes it."""
+        """Add the ``last`` batch and make the answer, in one thread hop to save time."""
         run_id = await self._run.end()
         jobs = self._report.jobs if last is None else last.job_ids
         waited = await self._wait.until_ended(jobs)
@@ -97,14 +97,17 @@ class Intake:
     def _stopped_at(self, fault: InvalidItem) -> Refused:
         stored = self._report.new + self._report.known
         field: dict[str, Any] = {} if fault.field is None else {"field": fault.field}
-        detail = f"item {fault.index}: {fault.reason}. The {stored:,} before it are stored; fix it and send all again"
+        detail = (
+            f"item {fault.index}: {fault.reason}. The {stored:,} items before it are stored; "
+            "fix it and send all again"
+        )
         return Refused(422, "invalid-input", detail, headers=CLOSING, index=fault.index, stored=stored, **field)
 
     def _parse_list(self, body: bytes) -> list[Item]:
         return [self._parse(index, raw) for index, raw in enumerate(items_of(body, self._options.max_items))]
 
     def _parse_lines(self, lines: Sequence[bytes], first: int) -> tuple[list[Item], InvalidItem | None]:
-        """The items before the first bad line, and what is wrong with it."""
+        """Return the items before the first invalid line, and that line's error."""
         items: list[Item] = []
         for index, line in enumerate(lines, first):
             try:
@@ -126,7 +129,7 @@ class Intake:
 
 @dataclass
 class _Report:
-    """What became of the items so far. For one thread at a time."""
+    """The outcome of the items so far. For one thread at a time."""
 
     new: int = 0
     known: int = 0
@@ -136,7 +139,7 @@ class _Report:
     answer: SpooledAnswer = field(default_factory=lambda: SpooledAnswer("items"))
 
     def add(self, accepted: Accepted) -> None:
-        """Count a batch and note its items; of two that are the same, the first is the new one."""
+        """Count a batch and record its items; of two equal items, the first is the new one."""
         fresh = set(accepted.new)
         items = []
         for id_ in accepted.ids:
@@ -152,7 +155,7 @@ class _Report:
     def finish(
         self, last: Accepted | None, run_id: RunId | None, waited: Waited | None
     ) -> tuple[int, bytes | None]:
-        """Add the last batch, and write the rest; see :meth:`SpooledAnswer.finish`."""
+        """Add the last batch and write the remaining members; see :meth:`SpooledAnswer.finish`."""
         if last is not None:
             self.add(last)
         rest = {
@@ -169,16 +172,16 @@ class _Report:
 
 
 def checked_key(key: str | None, api_keys: Sequence[str]) -> str | None:
-    """An ``Idempotency-Key`` as it may be used.
+    """Validate an ``Idempotency-Key``.
 
     Raises:
-        InvalidField: it isn't 1 to 255 characters that print, or is one of ``api_keys``, which
-            nobody may store.
+        InvalidField: the key isn't 1 to 255 printable ASCII characters, or is one of ``api_keys``,
+            which must never be stored.
     """
     if key is None:
         return None
     if is_a_key(key.encode(), api_keys):
-        raise InvalidField("Idempotency-Key", "is a key of the service's; that belongs into X-API-Key")
+        raise InvalidField("Idempotency-Key", "is one of the service's keys; send that as X-API-Key")
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():  # noqa: PLR2004 - as documented
-        raise InvalidField("Idempotency-Key", "is 1 to 255 printable ASCII characters")
+        raise InvalidField("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
     return key

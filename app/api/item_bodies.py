@@ -1,4 +1,4 @@
-"""The bodies that hand extractions in: a JSON list, item by item, and NDJSON, in bounded batches of lines."""
+"""Request bodies with extractions: a JSON list, item by item, and NDJSON, in bounded batches."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -13,17 +13,18 @@ from app.intake.rows import MAX_BATCH_BYTES, MAX_LINE_BYTES
 
 ITEMS = "extractions"
 _WHOLE_BYTES = 64 * 2**10
-"""A longer list is parsed item by item: a parser lets no other thread run until it is done."""
+"""A longer list is parsed item by item, because the parser holds the GIL during a call."""
 
 Line = tuple[int, bytes]
-"""A line that isn't blank, and its number, counted from 1 with those that are."""
+"""A line that isn't blank, and its number, counted from 1 with the blank ones."""
 
 
 def items_of(body: bytes, most: int) -> Iterable[object]:
-    """What stands in the list: a long one is decoded item by item, and so is one of which an item can't be.
+    """Return the list's items; a long list, or one with an invalid item, is decoded item by item.
 
     Raises:
-        InvalidInput: it isn't such a body, or has no item, or more than ``most``.
+        InvalidInput: the body isn't ``{"extractions": [...]}``, or has no item or more than
+            ``most``.
     """
     body = body.removeprefix(BOM)
     apart = None
@@ -62,7 +63,7 @@ def _list_of(document: object) -> list[object]:
 
 
 def _nothing_else() -> InvalidField:
-    return InvalidField(ITEMS, 'the body is {"extractions": [...]}, and nothing else')
+    return InvalidField(ITEMS, 'the body must be {"extractions": [...]} and nothing else')
 
 
 def _decoded_item(index: int, text: bytes) -> object:
@@ -75,9 +76,10 @@ def _decoded_item(index: int, text: bytes) -> object:
 
 
 async def line_batches(request: Request, size: int) -> AsyncIterator[list[Line]]:
-    """The lines that aren't blank, at most ``size`` or 16 MB at a time. Where they are cut depends on them alone.
+    """Yield the lines that aren't blank, at most ``size`` or 16 MB at a time.
 
-    A line that is too long is cut short, so that it is refused and not kept.
+    The boundaries of batches depend only on the lines, not on how they arrive. A line that is too
+    long is cut, so that it is refused without being kept in memory.
     """
     lines: list[Line] = []
     taken = 0
@@ -104,7 +106,7 @@ async def _lines(request: Request) -> AsyncIterator[Line]:
                 yield number, text
             number += 1
         if len(rest) > MAX_LINE_BYTES:
-            # As it stands: one of blanks alone is refused too, and doesn't grow for ever.
+            # Not stripped: a line of only blanks is refused too, instead of growing without bound.
             yield number, bytes(rest)
             return
     if text := _text(rest, first=number == 1):
@@ -118,5 +120,5 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 def _text(line: bytearray, *, first: bool) -> bytes:
-    """A line without its end and, if it is the first, without a byte order mark; empty if it is blank."""
+    """Strip a line, and the byte order mark of the first one; empty if the line is blank."""
     return bytes((line.removeprefix(BOM) if first else line).strip())

@@ -1,4 +1,4 @@
-"""Following jobs by streams of events: one look at the database for all of them."""
+"""Event streams that follow jobs, with one database poll for all of them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ _LOOK_S = 0.5
 
 
 class Following:
-    """A job that a caller follows. ``row`` is the job as it was when somebody last looked."""
+    """A job that a caller follows. ``row`` is the job as of the last poll."""
 
     def __init__(self, row: JobRow, caller: str) -> None:
         self.row = row
@@ -23,12 +23,12 @@ class Following:
         self._fault: Exception | None = None
 
     async def changes(self) -> AsyncIterator[JobRow | None]:
-        """The job as it is, and whenever it has changed, until it has ended; None now and then where it hasn't.
+        """Yield the job, and again after each change until it has ended; None as keep-alive.
 
-        Of changes that come faster than they are taken, the last is told.
+        If changes come faster than they are consumed, only the last is yielded.
 
         Raises:
-            Exception: the job can't be looked at any more.
+            Exception: polling the job failed.
         """
         told = self.row
         yield told
@@ -45,14 +45,14 @@ class Following:
                 yield None
 
     async def _has_news(self) -> bool:
-        """Wait for them; False when it is time for a sign of life."""
+        """Wait for a change; False when a keep-alive is due."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SIGN_OF_LIFE_S):
                 return await self._news.wait()
         return False
 
     def see(self, row: JobRow | None) -> None:
-        """Note how the job is now; None if it is gone, having ended."""
+        """Record the polled job; None if it ended and was pruned."""
         if row is None:
             self.end()
         elif row != self.row:
@@ -60,16 +60,16 @@ class Following:
             self._news.set()
 
     def end(self, fault: Exception | None = None) -> None:
-        """Tell nothing more, or raise a fault."""
+        """End the stream, or make it raise a fault."""
         self._over, self._fault = True, fault
         self._news.set()
 
 
 class JobStreams:
-    """All streams that follow a job, on the event loop. While there are any, one task looks at their jobs."""
+    """The event streams that follow jobs, on the event loop. One task polls for all of them."""
 
     def __init__(self, parts: ApiParts, stopping: asyncio.Event, places: StreamPlaces) -> None:
-        """All streams end when ``stopping`` is set."""
+        """Create it without streams; all streams end when ``stopping`` is set."""
         self._parts = parts
         self._stopping = stopping
         self._places = places
@@ -78,14 +78,14 @@ class JobStreams:
 
     @property
     def open_streams(self) -> int:
-        """How many streams of events there are, of whatever kind."""
+        """The number of open streams of all kinds."""
         return self._places.taken
 
     def open(self, row: JobRow, caller: str) -> Following:
         """Follow a job, until :meth:`close`.
 
         Raises:
-            Refused: there are too many streams, or too many of this caller.
+            Refused: there are too many streams, or too many of this caller's.
         """
         self._places.take(caller)
         following = Following(row, caller)
@@ -95,7 +95,7 @@ class JobStreams:
         return following
 
     def close(self, following: Following) -> None:
-        """Follow it no more."""
+        """Stop following a job."""
         self._followings.discard(following)
         self._places.release(following.caller)
 
@@ -116,7 +116,7 @@ class JobStreams:
                 self._end_all(error)
 
     async def _look_once(self) -> None:
-        followings = list(self._followings)  # one that is opened meanwhile knows its job as well as this look
+        followings = list(self._followings)  # one opened meanwhile has a row as new as this poll's
         rows = await self._parts.jobs().get_rows({following.row.id for following in followings})
         found = {row.id: row for row in rows}
         for following in followings:

@@ -1,4 +1,4 @@
-"""Limits on JSON bodies, checked while they stream in: bytes, nesting, strings, items and values."""
+"""Limits on JSON bodies, checked while they arrive: bytes, nesting, strings, items and values."""
 
 import re
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ _COMMA = ord(",")
 STEPS = np.zeros(256, np.int8)
 STEPS[[ord("["), ord("{")]] = 1
 STEPS[[ord("]"), ord("}")]] = -1
-"""How much deeper each byte leads, where it stands outside of strings."""
+"""By how much each byte outside of strings changes the nesting depth."""
 
 _CUT_ESCAPE = re.compile(rb'\\(?:u[^"\\]{0,3})?\Z')
 _LONGEST_CUT = 5
 _MOST_BYTES_A_CHAR = 12  # the escapes of two UTF-16 units
 
 MAX_VALUES = 1_000_000
-"""How many values the largest body may hold. As objects of Python they take 100 MiB at most."""
+"""The maximum of values in a body. As Python objects they take 100 MiB at most."""
 
 
 @dataclass(slots=True)
 class JsonGuard:
-    """Follows the structure of one JSON text fed in chunks; whether it is JSON at all is the parser's to say.
+    """Checks the structure of one JSON text that is fed in chunks; it doesn't validate the JSON.
 
-    It looks at each byte once, however the text is cut, because it runs on the event loop. Raises
-    :class:`Refused` as soon as a limit is passed.
+    It scans each byte once, however the text is split, because it runs on the event loop. Raises
+    :class:`Refused` as soon as a limit is exceeded.
     """
 
     max_bytes: int
@@ -47,16 +47,16 @@ class JsonGuard:
     _cut: bytes = b""
 
     def announce(self, content_length: int) -> None:
-        """Refuse a body whose length is too much before any of it has come."""
+        """Refuse a body that announces too great a length, before it arrives."""
         if content_length > self.max_bytes:
             raise self._too_large()
 
     def feed(self, chunk: bytes) -> None:
-        """The next bytes."""
+        """Check the next bytes."""
         self._bytes += len(chunk)
         if self._bytes > self.max_bytes:
             raise self._too_large()
-        # Where an escape is one byte that is no quotation mark, those left are the ends of strings.
+        # Replace each escape by a byte that isn't a quotation mark; the marks left delimit strings.
         text = (self._cut + chunk).replace(rb"\\", b"x")
         cut = _CUT_ESCAPE.search(text, max(0, len(text) - _LONGEST_CUT))
         self._cut = b"" if cut is None else cut.group()
@@ -67,7 +67,7 @@ class JsonGuard:
         self._follow(b"".join(pieces[outside::2]))
 
     def _measure(self, pieces: list[bytes]) -> None:
-        """Only a string whose end hasn't come yet: of the others the parser can say where they stand."""
+        """Check the length of an unfinished string; the parser checks and names complete ones."""
         begun = self._string_bytes if len(pieces) == 1 else 0
         self._string_bytes = begun + len(pieces[-1]) if self._in_string else 0
         if self._string_bytes > self.max_string_chars * _MOST_BYTES_A_CHAR:
@@ -76,7 +76,7 @@ class JsonGuard:
             )
 
     def _follow(self, text: bytes) -> None:
-        """What stands outside of strings."""
+        """Check the nesting, items and values of text outside of strings."""
         if not text:
             return
         signs = np.frombuffer(text, np.uint8)
@@ -97,7 +97,10 @@ class JsonGuard:
             )
 
     def _count_values(self, begun: int) -> None:
-        """A comma begins a value, and so does a bracket: the first inside, or the empty array or object itself."""
+        """Count values: one for each comma and opening bracket.
+
+        A bracket stands for the first value inside, or for the empty array or object itself.
+        """
         self._values += begun
         if self._values > self.max_values:
             raise Refused(

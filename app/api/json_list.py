@@ -1,4 +1,4 @@
-"""Taking a long JSON list apart, so that no call of a parser is a long one: it holds Python's lock until it is done."""
+"""Splitting a long JSON list, so that each parser call is short: the parser holds the GIL."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,9 +15,9 @@ _LIST_DEPTH = 2
 
 
 class ListApart(NamedTuple):
-    """A JSON text without what stands in the first list of its outermost object, and the places of the items there.
+    """A JSON text without the content of its outermost object's first list, and the items' places.
 
-    The text is JSON if ``rest`` and each item are: whether they are is the parser's to say.
+    The text is valid JSON if ``rest`` and each item are, which the parser checks.
     """
 
     rest: bytes
@@ -25,7 +25,7 @@ class ListApart(NamedTuple):
 
 
 def take_apart(text: bytes) -> ListApart | None:
-    """Cut a text into its items; None if the outermost object has no list, or it doesn't end."""
+    """Split a text into its items; None if the outermost object has no list, or it doesn't end."""
     begin, commas = None, list[int]()
     for place, sign, depth in _signs(text):
         if begin is None:
@@ -46,9 +46,10 @@ def _cut(text: bytes, begin: int, commas: list[int], end: int) -> ListApart:
 
 
 def _signs(text: bytes) -> Iterator[tuple[int, int, int]]:
-    """Where a list of the outermost object begins, its items part or end: place, sign, and depth after it.
+    """Yield where a list of the outermost object begins, ends or has a comma between items.
 
-    Others of that depth come too, such as the members of an object that stands in the list's place.
+    Each is a place, the sign there, and the depth after it. Other signs of that depth come too,
+    such as the commas of an object in the list's place.
     """
     start, depth, in_string = 0, 0, False
     while start < len(text):
@@ -67,7 +68,7 @@ def _signs(text: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _without_escapes(window: bytes) -> bytes:
-    """As long as it was, but for an escape that is cut at the end: that one begins the next window."""
+    """Overwrite escapes, keeping the length; drop one cut at the end, for the next window."""
     text = window.replace(rb"\\", b"xx")
     if len(text) > 1 and text.endswith(_BACKSLASH):
         text = text[:-1]

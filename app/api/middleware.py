@@ -1,6 +1,7 @@
-"""What happens around every request: its id, its log line and its metrics; its key; its body's limits.
+"""Middleware for every request: its id, log line and metrics, its key, and its body's limits.
 
-Plain ASGI, because FastAPI reads bodies before it solves dependencies, and because streams must pass through.
+Plain ASGI, because FastAPI reads bodies before it solves dependencies, and because streams must
+pass through.
 """
 
 import asyncio
@@ -31,19 +32,19 @@ logger = logging.getLogger(__name__)
 NDJSON = "application/x-ndjson"
 
 ENDLESS = "agent_storage.endless"
-"""In the state of a request whose answer has no end of its own: it ends when its client does."""
+"""The key in the state of a request whose answer only ends when its client disconnects."""
 
 CLOSING = {"connection": "close"}
-"""Of an answer that comes before the body's end: the rest is not read, so nothing more can come over its connection."""
+"""For an answer before the body's end: the rest isn't read, so the connection can't be reused."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HANDING_IN = "/extractions"
 _DELETING = "/extractions/delete"
 _SMALL_BODY_BYTES = 2 * 2**20
-"""For all that isn't handed in."""
+"""The maximum size of a body that doesn't hold extractions."""
 
 _SMALL_BODY_VALUES = 1_000
-"""Likewise: three lists of a hundred, and room for mistakes. Ids to be deleted come on top."""
+"""The same for values: three lists of a hundred, and room for mistakes. Ids to delete are extra."""
 
 _PIECE_BYTES = 64 * 2**10
 
@@ -59,7 +60,7 @@ _EVENT_STREAM = "text/event-stream"
 
 
 class PrefixMiddleware:
-    """Tells the application which prefix it has outside; a proxy may take it off the front of paths, or leave it."""
+    """Sets the application's external path prefix, whether or not a proxy strips it from paths."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
@@ -74,10 +75,10 @@ class PrefixMiddleware:
 
 
 class RequestMiddleware:
-    """Gives each request an id, told in ``X-Request-ID``, logs one line of it and measures it.
+    """Gives each request an id (``X-Request-ID``), logs one line for it and measures it.
 
-    What breaks below becomes a problem here, as long as no answer has begun. A client's own id
-    is kept unless it is one of ``keys``, which would stand in the log then.
+    An unexpected error becomes a problem answer, unless the answer has begun. A client's own id is
+    kept, unless it is one of ``keys``, which must not get into the log.
     """
 
     def __init__(self, app: ASGIApp, instruments: Callable[[], Instruments], keys: Sequence[str] = ()) -> None:
@@ -104,11 +105,11 @@ class RequestMiddleware:
             try:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
-                pass  # nobody is there to be told
+                pass  # there is no client to answer
             except Exception as error:
                 if status:
-                    raise  # too late to say anything else
-                response = await answer_unexpected(None, error)  # type: ignore[arg-type]  # it doesn't look at it
+                    raise  # the answer has begun
+                response = await answer_unexpected(None, error)  # type: ignore[arg-type]  # it is unused
                 await response(scope, receive, send_with_id)
             finally:
                 seconds = time.monotonic() - started
@@ -126,12 +127,12 @@ class RequestMiddleware:
 
 
 class KeyMiddleware:
-    """Lets those in who have one of the keys, by ``Authorization: Bearer`` or ``X-API-Key``.
+    """Admits requests with one of the keys, in ``Authorization: Bearer`` or ``X-API-Key``.
 
-    Without keys this machine's programs are let in, but no page of another site that this machine's
-    browser shows: what such a page sends names its ``Origin`` or comes from ``Sec-Fetch-Site:
-    cross-site``, or names its own host. Only pages of ``cors_origins`` are. With keys that needs no
-    look: no browser adds a key by itself.
+    If no keys are configured, it admits programs on this machine, but no page of another site in
+    this machine's browser, except those of ``cors_origins``. Requests of other pages have an
+    ``Origin``, ``Sec-Fetch-Site: cross-site``, or their own host in ``Host``. With keys this check
+    isn't needed, because a browser never adds a key on its own.
     """
 
     def __init__(
@@ -170,10 +171,10 @@ class KeyMiddleware:
 
 
 class Admission:
-    """How many requests are at work, of the ``most`` that may be at once.
+    """Counts the requests in progress, of which there may be ``most`` at once.
 
-    What tells how the service is isn't counted, nor what needs no key, nor streams of events, which
-    have a bound of their own.
+    Health checks, metrics, paths that need no key, and event streams, which have their own limit,
+    don't count.
     """
 
     def __init__(self, most: int) -> None:
@@ -181,12 +182,12 @@ class Admission:
         self.at_work = 0
 
     def is_full_for(self, scope: Scope) -> bool:
-        """Whether that request is to be refused."""
+        """Whether a request must be refused."""
         return self.at_work >= self.most and self.counts(scope)
 
     @contextmanager
     def left(self) -> Iterator[None]:
-        """Take no place meanwhile: a request that waits would keep all others out."""
+        """Give up the request's place while it waits, so that waiting requests block no others."""
         self.at_work -= 1
         try:
             yield
@@ -195,19 +196,19 @@ class Admission:
 
     @staticmethod
     def counts(scope: Scope) -> bool:
-        """Whether that request takes a place."""
+        """Whether a request counts."""
         path = scope["path"]
         is_stream = _EVENTS.fullmatch(path) or (_FEED.fullmatch(path) and wants_events(Headers(scope=scope)))
         return path not in _UNCOUNTED and not is_stream
 
 
 class AdmissionMiddleware:
-    """Refuses what comes while all places are taken, at once, before its key and its body are looked at.
+    """Backpressure: refuses requests at once while the maximum is in progress.
 
-    Without it a crowd waits for the lanes, each caller for as long as the lane's patience lasts,
-    and keeps the event loop from everything else meanwhile. It stands outermost and doesn't log
-    each request, since refusing has to cost little: a crowd that comes again at once would take the
-    time of those that are at work.
+    Without it, excess requests would queue for the lanes until their timeouts, and starve the event
+    loop. Refusing must be cheap, because clients that retry at once would slow down the requests in
+    progress. So this is the outermost middleware, it runs before keys and bodies are read, and it
+    doesn't log each request.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission, instruments: Callable[[], Instruments]) -> None:
@@ -228,10 +229,10 @@ class AdmissionMiddleware:
 
 
 class WorkMiddleware:
-    """Counts the requests at work, once their key was found: others could take places without one.
+    """Counts the requests in progress, after the key check, so that only valid keys take places.
 
-    A request that waits for its client, for the rest of its body, takes no place meanwhile: whoever
-    sends slowly would keep all others out.
+    A request doesn't count while it waits for the rest of its body, so that slow clients don't keep
+    others out.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -256,9 +257,9 @@ class WorkMiddleware:
 
 
 class BodyMiddleware:
-    """Refuses bodies that are encoded, late, or past a limit, while they come in.
+    """Refuses bodies that are encoded, too slow, or over a limit, while they arrive.
 
-    NDJSON is only told the time: its lines are checked one by one as they are read.
+    For NDJSON it only checks the time, because its lines are checked one by one as they are read.
     """
 
     def __init__(self, app: ASGIApp, options: ApiOptions) -> None:
@@ -298,13 +299,13 @@ class BodyMiddleware:
 
 
 def is_a_key(given: bytes, keys: Sequence[str]) -> bool:
-    """Compares with every key, whichever fits, and by all of it, so that the time tells nothing."""
+    """Compare with every key in constant time, so that the duration reveals nothing."""
     fits = [hmac.compare_digest(given, key.encode()) for key in keys]
     return any(fits)
 
 
 def caller_of(request: Request, keys: Sequence[str]) -> str:
-    """Who asks, as far as it is known: by which key, and without keys from which address."""
+    """Identify the caller: by its key or, without keys, by its address."""
     given = _given_key(request.headers)
     fits = [place for place, key in enumerate(keys) if hmac.compare_digest(given, key.encode())]
     address = request.client.host if request.client is not None else "unknown"
@@ -313,18 +314,18 @@ def caller_of(request: Request, keys: Sequence[str]) -> str:
 
 def _check_head(headers: Headers, guard: JsonGuard | None) -> None:
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(415, "content-encoding", "the body is encoded; send it as it is")
+        raise Refused(415, "content-encoding", "the body is compressed or encoded; send it without an encoding")
     if guard is not None:
         guard.announce(_length(headers))
 
 
 def media_type(headers: Headers) -> str:
-    """The body's media type without parameters, in lower case; empty if the client named none."""
+    """Return the body's media type without parameters, in lower case; empty if there is none."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def wants_events(headers: Headers) -> bool:
-    """Whether the client asks for a stream of events where there is a page too."""
+    """Whether the client accepts an event stream, on a route that also has pages."""
     ranges = ",".join(headers.getlist("accept")).split(",")
     return any(each.partition(";")[0].strip().lower() == _EVENT_STREAM for each in ranges)
 
@@ -334,13 +335,13 @@ def _guarded(receive: Receive, guard: JsonGuard | None, patience_s: float) -> Re
 
     async def receive_guarded() -> Message:
         nonlocal whole
-        if whole:  # what comes now is only the client's leaving
+        if whole:  # only the client's disconnection can follow
             return await receive()
         try:
             async with asyncio.timeout(patience_s):
                 message = await receive()
         except TimeoutError:
-            reason = f"nothing of the body came for {patience_s:g} s"
+            reason = f"no part of the body arrived for {patience_s:g} s"
             raise Refused(408, "body-too-slow", reason, headers=CLOSING) from None
         whole = not message.get("more_body", False)
         if guard is not None and message["type"] == "http.request":
@@ -356,7 +357,7 @@ def _guarded(receive: Receive, guard: JsonGuard | None, patience_s: float) -> Re
 
 
 async def in_turns(body: bytes) -> AsyncIterator[bytes]:
-    """Pieces of what has come at once of a body; between them others get their turn on the event loop."""
+    """Yield pieces of a body's chunk; other tasks of the event loop get a turn between them."""
     for start in range(0, len(body), _PIECE_BYTES):
         if start:
             await asyncio.sleep(0)
@@ -380,10 +381,10 @@ def _given_key(headers: Headers) -> bytes:
 
 
 def _is_of(origin: str, address: str) -> bool:
-    """Whether an ``Origin`` is of the same host and port as ``Host``: another port is another program's page."""
+    """Whether an ``Origin`` has the host and port of ``Host``; another port is another program."""
     scheme, separator, place = origin.lower().partition("://")
     usual = _USUAL_PORTS.get(scheme)
-    if usual is None or not separator:  # "null", an extension of the browser, a file
+    if usual is None or not separator:  # "null", a browser extension, a file
         return False
     return place.removesuffix(usual) == address.removesuffix(usual)
 
@@ -398,8 +399,8 @@ def _foreign() -> Response:
         403,
         "foreign-host",
         "Not from here",
-        "without api.api_keys only this machine's programs are served, under a name of its own such as 127.0.0.1, "
-        "and no page of another origin",
+        "without api.api_keys the service only serves programs on this machine, which must address it by a local "
+        "name such as 127.0.0.1, and no pages of other origins",
     )
 
 
@@ -416,7 +417,7 @@ def _unauthenticated() -> Response:
 def _saturated(most: int) -> Response:
     request_id = uuid.uuid4().hex
     headers = {"retry-after": "1", "x-request-id": request_id}
-    detail = f"{most} requests are at work already; try again after Retry-After"
+    detail = f"{most} requests are in progress, the maximum; try again after Retry-After"
     with bound_contextvars(request_id=request_id):
         return problem(503, "saturated", "Too busy", detail, headers=headers)
 

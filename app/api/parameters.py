@@ -1,4 +1,4 @@
-"""Query parameters: those that a route knows, each as often as it may be given, and no others."""
+"""Validation of query parameters: unknown or wrongly repeated ones are refused."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.api.problems import Refused
 from app.errors import InvalidField
 
 MAX_PARAMETERS = 400
-"""More than all that a route knows, its lists of a hundred included."""
+"""More than any route has, including its lists of a hundred."""
 
 _RENAMED = {
     "type": "extraction_types",
@@ -21,35 +21,35 @@ _RENAMED = {
     "source_uri": "source_uris",
     "run": "run_ids",
 }
-"""What filters were called before they had the same names as in bodies."""
+"""Short names that a client may try, and the parameters that they mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The names of a route's query parameters."""
+    """The query parameters of a route, by name."""
 
     known: frozenset[str]
     repeatable: frozenset[str]
 
     @classmethod
     def of(cls, fields: Sequence[tuple[str, FieldInfo]]) -> Self:
-        """Those of a route's fields, by name; one that takes a list may be repeated."""
+        """Make them from a route's fields; a parameter that takes a list is repeatable."""
         return cls(
             frozenset(name for name, _ in fields),
             frozenset(name for name, info in fields if get_origin(info.annotation) is list),
         )
 
     def check(self, query_string: bytes) -> None:
-        """Refuse what the framework would pass over.
+        """Refuse parameters that the framework would silently ignore.
 
         Raises:
             Refused: there are too many.
-            InvalidField: one isn't known, or is given twice and can't be.
+            InvalidField: one is unknown, or is repeated and can't be.
         """
         if not query_string:
             return
         if query_string.count(b"&") >= MAX_PARAMETERS:
-            reason = f"more than {MAX_PARAMETERS} query parameters; ask by several requests"
+            reason = f"more than {MAX_PARAMETERS} query parameters; split the request"
             raise Refused(422, "too-many-parameters", reason)
         given = Counter(name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
         for name, times in given.items():
@@ -60,7 +60,7 @@ class Parameters:
 
     def _unknown(self, name: str) -> str:
         if not self.known:
-            return "unknown; there are no query parameters here"
+            return "unknown; this route has no query parameters"
         if (renamed := _RENAMED.get(name)) in self.known:
             return f"unknown; it is called {renamed}"
         [nearest] = get_close_matches(name[:100], self.known, n=1, cutoff=0.0)

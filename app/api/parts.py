@@ -1,4 +1,4 @@
-"""What the API needs: the providers of the running container, and plain values for the rest."""
+"""The API's dependencies: the providers of the running container, and its options."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
@@ -24,82 +24,83 @@ from app.services.sources import SourceService
 
 
 class ApiParts(Protocol):
-    """The providers that routes use; each call gives the one instance.
+    """The providers that routes use; each returns its singleton.
 
-    Declared as methods, so that mypy compares each one's type with the container's provider; a test
-    compares the names.
+    They are declared as methods, so that mypy compares their types with the container's providers;
+    a test compares the names.
     """
 
     def changes(self) -> ChangeService:
-        """Reads what has changed."""
+        """The service for the feed and histories."""
         ...
 
     def export(self) -> ExportService:
-        """Hands extractions out."""
+        """The service that exports extractions."""
         ...
 
     def extractions(self) -> ExtractionService:
-        """Looks extractions up, and deletes them."""
+        """The service that finds, counts, retries and deletes extractions."""
         ...
 
     def fields(self) -> FieldService:
-        """Counts facts by their fields, and describes these."""
+        """The service for facets and descriptions of fields."""
         ...
 
     def files_lane(self) -> Lane:
-        """For reading and writing files."""
+        """The lane for file access and parsing."""
         ...
 
     def health(self) -> Health:
-        """Asks every part how it is."""
+        """The health checks of all components."""
         ...
 
     def ingestion(self) -> IngestionService:
-        """Stores extractions."""
+        """The service that stores extractions."""
         ...
 
     def instruments(self) -> Instruments:
-        """Takes what is measured as it happens."""
+        """The instruments that record measurements."""
         ...
 
     def jobs(self) -> JobService:
-        """All jobs."""
+        """The service for jobs."""
         ...
 
     def metrics_collector(self) -> MetricsCollector:
-        """Measures when asked."""
+        """The collector of metric snapshots."""
         ...
 
     def metrics_exporter(self) -> MetricsExporter:
-        """Answers scrapes."""
+        """The exporter for Prometheus."""
         ...
 
     def projects(self) -> ProjectService:
-        """Projects as a whole."""
+        """The service for projects."""
         ...
 
     def runs(self) -> RunService:
-        """Begins, ends and undoes runs."""
+        """The service for runs."""
         ...
 
     def search(self) -> SearchService:
-        """Finds extractions."""
+        """The service that searches."""
         ...
 
     def sources(self) -> SourceService:
-        """A project's sources."""
+        """The service for sources."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """Who may use the API, and how much it takes. ``api_keys`` empty: whoever is on this machine, or names ``host``.
+    """The API's access rules and limits.
 
-    ``max_items`` and ``max_body_bytes`` bound one JSON body; an NDJSON stream is bounded by the
-    line, and stored ``batch_size`` lines at a time. ``max_at_work`` bounds the requests at work at
-    once; streams of events and what tells how the service is don't count. ``chunk_patience_s`` is
-    how long the next bytes of any body may take. ``root_path`` is what a proxy takes off the front
-    of each path. Pages of ``cors_origins`` may use the API.
+    If ``api_keys`` is empty, requests must address this machine's loopback or ``host``.
+    ``max_items`` and ``max_body_bytes`` bound one JSON body. In an NDJSON stream each line is
+    bounded, and ``batch_size`` lines are stored at a time. ``max_at_work`` bounds the requests in
+    progress, except event streams, health checks and metrics. ``chunk_patience_s`` is the longest
+    wait for the next bytes of a body. ``root_path`` is the path prefix that a proxy strips. Pages
+    of ``cors_origins`` may use the API.
     """
 
     host: str

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): which status and type each has, and what may be said of it."""
+"""Errors as problem details (RFC 9457): the status, type and public text of each."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ _PARAMETER = re.compile(r"\{[^}]*\}")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of problem. ``detail`` stands in for the error's own words where those may tell too much."""
+    """A kind of problem. ``detail`` replaces an error's message that may disclose too much."""
 
     status: int
     slug: str
@@ -36,7 +36,7 @@ class Kind:
 
 
 _INTERNAL = Kind(
-    500, "internal", "Internal error", "Something went wrong here; the log has it under this request's id."
+    500, "internal", "Internal error", "An internal error; the service's log has it under this request's id."
 )
 _INDEX = Kind(
     503,
@@ -48,8 +48,8 @@ _INDEX = Kind(
 _FULL = Kind(
     503,
     "disk-full",
-    "No room left",
-    "There is no room left on a disk of this service; its log says which.",
+    "Disk full",
+    "A disk of this service is full; its log says which.",
     30.0,
 )
 
@@ -57,33 +57,35 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.InvalidInput: Kind(422, "invalid-input", "Invalid input"),
     errors.NotFound: Kind(404, "not-found", "Not found"),
     errors.Conflict: Kind(409, "conflict", "Conflict"),
-    errors.IdempotencyConflict: Kind(422, "idempotency-key-reused", "Idempotency-Key used for another request"),
+    errors.IdempotencyConflict: Kind(
+        422, "idempotency-key-reused", "Idempotency-Key used for a different request"
+    ),
     errors.RunEnded: Kind(409, "run-ended", "The run has ended"),
-    errors.StaleReplace: Kind(409, "stale-replace", "Observed before what is stored"),
+    errors.StaleReplace: Kind(409, "stale-replace", "Older than the stored observation"),
     errors.MassDeleteRefused: Kind(409, "mass-delete", "Would remove most extractions"),
-    errors.HistoryPruned: Kind(410, "history-pruned", "The history doesn't go back so far"),
+    errors.HistoryPruned: Kind(410, "history-pruned", "The history has been pruned"),
     errors.Saturated: Kind(503, "saturated", "Too busy", retry_after_s=1.0),
     errors.DeadlineExceeded: Kind(503, "deadline-exceeded", "Took too long", retry_after_s=1.0),
     errors.ShuttingDown: Kind(503, "shutting-down", "Shutting down", retry_after_s=5.0),
     errors.DatabaseUnavailable: Kind(
-        503, "database-unavailable", "Database unavailable", "The database can't be reached just now.", 2.0
+        503, "database-unavailable", "Database unavailable", "The database can't be reached at the moment.", 2.0
     ),
     errors.DatabaseDiskFull: _FULL,
     errors.DatabaseReadOnly: Kind(
-        503, "read-only", "Read-only", "This service's database can't be written to just now.", 30.0
+        503, "read-only", "Read-only", "This service's database is read-only at the moment.", 30.0
     ),
     errors.DatabaseWritesRefused: Kind(
-        503, "read-only", "Read-only", "This service's database takes no writes just now.", 2.0
+        503, "read-only", "Read-only", "This service's database takes no writes at the moment.", 2.0
     ),
     errors.DatabaseTimeout: Kind(
-        503, "database-timeout", "The database took too long", "The database took too long over it.", 2.0
+        503, "database-timeout", "Database timeout", "The database exceeded a time limit.", 2.0
     ),
     errors.QdrantUnavailable: Kind(
-        503, "qdrant-unavailable", "Qdrant unavailable", "Qdrant can't be reached just now.", 2.0
+        503, "qdrant-unavailable", "Qdrant unavailable", "Qdrant can't be reached at the moment.", 2.0
     ),
     errors.QdrantDiskFull: _FULL,
     errors.EmbeddingUnavailable: Kind(
-        503, "embedder-unavailable", "Embedder unavailable", "The embedder can't be reached just now.", 2.0
+        503, "embedder-unavailable", "Embedder unavailable", "The embedder can't be reached at the moment.", 2.0
     ),
     errors.EmbeddingRejected: Kind(422, "embedding-rejected", "The text can't be embedded"),
     errors.EmbedderMismatch: _INDEX,
@@ -96,20 +98,20 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
         503,
         "index-rebuilding",
         "The index is being rebuilt",
-        "The index is being rebuilt; search again later.",
+        "The index is being rebuilt; try again later.",
         30.0,
     ),
     errors.IndexChanged: Kind(
         503,
         "index-changed",
-        "The index was rebuilt in another way",
-        "The index was rebuilt by another embedder or from other texts than this process makes; it has to be restarted with those settings.",
+        "The index was rebuilt with other settings",
+        "The index was rebuilt with another embedder or other texts than this process uses; restart it with those settings.",
         30.0,
     ),
     errors.CollectionMismatch: _INDEX,
     AgentStorageError: _INTERNAL,
 }
-"""By the nearest class of an error's ancestry."""
+"""Looked up by the nearest class in an error's MRO."""
 
 _HTTP_TITLES = {
     400: "Bad request",
@@ -125,7 +127,7 @@ _HTTP_TITLES = {
 
 
 class Refused(HTTPException):
-    """A request refused before a service was asked: an HTTPException, because FastAPI lets those pass."""
+    """A request refused by the API itself; an HTTPException, because FastAPI passes those on."""
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class Refused(HTTPException):
 
 
 def kind_of(error: AgentStorageError) -> Kind:
-    """The kind of problem that an error is."""
+    """Return an error's kind of problem."""
     return next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
 
 
@@ -155,7 +157,7 @@ def problem(  # noqa: PLR0913 - the members of a problem
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
-    """An answer that tells a problem; ``extensions`` are further members."""
+    """Make a problem answer; ``extensions`` are further members."""
     members = {"type": _TYPE + slug, "title": title, "status": status, "detail": _printable(detail)}
     request_id = get_contextvars().get("request_id")
     body = orjson.dumps({**members, **(extensions or {}), "request_id": request_id}, default=str)
@@ -163,12 +165,12 @@ def problem(  # noqa: PLR0913 - the members of a problem
 
 
 def _printable(text: str) -> str:
-    """Without the lone surrogates that a client may have sent, which no UTF-8 has."""
+    """Escape lone surrogates that a client may have sent, which UTF-8 can't encode."""
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 async def answer_ours(_: Request, error: Exception) -> Response:
-    """For errors of our tree."""
+    """Answer an :class:`AgentStorageError`."""
     assert isinstance(error, AgentStorageError)  # noqa: S101 - it is registered for these
     kind = kind_of(error)
     if kind.detail is not None:
@@ -189,7 +191,7 @@ async def answer_ours(_: Request, error: Exception) -> Response:
 
 
 async def answer_http(request: Request, error: Exception) -> Response:
-    """For what the framework or :class:`Refused` refuses."""
+    """Answer an ``HTTPException`` of the framework, or a :class:`Refused`."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     title = _HTTP_TITLES.get(error.status_code, "Refused")
     slug = error.slug if isinstance(error, Refused) else title.lower().replace(" ", "-").replace("'", "")
@@ -201,9 +203,9 @@ async def answer_http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of a path; the framework names those of the first of its routes alone.
+    """Return all methods of a path; the framework only names those of its first route.
 
-    Where several templates fit, the one with the fewest parameters is meant.
+    If several templates match, the one with the fewest parameters counts.
     """
     paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
     fitting = [template for template in paths if _fits(template, request.scope["path"])]
@@ -216,7 +218,7 @@ def _fits(template: str, path: str) -> bool:
 
 
 async def answer_validation(_: Request, error: Exception) -> Response:
-    """For parameters and bodies that don't fit their schema."""
+    """Answer a request whose parameters or body don't fit their schema."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
     found = error.errors()
     first = found[0] if found else {"loc": (), "msg": "it doesn't fit its schema"}
@@ -226,36 +228,36 @@ async def answer_validation(_: Request, error: Exception) -> Response:
 
 
 async def answer_unexpected(_: Request, error: Exception) -> Response:
-    """For everything else: nothing of it is told, all of it is logged."""
+    """Answer any other error: log it in full, and disclose nothing."""
     logger.error("request broke", exc_info=error)
     return problem(500, _INTERNAL.slug, _INTERNAL.title, _INTERNAL.detail or "")
 
 
 def _field(location: Sequence[Any]) -> str:
-    """The dotted name of a field, without the part of the request that it stands in."""
+    """Return the dotted name of a field, without the part of the request, such as ``body``."""
     text = ".".join(str(each) for each in location[1:] or location)
     return text[:100] if text.isprintable() else ascii(text[:100])[1:-1]
 
 
 _TITLE_BY_STATUS = {
-    401: "No key, or a wrong one",
+    401: "The key is missing or wrong",
     403: "Without keys, only this machine is served",
-    404: "There is no such thing",
-    408: "The body didn't come in time",
-    409: "It contradicts what is there",
-    410: "The history doesn't go back so far any more",
+    404: "Not found",
+    408: "The body didn't arrive in time",
+    409: "The request conflicts with the stored state",
+    410: "The history has been pruned",
     413: "The body is too large",
     414: "The URL is too long",
-    415: "The body is of another media type, or encoded",
-    422: "The request can't be accepted; nothing was changed unless the answer says so",
-    500: "Something went wrong here",
-    503: "Not just now; try again after Retry-After seconds",
+    415: "The body has another media type, or is encoded",
+    422: "The request is invalid; nothing was changed unless the answer says so",
+    500: "Internal error",
+    503: "Unavailable at the moment; try again after Retry-After seconds",
 }
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these answers."""
+    """Return the OpenAPI documentation of the problem answers with these statuses."""
     return {
         status: {"description": _TITLE_BY_STATUS[status], "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
         for status in statuses
@@ -273,11 +275,14 @@ PROBLEM_SCHEMA = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "request_id": {"type": ["string", "null"]},
-        "field": {"type": "string", "description": "The dotted name of the offending field."},
-        "index": {"type": "integer", "description": "The offending item, counted from 0."},
-        "line": {"type": "integer", "description": "The offending line of a replace, counted from 1."},
-        "first_line": {"type": "integer", "description": "Where the source stood before."},
-        "replaced_sources": {"type": "integer", "description": "How many sources before it are replaced."},
-        "stored": {"type": "integer", "description": "How many items before it are stored."},
+        "field": {"type": "string", "description": "The dotted name of the invalid field."},
+        "index": {"type": "integer", "description": "The invalid item, counted from 0."},
+        "line": {"type": "integer", "description": "The invalid line of a replace, counted from 1."},
+        "first_line": {"type": "integer", "description": "The earlier line of a source that is repeated."},
+        "replaced_sources": {
+            "type": "integer",
+            "description": "How many sources were replaced before the error.",
+        },
+        "stored": {"type": "integer", "description": "How many items before the invalid one are stored."},
     },
 }

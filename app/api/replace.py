@@ -1,4 +1,4 @@
-"""Replacing the facts of sources: a JSON list as a whole, or NDJSON some whole sources at a time."""
+"""Replaces over HTTP: a JSON list as a whole, or NDJSON in batches of whole sources."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +22,7 @@ from app.services.ingestion import ReplaceStream
 
 
 class Replacement:
-    """One request that says what sources hold now."""
+    """One request that replaces the facts of sources."""
 
     def __init__(self, options: ApiOptions, run: RequestRun, replacing: ReplaceOptions, wait: Wait) -> None:
         self._run = run
@@ -36,13 +36,13 @@ class Replacement:
         self._opened: ReplaceStream | None = None
 
     async def take(self, request: Request) -> Response:
-        """Take the body in, whichever of the two it is.
+        """Read the body, JSON or NDJSON, and replace its sources.
 
         Raises:
-            InvalidInput: what can't be accepted, by its line; nothing was changed.
-            Refused: it is neither, or a line of NDJSON can't be accepted; what was replaced before
-                stays, as the problem says.
-            StaleReplace, MassDeleteRefused: of a source, or of the project.
+            InvalidInput: a line is invalid; nothing was changed.
+            Refused: the media type is neither, or a line of NDJSON is invalid; the sources replaced
+                before it stay so, as the problem says.
+            StaleReplace, MassDeleteRefused: a source, or the project, can't be replaced.
         """
         try:
             return await self._take(request)
@@ -74,7 +74,7 @@ class Replacement:
                 any_line = True
                 await self._replace(await self._lane.run(self._sources.take_lines, lines))
             if not any_line:
-                raise InvalidField(ITEMS, "there is none")
+                raise InvalidField(ITEMS, "the body has none")
             await self._replace(self._sources.end())
             await self._add(await (await self._stream()).finish())
         except (Conflict, InvalidInput) as error:
@@ -88,7 +88,7 @@ class Replacement:
         await self._lane.run(self._report.add, replaced, exempt_from_max_waiting=True)
 
     async def _stream(self) -> ReplaceStream:
-        """Opened when something is about to be written, because that begins the run."""
+        """Return the stream; it is opened with the first write, because that begins the run."""
         if self._opened is None:
             run_id = None if self._replacing.dry_run else await self._run.begin()
             options = replace(self._replacing, run_id=run_id)
@@ -96,24 +96,24 @@ class Replacement:
         return self._opened
 
     def _parse_list(self, body: bytes) -> list[SourceFacts]:
-        """Whole sources; an item's line is its place in the list, counted from 1."""
+        """Parse whole sources; an item's line is its place in the list, counted from 1."""
         for number, raw in enumerate(items_of(body, self._max_items), 1):
             self._sources.take(number, raw)
         return [facts for batch in self._sources.end() for facts in batch]
 
     def _stopped_at(self, error: Conflict | InvalidInput) -> Exception:
-        """Nothing was written before the first transaction; after it, the problem says so."""
+        """Add to the error how many sources have been replaced, if any."""
         if not self._report.sources:
             return error
         kind = kind_of(error)
         extensions = {"replaced_sources": self._report.sources, **_place_of(error)}
-        detail = f"{error}. The {self._report.sources:,} sources before that are replaced; no other was changed"
+        detail = f"{error}. The {self._report.sources:,} sources before it are replaced; no other was changed"
         return Refused(kind.status, kind.slug, detail, headers=CLOSING, **extensions)
 
 
 @dataclass
 class _Report:
-    """What became of the sources so far. For one thread at a time."""
+    """The outcome of the sources so far. For one thread at a time."""
 
     dry_run: bool
     sources: int = 0
@@ -123,7 +123,7 @@ class _Report:
     answer: SpooledAnswer = field(default_factory=lambda: SpooledAnswer("sources"))
 
     def add(self, replaced: Replaced) -> None:
-        """Count what a transaction has replaced, and note its sources."""
+        """Count what a transaction has replaced, and record its sources."""
         self.answer.add(list(_described(replaced)))
         self.sources += len(replaced.sources)
         self.counts += replaced.counts
@@ -131,7 +131,7 @@ class _Report:
         self.warnings = replaced.warnings or self.warnings
 
     def finish(self, run_id: RunId | None, waited: Waited | None) -> tuple[int, bytes | None]:
-        """Write the rest; see :meth:`SpooledAnswer.finish`."""
+        """Write the remaining members; see :meth:`SpooledAnswer.finish`."""
         job_id = self.jobs[-1] if self.jobs else None
         rest = {
             "jobs": self.jobs,

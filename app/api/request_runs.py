@@ -1,4 +1,4 @@
-"""The run under which a request hands extractions in."""
+"""The run under which a request ingests extractions."""
 
 import uuid
 
@@ -7,9 +7,9 @@ from app.domain.ids import RunId, project_id_of
 
 
 class RequestRun:
-    """A request that hands in to a project, under an ``Idempotency-Key`` or none, and what its ``?run=`` names.
+    """The run that an ingesting request names in ``?run=``, and its ``Idempotency-Key``, if any.
 
-    That is a run that was begun before, by its id, or a new one of this request, by its name.
+    ``?run=`` is the id of a run that was begun before, or the name of a new run for this request.
     """
 
     def __init__(self, parts: ApiParts, project: str, run: str | None, key: str | None) -> None:
@@ -21,12 +21,12 @@ class RequestRun:
         self._is_own = run is not None and self._id is None
 
     async def begin(self) -> RunId | None:
-        """The run's id, if there is a run; a new one is begun when something is about to be stored.
+        """Return the run's id, or None without a run; begin a new run before the first write.
 
-        Under an ``Idempotency-Key``, the same request finds the run that it began before.
+        With an ``Idempotency-Key``, the same request finds the run that it began before.
 
         Raises:
-            InvalidField: the name can't be used.
+            InvalidField: the name is invalid.
         """
         if self._id is None and self._name is not None:
             project_id = project_id_of(self.project)
@@ -35,13 +35,13 @@ class RequestRun:
         return self._id
 
     async def end(self) -> RunId | None:
-        """End a run that this request began; returns the id of any."""
+        """End the run if this request began it. Return the run's id, if there is a run."""
         if self._is_own and self._id is not None:
             await self.parts.runs().end(self.project, self._id)
         return self._id
 
     async def give_up(self) -> None:
-        """The request has failed: no more comes, unless it is sent again under its key."""
+        """End the run of a failed request, unless a key lets the request be sent again."""
         if self.key is None:
             await self.end()
 

@@ -1,4 +1,4 @@
-"""What stands in requests and answers, for checking and for OpenAPI."""
+"""The schemas of requests and answers, for validation and for OpenAPI."""
 
 from datetime import datetime
 from itertools import islice
@@ -26,14 +26,14 @@ from app.intake.where_json import parse_where_json
 from app.services.fields import MOST_FACETS, MOST_VALUES
 
 MOST_FAULTS = 100
-"""How many errors of one body are looked for."""
+"""The maximum of errors that are reported for one body."""
 
 MOST_LEFT_ALONE = 1_000
-"""How much of what an undo left alone is listed."""
+"""How many of the entries that an undo skipped are listed."""
 
 
 def _composed(text: object) -> object:
-    """In NFC, as its length is counted; a text too long in every form stays as it is."""
+    """Normalize to NFC, whose length is what counts; skip a text that is too long in any form."""
     if isinstance(text, str) and len(text) <= MOST_DECOMPOSED * MAX_LABEL_CHARS:
         return composed(text, "label")
     return text
@@ -48,10 +48,10 @@ ProjectName = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="1 to 100 of the letters A to Z, digits, '.', '-' and '_', the first a letter or digit.",
+        description="1 to 100 letters A to Z, digits, '.', '-' and '_'; the first is a letter or a digit.",
     ),
 ]
-PageLimit = Annotated[int, Field(ge=1, le=1_000, description="How many at most.")]
+PageLimit = Annotated[int, Field(ge=1, le=1_000, description="The maximum number of items.")]
 Labels = Annotated[list[Label], Field(max_length=100)]
 SourceUris = Annotated[
     list[
@@ -65,7 +65,7 @@ RunIds = Annotated[list[Id], Field(max_length=100)]
 UriPrefix = Annotated[str, Field(min_length=1, max_length=MAX_URI_CHARS, pattern=r"^[^\x00]*$")]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 Warnings = Annotated[
-    list[str], Field(description="What is odd about the filters: paths that no fact of the project has.")
+    list[str], Field(description="Likely mistakes in the filters: paths that no fact of the project has.")
 ]
 
 
@@ -73,7 +73,7 @@ Scalar = str | int | float | bool | None
 
 
 class Moment(BaseModel):
-    """A time to compare with: a date, or a date and a time, as ISO 8601 has them."""
+    """A time to compare with: a date, or a date and a time, in ISO 8601."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"time": "2025-01-31T08:30:00Z"}]}
@@ -83,14 +83,14 @@ class Moment(BaseModel):
 
 
 class Body(BaseModel):
-    """What a client sends; unknown fields and values of another type are refused, because they are mistakes."""
+    """The base of request bodies; unknown fields and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _pass_over_most_unknown(cls, members: object) -> object:
-        """Keep a hundred of the fields that are unknown, each of which makes an error."""
+        """Keep only a hundred of the unknown fields, because each one makes an error."""
         if not isinstance(members, dict) or len(members) <= len(cls.model_fields) + MOST_FAULTS:
             return members
         known = {name: members[name] for name in cls.model_fields if name in members}
@@ -98,10 +98,10 @@ class Body(BaseModel):
 
 
 class Condition(BaseModel):
-    """What must hold for a fact: one of `and`, `or` and `not`, or a `path` and an `op`.
+    """A condition on a fact: one of `and`, `or` and `not`, or a `path` and an `op`.
 
-    `in` takes `values`, `exists` takes nothing, all others take a `value`. The meaning is that of
-    the text of `?where=`.
+    `in` takes `values`, `exists` takes nothing, all others take a `value`. The meaning is the same
+    as in the text of `?where=`.
     """
 
     model_config = ConfigDict(
@@ -127,8 +127,8 @@ class Condition(BaseModel):
     negated: "Condition | None" = Field(default=None, alias="not")
     path: str | None = Field(
         default=None,
-        description="A field of the fact (type, group, source, confidence, created, changed, run, indexed), or a path in "
-        "`data`, or one that begins with `data.` or `metadata.`; a key with a dot in it stands in double quotes.",
+        description="A field of the fact (type, group, source, confidence, created, changed, run, indexed), a path in "
+        "`data`, or a path that begins with `data.` or `metadata.`; a key with a dot in it is in double quotes.",
     )
     op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "contains", "exists", "starts"] | None = None
     value: Scalar | Moment = None
@@ -136,37 +136,40 @@ class Condition(BaseModel):
 
 
 Where = Annotated[conditions.Condition, PlainValidator(parse_where_json, json_schema_input_type=Condition)]
-"""Read by :func:`parse_where_json`, whose errors say the place; :class:`Condition` is its schema."""
+"""Parsed by :func:`parse_where_json`, whose errors name the place; see :class:`Condition`."""
 
 
 class NewProject(Body):
-    """A project to make."""
+    """A project to create."""
 
     name: ProjectName
 
 
 class Filters(Body):
-    """Which extractions are meant: all that is given must hold."""
+    """Filters that select extractions; an extraction must match all of them."""
 
     source_groups: Labels = []
     extraction_types: Labels = []
     min_confidence: Confidence | None = None
     max_confidence: Confidence | None = None
     source_uris: SourceUris = []
-    run_ids: RunIds = Field(default=[], description="The runs that asserted it first or last.")
+    run_ids: RunIds = Field(default=[], description="The runs that asserted an extraction first or last.")
     where: Where | None = Field(
-        default=None, description="A condition on its data, its metadata or its own fields."
+        default=None, description="A condition on an extraction's data, metadata or own fields."
     )
     indexed: bool | None = Field(
-        default=None, description="True: only what search can find; false: only what has no vector."
+        default=None, description="True: only those that search can find; false: only those without a vector."
     )
     set_aside: bool | None = Field(
-        default=None, description="True: only what can't be embedded; false: only the others."
+        default=None, description="True: only those that can't be embedded; false: only the others."
     )
     _for_service: filters.Filters = PrivateAttr()
 
     def model_post_init(self, _context: object) -> None:
-        """Compose texts while the body is checked, off the event loop: 2 MiB of combining characters take 0.8 s."""
+        """Normalize texts during validation, off the event loop.
+
+        2 MiB of combining characters take 0.8 s.
+        """
         self._for_service = filters.Filters(
             source_groups=tuple(self.source_groups),
             extraction_types=tuple(self.extraction_types),
@@ -180,28 +183,31 @@ class Filters(Body):
         )
 
     def for_service(self) -> filters.Filters:
-        """As the services want them."""
+        """The filters as the services take them."""
         return self._for_service
 
 
 class SearchQuery(Filters):
-    """What to look for, in words, and what must hold besides."""
+    """A search: the query's text, and filters that hits must match."""
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
     limit: int = Field(default=10, ge=1, le=MAX_HITS)
     mode: Annotated[SearchMode, Field(strict=False)] = Field(
-        default=SearchMode.AUTO, description="By meaning, by words, or by both, their scores put together."
+        default=SearchMode.AUTO, description="Search by meaning, by words, or by both with combined scores."
     )
     offset: int = Field(
-        default=0, ge=0, lt=MAX_HITS, description="How many hits to pass over; with `limit` at most 1,000."
+        default=0,
+        ge=0,
+        lt=MAX_HITS,
+        description="How many hits to skip; `offset` and `limit` together are at most 1,000.",
     )
-    min_score: float | None = Field(default=None, allow_inf_nan=False, description="No hits that score less.")
+    min_score: float | None = Field(default=None, allow_inf_nan=False, description="The lowest score of a hit.")
     collapse: bool = Field(
-        default=False, description="Facts with the same type and data from several sources become one hit."
+        default=False, description="Merge facts with the same type and data from several sources into one hit."
     )
 
     def as_query(self, project: str | None) -> Query:
-        """The search, in a project or in all."""
+        """Make the service's query, in one project or, with None, in all."""
         return Query(
             self.query,
             project,
@@ -215,36 +221,41 @@ class SearchQuery(Filters):
 
 
 class FacetsOf(Filters):
-    """What to count by, of the extractions that pass the filters."""
+    """The fields by which to count the extractions that match the filters."""
 
     by: list[str] = Field(
         min_length=1,
         max_length=MOST_FACETS,
-        description="Each is type, group, source, run, day, or a path in `data` or, as `metadata.page`, in `metadata`.",
+        description="Each is type, group, source, run, day, a path in `data`, or one in `metadata` like `metadata.page`.",
     )
     limit: int = Field(
-        default=10, ge=1, le=MOST_VALUES, description="How many values of each; the rest is summed up."
+        default=10,
+        ge=1,
+        le=MOST_VALUES,
+        description="How many values of each are listed; the rest are summed up.",
     )
 
 
 class Deletion(Body):
-    """What to delete: these ids, or all that pass the filters, or all that the project has."""
+    """The extractions to delete: by id, by filters, or all of the project."""
 
     ids: Ids | None = None
     filters: Filters | None = None
-    all: bool = Field(default=False, description="True: everything; the project itself and its history stay.")
+    all: bool = Field(
+        default=False, description="True: all extractions; the project itself and its history stay."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.ids is not None) + (self.filters is not None) + self.all != 1:
             raise ValueError("give either ids or filters, or all: true")
         if self.filters is not None and self.filters == Filters():
-            raise ValueError("filters that hold for everything would delete everything; say so by all: true")
+            raise ValueError("these filters match everything; to delete everything, give all: true")
         return self
 
 
 class Retrial(Body):
-    """What to try again of what is set aside: these ids, or all that pass the filters; without either, all."""
+    """The set-aside extractions to retry: by id or by filters; without either, all of them."""
 
     ids: Ids | None = None
     filters: Filters | None = None
@@ -257,20 +268,20 @@ class Retrial(Body):
 
 
 class Verification(Body):
-    """What to compare, and whether to repair what differs."""
+    """The projects to verify, and whether to repair differences."""
 
     project: ProjectName | None = Field(default=None, description="Null: all projects.")
     repair: bool = False
 
 
 class Pruning(Body):
-    """Which ended jobs to delete."""
+    """The age from which ended jobs are deleted."""
 
     older_than_seconds: float = Field(ge=0, le=1e10)
 
 
 class Project(BaseModel):
-    """A project and how much it holds."""
+    """A project and the numbers of its sources and extractions."""
 
     id: UUID
     name: str
@@ -281,19 +292,19 @@ class Project(BaseModel):
 
     @classmethod
     def of(cls, summary: ProjectSummary) -> Self:
-        """From the service's."""
+        """Convert the service's value."""
         return cls(**summary._asdict())
 
 
 class Projects(BaseModel):
-    """A page of projects, by name."""
+    """A page of projects, sorted by name."""
 
     items: list[Project]
     next_cursor: str | None
 
 
 class Source(BaseModel):
-    """What an extraction was taken from."""
+    """The source that an extraction was taken from."""
 
     id: UUID
     uri: str
@@ -301,7 +312,7 @@ class Source(BaseModel):
 
 
 class Extraction(BaseModel):
-    """A stored extraction. It can be handed in as it is: what isn't of an extraction that is handed in isn't stored."""
+    """A stored extraction. It can be posted again; fields that aren't input are ignored."""
 
     id: UUID
     project_id: UUID
@@ -311,15 +322,17 @@ class Extraction(BaseModel):
     source_group: str | None
     extraction_type: str
     confidence: float | None
-    metadata: dict[str, Any] | None = Field(description="What may change of it besides its confidence.")
+    metadata: dict[str, Any] | None = Field(
+        description="Data that may change without making another extraction, like the confidence."
+    )
     data: dict[str, Any]
     first_run_id: UUID | None = Field(description="The run that asserted it first.")
     last_run_id: UUID | None = Field(description="The run that asserted it last.")
-    indexed: bool = Field(description="Whether it can be found by search.")
-    set_aside_reason: str | None = Field(description="Why it can't be embedded; null for all others.")
+    indexed: bool = Field(description="Whether search can find it.")
+    set_aside_reason: str | None = Field(description="Why it can't be embedded; null if it isn't set aside.")
     created_at: datetime
     changed_at: datetime | None = Field(
-        description="When its confidence or its metadata changed last; null if they never have."
+        description="When its confidence or metadata last changed; null if they never have."
     )
 
 
@@ -332,14 +345,17 @@ class Extractions(BaseModel):
 
 
 class RankedSide(BaseModel):
-    """Where the extraction stands in what one side found, counted from 1, and its score there."""
+    """The extraction's rank in the results of one search (by meaning or by words), and its score.
+
+    Ranks count from 1.
+    """
 
     rank: int
     score: float
 
 
 class TwinOfHit(BaseModel):
-    """Another extraction of the same type and data, and where it was taken from."""
+    """Another extraction with the same type and data, and its source."""
 
     id: UUID
     source_uri: str
@@ -348,9 +364,9 @@ class TwinOfHit(BaseModel):
 class Hit(BaseModel):
     """A result of a search, and why it was found.
 
-    `score` is from 0 to 1; by meaning alone it is the cosine similarity, from -1 to 1.
-    `words.score` is the share of the best score that the query's words allow. `highlights` has, by
-    the path in `data`, where words of the query stand: pairs of begin and end in characters (code
+    `score` is from 0 to 1; with mode `meaning` it is the cosine similarity, from -1 to 1.
+    `words.score` is a share of the best score that the query's words allow. `highlights` maps paths
+    in `data` to the places of the query's words: pairs of start and end, in characters (code
     points).
     """
 
@@ -364,7 +380,10 @@ class Hit(BaseModel):
 
 
 class Hits(BaseModel):
-    """The best matches, best first. `degraded` says what the answer lacks, such as one of the two sides."""
+    """The best matches, best first.
+
+    `degraded` says what the answer lacks, such as the search by words or the search by meaning.
+    """
 
     items: list[Hit]
     more: bool = Field(description="Whether there is a next page: the same search with a larger `offset`.")
@@ -373,7 +392,11 @@ class Hits(BaseModel):
 
 
 class Stored(BaseModel):
-    """An item that was handed in. ``changed``: it was stored with another confidence, or its source in another group."""
+    """An item of the request.
+
+    ``new``: it wasn't stored yet. ``changed``: it was stored with another confidence or other
+    metadata, or its source in another group.
+    """
 
     id: UUID
     new: bool
@@ -381,16 +404,17 @@ class Stored(BaseModel):
 
 
 class Waited(BaseModel):
-    """What became of the jobs that were waited for: those that hadn't ended, and those that failed or were cancelled."""
+    """The jobs that were waited for and didn't complete: still open, or failed or cancelled."""
 
     open_jobs: list[UUID]
     failed_jobs: list[UUID]
 
 
 class Accepted(BaseModel):
-    """What became of the items, in their order. ``changed`` counts the extractions among the ``known`` that changed.
+    """The outcome of each item, in the request's order.
 
-    ``job_id`` is the last of ``jobs``, null if nothing was new and nothing changed.
+    ``changed`` counts the extractions among the ``known`` that changed. ``job_id`` is the last of
+    ``jobs``, null if nothing was new and nothing changed.
     """
 
     items: list[Stored]
@@ -400,14 +424,14 @@ class Accepted(BaseModel):
     jobs: list[UUID]
     job_id: UUID | None
     run_id: UUID | None
-    waited: Waited | None = Field(description="Null unless `wait` was asked for.")
+    waited: Waited | None = Field(description="Null unless the request has `wait`.")
     warnings: list[str] = Field(
-        description="For a person: such as that the project's text isn't in the embedder's languages."
+        description="Messages for people, such as that the project's text isn't in the embedder's languages."
     )
 
 
 class ReplacedSource(BaseModel):
-    """What replacing a source has changed. ``gone``: it has no facts now."""
+    """What replacing a source changed. ``gone``: the source has no facts left."""
 
     id: UUID
     uri: str
@@ -419,7 +443,7 @@ class ReplacedSource(BaseModel):
 
 
 class Replaced(BaseModel):
-    """What a replace has changed, source by source and in total; ``job_id`` is the last of the ``jobs``."""
+    """What a replace changed, for each source and in total. ``job_id`` is the last of ``jobs``."""
 
     sources: list[ReplacedSource]
     added: int
@@ -430,24 +454,24 @@ class Replaced(BaseModel):
     job_id: UUID | None
     run_id: UUID | None
     dry_run: bool
-    waited: Waited | None = Field(description="Null unless `wait` was asked for.")
-    warnings: list[str] = Field(description="As where extractions are handed in.")
+    waited: Waited | None = Field(description="Null unless the request has `wait`.")
+    warnings: list[str] = Field(description="Messages for people, as after posting extractions.")
 
 
 class DeletedAnswer(BaseModel):
-    """How many extractions went, and the jobs that delete their vectors."""
+    """How many extractions were deleted, and the jobs that delete their vectors."""
 
     deleted: int
     jobs: list[UUID]
-    waited: Waited | None = Field(description="Null unless `wait` was asked for.")
+    waited: Waited | None = Field(description="Null unless the request has `wait`.")
     dry_run: bool = Field(
-        default=False, description="True: nothing was deleted; `deleted` is how many would be."
+        default=False, description="True: nothing was deleted; `deleted` counts what would be."
     )
     warnings: Warnings = []
 
 
 class RetriedAnswer(BaseModel):
-    """How many extractions are tried again, and the jobs that embed them."""
+    """How many extractions are retried, and the jobs that embed them."""
 
     retried: int
     jobs: list[UUID]
@@ -455,21 +479,21 @@ class RetriedAnswer(BaseModel):
 
 
 class Count(BaseModel):
-    """How many extractions there are."""
+    """The number of extractions."""
 
     count: int
     warnings: Warnings
 
 
 class Progress(BaseModel):
-    """How far a job is; ``total`` is null where nobody knows."""
+    """The progress of a job; ``total`` is null if unknown."""
 
     done: int
     total: int | None
 
 
 class Job(BaseModel):
-    """A job. ``attempts`` counts how often it was begun, ``failures`` how often it failed."""
+    """A job. ``attempts`` counts how often it was started, ``failures`` how often it failed."""
 
     id: UUID
     type: str
@@ -488,7 +512,7 @@ class Job(BaseModel):
 
 
 class Jobs(BaseModel):
-    """A page of jobs, the newest first."""
+    """A page of jobs, newest first."""
 
     items: list[Job]
     next_cursor: str | None
@@ -501,13 +525,13 @@ class Pruned(BaseModel):
 
 
 class JobTypes(BaseModel):
-    """The types of jobs that are paused."""
+    """The paused job types."""
 
     paused: list[str]
 
 
 class Part(BaseModel):
-    """How one part answered."""
+    """The health of one component."""
 
     part: str
     ok: bool
@@ -516,14 +540,14 @@ class Part(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether the service can do its work, part by part."""
+    """Whether the service is ready, with the health of each component."""
 
     ok: bool
     parts: list[Part]
 
 
 class Durations(BaseModel):
-    """How long the completed jobs of one type ran."""
+    """The durations of the completed jobs of one type."""
 
     avg_seconds: float
     min_seconds: float
@@ -532,7 +556,7 @@ class Durations(BaseModel):
 
 
 class PoolUse(BaseModel):
-    """The connections to the database; ``checked_out`` is null where the pool doesn't count."""
+    """The connection pool; ``checked_out`` is null if the pool doesn't count."""
 
     size: int
     checked_out: int | None
@@ -541,7 +565,7 @@ class PoolUse(BaseModel):
 
 
 class LaneUse(BaseModel):
-    """A lane's counters; the counts and seconds since the start never go down."""
+    """A lane's current use, and its counters since the start, which never decrease."""
 
     limit: int
     active: int
@@ -553,7 +577,7 @@ class LaneUse(BaseModel):
 
 
 class Measurements(BaseModel):
-    """Everything measured at one moment; ``jobs`` by type and status, ``extractions`` by type."""
+    """A snapshot of all metrics; ``jobs`` by type and status, ``extractions`` by type."""
 
     job_durations: dict[str, Durations]
     jobs: dict[str, dict[str, int]]
@@ -565,13 +589,16 @@ class Measurements(BaseModel):
 
 
 class Liveness(BaseModel):
-    """That the process answers."""
+    """The answer of a running process."""
 
     ok: bool
 
 
 def extraction_of(row: ExtractionRow) -> dict[str, Any]:
-    """The JSON of an extraction; plain, because orjson writes a thousand of these in the time pydantic takes for ten."""
+    """Make the JSON of an extraction, as a plain dict.
+
+    orjson writes a thousand dicts in the time that pydantic takes for ten models.
+    """
     return {
         "id": row.id,
         "project_id": row.project_id,
@@ -592,7 +619,7 @@ def extraction_of(row: ExtractionRow) -> dict[str, Any]:
     }
 
 
-# --- sources, runs and changes ---------------------------------------------------------------------------
+# --- sources, runs and changes --------------------------------------------------------------------
 
 
 class SourceShown(Source):
@@ -600,21 +627,21 @@ class SourceShown(Source):
 
     created_at: datetime
     observed_at: datetime | None = Field(
-        description="When what it was last replaced with was observed; null if it was never replaced."
+        description="When the content of the last replace was observed; null if it was never replaced."
     )
     extractions: int
     gone: bool
 
     @classmethod
     def of(cls, row: SourceRow) -> Self:
-        """From the service's."""
+        """Convert the service's value."""
         members = row._asdict()
         del members["project_id"]
         return cls(**members, gone=not row.extractions)
 
 
 class Sources(BaseModel):
-    """A page of sources, by id."""
+    """A page of sources, sorted by id."""
 
     items: list[SourceShown]
     next_cursor: str | None
@@ -629,14 +656,14 @@ class PrunedSources(BaseModel):
 class NewRun(Body):
     """A run to begin."""
 
-    name: Label = Field(description="What the run is called. Runs of one name are told apart by their ids.")
+    name: Label = Field(description="The run's name. It need not be unique; the id is.")
     metadata: dict[str, Any] | None = Field(
-        default=None, description=f"Whatever describes it; at most {MAX_METADATA_BYTES:,} bytes of JSON."
+        default=None, description=f"Data about the run; at most {MAX_METADATA_BYTES:,} bytes of JSON."
     )
 
 
 class Run(BaseModel):
-    """A run, and how many extractions were added, changed, left unchanged and removed under it."""
+    """A run, and the numbers of extractions that it added, changed, left unchanged and removed."""
 
     id: UUID
     name: str
@@ -651,35 +678,42 @@ class Run(BaseModel):
 
     @classmethod
     def of(cls, row: RunRow) -> Self:
-        """From the service's."""
+        """Convert the service's value."""
         members = row._asdict()
         del members["project_id"]
         return cls(**members)
 
 
 class Runs(BaseModel):
-    """A page of runs, the newest first."""
+    """A page of runs, newest first."""
 
     items: list[Run]
     next_cursor: str | None
 
 
 class LeftAsItIs(BaseModel):
-    """What an undo left as it is: an extraction, or the source's group (null)."""
+    """Something that an undo left as it is: an extraction, or the source's group (null)."""
 
     source_id: UUID
     extraction_id: UUID | None
 
 
 class LeftAlone(BaseModel):
-    """What was changed again after the run. ``items`` are the first 1,000 of ``count``."""
+    """What an undo left as it is, because it changed after the run.
+
+    ``items`` are the first 1,000 of ``count``.
+    """
 
     count: int
     items: list[LeftAsItIs]
 
 
 class UndoneAnswer(BaseModel):
-    """What undoing a run has changed: ``added`` came back, ``removed`` went again. ``undone_by`` can be undone too."""
+    """What undoing a run changed.
+
+    ``added`` extractions were restored, ``removed`` ones were removed again. ``undone_by`` is the
+    undo's own run, which can be undone too.
+    """
 
     run: UUID
     undone_by: UUID
@@ -691,7 +725,7 @@ class UndoneAnswer(BaseModel):
 
     @classmethod
     def of(cls, undone: Undone) -> Self:
-        """From the service's."""
+        """Convert the service's value."""
         left = undone.left_alone
         return cls(
             run=undone.run_id,
@@ -713,24 +747,27 @@ class UndoneAnswer(BaseModel):
 class ChangeShown(BaseModel):
     """One change of an extraction, or of a source (``extraction_id`` is null)."""
 
-    number: int = Field(description="The changes of one source in one transaction share theirs.")
+    number: int = Field(description="All changes of one source in one transaction have the same number.")
     kind: ChangeKind
     at: datetime
     run_id: UUID | None
     source_id: UUID
     extraction_id: UUID | None
     before: dict[str, Any] | None = Field(
-        description="What it was: the confidence and metadata of a changed extraction, a removed one whole, "
-        "the group of a source in another group, or a deleted source."
+        description="The state before: the confidence and metadata of a changed extraction, the whole of a removed "
+        "one, the group of a source that moved to another group, or a deleted source."
     )
-    after: dict[str, Any] | None = Field(description="The group that a source in another group then got.")
+    after: dict[str, Any] | None = Field(description="The new group of a source that moved to another group.")
     extraction: Extraction | None = Field(
-        description="The extraction as it is now; null where it is gone since."
+        description="The extraction as it is now; null if it was removed since."
     )
 
 
 class HistoryAnswer(BaseModel):
-    """Changes, the newest first. ``whole``: this page ends with the oldest, and nothing before it is missing."""
+    """A page of changes, newest first.
+
+    ``whole``: this page ends with the first change of all; none was pruned.
+    """
 
     items: list[ChangeShown]
     next_cursor: str | None
@@ -738,9 +775,9 @@ class HistoryAnswer(BaseModel):
 
 
 class FeedAnswer(BaseModel):
-    """Changes in the order in which they were committed. ``cursor`` is where to go on, also if ``more`` is false.
+    """Changes in commit order. ``cursor`` is where to continue, also if ``more`` is false.
 
-    ``whole``: none before them is missing; false where a feed begins that was pruned.
+    ``whole``: no earlier change is missing; false at the start of a pruned feed.
     """
 
     items: list[ChangeShown]
@@ -750,7 +787,7 @@ class FeedAnswer(BaseModel):
 
 
 def change_of(change: Change) -> dict[str, Any]:
-    """The JSON of a change, as plain as :func:`extraction_of`."""
+    """Make the JSON of a change, as a plain dict; see :func:`extraction_of`."""
     return {
         "number": change.number,
         "kind": change.kind,
@@ -765,14 +802,14 @@ def change_of(change: Change) -> dict[str, Any]:
 
 
 class FacetValue(BaseModel):
-    """A value, and how many extractions have it."""
+    """A value, and the number of extractions that have it."""
 
     value: Any
     count: int
 
 
 class Numbers(BaseModel):
-    """How numbers are spread; the nine deciles are values that occur."""
+    """The distribution of numbers; the nine deciles are values that occur."""
 
     count: int
     min: float
@@ -782,7 +819,11 @@ class Numbers(BaseModel):
 
 
 class Facet(BaseModel):
-    """Extractions by what they have there. `rest_values` further values have `rest` together; `missing` have none."""
+    """Extractions counted by the values of a field.
+
+    `rest` is the sum of the counts of the `rest_values` further values; `missing` extractions have
+    no value, and `objects` have an object there.
+    """
 
     by: str
     values: list[FacetValue]
@@ -794,7 +835,7 @@ class Facet(BaseModel):
 
 
 class Facets(BaseModel):
-    """How many extractions pass the filters, and what they have."""
+    """The number of extractions that match the filters, and their facets."""
 
     count: int
     facets: list[Facet]
@@ -802,7 +843,7 @@ class Facets(BaseModel):
 
 
 class DescribedField(BaseModel):
-    """A path, how many of the extractions looked at have it, of which kinds its values are, and some of them."""
+    """A path, the number of sampled extractions that have it, its values' kinds, and examples."""
 
     path: str
     facts: int
@@ -819,7 +860,7 @@ class DescribedType(BaseModel):
 
 
 class Described(BaseModel):
-    """The types of a project, by so many of its extractions; `whole`: these are all."""
+    """The types of a project, from a sample of extractions; `whole`: the sample is all of them."""
 
     sampled: int
     whole: bool

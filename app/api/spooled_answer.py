@@ -1,4 +1,4 @@
-"""An answer with a list that may be long: on disk once it is, and sent piece by piece."""
+"""An answer with a list that may be long: spooled to disk if it is, and sent in pieces."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from tempfile import SpooledTemporaryFile
@@ -15,7 +15,7 @@ _PIECE_BYTES = 256 * 2**10
 
 
 class SpooledAnswer:
-    """JSON whose first member is a list, made bit by bit. For one thread at a time."""
+    """JSON whose first member is a list, written incrementally. For one thread at a time."""
 
     def __init__(self, member: str) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - `close` does
@@ -29,9 +29,9 @@ class SpooledAnswer:
         self._is_empty = self._is_empty and not items
 
     def finish(self, rest: Mapping[str, object]) -> tuple[int, bytes | None]:
-        """Write the other members, and go back to the beginning.
+        """Write the other members, and rewind.
 
-        Returns how many bytes there are, and if they fit into memory, these.
+        Return the size in bytes, and the whole body if it fits into memory.
         """
         self._file.write(b"]," + orjson.dumps(rest)[1:])
         size = self._file.tell()
@@ -39,15 +39,15 @@ class SpooledAnswer:
         return size, self.read(size) if size <= _IN_MEMORY_BYTES else None
 
     def read(self, size: int) -> bytes:
-        """The next bytes; empty at the end."""
+        """Read the next bytes; empty at the end."""
         return self._file.read(size)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
 
     def response(self, size: int, body: bytes | None, lane: Lane, status: int = 202) -> Response:
-        """What is sent of what :meth:`finish` returned."""
+        """Make the response from what :meth:`finish` returned."""
         if body is None:
             return _Pieces(self, lane, size, status)
         self.close()
@@ -55,7 +55,7 @@ class SpooledAnswer:
 
 
 class _Pieces(StreamingResponse):
-    """An answer too long for one piece. It is closed whether or not anybody still wants it."""
+    """An answer sent in pieces. Its file is closed even if the client disconnects."""
 
     def __init__(self, answer: SpooledAnswer, lane: Lane, size: int, status: int) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""Answers that wait until the index has followed what was asked for."""
+"""Answers that wait for the jobs that a request has queued."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -18,19 +18,22 @@ from app.services.jobs.waiting import MAX_WAIT_S
 
 
 class JobWaits:
-    """The requests that wait for jobs, on the event loop: they take places of streams in place of those at work."""
+    """The requests that wait for jobs, on the event loop.
+
+    While a request waits, it counts as a stream instead of as a request in progress.
+    """
 
     def __init__(
         self, parts: ApiParts, stopping: asyncio.Event, places: StreamPlaces, admission: Admission
     ) -> None:
-        """None waits any longer when ``stopping`` is set."""
+        """Create it without waiting requests; all waits end when ``stopping`` is set."""
         self._parts = parts
         self._stopping = stopping
         self._places = places
         self._admission = admission
 
     async def wait(self, caller: str, job_ids: Collection[JobId], seconds: float) -> Waited:
-        """Wait until these have ended, at most ``seconds``; not at all where too many wait already."""
+        """Wait until the jobs have ended, at most ``seconds``; not at all if too many wait."""
         try:
             self._places.take(caller)
         except Refused:
@@ -55,7 +58,7 @@ class JobWaits:
 
 
 class Wait:
-    """How long a request waits for the jobs that follow from it, if at all."""
+    """How long a request waits for the jobs that it queues, if at all."""
 
     def __init__(self, waits: JobWaits, caller: str, seconds: float | None) -> None:
         self._waits = waits
@@ -63,24 +66,24 @@ class Wait:
         self._seconds = seconds
 
     async def until_ended(self, job_ids: Collection[JobId]) -> Waited | None:
-        """How the jobs stood at the end; None where nothing was to be waited for."""
+        """Wait, and return the jobs that didn't complete; None if the request doesn't wait."""
         if self._seconds is None:
             return None
         return await self._waits.wait(self._caller, job_ids, self._seconds)
 
 
 def status_of(waited: Waited | None) -> int:
-    """200 where all jobs have ended, and 202 where some may still run."""
+    """Return 200 if all jobs have ended, and 202 if some may still run."""
     return 200 if waited is not None and not waited.open_job_ids else 202
 
 
 def waited_as_json(waited: Waited | None) -> dict[str, Any] | None:
-    """What became of the jobs that were waited for."""
+    """Return the JSON of a wait's outcome."""
     return None if waited is None else {"open_jobs": waited.open_job_ids, "failed_jobs": waited.failed_job_ids}
 
 
 async def answer_deleted(deleted: Deleted, wait: Wait, warnings: Sequence[str] = ()) -> Response:
-    """What was deleted, when the jobs have ended if they are to be waited for."""
+    """Answer with what was deleted, after waiting for the jobs if the request asks for it."""
     waited = await wait.until_ended(deleted.job_ids)
     told = {
         "deleted": deleted.extractions,
@@ -93,8 +96,8 @@ async def answer_deleted(deleted: Deleted, wait: Wait, warnings: Sequence[str] =
 
 
 def may_wait(model: object) -> dict[int | str, dict[str, Any]]:
-    """Of a route that answers with ``model``: for its documentation."""
-    return {200: {"model": model, "description": "As 202, and all jobs that followed from it have ended."}}
+    """Return the OpenAPI documentation of the 200 answer of a route with ``wait``."""
+    return {200: {"model": model, "description": "As 202, and all jobs that it queued have ended."}}
 
 
 async def _wait(
@@ -105,7 +108,7 @@ async def _wait(
         Query(
             ge=0,
             le=MAX_WAIT_S,
-            description="Answer when the jobs that follow have ended (200), or after so many seconds (202).",
+            description="Wait at most this many seconds for the queued jobs; 200 if they have ended, 202 if not.",
         ),
     ] = None,
 ) -> Wait:

@@ -191,7 +191,7 @@ class TestCrowds:
             await until(lambda: lane.stats().waiting == 32)
             for _ in range(20):
                 answer = await api.client.post(PATH, content=b"x" * 1_000)
-                assert "32 requests are at work" in problem_of(answer, 503, "saturated")["detail"]
+                assert "32 requests are in progress" in problem_of(answer, 503, "saturated")["detail"]
                 assert (answer.headers["retry-after"], lane.stats().waiting) == ("1", 32)
             assert (await api.client.get("/health/live")).status_code == 200
             release.set()

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["changes"], route_class=ExactRoute)
     response_model=FeedAnswer,
     responses={
         200: {
-            "description": "A page of changes. With `Accept: text/event-stream` an event `change` for each, with the change "
+            "description": "A page of changes. With `Accept: text/event-stream`, an event `change` for each, with the change "
             "as its data and the cursor after it as its id.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
@@ -35,20 +35,20 @@ async def get_changes(  # noqa: PLR0913, PLR0917 - each is a parameter
     options: OptionsOf,
     name: ProjectName,
     after: Annotated[
-        str | None, Query(description="The cursor to go on from; without it, the beginning.")
+        str | None, Query(description="The cursor to continue from. Default: the beginning.")
     ] = None,
     limit: PageLimit = 100,
     last_event_id: Annotated[
         str | None,
-        Header(description="For a stream: the id of the last event, which counts instead of `after`."),
+        Header(description="For a stream: the id of the last event; overrides `after`."),
     ] = None,
 ) -> Response:
-    """A project's changes in the order in which they were committed: none is missing, and none comes twice.
+    """Get a project's changes in commit order, without gaps or duplicates.
 
-    A page of large extractions ends early: go on from `cursor` while `more` is true, and later for
-    what is new. With `Accept: text/event-stream` the changes come as server-sent events as they
-    happen, about a second later. There may be 20 streams a caller, and 100 in all, those of jobs
-    included.
+    A page of large extractions ends early: continue from `cursor` while `more` is true, and later
+    for new changes. With `Accept: text/event-stream` the changes are sent as server-sent events,
+    about a second after they happen. The limit is 20 streams per caller and 100 in all, including
+    those of jobs.
     """
     if not wants_events(request.headers):
         place = None if after is None else read_place(after, "after")
@@ -67,7 +67,7 @@ async def get_changes(  # noqa: PLR0913, PLR0917 - each is a parameter
 async def get_extraction_history(
     parts: PartsOf, extraction_id: ExtractionIdOf, limit: PageLimit = 100, cursor: str | None = None
 ) -> Response:
-    """What became of an extraction, the newest first, also if it is gone."""
+    """Get the changes of an extraction, newest first, even if it was removed."""
     before = None if cursor is None else read_number(cursor)
     history = await parts.changes().of_extraction(ExtractionId(extraction_id), before=before, limit=limit)
     return await answer_history(history)

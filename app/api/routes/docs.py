@@ -1,4 +1,4 @@
-"""``/docs``: the API's documentation as a page, with all its files from this machine."""
+"""``/docs``: the API's documentation as a page that loads no files from other servers."""
 
 from importlib.resources import files
 
@@ -23,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/docs")
 async def page(request: Request) -> HTMLResponse:
-    """Swagger UI, with links that work behind a proxy that takes a prefix off."""
+    """Serve Swagger UI, with links that work behind a proxy that strips a prefix."""
     root = request.scope.get("root_path", "").rstrip("/")
     script, style, icon = (f"{root}/docs/{name}" for name in _FILES)
     return get_swagger_ui_html(
@@ -37,10 +37,10 @@ async def page(request: Request) -> HTMLResponse:
 
 @router.get("/docs/{name}")
 async def file(parts: PartsOf, name: str) -> Response:
-    """One of the page's files.
+    """Serve one of the page's files.
 
     Raises:
-        NotFound: it isn't one.
+        NotFound: the page has no file of that name.
     """
     if name not in _FILES:
         raise NotFound("file", name)

@@ -28,7 +28,7 @@ _WARNING_CHARS = 500
 
 
 class StreamedFormat(StrEnum):
-    """How extractions are written."""
+    """The formats of an export over HTTP."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -38,7 +38,7 @@ _MEDIA_TYPES = {StreamedFormat.JSONL: NDJSON, StreamedFormat.CSV: "text/csv"}
 
 
 class ExportStream(StreamingResponse):
-    """An export, with its place given back at the end."""
+    """A streamed export that releases its stream place at the end."""
 
     def __init__(
         self,
@@ -63,15 +63,15 @@ class ExportStream(StreamingResponse):
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "The extractions, by id: as JSON lines, which can be handed in again, or as CSV.",
+            "description": "The extractions, sorted by id: as JSON lines, which can be posted again, or as CSV.",
             "content": {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()},
             "headers": {
                 NEXT_CURSOR: {
-                    "description": "Of a page: the cursor to go on after; absent once nothing follows.",
+                    "description": "Of a page: the cursor of the next page; absent on the last page.",
                     "schema": {"type": "string"},
                 },
                 WARNINGS: {
-                    "description": "Where it begins, and something is odd about the filters: a JSON list of what, in "
+                    "description": "At the start of an export, if the filters look wrong: a JSON list of warnings, in "
                     "ASCII, each cut after 500 characters.",
                     "schema": {"type": "string"},
                 },
@@ -88,23 +88,25 @@ async def export(  # noqa: PLR0913, PLR0917 - each is a parameter
     wanted: WantedExtractions,
     form: Annotated[StreamedFormat, Query(alias="format")] = StreamedFormat.JSONL,
     after: Annotated[
-        str | None, Query(description="The cursor to go on from; without it, the beginning.")
+        str | None, Query(description="The cursor to continue from. Default: the beginning.")
     ] = None,
     limit: Annotated[
         int | None,
-        Query(ge=1, le=MAX_PAGE_ROWS, description="One page of so many at most; without it, all there are."),
+        Query(
+            ge=1, le=MAX_PAGE_ROWS, description="Return one page of at most this size. Default: all, streamed."
+        ),
     ] = None,
 ) -> Response:
-    """A project's extractions that pass the filters, by id, with all that was handed in of them.
+    """Export a project's extractions that match the filters, sorted by id, with all input fields.
 
-    Without `limit` they are streamed, however many there are. The answer is whole if it ends as
-    HTTP ends it, with its last chunk; a fault breaks the connection off. To be able to go on after
-    one, take pages: with `limit` the answer has a length, and `X-Next-Cursor` leads to the next. A
-    page ends early at 8 MiB of JSON.
+    Without `limit`, all of them are streamed. The answer is complete if HTTP's last chunk arrives;
+    an error closes the connection before it. To be able to resume after an error, use pages: with
+    `limit` the answer has a length, and `X-Next-Cursor` is the cursor of the next page. A page ends
+    early at 8 MiB of JSON.
 
-    Each page, of at most 1,000 in a stream, is read from one consistent state. Between two of them
-    others may write: what is there all the time comes exactly once. CSV has a first line with the
-    names of its columns where it begins without `after`.
+    Each page (of at most 1,000 extractions in a stream) is read from one snapshot. Other writes may
+    happen between pages; an extraction that exists all the time is exported exactly once. CSV
+    without `after` begins with a line of column names.
     """
     encoder = encoder_of(ExportFormat(form.value), goes_on=after is not None)
     lane = parts.files_lane()
@@ -124,7 +126,7 @@ async def export(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 
 def _warning(sentences: Sequence[str]) -> dict[str, str]:
-    """In a header, because the body holds extractions alone."""
+    """Make the header for warnings; the body only holds extractions."""
     return {WARNINGS: json.dumps([sentence[:_WARNING_CHARS] for sentence in sentences])} if sentences else {}
 
 

@@ -50,17 +50,17 @@ _ITEM = {
             "type": "string",
             "minLength": 1,
             "maxLength": MAX_URI_CHARS,
-            "description": "Texts are put in Unicode's composed form (NFC), and counted in it.",
+            "description": "Texts are normalized to Unicode NFC; lengths are counted in it.",
         },
         "source_group": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "extraction_type": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL_CHARS},
         "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         "metadata": {
             "type": ["object", "null"],
-            "description": f"What may change, and isn't part of the id; at most {MAX_METADATA_BYTES:,} bytes of JSON.",
+            "description": f"Data that may change and isn't part of the id; at most {MAX_METADATA_BYTES:,} bytes of JSON.",
         },
-        "data": {"type": "object", "description": "Any JSON with a text to embed in it."},
-        **{name: {"description": "Of an answer; it isn't looked at."} for name in sorted(OF_AN_ANSWER)},
+        "data": {"type": "object", "description": "Any JSON object that contains a text to embed."},
+        **{name: {"description": "Part of an answer; ignored."} for name in sorted(OF_AN_ANSWER)},
     },
 }
 _BODY = {
@@ -75,7 +75,7 @@ _BODY = {
                     "properties": {"extractions": {"type": "array", "minItems": 1, "items": _ITEM}},
                 }
             },
-            NDJSON: {"schema": {"type": "string", "description": "An extraction a line, as many as you like."}},
+            NDJSON: {"schema": {"type": "string", "description": "One extraction per line, without a limit."}},
         },
     }
 }
@@ -97,39 +97,41 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
     replace: Annotated[
         ReplaceScope | None,
         Query(
-            description="What is handed in is all that each source holds now; `project`: and there are no other sources."
+            description="`source`: each source gets exactly the facts in the body. `project`: the project also gets no "
+            "other sources."
         ),
     ] = None,
     run: Annotated[
         Label | None,
-        Query(
-            description="The id of a run that was begun before, or the name of a new one that this request is."
-        ),
+        Query(description="The id of a run that was begun before, or the name of a new run for this request."),
     ] = None,
     observed_at: Annotated[
         str | None,
-        Query(max_length=100, description="Of a replace: when it was observed, with a zone. Default: now."),
+        Query(
+            max_length=100,
+            description="For a replace: when the content was observed, with a time zone. Default: now.",
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, Query(description="Of a replace: say what would change, and change nothing.")
+        bool, Query(description="For a replace: report what would change, and change nothing.")
     ] = False,
     allow_mass_delete: Annotated[
-        bool, Query(description="Of a replace: allow it to remove most facts of a source or of the project.")
+        bool, Query(description="For a replace: allow it to remove most facts of a source or of the project.")
     ] = False,
     idempotency_key: Annotated[
-        str | None, Header(description="The same request under the same key gets the same answer, for a day.")
+        str | None, Header(description="The same request with the same key gets the same answer, for a day.")
     ] = None,
 ) -> Response:
-    """Store extractions, each once, and queue their indexing; the project is made if need be.
+    """Store extractions, each once, and queue their indexing; create the project if necessary.
 
-    A JSON body is stored whole or not at all. NDJSON is stored as it comes, a batch at a time: when
-    a line is bad, those before it are stored, and the problem says how many. Sending the same again
-    stores nothing twice.
+    A JSON body is stored whole or not at all. NDJSON is stored in batches as it arrives: if a line
+    is invalid, those before it are stored, and the problem says how many. The request is
+    idempotent: sending it again stores nothing twice.
 
-    With `replace`, the lines of a source stand together, and are all that it holds now: new facts
-    are stored, those that aren't named any more are removed, confidence, metadata and group become
-    as given. `{"source_uri": "…", "gone": true}` empties a source. Of NDJSON, a source is replaced
-    once its last line is known to be there.
+    With `replace`, the lines of a source must follow one another, and the source gets exactly these
+    facts: new ones are stored, missing ones are removed, and confidence, metadata and group are
+    updated. `{"source_uri": "...", "gone": true}` empties a source. With NDJSON, a source is
+    replaced when all its lines have arrived.
     """
     key = checked_key(idempotency_key, options.api_keys)
     of_run = RequestRun(parts, name, run, key)
@@ -138,7 +140,7 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
         for parameter, value in given.items():
             if value:
                 raise InvalidField(
-                    parameter, "belongs to a replace; give replace=source or replace=project too"
+                    parameter, "only applies to a replace; give replace=source or replace=project too"
                 )
         return await Intake(options, of_run, wait).take(request)
     moment = None if observed_at is None else parse_observed_at(observed_at)
@@ -157,15 +159,16 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
         str | None,
         Query(
             max_length=1_000,
-            description="created, changed, confidence or a path such as price.amount; `-created` is down. Default: by id.",
+            description="created, changed, confidence or a path such as price.amount; `-created` sorts descending. "
+            "Default: by id.",
         ),
     ] = None,
 ) -> Response:
-    """A project's extractions that pass the filters, by id or as `sort` says, page by page.
+    """List a project's extractions that match the filters, sorted by id or by `sort`, in pages.
 
-    What is added or deleted meanwhile neither repeats nor hides another.
+    Concurrent inserts and deletions neither repeat nor hide other extractions.
 
-    A page of large extractions ends early, at 8 MiB of data: go on until `next_cursor` is null.
+    A page of large extractions ends early, at 8 MiB of data: continue until `next_cursor` is null.
     """
     order = None if sort is None else parse_order(sort)
     if order is None:
@@ -183,7 +186,7 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 @router.get("/projects/{name}/extractions/count", responses=documented(404))
 async def count_extractions(parts: PartsOf, name: ProjectName, filters: WantedExtractions) -> Count:
-    """How many of a project's extractions pass the filters."""
+    """Count a project's extractions that match the filters."""
     found = await parts.extractions().count(name, filters)
     return Count(count=found, warnings=list(await parts.fields().warnings(name, filters)))
 
@@ -199,9 +202,11 @@ async def delete_extractions(
     name: ProjectName,
     body: Deletion,
     wait: WaitOf,
-    dry_run: Annotated[bool, Query(description="Say how many would be deleted, and delete nothing.")] = False,
+    dry_run: Annotated[
+        bool, Query(description="Report how many would be deleted, and delete nothing.")
+    ] = False,
 ) -> Response:
-    """Delete a project's extractions by ids or by filter, or all; the jobs delete their vectors."""
+    """Delete a project's extractions by ids or by filters, or all; jobs delete their vectors."""
     chosen = ANY if body.filters is None else body.filters.for_service()
     warnings = await parts.fields().warnings(name, chosen)
     if dry_run:
@@ -219,7 +224,7 @@ async def delete_extractions(
 
 @router.post("/projects/{name}/extractions/retry", status_code=202, responses=documented(404))
 async def retry_extractions(parts: PartsOf, name: ProjectName, body: Retrial) -> RetriedAnswer:
-    """Try again to embed what is set aside; the jobs do it, and set aside again what still can't be."""
+    """Queue jobs that retry set-aside extractions; those that fail again are set aside again."""
     filters = ANY if body.filters is None else body.filters.for_service()
     chosen = filters if body.ids is None else Filters(extraction_ids=tuple(body.ids))
     retried = await parts.extractions().retry(name, chosen)
@@ -229,7 +234,7 @@ async def retry_extractions(parts: PartsOf, name: ProjectName, body: Retrial) ->
 
 @router.get("/extractions/{extraction_id}", response_model=Extraction, responses=documented(404))
 async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Response:
-    """One extraction."""
+    """Get one extraction."""
     return answer_json(extraction_of(await parts.extractions().get(ExtractionId(extraction_id))))
 
 
@@ -240,5 +245,5 @@ async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Respo
     responses=documented(404) | may_wait(DeletedAnswer),
 )
 async def delete_extraction(parts: PartsOf, extraction_id: ExtractionIdOf, wait: WaitOf) -> Response:
-    """Delete one extraction; the job deletes its vector."""
+    """Delete one extraction; a job deletes its vector."""
     return await answer_deleted(await parts.extractions().delete(ExtractionId(extraction_id)), wait)

@@ -1,4 +1,4 @@
-"""``/v1/projects/{name}/facets`` and ``/v1/projects/{name}/describe``: what the fields of facts hold."""
+"""``/v1/projects/{name}/facets`` and ``/v1/projects/{name}/describe``: the fields of facts."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/projects/{name}", tags=["fields"], route_class=Ex
 
 @router.post("/facets", response_model=Facets, responses=documented(404))
 async def count_by(parts: PartsOf, name: ProjectName, body: FacetsOf) -> Response:
-    """Count a project's facts that pass the filters by what they have at fields and paths."""
+    """Count a project's facts that match the filters, by the values of fields and paths."""
     found = await parts.fields().count_by(name, body.by, body.for_service(), limit=body.limit)
     return answer_json(asdict(found))
 
@@ -24,7 +24,7 @@ async def count_by(parts: PartsOf, name: ProjectName, body: FacetsOf) -> Respons
 async def describe(
     parts: PartsOf,
     name: ProjectName,
-    sample: Annotated[int, Query(ge=1, le=10_000, description="How many facts to look at, at most.")] = 500,
+    sample: Annotated[int, Query(ge=1, le=10_000, description="The maximum number of facts to read.")] = 500,
 ) -> Response:
-    """The types of a project with the fields of their data, by a sample of its facts."""
+    """Describe a project's types and the fields of their data, from a sample of its facts."""
     return answer_json(asdict(await parts.fields().describe(name, sampled=sample)))

@@ -46,7 +46,7 @@ async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Jobs:
-    """The newest jobs first, page by page."""
+    """List jobs, newest first, in pages."""
     filters = JobFilters(type_, status, project)
     after = None if cursor is None else _place(cursor)
     rows = await parts.jobs().list(filters, after=after, limit=limit)
@@ -57,19 +57,19 @@ async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
 
 @router.get("/jobs/{job_id}", responses=documented(404))
 async def get_job(parts: PartsOf, job_id: JobIdOf) -> Job:
-    """One job: its progress, its attempts, its error."""
+    """Get one job with its progress, attempts and error."""
     return _job(await parts.jobs().get(JobId(job_id)))
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, responses=documented(404, 409))
 async def cancel_job(parts: PartsOf, job_id: JobIdOf) -> Job:
-    """Cancel a job that waits; ask one that runs to stop at its next batch. What it has done stays."""
+    """Cancel a waiting job, or stop a running one at its next batch; the work done so far stays."""
     return _job(await parts.jobs().cancel(JobId(job_id)))
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202, responses=documented(404, 409))
 async def retry_job(parts: PartsOf, job_id: JobIdOf) -> Job:
-    """Queue a failed or cancelled job again, or let one that waits for its next attempt go at once."""
+    """Queue a failed or cancelled job again, or start a waiting job's next attempt at once."""
     return _job(await parts.jobs().retry(JobId(job_id)))
 
 
@@ -78,7 +78,7 @@ async def retry_job(parts: PartsOf, job_id: JobIdOf) -> Job:
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "An event `job`, with the job as its data, whenever it has changed, until it has ended.",
+            "description": "An event `job`, with the job as its data, after each change, until the job has ended.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **documented(404),
@@ -87,7 +87,10 @@ async def retry_job(parts: PartsOf, job_id: JobIdOf) -> Job:
 async def follow_job(
     request: Request, parts: PartsOf, options: OptionsOf, job_id: JobIdOf
 ) -> StreamingResponse:
-    """Follow a job by server-sent events until it has ended. There may be 20 streams a caller, and 100 in all."""
+    """Follow a job by server-sent events until it has ended.
+
+    The limit is 20 streams per caller and 100 in all.
+    """
     row = await parts.jobs().get(JobId(job_id))
     streams: JobStreams = request.app.state.streams
     following = streams.open(row, caller_of(request, options.api_keys))
@@ -96,48 +99,51 @@ async def follow_job(
 
 @router.post("/jobs/prune")
 async def prune_jobs(parts: PartsOf, body: Pruning) -> Pruned:
-    """Delete jobs that ended longer ago than that."""
+    """Delete jobs that ended before the given age."""
     return Pruned(pruned=await parts.jobs().prune(body.older_than_seconds))
 
 
 @router.post("/verify", status_code=202, responses=documented(404))
 async def verify(parts: PartsOf, body: Verification) -> Job:
-    """Queue a comparison of SQL with Qdrant; the job's result says what differs. One runs at a time for a project."""
+    """Queue a comparison of SQL with Qdrant; the job's result lists the differences.
+
+    One runs at a time for a project.
+    """
     return _job(await parts.jobs().verify(body.project, repair=body.repair))
 
 
 @router.post("/reindex", status_code=202)
 async def reindex(parts: PartsOf) -> Job:
-    """Queue a rebuild of the whole index with the service's embedder. Searches are refused until it is done.
+    """Queue a rebuild of the index with the service's embedder; searches are refused meanwhile.
 
-    One runs at a time. A rebuild that was cancelled or has failed leaves the index unfinished; the
-    next goes on with it.
+    One runs at a time. A rebuild that fails or is cancelled leaves the index unfinished; the next
+    one continues it.
     """
     return _job(await parts.jobs().reindex())
 
 
 @router.get("/job-types")
 async def list_job_types(parts: PartsOf) -> JobTypes:
-    """The types of jobs that are paused."""
+    """List the paused job types."""
     return JobTypes(paused=await parts.jobs().paused())
 
 
 @router.post("/job-types/{type}/pause")
 async def pause_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="type")]) -> JobTypes:
-    """Let no worker begin jobs of this type, which must be one that is known here; those that run go on."""
+    """Pause a known job type: workers start no more jobs of it; running jobs continue."""
     await parts.jobs().pause(type_)
     return JobTypes(paused=await parts.jobs().paused())
 
 
 @router.post("/job-types/{type}/resume")
 async def resume_job_type(parts: PartsOf, type_: Annotated[Label, Path(alias="type")]) -> JobTypes:
-    """Let workers begin jobs of this type again."""
+    """Resume a job type: workers start its jobs again."""
     await parts.jobs().resume(type_)
     return JobTypes(paused=await parts.jobs().paused())
 
 
 async def _events(following: Following) -> AsyncIterator[bytes]:
-    """An event whenever the job has changed, and a comment now and then, so that clients don't take the silence for an end."""
+    """Yield an event after each change of the job, and comments as keep-alive in between."""
     async for row in following.changes():
         yield SIGN_OF_LIFE if row is None else _event(row)
 

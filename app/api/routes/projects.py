@@ -15,13 +15,13 @@ router = APIRouter(prefix="/v1/projects", tags=["projects"], route_class=ExactRo
 
 @router.post("", status_code=201, responses=documented(409))
 async def create_project(parts: PartsOf, body: NewProject) -> Project:
-    """Make an empty project. Handing in extractions makes theirs by itself."""
+    """Create an empty project. Posting extractions creates their project automatically."""
     return Project.of(await parts.projects().create(body.name))
 
 
 @router.get("")
 async def list_projects(parts: PartsOf, limit: PageLimit = 100, cursor: str | None = None) -> Projects:
-    """The projects with what they hold, by name, page by page."""
+    """List the projects with their counts, sorted by name, in pages."""
     after = None if cursor is None else _place(cursor)
     found = await parts.projects().list(after=after, limit=limit)
     following = write_cursor(found[-1].name) if len(found) == limit else None
@@ -30,7 +30,7 @@ async def list_projects(parts: PartsOf, limit: PageLimit = 100, cursor: str | No
 
 @router.get("/{name}", responses=documented(404))
 async def get_project(parts: PartsOf, name: ProjectName) -> Project:
-    """One project with what it holds."""
+    """Get one project with its counts."""
     return Project.of(await parts.projects().get(name))
 
 
@@ -41,14 +41,14 @@ async def get_project(parts: PartsOf, name: ProjectName) -> Project:
     responses=documented(404) | may_wait(DeletedAnswer),
 )
 async def delete_project(parts: PartsOf, name: ProjectName, wait: WaitOf) -> Response:
-    """Delete a project with its sources and extractions; the jobs delete the vectors."""
+    """Delete a project with its sources and extractions; jobs delete the vectors."""
     return await answer_deleted(await parts.projects().delete(name), wait)
 
 
 def _place(cursor: str) -> str:
     [name] = read_cursor(cursor, 1)
     try:
-        project_id_of(name)  # PostgreSQL takes no NUL, and would fail
+        project_id_of(name)  # a NUL would make PostgreSQL fail
     except InvalidField:
         raise no_cursor() from None
     return name

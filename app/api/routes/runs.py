@@ -17,15 +17,16 @@ router = APIRouter(prefix="/v1/projects/{name}/runs", tags=["runs"], route_class
 
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
 
-RunOf = Annotated[
-    Label, Path(description="The run's id, or its name: then the newest run of that name is meant.")
-]
+RunOf = Annotated[Label, Path(description="The run's id, or its name for the newest run of that name.")]
 RunIdOf = Annotated[UUID, Path(description="The run's id.")]
 
 
 @router.post("", status_code=201)
 async def begin_run(parts: PartsOf, name: ProjectName, body: NewRun) -> Run:
-    """Begin a run, under which extractions can be handed in until it is ended. The project is made if need be."""
+    """Begin a run, under which extractions can be posted until it ends.
+
+    The project is created if necessary.
+    """
     return Run.of(await parts.runs().begin(name, body.name, body.metadata))
 
 
@@ -33,7 +34,7 @@ async def begin_run(parts: PartsOf, name: ProjectName, body: NewRun) -> Run:
 async def list_runs(
     parts: PartsOf, name: ProjectName, limit: PageLimit = 100, cursor: str | None = None
 ) -> Runs:
-    """A project's runs, the newest first, page by page."""
+    """List a project's runs, newest first, in pages."""
     after = None if cursor is None else _place(cursor)
     rows = await parts.runs().list(name, after=after, limit=limit)
     last = rows[-1] if len(rows) == limit else None
@@ -43,13 +44,13 @@ async def list_runs(
 
 @router.get("/{run}", responses=documented(404))
 async def get_run(parts: PartsOf, name: ProjectName, run: RunOf) -> Run:
-    """One run, and how much was changed under it."""
+    """Get one run with the counts of its changes."""
     return Run.of(await parts.runs().get(name, run))
 
 
 @router.post("/{run}/end", responses=documented(404))
 async def end_run(parts: PartsOf, name: ProjectName, run: RunIdOf) -> Run:
-    """End a run: nothing more can be handed in under it. One that has ended stays as it is."""
+    """End a run, so that it takes no more extractions; a no-op if it has ended."""
     return Run.of(await parts.runs().end(name, RunId(run)))
 
 
@@ -57,7 +58,7 @@ async def end_run(parts: PartsOf, name: ProjectName, run: RunIdOf) -> Run:
 async def get_run_changes(
     parts: PartsOf, name: ProjectName, run: RunOf, limit: PageLimit = 100, cursor: str | None = None
 ) -> Response:
-    """What a run changed, the newest first.
+    """Get the changes of a run, newest first.
 
     The changes of one source in one transaction stay together, so a page may hold more than
     `limit`.
@@ -69,10 +70,10 @@ async def get_run_changes(
 
 @router.post("/{run}/undo", responses=documented(404, 410))
 async def undo_run(parts: PartsOf, name: ProjectName, run: RunOf) -> UndoneAnswer:
-    """Put back what a run changed; the jobs bring the index in line.
+    """Undo the changes of a run; jobs update the index.
 
-    What was changed again since is left as it is, and listed. The undo is a run itself, and can be
-    undone.
+    Facts that have changed again since are left as they are, and listed. The undo is a run itself,
+    and can be undone.
     """
     return UndoneAnswer.of(await parts.runs().undo(name, run))
 

@@ -41,7 +41,7 @@ async def list_sources(  # noqa: PLR0913, PLR0917 - each is a parameter
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Sources:
-    """A project's sources that pass the filters, by id, page by page."""
+    """List a project's sources that match the filters, sorted by id, in pages."""
     filters = SourceFilters(tuple(source_groups), uri_prefix, gone)
     after = None if cursor is None else _place(cursor)
     rows = await parts.sources().list(name, filters, after=after, limit=limit)
@@ -57,7 +57,7 @@ async def prune_sources(parts: PartsOf, name: ProjectName) -> PrunedSources:
 
 @router.get("/{source_id}", responses=documented(404))
 async def get_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf) -> SourceShown:
-    """One source."""
+    """Get one source."""
     return SourceShown.of(await parts.sources().get(name, SourceId(source_id)))
 
 
@@ -68,7 +68,7 @@ async def get_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf) -
     responses=documented(404) | may_wait(DeletedAnswer),
 )
 async def delete_source(parts: PartsOf, name: ProjectName, source_id: SourceIdOf, wait: WaitOf) -> Response:
-    """Delete a source with its extractions; the jobs delete their vectors. Its history stays."""
+    """Delete a source with its extractions; jobs delete their vectors. Its history stays."""
     return await answer_deleted(await parts.sources().delete(name, SourceId(source_id)), wait)
 
 
@@ -80,7 +80,7 @@ async def get_source_history(
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> Response:
-    """What became of a source and its extractions, the newest first, also if it is gone.
+    """Get the changes of a source and its extractions, newest first, even if it was deleted.
 
     The changes of one transaction stay together, so a page may hold more than `limit`.
     """

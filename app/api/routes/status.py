@@ -1,4 +1,4 @@
-"""``/health``, ``/metrics`` and ``/v1/metrics``: how the process is."""
+"""``/health``, ``/metrics`` and ``/v1/metrics``: the process's health and measurements."""
 
 import logging
 from typing import Any
@@ -27,7 +27,7 @@ _METRICS: dict[int | str, dict[str, Any]] = {
 @router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> Liveness:
-    """That the process answers. Nothing else is asked."""
+    """Report that the process answers; nothing else is checked."""
     return Liveness(ok=True)
 
 
@@ -35,10 +35,13 @@ async def live() -> Liveness:
 @router.get(
     "/health/ready",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "A part doesn't answer; `parts` names it."}},
+    responses={503: {"model": Readiness, "description": "A component isn't ready; `parts` names it."}},
 )
 async def ready(parts: PartsOf) -> Response:
-    """Whether the database, Qdrant, the index and the executor answer, each with its latency, within a second."""
+    """Check the database, Qdrant, the index and the executor, each with its latency.
+
+    The check takes a second at most.
+    """
     found = await parts.health().check(timeout_s=_PATIENCE_S, parts=_NECESSARY)
     ok = all(part.ok for part in found)
     body = Readiness(ok=ok, parts=[_part(part) for part in found])
@@ -48,28 +51,28 @@ async def ready(parts: PartsOf) -> Response:
 @metrics_router.head("/metrics", include_in_schema=False)
 @metrics_router.get("/metrics", response_class=Response, responses=_METRICS)
 async def metrics(parts: PartsOf) -> Response:
-    """Everything measured, for Prometheus."""
+    """Get all metrics, for Prometheus."""
     body, content_type = await parts.metrics_exporter().render()
     return Response(body, media_type=content_type)
 
 
 @metrics_router.get("/v1/metrics")
 async def measurements(parts: PartsOf) -> Measurements:
-    """Everything measured at this moment, counted exactly: job durations, jobs, extractions, the pool and the lanes."""
+    """Get a snapshot with exact counts: job durations, jobs, extractions, the pool and lanes."""
     return Measurements.model_validate((await parts.metrics_collector().collect()).as_dict())
 
 
 @own_metrics_router.head("/metrics", include_in_schema=False)
 @own_metrics_router.get("/metrics", response_class=Response, responses=_METRICS)
 async def own_metrics(parts: PartsOf) -> Response:
-    """What this process measured, without what the stores hold: one process says that for all."""
+    """Get this process's metrics, without the stores' contents, which another process reports."""
     body, content_type = await parts.metrics_exporter().render(stores=False)
     return Response(body, media_type=content_type)
 
 
 def _part(health: PartHealth) -> Part:
-    """What is wrong in detail is for the log: this answer needs no key."""
+    """Log the details and leave them out of the answer, because it needs no key."""
     if health.error is not None:
         logger.warning("%s isn't ready: %s", health.part, health.error)
-    told = health.error if health.timed_out or health.ok else "it doesn't work just now; the log says why"
+    told = health.error if health.timed_out or health.ok else "not working at the moment; the log says why"
     return Part(part=health.part, ok=health.ok, latency_seconds=round(health.latency_seconds, 4), error=told)
