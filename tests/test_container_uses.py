@@ -176,10 +176,10 @@ def test_the_shipped_file_fills_it_as_the_settings_do(tmp_path: Path, monkeypatc
     ("given", "told"),
     [
         (None, r"config = nothing: must be filled .*create_container\(settings\).*from_pydantic.*from_yaml"),
-        ({"url": "sqlite://"}, r"url = .*: is no setting; the nearest is"),
+        ({"url": "sqlite://"}, r"url = .*: isn't a setting; the nearest is"),
         (
             {"database": {"ulr": 1}},
-            r"database.ulr = 1 \(the container's config\): is no setting; .*database.url",
+            r"database.ulr = 1 \(the container's config\): isn't a setting; .*database.url",
         ),
         ({"database": {"pool_size": "x"}}, r"database.pool_size = \*+|database.pool_size = x"),
         ({"database": "sqlite://"}, r"database = .*: must be a mapping with some of url"),

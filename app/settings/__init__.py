@@ -1,1 +1,1 @@
-"""The settings: their sections, where they are given, what they must hold, and how they are shown."""
+"""The settings: their sections, sources, checks and display."""

@@ -1,4 +1,4 @@
-"""What settings must hold beyond each field's own type and range."""
+"""Checks of settings beyond each field's own type and range."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ DIALECTS = ("postgresql", "sqlite")
 _SCHEMES = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
 _SEVERAL_HOSTS = (
     "must name several hosts as postgresql://USER:PASSWORD@/NAME?host=HOST1:PORT&host=HOST2:PORT; "
-    "&target_session_attrs=read-write finds the one that takes writes"
+    "&target_session_attrs=read-write selects the one that takes writes"
 )
 _OF_SCHEMA = "a schema is written ?options=-csearch_path%3DNAME"
 _OF_POOL = "set database.pool_size and database.pool_timeout"
@@ -28,7 +28,7 @@ _OTHER_WAYS = {
     "pool_timeout": _OF_POOL,
     "ssl": "write ?sslmode=require",
 }
-"""What other programs' URLs say, and how it is said here."""
+"""Parameters of other programs' URLs, and their equivalents here."""
 
 _ALL_FIELDS = "*"
 _OWN_DIMENSIONS = {"wordllama": 256, "multilingual": 384}
@@ -36,14 +36,14 @@ _OWN_DIMENSIONS = {"wordllama": 256, "multilingual": 384}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One rule over ``keys``; the first is the one to complain about. ``find`` says what is wrong, or None."""
+    """One rule over ``keys``, reported for the first. ``find`` returns what is wrong, or None."""
 
     keys: tuple[str, ...]
     find: Callable[[UncheckedSettings], str | None]
 
 
 def contradictions(settings: UncheckedSettings, unknown: Collection[str] = ()) -> list[Problem]:
-    """Every broken rule, except those that rest on a key in ``unknown``, whose value can't be relied on."""
+    """Return a problem for each broken rule, skipping rules on keys in ``unknown``."""
     asked = [check for check in CHECKS if not set(check.keys) & set(unknown)]
     return [
         Problem(check.keys[0], as_text(masked(settings.value(check.keys[0]))), allowed)
@@ -52,7 +52,7 @@ def contradictions(settings: UncheckedSettings, unknown: Collection[str] = ()) -
     ]
 
 
-# --- URLs ------------------------------------------------------------------------------------------------
+# --- URLs -----------------------------------------------------------------------------------------
 
 
 def _database_url(settings: UncheckedSettings) -> str | None:
@@ -73,8 +73,8 @@ def _database_url(settings: UncheckedSettings) -> str | None:
 
 
 def _postgres_url(url: str) -> str | None:
-    from sqlalchemy import make_url  # noqa: PLC0415 - 0.5 s that SQLite's `config show` need not pay
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+    from sqlalchemy import make_url  # noqa: PLC0415 - the import takes 0.5 s, which SQLite doesn't need
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - likewise
 
     try:
         parameters = make_url(url).query
@@ -86,7 +86,7 @@ def _postgres_url(url: str) -> str | None:
 
 
 def _postgres_parameters(parameters: Collection[str]) -> str | None:
-    """What is wrong with the names after the question mark."""
+    """Return what is wrong with the names of a URL's parameters, or None."""
     if not parameters:
         return None
     from psycopg import pq  # noqa: PLC0415 - slow to import
@@ -104,14 +104,14 @@ def _http_url(url: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(url)
-        # Reading the port is what checks it.
+        # `parts.port` raises ValueError if the port is invalid.
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     return None if usable else "must be a URL with http or https and a host, such as http://localhost:6333"
 
 
-# --- sections --------------------------------------------------------------------------------------------
+# --- sections -------------------------------------------------------------------------------------
 
 
 def _server_has_url(settings: UncheckedSettings) -> str | None:
@@ -122,7 +122,7 @@ def _server_has_url(settings: UncheckedSettings) -> str | None:
 
 def _collection_is_no_file_of_ours(settings: UncheckedSettings) -> str | None:
     if settings.qdrant.mode == "embedded" and settings.qdrant.collection == "lock":
-        return "must be another name, since the embedded engine's directory holds a file of this one"
+        return "must be another name, because the embedded engine's directory has a file with this name"
     return None
 
 
@@ -142,7 +142,7 @@ def _server_speaks_tls(settings: UncheckedSettings) -> str | None:
     qdrant = settings.qdrant
     files = (qdrant.ca_file, qdrant.cert_file, qdrant.key_file)
     if qdrant.mode == "server" and any(files) and (qdrant.url or "").lower().startswith("http://"):
-        return "must begin with https, or qdrant.ca_file, qdrant.cert_file and qdrant.key_file be null"
+        return "must begin with https, or qdrant.ca_file, qdrant.cert_file and qdrant.key_file must be null"
     return None
 
 
@@ -150,7 +150,7 @@ def _grpc_has_no_path(settings: UncheckedSettings) -> str | None:
     qdrant = settings.qdrant
     path = (qdrant.url or "").partition("://")[2].partition("/")[2]
     if qdrant.mode == "server" and qdrant.prefer_grpc and path.strip("/"):
-        return "must have no path, since gRPC has none; leave it out or set qdrant.prefer_grpc to false"
+        return "must have no path, because gRPC has none; leave it out or set qdrant.prefer_grpc to false"
     return None
 
 
@@ -180,9 +180,9 @@ def _dimension_fits_provider(settings: UncheckedSettings) -> str | None:
 def _fields_are_taken_or_left(settings: UncheckedSettings) -> str | None:
     embedding = settings.embedding
     if _ALL_FIELDS in embedding.take_fields:
-        return f"is what is in a text in any case; {_ALL_FIELDS!r} belongs to embedding.leave_fields"
+        return f"must not have {_ALL_FIELDS!r}, which is only for embedding.leave_fields"
     if both := set(embedding.take_fields) & set(embedding.leave_fields):
-        return f"names {min(both)!r}, and so does embedding.leave_fields; name it in one of the two"
+        return f"has {min(both)!r}, and so has embedding.leave_fields; remove it from one of the two"
     return None
 
 
@@ -195,7 +195,7 @@ def _model2vec_has_path(settings: UncheckedSettings) -> str | None:
 def _prefixes_are_used(settings: UncheckedSettings, prefix: str | None) -> str | None:
     if prefix is None or settings.embedding.provider == "openai":
         return None
-    return "must be null unless embedding.provider is openai: the others have the prefixes that they need"
+    return "must be null unless embedding.provider is openai; the other providers have their own prefixes"
 
 
 def _remote_bind_has_key(settings: UncheckedSettings) -> str | None:
@@ -224,7 +224,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-# --- lanes -----------------------------------------------------------------------------------------------
+# --- lanes ----------------------------------------------------------------------------------------
 
 
 def _lanes_fit_threads(settings: UncheckedSettings) -> str | None:

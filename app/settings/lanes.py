@@ -1,4 +1,4 @@
-"""How the threads of the one pool are shared among the lanes."""
+"""The distribution of the pool's threads among the lanes."""
 
 from typing import Literal
 
@@ -11,10 +11,10 @@ LaneLimits = dict[LaneName, int]
 def lane_limits_of(
     executor: ExecutorSettings, database: DatabaseSettings, qdrant: QdrantSettings
 ) -> LaneLimits:
-    """Each lane's threads: as configured, else a share of ``executor.max_workers``.
+    """Return each lane's threads: as configured, else a share of ``executor.max_workers``.
 
-    The embedded and memory engines, and SQLite in memory, take one call at a time, whatever is
-    configured.
+    The embedded and memory engines, and SQLite in memory, always get one thread, because they take
+    one call at a time.
     """
     workers = executor.max_workers
     share = min(workers // 2, workers - FEWEST_WORKERS + 1)
@@ -27,7 +27,7 @@ def lane_limits_of(
 
 
 def qdrant_limit(most: int | None, executor: ExecutorSettings, limits: LaneLimits) -> int:
-    """The Qdrant lane's threads, for a client that takes ``most`` calls at once; None is any number."""
+    """Return the Qdrant lane's threads for a client of ``most`` calls at once; None is no limit."""
     others = sum(limit for name, limit in limits.items() if name != "qdrant")
     configured = executor.qdrant_limit or max(1, executor.max_workers - others)
     return configured if most is None else min(most, configured)

@@ -1,4 +1,4 @@
-"""Settings as they may be shown: secrets, and passwords inside URLs, never appear."""
+"""Masking for display: secrets, and passwords inside URLs, are hidden."""
 
 import json
 import re
@@ -16,8 +16,8 @@ _SECRET_VALUE = re.compile(rf"({_REVEALING}=)[^&]+", re.IGNORECASE)
 _PAIR = re.compile(r"(?<=[?&])(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _LONGEST_SHOWN = 200
 
-# In the midst of other text. A password may hold spaces and quotes, so PostgreSQL's URLs are taken
-# up to the @.
+# URLs inside other text. A password may contain spaces and quotes, so the pattern for PostgreSQL's
+# URLs goes up to the @.
 _URL = re.compile(
     r"""postgresql(?:\+\w+)?://[^\s:@/]*:[^\n@]{1,200}@[^\s"'<>]*|\b[a-z][a-z0-9+.-]{0,30}://[^\s"'<>]+""",
     re.IGNORECASE,
@@ -34,21 +34,21 @@ _CREDENTIALS = re.compile(
 
 
 def masked_url(url: str) -> str:
-    """``url`` without its secrets: the password, a secret query parameter, the whole userinfo of other URLs.
+    """Mask the secrets of a URL: the password, secret query parameters, an HTTP URL's userinfo.
 
-    For any text, a broken URL too, and then rather hides too much. The user name is kept for
-    PostgreSQL only: what stands there in an HTTP URL is a key as often as a name.
+    Any text is accepted; of an invalid URL it may mask too much. Only a database's user name is
+    kept, because in an HTTP URL it is often a key.
     """
     if "://" not in url and _SECRET_ASSIGNED.search(url):
         return MASK
-    # The second takes what stands inside the value of another, where the parts can't be told.
+    # The second substitution masks secrets nested in another parameter's value.
     shown = _SECRET_VALUE.sub(rf"\1{MASK}", _PAIR.sub(_masked_pair, url))
     scheme, separator, location = shown.partition("://") if "://" in shown else ("", "", shown)
     userinfo, at, host = location.rpartition("@")
     user, colon, _ = userinfo.partition(":")
     named = scheme.startswith(("postgresql", "sqlite"))
     if not at:
-        # An @ that went with a secret may have been the one before the host.
+        # An @ that was masked with a secret may have been the one before the host.
         return shown if "@" not in url else f"{scheme}{separator}{MASK}"
     if named and not colon:
         return shown
@@ -62,20 +62,22 @@ def _masked_pair(pair: re.Match[str]) -> str:
 
 
 def masked_text(text: str) -> str:
-    """``text``, such as a message or a traceback, with its URLs as :func:`masked_url` shows them, and without the
-    values of what is named like a secret (``password=…``, ``"api_key": …``, ``Authorization: …``).
+    """Mask the secrets in a text such as a message or a traceback.
+
+    URLs are masked by :func:`masked_url`, and so are values named like a secret (``password=...``,
+    ``"api_key": ...``, ``Authorization: ...``).
     """
     shown = _URL.sub(lambda url: masked_url(url[0]), text)
     return _ASSIGNMENT.sub(rf"\1{MASK}", _CREDENTIALS.sub(rf"\1{MASK}", shown))
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what has this name is a secret, as far as names tell."""
+    """Whether a name looks like that of a secret."""
     return bool(_SECRET_NAME.search(name))
 
 
 def masked(value: object, *, secret: bool = False) -> object:
-    """``value`` as it may be shown, in types JSON knows; ``secret`` hides all of it, whatever it is."""
+    """Convert ``value`` for display, as JSON types; ``secret`` masks all of it."""
     if isinstance(value, list | tuple):
         return [_masked_item(item, secret=secret) for item in value]
     if isinstance(value, dict) and not secret and _holds_only_numbers(value):
@@ -84,7 +86,7 @@ def masked(value: object, *, secret: bool = False) -> object:
 
 
 def _holds_only_numbers(values: Mapping[object, object]) -> bool:
-    """Numbers by names, none of which is a secret's: nothing there needs hiding."""
+    """Whether all values are numbers and no name is a secret's, so that nothing needs masking."""
     return all(
         isinstance(value, int | float) and not _SECRET_NAME.search(str(name)) for name, value in values.items()
     )
@@ -96,7 +98,7 @@ def _masked_item(value: object, *, secret: bool) -> object:
     if secret:
         return MASK
     if isinstance(value, int):
-        # Python refuses to write out thousands of digits.
+        # Python refuses to convert an integer of thousands of digits to text.
         return value if value.bit_length() <= _LONGEST_SHOWN else "a huge number"
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
@@ -104,7 +106,7 @@ def _masked_item(value: object, *, secret: bool) -> object:
 
 
 def as_text(value: object) -> str:
-    """``value`` on one line: JSON for all but plain printable text, cut when very long."""
+    """Write ``value`` on one line: plain printable text as it is, all else as JSON; cut if long."""
     plain = isinstance(value, str) and value.isprintable() and value.strip() == value != ""
     text = str(value) if plain else json.dumps(value, default=str)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""Where files are: what ``~`` and relative paths mean, and what a person is told of the place of the stores."""
+"""Paths in settings: ``~`` and relative paths, and the stores' locations for display."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from app.settings.sections import QdrantSettings
 
 HOME_VARIABLE = "AGENT_STORAGE_HOME"
-"""Names the folder at which relative paths of the settings start, in place of the current directory."""
+"""The variable for the folder that relative paths start at, instead of the current directory."""
 
 PATH_KEYS = ("qdrant.path", "qdrant.ca_file", "qdrant.cert_file", "qdrant.key_file", "embedding.path")
 URL_KEY = "database.url"
@@ -20,17 +20,17 @@ _SQLITE = ("sqlite:///", "sqlite+pysqlite:///")
 
 
 def home_folder(variables: Mapping[str, str | None]) -> Path | None:
-    """The folder that ``AGENT_STORAGE_HOME`` names, absolute; ``variables`` have lower-case names.
+    """Return the absolute folder of ``AGENT_STORAGE_HOME``; ``variables`` have lower-case names.
 
     Raises:
-        ValueError: it begins with ``~`` and a name that no user has.
+        ValueError: it begins with ``~`` and the name of an unknown user.
     """
     named = (variables.get(HOME_VARIABLE.lower()) or "").strip()
     return Path(expanded(named)).resolve() if named else None
 
 
 def expanded(path: str) -> str:
-    """The path with the home folder in the place of ``~``, or of ``~user``.
+    """Replace ``~`` or ``~user`` at the start of a path by the home folder.
 
     Raises:
         ValueError: there is no such user.
@@ -40,11 +40,11 @@ def expanded(path: str) -> str:
     try:
         return str(Path(path).expanduser())
     except RuntimeError:
-        raise ValueError(f"{path.partition('/')[0]} is no user of this machine") from None
+        raise ValueError(f"{path.partition('/')[0]} isn't a user of this machine") from None
 
 
 def expanded_url(url: str) -> str:
-    """A database URL with the home folder in the place of a ``~`` at the start of SQLite's file.
+    """Replace ``~`` at the start of SQLite's file in a database URL by the home folder.
 
     Raises:
         ValueError: there is no such user.
@@ -54,7 +54,10 @@ def expanded_url(url: str) -> str:
 
 
 def with_port(url: str) -> str:
-    """Qdrant's URL with its port: that of HTTPS, or Qdrant's own. What isn't a URL stays as it is, to be refused."""
+    """Add the default port to Qdrant's URL: 443 for HTTPS, 6333 for HTTP.
+
+    An invalid URL stays as it is, and is refused later.
+    """
     try:
         parts = urlsplit(url)
         port = {"https": 443, "http": 6333}.get(parts.scheme) if parts.port is None else None
@@ -66,12 +69,12 @@ def with_port(url: str) -> str:
 
 
 def based(path: str, folder: Path) -> str:
-    """A path of the settings, which starts at that folder if it is relative."""
+    """Resolve a path of the settings against ``folder`` if it is relative."""
     return path if path.startswith("~") else str(folder / path.strip())
 
 
 def based_url(url: str, folder: Path) -> str:
-    """A database URL, whose SQLite file starts at that folder if it is relative."""
+    """Resolve the SQLite file of a database URL against ``folder`` if it is relative."""
     file = database_file(url)
     if file is None or str(file).startswith("~"):
         return url
@@ -80,7 +83,7 @@ def based_url(url: str, folder: Path) -> str:
 
 
 def database_file(url: str) -> Path | None:
-    """SQLite's file; None for another database, one in memory, and what SQLite itself reads as a URI."""
+    """Return SQLite's file; None for other databases, one in memory, and SQLite's own file URIs."""
     scheme = next((each for each in _SQLITE if url.startswith(each)), None)
     if scheme is None:
         return None
@@ -90,19 +93,19 @@ def database_file(url: str) -> Path | None:
 
 
 def database_place(url: str) -> str:
-    """The database as a person is told of it: SQLite's file by its whole path, another by its URL without secrets."""
+    """Describe the database: SQLite's file by its absolute path, others by their masked URL."""
     file = database_file(url)
     return masked_url(url) if file is None else str(file.resolve())
 
 
 def index_place(qdrant: "QdrantSettings") -> str:
-    """The embedded engine's folder by its whole path; the address of a server, without secrets."""
+    """Describe the index: the embedded engine's absolute path, or a server's masked URL."""
     if qdrant.mode == "embedded":
         return str(Path(qdrant.path).resolve())
-    return "memory alone" if qdrant.url is None else masked_url(qdrant.url)
+    return "memory only" if qdrant.url is None else masked_url(qdrant.url)
 
 
 def stores_told(database_url: str, qdrant: "QdrantSettings") -> str:
-    """Where both stores are, for a person."""
+    """Describe the locations of both stores."""
     at = "at" if qdrant.mode == "server" else "in"
     return f"the database {database_place(database_url)}, and the index {at} {index_place(qdrant)}"

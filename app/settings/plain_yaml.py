@@ -1,8 +1,8 @@
-"""YAML whose plain values mean what they look like.
+"""A YAML loader without surprising conversions of plain values.
 
-YAML 1.1, which PyYAML reads, takes ``020`` for 16, ``1:30`` for 90, ``no`` for false and ``2026-01-01`` for a date. Here a
-plain value is null, a boolean or a number as YAML 1.2's core schema spells them in decimal
-(https://yaml.org/spec/1.2.2/#103-core-schema), and else text.
+PyYAML reads YAML 1.1, which takes ``020`` for 16, ``1:30`` for 90, ``no`` for false and
+``2026-01-01`` for a date. This loader only recognizes null, booleans and decimal numbers in the
+spelling of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema); all else is text.
 """
 
 import re
@@ -11,9 +11,9 @@ import yaml
 
 
 class PlainLoader(yaml.SafeLoader):
-    """:class:`yaml.SafeLoader` with those few kinds of plain values."""
+    """:class:`yaml.SafeLoader` with fewer kinds of plain values."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own attribute, replaced for this class alone
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's attribute, replaced for this class only
 
 
 def _resolve(kind: str, pattern: str, first: str) -> None:

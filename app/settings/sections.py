@@ -26,7 +26,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _DAY = 86_400
 _DIMENSIONS = {"wordllama": 256, "multilingual": 384, "deterministic": 32}
-FEWEST_WORKERS = 4  # one a lane
+FEWEST_WORKERS = 4  # one per lane
 FEWEST_KEY_CHARS = 16
 
 
@@ -45,7 +45,7 @@ def _strong(key: SecretStr) -> SecretStr:
 
 
 def _listed(value: object) -> object:
-    """A list from a variable's text: JSON when it begins with a bracket, else parted by commas."""
+    """Parse a list from a variable's text: JSON if it begins with a bracket, else with commas."""
     if not isinstance(value, str):
         return value
     if not value.lstrip().startswith("["):
@@ -57,7 +57,7 @@ def _listed(value: object) -> object:
 
 
 def _mapped(value: object) -> object:
-    """A mapping from a variable's text, which is JSON."""
+    """Parse a mapping from a variable's text, which is JSON."""
     if not isinstance(value, str):
         return value
     try:
@@ -82,7 +82,7 @@ ApiKey = Annotated[Secret, AfterValidator(_strong)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False), BeforeValidator(_refuse_boolean)]
 
 
-# A field's description says what is allowed, and is what a person is told who wrote something else.
+# A field's description says which values are allowed; it is the error message for other values.
 
 
 def _count(default: int | None, at_least: int = 1, allowed: str = "") -> Any:  # noqa: ANN401 - as Field
@@ -132,7 +132,7 @@ class DatabaseSettings(Section):
     data_indexes: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
         default=(),
         max_length=20,
-        description="at most 20 paths such as price.amount; in a variable, parted by commas or as a JSON list",
+        description="at most 20 paths such as price.amount; in a variable, separated by commas or as a JSON list",
     )
 
     @field_validator("url")
@@ -143,14 +143,14 @@ class DatabaseSettings(Section):
 
     @property
     def in_memory(self) -> bool:
-        """Whether the database is SQLite's that lives in this process alone."""
+        """Whether the database is an in-memory one of SQLite."""
         location, _, query = self.url.partition("://")[2].partition("?")
         named = location not in {"", "/", "/:memory:", "/file::memory:"}
         return self.url.startswith("sqlite") and (not named or "mode=memory" in query.split("&"))
 
 
 class QdrantSettings(Section):
-    """Which Qdrant engine holds the vectors, and how patient its callers are."""
+    """The Qdrant engine that holds the vectors, and the time limits of its calls."""
 
     url: Text | None = Field(default=None, description="a URL such as http://localhost:6333, or null")
     # After `url`, from which it is derived when unset.
@@ -160,7 +160,7 @@ class QdrantSettings(Section):
     path: FilePath = Field(default="data/qdrant", description="a directory")
     collection: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
         default="extractions",
-        description="1 to 100 of the letters A to Z, digits, '.', '-' and '_', the first a letter or digit",
+        description="1 to 100 letters A to Z, digits, '.', '-' and '_', of which the first is a letter or digit",
     )
     api_key: Secret | None = Field(
         default=None, description="text that isn't blank (a number needs quotes), or null"
@@ -190,10 +190,10 @@ class QdrantSettings(Section):
 
 
 class ExecutorSettings(Section):
-    """The one thread pool and the lanes' shares of it; see :meth:`Settings.lane_limits`."""
+    """The thread pool and the lanes' shares of it; see :meth:`Settings.lane_limits`."""
 
     max_workers: int = _count(
-        16, FEWEST_WORKERS, f"a whole number, {FEWEST_WORKERS} or more (one thread a lane)"
+        16, FEWEST_WORKERS, f"a whole number, {FEWEST_WORKERS} or more (one thread per lane)"
     )
     database_limit: int | None = _count(None)
     qdrant_limit: int | None = _count(None)
@@ -203,8 +203,8 @@ class ExecutorSettings(Section):
 
 
 _FIELD_PATHS = (
-    "a list of field names, nested ones with the names above them, parted by dots (address.city); in a variable, parted by "
-    "commas or as a JSON list"
+    "a list of field names, nested ones as dotted paths (address.city); in a variable, separated by commas or as a "
+    "JSON list"
 )
 FieldPaths = Annotated[
     tuple[Annotated[Text, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$")], ...], BeforeValidator(_listed)
@@ -212,7 +212,10 @@ FieldPaths = Annotated[
 
 
 class EmbeddingSettings(Section):
-    """What makes vectors of which text. Once checked, ``dimension`` is None only where the model's own counts."""
+    """The embedder and the texts that it embeds.
+
+    After validation, ``dimension`` is None only if the model's own dimension applies.
+    """
 
     provider: EmbeddingProvider = Field(
         default="wordllama", description="wordllama, multilingual, model2vec, openai or deterministic"
@@ -235,7 +238,7 @@ class EmbeddingSettings(Section):
     text_fields: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
         default=("fact_text", "text", "summary"),
         min_length=1,
-        description="at least one field name; in a variable, parted by commas or as a JSON list",
+        description="at least one field name; in a variable, separated by commas or as a JSON list",
     )
 
     take_fields: FieldPaths = Field(default=(), description=_FIELD_PATHS)
@@ -243,7 +246,7 @@ class EmbeddingSettings(Section):
 
     @property
     def label(self) -> str:
-        """What makes the vectors of what, for comparing two settings; without secrets."""
+        """The embedder and its texts in one line, for comparing two settings; without secrets."""
         named = "/".join(filter(None, (self.provider, self.model, self.path)))
         dimensions = f"{self.dimension} dimensions" if self.dimension else "the model's dimensions"
         prefixes = [repr(it) for it in (self.passage_prefix, self.query_prefix) if it is not None]
@@ -274,7 +277,7 @@ class WorkerSettings(Section):
     time_limit: float = _seconds(3600.0)
     time_limits: Annotated[dict[Text, Seconds], BeforeValidator(_mapped)] = Field(
         default={},
-        description="seconds by type of job, more than 0 and at most 86400 (a day); in a variable, as a JSON object",
+        description="seconds by job type, more than 0 and at most 86400 (a day); in a variable, as a JSON object",
     )
     keep_finished: float = Field(
         default=7.0 * _DAY,
@@ -290,14 +293,14 @@ class WorkerSettings(Section):
 
 
 class ApiSettings(Section):
-    """Where the HTTP API listens, who may use it, and how much it takes."""
+    """The HTTP API's address, keys and limits."""
 
     host: Text = Field(default="127.0.0.1", description="an address or host name")
     port: int = Field(default=8000, ge=1, le=65_535, description="a whole number from 1 to 65535")
     api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(_listed)] = Field(
         default=(),
         description=f"a list of keys of at least {FEWEST_KEY_CHARS} characters without quotes around them (openssl rand -hex 24 "
-        "makes one); in a variable, parted by commas or as a JSON list",
+        "makes one); in a variable, separated by commas or as a JSON list",
     )
     keep_alive: float = _seconds(75.0)
     root_path: Annotated[str, StringConstraints(pattern=r"^(/[^/?#\s]+)+$")] | None = _optional(
@@ -305,7 +308,7 @@ class ApiSettings(Section):
     )
     cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_listed)] = Field(
         default=(),
-        description="origins such as https://app.example.org; in a variable, parted by commas or as a JSON list",
+        description="origins such as https://app.example.org; in a variable, separated by commas or as a JSON list",
     )
     max_body_bytes: int = _count(32 * 2**20)
     max_items: int = _count(10_000)
@@ -314,7 +317,7 @@ class ApiSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long what is no longer needed is kept."""
+    """How long history is kept."""
 
     history: float = Field(
         default=30.0,
@@ -326,7 +329,7 @@ class RetentionSettings(Section):
 
 
 class ContainerSettings(Section):
-    """Who puts the parts together."""
+    """The function that creates the container."""
 
     factory: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*:\w+$", strip_whitespace=True)] | None = (
         _optional("a function as module:name, such as mypackage.wiring:create")
@@ -334,7 +337,7 @@ class ContainerSettings(Section):
 
 
 class LoggingSettings(Section):
-    """How much is logged."""
+    """The log's level."""
 
     level: LogLevel = Field(default="INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
 

@@ -1,6 +1,6 @@
-"""Where settings are given: the environment, ``.env`` and a YAML file, each value with its origin.
+"""The sources of settings: the environment, ``.env`` and a YAML file, each value with its origin.
 
-Nothing is validated here beyond the names. A name is a dotted key, ``section.field``.
+Only names are validated here. A name is a dotted key, ``section.field``.
 """
 
 import re
@@ -36,7 +36,7 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value as it was written, and where."""
+    """A value as written, and its source."""
 
     value: object
     source: str
@@ -44,21 +44,21 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What sources give by dotted key, and what is wrong with them."""
+    """The values of sources by dotted key, and the sources' problems and warnings."""
 
     given: Mapping[str, Given] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def over(self, lower: "Layer") -> "Layer":
-        """Both layers in one; this one's values win."""
+        """Merge both layers; this one's values win."""
         return Layer(
             {**lower.given, **self.given}, self.problems + lower.problems, self.warnings + lower.warnings
         )
 
 
 def section_types(settings: type[BaseSettings]) -> dict[str, type[BaseModel]]:
-    """The sections of ``settings`` by name."""
+    """Return the sections of ``settings`` by name."""
     kinds = {name: info.annotation for name, info in settings.model_fields.items()}
     return {
         name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)
@@ -66,14 +66,14 @@ def section_types(settings: type[BaseSettings]) -> dict[str, type[BaseModel]]:
 
 
 def setting_keys(settings: type[BaseSettings]) -> list[str]:
-    """Every setting's dotted key, in the order of declaration."""
+    """Return every setting's dotted key, in the order of declaration."""
     return [f"{name}.{key}" for name, kind in section_types(settings).items() for key in kind.model_fields]
 
 
 def read_layers(settings: type[BaseSettings], config_file: Path | None) -> Layer:
-    """Everything given: the environment over ``.env`` over the YAML file.
+    """Read all sources: the environment over ``.env`` over the YAML file.
 
-    With ``AGENT_STORAGE_HOME``, the files are looked for there, and relative paths start there.
+    With ``AGENT_STORAGE_HOME``, both files and relative paths are relative to that folder.
     """
     environment = EnvSettingsSource(settings).env_vars
     try:
@@ -98,16 +98,14 @@ def read_layers(settings: type[BaseSettings], config_file: Path | None) -> Layer
 
 
 def _misplaced_home(dotenv: Mapping[str, str | None], file: Path) -> tuple[str, ...]:
-    """Where it is written, it would have to be known already."""
+    """Warn if ``.env`` sets the home folder, which has to be known to find ``.env``."""
     if not dotenv.get(HOME_VARIABLE.lower()):
         return ()
-    return (
-        f"{HOME_VARIABLE} ({file}) is ignored: it says where that file is, and belongs into the environment",
-    )
+    return (f"{HOME_VARIABLE} ({file}) is ignored: it says where that file is; set it in the environment",)
 
 
 def _based(settings: type[BaseSettings], layer: Layer, home: Path) -> Layer:
-    """The layer with every relative path starting at ``home``, those that are defaults too."""
+    """Resolve the layer's relative paths against ``home``, including default paths."""
     given = dict(layer.given)
     for key in (*PATH_KEYS, URL_KEY):
         section, _, name = key.partition(".")
@@ -120,7 +118,7 @@ def _based(settings: type[BaseSettings], layer: Layer, home: Path) -> Layer:
 
 
 def _dotenv_variables(file: Path) -> tuple[Mapping[str, str | None], tuple[Problem, ...]]:
-    """The file's variables by lower-case names, as they are written there: nothing is filled in for ``${NAME}``."""
+    """Read the file's variables by lower-case names, as written; ``${NAME}`` isn't expanded."""
     try:
         found = dotenv_values(file, interpolate=False) if file.is_file() else {}
     except OSError as error:
@@ -131,10 +129,10 @@ def _dotenv_variables(file: Path) -> tuple[Mapping[str, str | None], tuple[Probl
 
 
 def _unfilled(settings: type[BaseSettings], variables: Mapping[str, str | None], file: Path) -> tuple[str, ...]:
-    """Warnings of settings that look as if something should be filled in."""
+    """Warn about settings with a placeholder, which isn't expanded."""
     ours = {key.replace(".", "_", 1) for key in setting_keys(settings)} | ALIASES.keys()
     return tuple(
-        f"{name.upper()} ({file}) has {found[0]}, which stays as it is written: nothing is filled in there"
+        f"{name.upper()} ({file}) has {found[0]}, which is used as written: variables aren't expanded there"
         for name in sorted(ours & variables.keys())
         if (found := _PLACEHOLDER.search(variables[name] or ""))
     )
@@ -143,28 +141,30 @@ def _unfilled(settings: type[BaseSettings], variables: Mapping[str, str | None],
 def _config_path(
     explicit: Path | None, variables: Mapping[str, str | None], home: Path | None
 ) -> tuple[Path | None, str]:
-    """The YAML file, if any, and what named it."""
+    """Return the YAML file, if any, and where it was named."""
     if explicit:
         return explicit, "--config"
     folder, place = (Path(), "in the current directory") if home is None else (home, f"in {HOME_VARIABLE}")
     if named := variables.get(CONFIG_VARIABLE.lower()):
         try:
             return folder / expanded(named), CONFIG_VARIABLE
-        except ValueError:  # reading it says that there is no such file
+        except ValueError:  # reading it will fail, with a message that names the file
             return Path(named), CONFIG_VARIABLE
     usual = folder / CONFIG_FILE
     return usual if usual.exists() else None, place
 
 
-# --- variables -------------------------------------------------------------------------------------------
+# --- variables ------------------------------------------------------------------------------------
 
 
 def _variables_layer(settings: type[BaseSettings], variables: Mapping[str, str | None], place: str) -> Layer:
-    """The settings among ``variables`` (lower-case names). One that looks like ours and isn't is a warning:
-    orchestrators inject such names.
+    """Select the settings among ``variables`` (lower-case names).
+
+    An unknown variable with a section's prefix is only a warning, because orchestrators inject such
+    names.
     """
     names = {key.replace(".", "_", 1): key for key in setting_keys(settings)}
-    # An alias gives way to the full name, so it comes first.
+    # Aliases come first, so that full names override them.
     spelled = {full: alias for alias, full in ALIASES.items() if variables.get(alias) is not None}
     spelled |= {name: name for name in names if variables.get(name) is not None}
     source = EnvSettingsSource(settings)
@@ -174,8 +174,8 @@ def _variables_layer(settings: type[BaseSettings], variables: Mapping[str, str |
         for section, values in source().items()
         for key, value in values.items()
     }
-    # What runs containers sets CONTAINER_NAME, CONTAINER_ID and the like, so only what is nearly
-    # the setting counts.
+    # Container engines set CONTAINER_NAME, CONTAINER_ID and the like, so only names close to
+    # CONTAINER_FACTORY count.
     sections = section_types(settings).keys() - {"container"}
     prefixes = (*(f"{section}_" for section in sections), "db_", "container_fa")
     known = [*names, *ALIASES]
@@ -185,14 +185,14 @@ def _variables_layer(settings: type[BaseSettings], variables: Mapping[str, str |
 
 def _unknown_variable(name: str, known: list[str], place: str) -> str:
     nearest = _nearest(name, known).upper()
-    return f"{name.upper()} ({place}) is no setting and is ignored; the nearest is {nearest}"
+    return f"{name.upper()} ({place}) isn't a setting and is ignored; the nearest is {nearest}"
 
 
 def _nearest(name: str, known: list[str]) -> str:
     return get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
-# --- the YAML file ---------------------------------------------------------------------------------------
+# --- the YAML file --------------------------------------------------------------------------------
 
 
 def _file_layer(settings: type[BaseSettings], path: Path, named_by: str) -> Layer:
@@ -201,12 +201,12 @@ def _file_layer(settings: type[BaseSettings], path: Path, named_by: str) -> Laye
 
 
 def document_layer(settings: type[BaseSettings], document: Mapping[object, object], place: str) -> Layer:
-    """The settings in a mapping of sections, which stands at ``place``."""
+    """Make a layer of a mapping of sections; ``place`` names its source."""
     sections = section_types(settings)
     given: dict[str, Given] = {}
     problems: list[Problem] = []
     for name, written in document.items():
-        # The section has one setting, so `container: mypackage.wiring:create` says it all.
+        # The section has only one setting, so `container: mypackage.wiring:create` is allowed too.
         values = {"factory": written} if name == "container" and isinstance(written, str) else written
         if name not in sections:
             problems.append(_unknown_key(str(name), values, [*sections, *setting_keys(settings)], place))
@@ -221,17 +221,17 @@ def document_layer(settings: type[BaseSettings], document: Mapping[object, objec
 
 
 def _unknown_key(key: str, value: object, known: list[str], place: str) -> Problem:
-    return Problem(key, _unknown_value(value, place), f"is no setting; the nearest is {_nearest(key, known)}")
+    return Problem(key, _unknown_value(value, place), f"isn't a setting; the nearest is {_nearest(key, known)}")
 
 
 def _unknown_value(value: object, place: str) -> str:
-    """Hides text and anything nested, because under a mistyped key it may be a secret."""
+    """Mask text and nested values, because under a mistyped key they may be secrets."""
     scalar = value is None or isinstance(value, bool | int | float)
     return f"{as_text(masked(value)) if scalar else MASK} ({place})"
 
 
 def _read_yaml(path: Path, named_by: str) -> tuple[dict[object, object], list[Problem]]:
-    import yaml  # noqa: PLC0415 - needed only where there is a file
+    import yaml  # noqa: PLC0415 - only needed if there is a file
 
     from app.settings.plain_yaml import PlainLoader  # noqa: PLC0415 - likewise
 
@@ -245,7 +245,7 @@ def _read_yaml(path: Path, named_by: str) -> tuple[dict[object, object], list[Pr
     except OSError as error:
         return refused(f"can't be read: {error.strerror}")
     except yaml.MarkedYAMLError as error:
-        # The parser's own words can quote the file, and so a secret; the place is enough.
+        # The parser's message may quote a secret from the file, so only the place is reported.
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         return refused(f"must be valid YAML; it isn't{where}")
@@ -260,7 +260,7 @@ def _read_yaml(path: Path, named_by: str) -> tuple[dict[object, object], list[Pr
 
 
 def _repeated_keys(root: "yaml.Node | None") -> Iterator[str]:
-    """The sections and settings written more than once; the parser would silently keep the last."""
+    """Yield repeated sections and settings; the parser silently keeps the last."""
     sections = _pairs(root)
     yield from _repeated(name for name, _ in sections)
     for name, section in sections:

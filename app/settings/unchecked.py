@@ -1,4 +1,4 @@
-"""All sections of the settings together, each valid by itself."""
+"""All sections of the settings, each valid, but not checked together."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from app.settings.sections import (
 
 
 class UncheckedSettings(BaseSettings):
-    """Settings that may contradict each other; :class:`app.config.Settings` may not."""
+    """Settings that may contradict each other; :class:`app.config.Settings` refuses those."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -50,19 +50,19 @@ class UncheckedSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The given values only, so that settings made in a test know nothing of the machine's."""
+        """Use only the given values, so that tests don't depend on the machine's environment."""
         return (init_settings,)
 
     def value(self, key: str) -> object:
-        """The value at a dotted key."""
+        """Return the value of a dotted key."""
         section, _, name = key.partition(".")
         return getattr(getattr(self, section), name)
 
     def lane_limits(self) -> LaneLimits:
-        """Each lane's threads; see :func:`lane_limits_of`."""
+        """Return each lane's threads; see :func:`lane_limits_of`."""
         return lane_limits_of(self.executor, self.database, self.qdrant)
 
     def for_container(self) -> dict[str, dict[str, Any]]:
-        """Nested plain values by section; secrets still ``SecretStr``."""
+        """Return nested plain values by section; secrets stay ``SecretStr``."""
         values: dict[str, dict[str, Any]] = self.model_dump()
         return values

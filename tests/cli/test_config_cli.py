@@ -203,7 +203,7 @@ def test_check_prints_every_problem_in_json(folder: Path, monkeypatch: pytest.Mo
         {
             "key": "api.prot",
             "value": f"1 ({folder}/given.yml)",
-            "allowed": "is no setting; the nearest is api.port",
+            "allowed": "isn't a setting; the nearest is api.port",
         },
         {
             "key": "api.port",
@@ -212,7 +212,7 @@ def test_check_prints_every_problem_in_json(folder: Path, monkeypatch: pytest.Mo
         },
     ]
     assert document["warnings"] == [
-        "API_SERVICE_HOST (environment) is no setting and is ignored; the nearest is API_HOST"
+        "API_SERVICE_HOST (environment) isn't a setting and is ignored; the nearest is API_HOST"
     ]
 
 
@@ -220,7 +220,7 @@ def test_a_warning_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_SERVICE_HOST", "10.0.0.1")
     done = run("config", "check")
     assert (done.exit_code, done.stdout) == (0, "OK\n")
-    assert done.stderr.startswith("Warning: QDRANT_SERVICE_HOST (environment) is no setting and is ignored")
+    assert done.stderr.startswith("Warning: QDRANT_SERVICE_HOST (environment) isn't a setting and is ignored")
 
 
 def test_the_commands_work_without_a_root_that_was_told_a_file() -> None:

@@ -30,7 +30,7 @@ def test_a_tilde_is_the_home_folder(written: str, meant: str) -> None:
 
 
 def test_a_tilde_of_nobody_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="~nobody-of-that-name is no user"):
+    with pytest.raises(ValueError, match="~nobody-of-that-name isn't a user"):
         expanded("~nobody-of-that-name/x")
 
 

@@ -98,8 +98,8 @@ def test_nothing_is_filled_in_in_a_dotenv_file(folder: Path, monkeypatch: pytest
     assert reading.settings.qdrant.api_key is not None
     assert reading.settings.qdrant.api_key.get_secret_value() == "a${X}b$c"
     assert reading.warnings == (
-        "DATABASE_URL (.env) has ${PASSWORD}, which stays as it is written: nothing is filled in there",
-        "QDRANT_API_KEY (.env) has ${X}, which stays as it is written: nothing is filled in there",
+        "DATABASE_URL (.env) has ${PASSWORD}, which is used as written: variables aren't expanded there",
+        "QDRANT_API_KEY (.env) has ${X}, which is used as written: variables aren't expanded there",
     )
 
 
@@ -125,7 +125,7 @@ def test_a_dotenv_file_that_is_no_text_is_refused(folder: Path) -> None:
 def test_an_unknown_key_is_refused_with_the_nearest(key: str, nearest: str, folder: Path) -> None:
     section, _, name = key.partition(".")
     (problem,) = problems_of({section: {name: SECRET}}, folder)
-    assert (problem.key, problem.allowed) == (key, f"is no setting; the nearest is {nearest}")
+    assert (problem.key, problem.allowed) == (key, f"isn't a setting; the nearest is {nearest}")
     assert "given.yml" in problem.value
     assert SECRET not in problem.value
 
@@ -143,7 +143,7 @@ def test_an_unknown_section_is_refused_with_the_nearest(
     name: str, value: Any, nearest: str, folder: Path
 ) -> None:
     (problem,) = problems_of({name: value}, folder)
-    assert (problem.key, problem.allowed) == (name, f"is no setting; the nearest is {nearest}")
+    assert (problem.key, problem.allowed) == (name, f"isn't a setting; the nearest is {nearest}")
     assert SECRET not in problem.value
 
 
@@ -170,7 +170,7 @@ def test_what_runs_containers_may_set_variables_of_that_name(
     with caplog.at_level(logging.WARNING):
         assert load_settings().container.factory is None
     assert caplog.messages == [
-        "CONTAINER_FACTROY (environment) is no setting and is ignored; the nearest is CONTAINER_FACTORY"
+        "CONTAINER_FACTROY (environment) isn't a setting and is ignored; the nearest is CONTAINER_FACTORY"
     ]
 
 
@@ -187,7 +187,7 @@ def test_an_unknown_variable_is_a_warning(
     with caplog.at_level(logging.WARNING):
         assert load_settings() == Settings()
     (message,) = caplog.messages
-    assert message.startswith(f"{name} ({place}) is no setting and is ignored; the nearest is ")
+    assert message.startswith(f"{name} ({place}) isn't a setting and is ignored; the nearest is ")
     assert SECRET not in message
 
 
