@@ -1,1 +1,1 @@
-"""What lies between SQLAlchemy and the databases: errors, each dialect's own, the schema and its migrations."""
+"""The database layer: translated errors, the dialects' specifics, the schema and its migrations."""

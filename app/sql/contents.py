@@ -1,4 +1,4 @@
-"""What a database holds, told by its tables alone: of any revision, and without the models' columns."""
+"""Inspection of a database of any revision, by its tables only, without the models."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ COUNTED = ("projects", "sources", "extractions", "jobs")
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """``revision`` is None for a database that was never migrated, ``store_id`` for one that never had an index."""
+    """The contents of a database.
+
+    ``revision`` is None if it was never migrated, ``store_id`` if it never had an index.
+    """
 
     revision: str | None
     store_id: str | None
@@ -20,12 +23,12 @@ class Contents:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was stored in it."""
+        """Whether nothing is stored."""
         return not any(self.counts.values())
 
 
 def read_contents(connection: Connection) -> Contents:
-    """Count what is there; a table that is missing holds nothing."""
+    """Count the rows; a missing table counts as empty."""
     tables = set(inspect(connection).get_table_names())
     return Contents(
         _find(connection, tables, "alembic_version", "version_num"),
@@ -35,14 +38,14 @@ def read_contents(connection: Connection) -> Contents:
 
 
 def missing_parts(connection: Connection) -> list[str]:
-    """The tables, columns, keys and indexes of this version's schema that the database lacks."""
+    """List the tables, columns, keys and indexes of this version's schema that are missing."""
     return list(_missing(inspect(connection)))
 
 
 def _find(connection: Connection, tables: set[str], table: str, column: str) -> str | None:
     if table not in tables:
         return None
-    found = connection.scalar(text(f"SELECT {column} FROM {table}"))  # noqa: S608 - this module's names
+    found = connection.scalar(text(f"SELECT {column} FROM {table}"))  # noqa: S608 - constant names
     return None if found is None else str(found)
 
 

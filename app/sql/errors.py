@@ -1,4 +1,4 @@
-"""The database's errors as ours: each names the file or the code, and the way out."""
+"""Translation of database errors to those of :mod:`app.errors`, with the file or the code."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,16 +20,16 @@ from app.errors import (
 )
 
 _TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "08", "40", "53", "55P03", "57014", "57P")
-"""How the codes begin of errors after which the same call may succeed: out of reach, locked, overloaded, or stopped."""
+"""Prefixes of transient errors' codes: unreachable, locked, overloaded, or stopped."""
 
 
 _UNDEFINED = ("42P01", "42703")
-"""PostgreSQL's codes for a table and a column that aren't there; SQLite has none and says it in words."""
+"""PostgreSQL's codes for an undefined table and column; SQLite only has messages for these."""
 
 
 @contextmanager
 def translated_errors(engine: Engine) -> Iterator[None]:
-    """Turn SQLAlchemy's errors into ours, whose messages hold no values of the statement."""
+    """Translate SQLAlchemy's errors, so that messages contain no values of the statement."""
     try:
         yield
     except PoolTimeoutError as error:
@@ -56,32 +56,34 @@ def _translated(error: DBAPIError, file: str, role: str) -> DatabaseError:
 
 def _can_not_open(file: str, code: str) -> DatabaseError:
     return DatabaseUnavailable(
-        f"the database {file} can't be opened ({code}). It and its folder must exist, and this process's user must "
-        "be allowed to write to both; database.url says which file is meant."
+        f"the database {file} can't be opened ({code}). It and its folder must exist, and this process's user needs "
+        "write permission on both; the setting database.url names the file."
     )
 
 
 def _failing(file: str, code: str) -> DatabaseError:
     return DatabaseUnavailable(
-        f"the disk under the database {file} failed ({code}); nothing of this transaction was stored. Look at the "
-        "disk's free space, quota and health, and into the system's log."
+        f"the disk of the database {file} failed ({code}), and this transaction was rolled back. Check the disk's "
+        "free space, quota and health, and the system's log."
     )
 
 
 _OF_FILES: dict[str, Callable[[str, str], DatabaseError]] = {
     "SQLITE_FULL": lambda file, _: DatabaseDiskFull(file),
-    "SQLITE_IOERR_SHMSIZE": lambda file, _: DatabaseDiskFull(file),  # SQLite's word for no room for its index
+    "SQLITE_IOERR_SHMSIZE": lambda file, _: DatabaseDiskFull(
+        file
+    ),  # SQLite's code for no space for its WAL index
     "SQLITE_READONLY": DatabaseReadOnly,
     "SQLITE_CORRUPT": DatabaseDamaged,
     "SQLITE_NOTADB": DatabaseDamaged,
     "SQLITE_CANTOPEN": _can_not_open,
     "SQLITE_IOERR": _failing,
 }
-"""By how the code begins."""
+"""By the prefix of SQLite's error name."""
 
 
 def _conflict(error: object, _role: str) -> DatabaseError:
-    return DatabaseConflict(f"the transaction was in the way of another one: {_reason(error)}")
+    return DatabaseConflict(f"the transaction conflicted with another one: {_reason(error)}")
 
 
 _OF_CODES: dict[str, Callable[[object, str], DatabaseError]] = {
@@ -90,11 +92,11 @@ _OF_CODES: dict[str, Callable[[object, str], DatabaseError]] = {
     "42501": lambda error, role: DatabaseForbidden(_primary(error), role),
     "3F000": lambda _, role: DatabaseSchemaAbsent(role),
 }
-"""By PostgreSQL's code; with the connection's role."""
+"""By PostgreSQL's SQLSTATE; called with the connection's role."""
 
 
 def _code(error: object) -> str | None:
-    """PostgreSQL's SQLSTATE or SQLite's name for the error; None when it came from the driver itself."""
+    """Return PostgreSQL's SQLSTATE or SQLite's error name; None if the driver raised the error."""
     return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
 
 
@@ -107,7 +109,7 @@ def _reason(error: object) -> str:
 
 
 def _primary(error: object) -> str:
-    """What the server says first. Of rights it names a table or a schema, and no value."""
+    """Return the server's primary message; for privileges it names a table or schema, no values."""
     return str(getattr(getattr(error, "diag", None), "message_primary", None) or _reason(error))
 
 

@@ -1,4 +1,4 @@
-"""What is particular to PostgreSQL: how its connections are made, and the time limits that hold on them."""
+"""PostgreSQL's connections: their options, time limits, encoding and failover."""
 
 import time
 from collections.abc import Mapping
@@ -18,35 +18,36 @@ if TYPE_CHECKING:
 
 POSTGRES_OPTIONS: Mapping[str, int] = {
     "connect_timeout": 10,
-    # Without these, a call would wait for a quarter of an hour for a server that has vanished
-    # without a word.
+    # Without these, a call would wait 15 minutes for a server that disappeared without closing the
+    # connection.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # milliseconds, unlike the others
 }
-"""How connections to PostgreSQL are made, where the URL says nothing else."""
+"""Default options of connections, which the URL can override."""
 
 FIXED_OPTIONS: Mapping[str, str] = {"client_encoding": "UTF8"}
-"""How connections are made whatever the URL, the role or the database says: another encoding can't say every text."""
+"""Options that nothing can override, because other encodings can't represent every text."""
 
 NO_TIME_LIMITS = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
-"""What a transaction begins with that may take as long as it wants."""
+"""The first statements of a transaction without time limits."""
 
 _STATEMENT, _IDLE = "statement_timeout", "idle_in_transaction_session_timeout"
 _SETTINGS = {_STATEMENT: "database.statement_timeout", _IDLE: "database.idle_in_transaction_timeout"}
 _QUERY_CANCELED, _IDLE_IN_TRANSACTION, _READ_ONLY_TRANSACTION = "57014", "25P03", "25006"
 
 READ_ONLY_FOR_S = 1.0
-"""How long a connection is kept that says it takes no writes. After a failover the next one may lead to the primary."""
+"""How long a read-only connection is kept; after a failover a new one may reach the primary."""
 
 _OPENED = "agent_storage_opened"
 
 
 def connect_args(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
-    """What connections are made with. A pooler may have each transaction on another server connection, which
-    doesn't know what was prepared on the last one; without ``settings.prepared_statements`` there
-    are none.
+    """Return the driver's arguments for connections.
+
+    A pooler may run each transaction on another server connection, which lacks the statements
+    prepared on the last one; without ``settings.prepared_statements`` none are prepared.
     """
     options: dict[str, Any] = {name: value for name, value in POSTGRES_OPTIONS.items() if name not in url.query}
     options |= FIXED_OPTIONS
@@ -54,18 +55,19 @@ def connect_args(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
 
 
 def set_up(engine: Engine, settings: DatabaseSettings) -> None:
-    """Have everything on ``engine`` be in UTC and within the time limits, except those that the URL's ``options`` set.
-    A database that can't hold every text isn't connected to: DatabaseEncodingUnfit.
+    """Set UTC and the time limits on connections of ``engine``, and refuse unsuitable encodings.
 
-    By session, which costs nothing after connecting; or, where a connection's session isn't its own
-    (no ``settings.prepared_statements``), anew in each transaction, which costs each a round trip.
+    Time limits in the URL's ``options`` are kept. Settings are made once for each session, which
+    costs nothing later. Without ``settings.prepared_statements`` a pooler may change the session,
+    so they are made in each transaction, which costs a round trip. Connecting to a database with
+    another encoding than UTF8 raises DatabaseEncodingUnfit.
     """
     sessions = settings.prepared_statements
     options = str(engine.url.query.get("options", ""))
     wanted = {_STATEMENT: settings.statement_timeout, _IDLE: settings.idle_in_transaction_timeout}
     limits_s = {name: limit_s for name, limit_s in wanted.items() if name not in options}
     scope = "SET" if sessions else "SET LOCAL"
-    # 0 would be no limit.
+    # PostgreSQL takes 0 for no limit.
     lines = [f"{scope} {name} = {max(1, round(limit_s * 1000))}" for name, limit_s in limits_s.items()]
     statements = "; ".join([f"{scope} TIME ZONE 'UTC'", *lines])
 
@@ -85,10 +87,10 @@ def set_up(engine: Engine, settings: DatabaseSettings) -> None:
 
 
 def require_writes(connection: Connection) -> None:
-    """Make sure that the server takes writes from this connection, which isn't used again otherwise.
+    """Check that the server takes writes on this connection; if not, invalidate the connection.
 
     Raises:
-        DatabaseWritesRefused: it doesn't.
+        DatabaseWritesRefused: the server is read-only.
     """
     refused = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'")
     if connection.scalar(refused):
@@ -97,7 +99,7 @@ def require_writes(connection: Connection) -> None:
 
 
 def _require_utf8(connection: "psycopg.Connection[Any]", _entry: object) -> None:
-    """What the server says of itself at the start, which costs no round trip."""
+    """Check the encoding that the server reports on connecting, which costs no round trip."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in {None, "UTF8"}:
         name = connection.info.dbname
@@ -112,10 +114,10 @@ def _note_time(_connection: object, entry: ConnectionPoolEntry) -> None:
 def _replace_read_only(
     connection: "psycopg.Connection[Any]", entry: ConnectionPoolEntry, _fairy: object
 ) -> None:
-    """Have the pool connect again where the connection has been read-only for a while; costs no round trip.
+    """Make the pool reconnect if a connection has been read-only for a while; needs no round trip.
 
-    A server of PostgreSQL 14 or newer says so by itself, at the start and when it changes. That is
-    no reason to refuse anything, since a pooler may repeat what its server said long ago.
+    PostgreSQL 14 and newer report this state on connecting and when it changes. It isn't reliable
+    enough to refuse writes, because a pooler may repeat an old report of its server.
     """
     says = connection.info.parameter_status
     read_only = "on" in (says("in_hot_standby"), says("default_transaction_read_only"))
@@ -124,9 +126,9 @@ def _replace_read_only(
 
 
 def _forget_access(connection: "psycopg.Connection[Any] | None", _entry: object) -> None:
-    """Have transactions begin as the server has it, not with ``READ WRITE``, which SQLAlchemy leaves after a reading one.
+    """Reset the access mode to the server's default; after reading, SQLAlchemy leaves READ WRITE.
 
-    A standby refuses that with a code that says nothing of it (0A000), and it would pass over a
+    A standby refuses ``READ WRITE`` with an unspecific code (0A000), and it would override a
     default of read-only.
     """
     if connection is not None and connection.info.transaction_status.name == "IDLE":  # else it is broken
@@ -134,20 +136,18 @@ def _forget_access(connection: "psycopg.Connection[Any] | None", _entry: object)
 
 
 def _judge(context: ExceptionContext, limits_s: Mapping[str, float]) -> DatabaseError | None:
-    """The error to raise instead, if PostgreSQL stopped something because of a time limit or takes no writes."""
+    """Return the error to raise instead, for a time limit or a refused write; None for others."""
     error = context.original_exception
     code = getattr(error, "sqlstate", None)
     if code == _QUERY_CANCELED and "user request" not in str(error):
         return DatabaseTimeout("a statement ran", *_limit(_STATEMENT, limits_s))
     if code == _IDLE_IN_TRANSACTION:
-        return DatabaseTimeout("a transaction was silent", *_limit(_IDLE, limits_s))
+        return DatabaseTimeout("a transaction was idle", *_limit(_IDLE, limits_s))
     if code == _READ_ONLY_TRANSACTION and not is_reading(context.connection):
-        context.is_disconnect = (
-            True  # and so every connection that the pool has is made again when it is next used
-        )
+        context.is_disconnect = True  # makes the pool replace all its connections
         return DatabaseWritesRefused()
     if code is None and type(error).__name__ == "InternalError":
-        # The driver's own: it got what it can't make out, such as a pooler's last words after the
+        # An error of the driver: it received unexpected messages, such as a pooler's after the
         # server's.
         context.is_disconnect = True
     return None

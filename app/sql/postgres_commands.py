@@ -1,4 +1,4 @@
-"""The commands of PostgreSQL's own that back a database up and restore it, for the configured URL."""
+"""The ``pg_dump`` and ``pg_restore`` commands for the configured URL."""
 
 import shlex
 from pathlib import Path
@@ -7,19 +7,22 @@ from sqlalchemy.engine import Engine
 
 _SECRETS = {"password", "sslpassword"}
 _OURS = {"client_encoding", "context", "prepare_threshold"}
-"""What the connections of this program are made with, and no libpq knows or needs."""
+"""This program's connection options that libpq doesn't know or need."""
 
 MAGIC = b"PGDMP"
-"""How a file begins that ``pg_dump --format=custom`` has made."""
+"""The first bytes of a file made by ``pg_dump --format=custom``."""
 
 
 def dump_command(engine: Engine, file: Path) -> str:
-    """What backs the database up to ``file``; one consistent state, while everything runs."""
+    """Return the command that backs the database up to ``file``, as one snapshot, while in use."""
     return shlex.join(["pg_dump", "--format=custom", f"--file={file}", f"--dbname={conninfo(engine)}"])
 
 
 def restore_command(engine: Engine, file: Path, *, overwrite: bool) -> str:
-    """What restores ``file``, all of it or nothing; with ``overwrite``, in the place of what is there."""
+    """Return the command that restores ``file`` in one transaction.
+
+    ``overwrite`` drops existing tables first.
+    """
     over = ["--clean", "--if-exists"] if overwrite else []
     return shlex.join(
         [
@@ -35,10 +38,10 @@ def restore_command(engine: Engine, file: Path, *, overwrite: bool) -> str:
 
 
 def conninfo(engine: Engine) -> str:
-    """The connection of the engine's URL as libpq's programs take it, without passwords.
+    """Return the engine's URL as a connection string for libpq's programs, without passwords.
 
-    As SQLAlchemy hands it to the driver: of a URL with several servers, libpq takes no other
-    spelling.
+    It is made from the arguments that SQLAlchemy passes to the driver, because libpq takes several
+    hosts in no other form.
     """
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - slow to import, and not needed for SQLite
 
@@ -49,5 +52,5 @@ def conninfo(engine: Engine) -> str:
 
 
 def has_password(engine: Engine) -> bool:
-    """Whether the URL holds a password, which the commands leave out."""
+    """Whether the URL has a password, which the commands leave out."""
     return engine.url.password is not None or bool(_SECRETS & engine.url.query.keys())

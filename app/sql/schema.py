@@ -1,6 +1,6 @@
-"""Bringing a database to the schema that this version works with.
+"""Upgrading a database to this version's schema, and checking its revision.
 
-Alembic is imported only when something has to be migrated. To change the schema: change ``app/models.py``, add a
+Alembic is only imported for a migration. To change the schema, change ``app/models.py``, add a
 revision to ``app/sql/migrations/versions``, and name it in ``HEAD``.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD = "0009"
-"""The newest revision; what this version works with."""
+"""The newest revision, which this version works with."""
 
 _FIRST_TABLES = {each.__tablename__ for each in (Project, Source, Extraction)}
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -30,17 +30,17 @@ _MIGRATION_LOCK = 0x6167656E74  # any number, the same in every process
 
 
 def current_revision(engine: Engine) -> str | None:
-    """The revision the database is at; None for one that was never migrated."""
+    """Return the database's revision; None if it was never migrated."""
     with translated_errors(engine), engine.connect() as connection:
         return _revision(connection)
 
 
 def check(engine: Engine) -> None:
-    """Make sure that the database is at :data:`HEAD`.
+    """Check that the database is at :data:`HEAD`.
 
     Raises:
-        SchemaMismatch: it isn't.
-        DatabaseForeign: what it holds is another application's.
+        SchemaMismatch: the database is at another revision.
+        DatabaseForeign: the database belongs to another application.
     """
     with translated_errors(engine), engine.connect() as connection:
         found = _revision(connection)
@@ -54,7 +54,7 @@ def upgrade(engine: Engine) -> None:
 
     Raises:
         SchemaMismatch: the database is newer than this version.
-        DatabaseForeign: what it holds is another application's.
+        DatabaseForeign: the database belongs to another application.
     """
     with translated_errors(engine), engine.connect() as connection:
         found = _revision(connection)
@@ -63,7 +63,7 @@ def upgrade(engine: Engine) -> None:
             return
     with translated_errors(engine), _migrating(engine) as connection:
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(NO_TIME_LIMITS)  # first, since others may be migrating
+            connection.exec_driver_sql(NO_TIME_LIMITS)  # before waiting for other migrations
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         _migrate(connection)
 
@@ -84,7 +84,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _require_ours(connection: Connection, revision: str | None) -> None:
-    """Refuse tables that another application has made under names that are ours."""
+    """Refuse tables of another application that have this schema's names."""
     tables = set(inspect(connection).get_table_names())
     if revision is None:
         if taken := sorted(tables & Base.metadata.tables.keys()):
@@ -94,7 +94,7 @@ def _require_ours(connection: Connection, revision: str | None) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415  # slow to import, and seldom needed
+    from alembic import command  # noqa: PLC0415 - slow to import, and seldom needed
 
     config = alembic_config()
     config.attributes["connection"] = connection
@@ -105,15 +105,15 @@ def _migrate(connection: Connection) -> None:
 
 
 def known_revisions() -> list[str]:
-    """This version's revisions, the newest first."""
-    from alembic.script import ScriptDirectory  # noqa: PLC0415  # slow to import, and seldom needed
+    """Return this version's revisions, newest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - likewise
 
     return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
 
 
 def alembic_config() -> "Config":
-    """Alembic's ``Config`` for the package's own revisions; needs no ini file and configures no logging."""
-    from alembic.config import Config  # noqa: PLC0415  # slow to import, and seldom needed
+    """Make Alembic's ``Config`` for the package's revisions, without an ini file or logging."""
+    from alembic.config import Config  # noqa: PLC0415 - likewise
 
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))

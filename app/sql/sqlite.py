@@ -1,4 +1,4 @@
-"""What is particular to SQLite: how its connections are prepared, and how its transactions begin."""
+"""SQLite's connections: their preparation, time limits, and how transactions begin."""
 
 import math
 import os
@@ -34,8 +34,8 @@ _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    # Ids are random, so a batch touches pages all over the indexes: keep them, and copy them back
-    # less often.
+    # Ids are random, so a batch touches pages all over the indexes: cache more pages, and
+    # checkpoint less often.
     "cache_size = -32000",
     "wal_autocheckpoint = 4000",
 )
@@ -43,7 +43,7 @@ _PRAGMAS = (
 
 _LIMIT = "agent_storage_time_limit"
 _LOOKED_AT_EVERY = 1_000_000
-"""Instructions of SQLite's between two looks at the clock: some 10 to 90 ms. At each, Python's lock is waited for."""
+"""SQLite instructions between two checks of the time, which wait for the GIL: some 10 to 90 ms."""
 
 
 def _time_of(value: object) -> int | None:
@@ -56,29 +56,29 @@ def _has_words(value: object, wanted: str) -> bool:
 
 
 _FUNCTIONS: Mapping[str, Any] = {"time_of": _time_of, "has_words": _has_words, "exact_number": exact_number}
-"""What conditions on facts need and SQLite hasn't."""
+"""SQL functions that conditions on facts need and SQLite lacks."""
 
 
 def is_in_memory(url: URL) -> bool:
-    """Whether the database lives in this process alone."""
+    """Whether the database is in memory."""
     name = url.database or ":memory:"
     return ":memory:" in name or "mode=memory" in name or url.query.get("mode") == "memory"
 
 
 def file_of(url: URL) -> Path | None:
-    """The database's file; None for one in memory, and for what SQLite itself reads as a URI."""
+    """Return the database's file; None for one in memory, and for SQLite's own file URIs."""
     if is_in_memory(url) or not url.database or url.database.startswith("file:"):
         return None
     return Path(url.database)
 
 
 def make_file(url: URL) -> None:
-    """Make the database's file, empty, and its folder; SQLite gives its other files the same mode.
+    """Create the database's file, empty, and its folder; SQLite's other files get its mode.
 
-    A file that can't be made is left to SQLite, which says more of it.
+    If the file can't be created, SQLite reports the error on connecting, in more detail.
 
     Raises:
-        DatabaseError: the folder can't be made.
+        DatabaseError: the folder can't be created.
     """
     file = file_of(url)
     if file is None:
@@ -88,27 +88,28 @@ def make_file(url: URL) -> None:
         make_private_folder(folder)
     except OSError as error:
         raise DatabaseError(
-            f"the database's folder {folder} can't be made: {error.strerror}. Set database.url to a place that can be "
-            "written to."
+            f"the database's folder {folder} can't be created: {error.strerror}. Set database.url to a file in a "
+            "writable folder."
         ) from error
     with suppress(OSError):
         make_private_file(file)
 
 
 class _TimeLimit:
-    """Of the statement that a connection runs."""
+    """The time limit of a connection's current statement."""
 
     def __init__(self) -> None:
         self.ends = math.inf
 
     def is_over(self) -> bool:
-        """Asked by SQLite now and then while it runs a statement, which it ends then."""
+        """Whether SQLite must interrupt the statement; SQLite calls it regularly meanwhile."""
         return time.monotonic() > self.ends
 
 
 def set_up(engine: Engine, statement_timeout_s: float) -> None:
-    """Have every connection of ``engine`` be durable, every transaction begin as its options say, and no statement of one
-    that only reads take longer than that.
+    """Set up the engine's connections: durability, the start of transactions, and time limits.
+
+    ``statement_timeout_s`` only applies to statements of read-only transactions.
     """
 
     def begin_statement(connection: Connection, *_statement: object) -> None:
@@ -129,10 +130,10 @@ def set_up(engine: Engine, statement_timeout_s: float) -> None:
 
 
 def require_writes(url: URL) -> None:
-    """Make sure that this process may write to the file and its folder. A writer's lock isn't waited for.
+    """Check that this process may write to the file and its folder, without taking a lock.
 
     Raises:
-        DatabaseReadOnly: it may not.
+        DatabaseReadOnly: the process lacks write permission.
     """
     file = file_of(url)
     if file is None:
@@ -144,14 +145,14 @@ def require_writes(url: URL) -> None:
 
 
 def _drop_read_only(context: ExceptionContext) -> None:
-    """A connection that was opened while the file couldn't be written to stays read-only when it can."""
+    """Replace a connection that failed to write: one opened on a read-only file stays read-only."""
     code = getattr(context.original_exception, "sqlite_errorname", None) or ""
     if code.startswith("SQLITE_READONLY") and not is_reading(context.connection):
         context.is_disconnect = True
 
 
 def _prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # the driver would begin late, and never with IMMEDIATE
+    connection.isolation_level = None  # the driver would begin late, and never use IMMEDIATE
     for name, function in _FUNCTIONS.items():
         connection.create_function(name, function.__code__.co_argcount, function, deterministic=True)
     record.info[_LIMIT] = limit = _TimeLimit()
@@ -167,9 +168,9 @@ def _begin(connection: Connection) -> None:
 
 @contextmanager
 def foreign_keys_off(connection: Connection) -> Iterator[None]:
-    """Let tables be made again, for which SQLite drops them: with foreign keys on, that deletes what refers to them.
+    """Turn foreign keys off, to recreate tables: with them on, DROP TABLE deletes referring rows.
 
-    Enter it before the transaction, inside which SQLite passes over the pragma.
+    Enter it before the transaction, because SQLite ignores the pragma inside of one.
     """
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA foreign_keys = OFF")

@@ -1,6 +1,7 @@
-"""Copies of a SQLite database by its online backup, and a database that one process has for itself.
+"""Copying SQLite databases with its online backup, and opening one exclusively.
 
-Nothing here opens a database that is in use as a plain file: closing it would take away SQLite's own locks on it.
+A database in use must never be opened as a plain file: closing that file would release SQLite's own
+locks on it.
 """
 
 import sqlite3
@@ -18,32 +19,32 @@ from app.sql.sqlite import LOCK_TIMEOUT_S
 Driver = sqlite3.Connection
 
 Advance = Callable[[int, int], object]
-"""Is told how many of how many pages are copied; what it raises ends the copy."""
+"""A callback with the numbers of copied and of all pages; if it raises, the copy ends."""
 
 _SLICE_PAGES = 1_000
-"""Between two slices a copy can be stopped; 4 MB take a few milliseconds."""
+"""A copy can be stopped after each slice; 4 MB take a few milliseconds."""
 
 _FEW_PAGES = 100
-"""Each page is read and written once; a cache of SQLite's own would only be filled."""
+"""Each page is read and written only once, so a larger cache would be of no use."""
 
 _MAPPED_BYTES = 2**30
 
 _PATIENCE_S = 1.0
-"""For a command that is just ending; a service keeps its connections open."""
+"""The wait for a command that is about to end; a service would keep its connections open."""
 
 _STEPS_A_LOOK = 100_000
-"""How many of SQLite's instructions run between two looks at whether to stop: some milliseconds."""
+"""SQLite instructions between two checks of whether to stop: some milliseconds."""
 
 
 @contextmanager
 def reading(file: Path) -> Iterator[Driver]:
-    """The database in a transaction that reads: all of it is of one moment, and writers go on.
+    """Open the database in a read transaction: one snapshot, which doesn't block writers.
 
-    Without the transaction a copy in slices begins again whenever another process has written, and
-    so might never end.
+    Without the transaction, a copy in slices would restart whenever another process writes, and
+    might never end.
 
     Raises:
-        DatabaseError: it can't be read.
+        DatabaseError: the database can't be read.
     """
     with closing(_connect(file, timeout=LOCK_TIMEOUT_S)) as connection, wrapped(connection, file) as ours:
         ours.exec_driver_sql("PRAGMA query_only = ON")
@@ -57,29 +58,29 @@ def copy_to_new(source: Driver, file: Path, advance: Advance) -> None:
     """Copy the database to ``file``, which is empty and not in use; the caller syncs it.
 
     Raises:
-        BackupFailed: the file can't be written, or the source not be read.
+        BackupFailed: the file can't be written, or the source can't be read.
     """
     with closing(_connect(file)) as target:
-        # A file that isn't whole is thrown away, so it needs no journal.
+        # An incomplete file is deleted, so it needs no journal.
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
         target.execute(f"PRAGMA cache_size = {_FEW_PAGES}")
         try:
             _copy(source, target, advance)
-            # Otherwise opening it would leave a log beside it, and fail on a read-only disk.
+            # In WAL mode, opening the copy creates files beside it, and fails on a read-only disk.
             target.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error as error:
             raise BackupFailed(str(file), _reason(error)) from error
 
 
 def copy_over(source: Path, target: Driver, file: str, advance: Advance) -> None:
-    """Have the database ``target`` hold what the resting file ``source`` does, in one transaction.
+    """Replace the contents of ``target`` by those of an unused file, in one transaction.
 
-    Until it has committed, the database is as it was, whatever ends this process.
+    Until the commit, ``target`` is unchanged, even if this process is killed.
 
     Raises:
-        DatabaseDiskFull: there is no room for it.
-        BackupFailed: it can't be written.
+        DatabaseDiskFull: the disk is full.
+        BackupFailed: ``target`` can't be written.
     """
     with resting(source) as whole:
         try:
@@ -92,15 +93,15 @@ def copy_over(source: Path, target: Driver, file: str, advance: Advance) -> None
 
 @contextmanager
 def resting(file: Path) -> Iterator[Driver]:
-    """A whole database that no process writes to; reading leaves no other files beside it."""
+    """Open a complete database that no process writes to, without creating files beside it."""
     with closing(_connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-        # Its pages are read in the order of keys, which is all over the file.
+        # Memory-mapped, because pages are read in the order of keys, at random places of the file.
         connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         yield connection
 
 
 def find_damage(connection: Driver, is_stopped: Callable[[], bool]) -> str | None:
-    """The first thing that SQLite's own check of the whole database finds wrong; None where all is well."""
+    """Return the first problem that SQLite's integrity check finds; None if there is none."""
     connection.set_progress_handler(is_stopped, _STEPS_A_LOOK)
     try:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -113,16 +114,16 @@ def find_damage(connection: Driver, is_stopped: Callable[[], bool]) -> str | Non
 
 @contextmanager
 def alone(file: Path) -> Iterator[Driver]:
-    """The database, made if it is missing, with every other connection kept out until the end.
+    """Open the database exclusively until the end of the block; create it if it is missing.
 
     Raises:
-        StoreInUse: another process has it open, if only idly.
-        DatabaseDamaged: that is no database, or it can't be read.
+        StoreInUse: another process has the database open, even if it is idle.
+        DatabaseDamaged: the file isn't a database, or is damaged.
     """
     with closing(_connect(file, timeout=_PATIENCE_S)) as connection:
         try:
-            # Set before the first read: so SQLite asks for the file as a whole, which idle
-            # connections hold too.
+            # Set before the first read, so that SQLite requests a lock that conflicts with idle
+            # connections too.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -140,12 +141,12 @@ def alone(file: Path) -> Iterator[Driver]:
 
 @contextmanager
 def wrapped(connection: Driver, file: Path) -> Iterator[Connection]:
-    """The driver's connection as SQLAlchemy's, for reading; it stays open.
+    """Wrap the driver's connection as SQLAlchemy's, for reading; it stays open.
 
     Raises:
         DatabaseError: the file can't be read.
     """
-    url = URL.create("sqlite", database=str(file))  # for what errors say
+    url = URL.create("sqlite", database=str(file))  # for error messages
     engine = create_engine(url, creator=lambda: connection, poolclass=StaticPool)
     with translated_errors(engine), engine.connect() as ours:
         yield ours

@@ -164,7 +164,7 @@ def be_silent(session: Session, then: str | None = "SELECT 1") -> None:
         pytest.param(sleep, r"a statement ran .* 0.2 s \(database.statement_timeout\)", id="statement"),
         pytest.param(
             be_silent,
-            r"a transaction was silent .* 0.2 s \(database.idle_in_transaction_timeout\)",
+            r"a transaction was idle .* 0.2 s \(database.idle_in_transaction_timeout\)",
             id="silence",
         ),
     ],

@@ -1,4 +1,4 @@
-"""What Alembic runs: the revisions, over the connection that ``app.sql.schema`` hands in.
+"""Alembic's environment: it runs the revisions on the connection that ``app.sql.schema`` passes.
 
 The caller owns the connection and its transaction.
 """

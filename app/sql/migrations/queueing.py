@@ -1,4 +1,4 @@
-"""Work that a migration leaves to the next worker."""
+"""Jobs that a migration queues for the next worker."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -13,7 +13,7 @@ _MOMENTS = ("created_at", "updated_at", "run_at")
 
 
 def queue_job(type_: str) -> None:
-    """Queue a job of that type, of which one is open at most."""
+    """Queue a job of a type, unless one is open already."""
     open_ = sa.text(f"SELECT 1 FROM jobs WHERE unique_key = :type AND {OPEN_JOB}")  # noqa: S608 - a constant
     if op.get_bind().execute(open_, {"type": type_}).first():
         return

@@ -1,4 +1,6 @@
-"""Jobs for workers: when they may run, what failed, progress, uniqueness; totals, pauses, idempotency keys.
+"""Columns of jobs for workers (schedule, failures, progress, uniqueness), and tables beside them.
+
+The tables are for totals of jobs, paused types and idempotency keys.
 
 Revision ID: 0002
 Revises: 0001
@@ -19,7 +21,8 @@ UNIQUE_JOB = sa.text(f"unique_key IS NOT NULL AND {OPEN_JOB.text}")
 
 ADDED = ("run_at", "failures", "lapses", "unique_key", "project_id", "done", "total")
 
-# The durations to the microsecond, as the job-duration strategies compute them; a table of 0001 has few jobs.
+# Durations in microseconds, as the job-duration strategies compute them. A table of revision 0001
+# has few jobs.
 _DURATION = {
     "sqlite": "CAST(round((julianday(substr(completed_at, 1, 19)) - julianday(substr(started_at, 1, 19))) * 86400)"
     " AS INTEGER) * 1000000"

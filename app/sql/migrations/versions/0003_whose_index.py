@@ -1,4 +1,4 @@
-"""Whose index it is, and which rebuild of it: the store's own id, and the generation of its vectors.
+"""The store's id, which marks its index, and the generation of the index's vectors.
 
 Revision ID: 0003
 Revises: 0002

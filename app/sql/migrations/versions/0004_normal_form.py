@@ -1,7 +1,8 @@
-"""Sources, groups, types and data in NFC, no index over URIs, and project names ordered by code point.
+"""Sources, groups, types and data in NFC; no index on URIs; project names sorted by code point.
 
-A source that was stored in two spellings becomes one, with the group of the older. Ids of extractions don't change:
-they were always made of NFC. Jobs are queued for the vectors and payloads of what was respelt.
+A source that was stored in two spellings becomes one, with the group of the older. Ids of
+extractions don't change, because they were always derived from NFC. Jobs are queued for the vectors
+and payloads of extractions whose spelling changes.
 
 Revision ID: 0004
 Revises: 0003
@@ -24,7 +25,7 @@ revision = "0004"
 down_revision = "0003"
 
 _PAGE = 100
-"""Rows that are read at once: each may have 4 MB."""
+"""Rows that are read at once; a row may have 4 MB."""
 
 _IDS_A_JOB = 1_000
 
@@ -76,13 +77,16 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to 0003, but for the spellings and for the index over URIs, which 0003 can do without."""
+    """Back to 0003, except the spellings and the index on URIs, which 0003 doesn't need."""
     if op.get_bind().dialect.name == "postgresql":
         op.alter_column("projects", "name", type_=sa.Text(collation="default"), existing_nullable=False)
 
 
 def _make_sources_again() -> None:
-    """SQLite can't drop a constraint otherwise. ``foreign_keys`` must be off, or extractions go with the old table."""
+    """Recreate the table, because SQLite can't drop a constraint.
+
+    ``foreign_keys`` must be off, or dropping the old table deletes the extractions.
+    """
     if op.get_bind().scalar(sa.text("PRAGMA foreign_keys")):
         raise RuntimeError("foreign keys are on; run `agent-storage db upgrade` instead")
     op.create_table(
@@ -218,6 +222,7 @@ def _nfc_of_all(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, str):
         return _nfc(value)
     if isinstance(value, dict):
-        twice = len({_nfc(key) for key in value}) < len(value)  # as was accepted once; neither value is dropped
+        # Older versions accepted two keys that are equal in NFC; both values are kept.
+        twice = len({_nfc(key) for key in value}) < len(value)
         return {key if twice else _nfc(key): _nfc_of_all(member) for key, member in value.items()}
     return [_nfc_of_all(member) for member in value] if isinstance(value, list) else value

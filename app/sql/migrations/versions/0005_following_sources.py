@@ -1,6 +1,6 @@
-"""Following sources: metadata of extractions, when sources were observed, runs, and the ledger of changes.
+"""Following sources: metadata of extractions, observation times of sources, runs, and the ledger.
 
-What was stored before has no entry in the ledger: its history begins now.
+Data from before has no ledger entry; its history begins with this revision.
 
 Revision ID: 0005
 Revises: 0004

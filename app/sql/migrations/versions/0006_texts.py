@@ -1,7 +1,7 @@
-"""How the texts were made that the vectors of the index stand for.
+"""The identity of the rules by which the index's texts were composed.
 
-An index from before says ``version 1``: texts as they were made then, under settings that weren't noted. No version
-since makes such texts, so that index is refused until a reindex.
+An index from before gets ``version 1``: texts by the rules of that time, with unrecorded settings.
+Later versions compose other texts, so that index is refused until a reindex.
 
 Revision ID: 0006
 Revises: 0005

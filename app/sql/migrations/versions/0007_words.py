@@ -1,6 +1,6 @@
 """The words of extractions, for the full-text search.
 
-What is stored already gets its words by a job, which waits for the next worker.
+A job for the next worker adds the words of stored extractions.
 
 Revision ID: 0007
 Revises: 0006

@@ -1,4 +1,4 @@
-"""When an extraction changed last, for those from before unknown; and an index for lists by time.
+"""The time of an extraction's last change, unknown for older ones, and an index for lists by time.
 
 Revision ID: 0008
 Revises: 0007

@@ -1,4 +1,4 @@
-"""Indexes on paths of the facts' documents, which the settings name; and words of the rules that are new with it.
+"""Indexes on paths of the facts' documents, which the settings name; and words by newer rules.
 
 Revision ID: 0009
 Revises: 0008
@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("filled_to", UuidText(), nullable=True),
         sa.PrimaryKeyConstraint("number", name="pk_data_indexes"),
-        sqlite_autoincrement=True,  # who still works on a dropped one must not meet another
+        sqlite_autoincrement=True,  # a job that still fills a dropped index must not find another
     )
     op.create_table(
         "data_keys",
