@@ -1,8 +1,8 @@
-"""The composition root: every part, and what it is made of.
+"""The composition root: all components and their dependencies.
 
-The only module that knows ``dependency_injector``. Resources (what must be closed) are generators with direct
-edges to the resources they use, which gives the closing order; all else is a thread-safe singleton whose
-constructor only stores what it is given.
+It is the only module that imports ``dependency_injector``. Components that must be closed are
+resources: generators that depend directly on the resources they use, which determines the closing
+order. Everything else is a thread-safe singleton whose constructor only stores its arguments.
 """
 
 import logging
@@ -71,7 +71,7 @@ logger = logging.getLogger(__name__)
 
 
 def _closing(part: str, close: Callable[[], object]) -> None:
-    """Close a part; a failure is logged, because it must not keep the other parts open."""
+    """Close a component; log a failure, so that the other components are closed too."""
     try:
         close()
     except Exception:
@@ -117,8 +117,7 @@ def _lane(
     name: LaneName,
     wait_timeout_s: float,
 ) -> Lane:
-    # Parts that were made before `reset_singletons` go on using the lane, so those made after it
-    # share it.
+    # Components from before `reset_singletons` keep using the lane, so later ones share it.
     return executor.find_lane(name) or executor.lane(
         name, limit=limits[name], max_waiting=settings.max_waiting, wait_timeout_s=wait_timeout_s
     )
@@ -144,24 +143,24 @@ def _seconds_of_days(days: float) -> float:
 
 
 def _is_exclusive(qdrant: QdrantSettings, database: DatabaseSettings) -> bool:
-    """Whether no other process can be running index jobs on these stores."""
+    """Whether no other process can run index jobs on these stores."""
     return qdrant.mode == "embedded" and database.url.startswith("sqlite")
 
 
 class Container(containers.DeclarativeContainer):
-    """All parts. Make one with :func:`create_container` and open it with :func:`running`."""
+    """All components. :func:`create_container` makes a container, :func:`running` opens it."""
 
     _written: ClassVar[dict[str, object]]
-    """The providers in a subclass's own body, without those that ``@containers.copy`` adds."""
+    """The providers in a subclass's body, without those that ``@containers.copy`` adds."""
 
     def __init_subclass__(cls) -> None:
         cls._written = {name: it for name, it in vars(cls).items() if isinstance(it, providers.Provider)}
 
     def __new__(cls, **replacements: object) -> Self:
-        """A container of this class; in one of a subclass, the subclass's providers reach the inherited consumers.
+        """Make a container; inherited consumers get the providers of a subclass.
 
-        dependency_injector alone leaves them the inherited provider, and with ``@containers.copy``
-        gives them a second instance of the subclass's (4.49.1).
+        Without this, dependency_injector (4.49.1) gives them the inherited provider, or with
+        ``@containers.copy`` a second instance of the subclass's.
         """
         if cls is Container:
             return super().__new__(cls, **replacements)
@@ -184,8 +183,8 @@ class Container(containers.DeclarativeContainer):
 
     config = providers.Configuration(strict=True)
 
-    settings = providers.ThreadSafeSingleton(settings_from, config)  # checked, however `config` was filled
-    # A part that takes many settings takes its section whole.
+    settings = providers.ThreadSafeSingleton(settings_from, config)  # validates `config`
+    # A component that needs many settings takes its whole section.
     database_settings = settings.provided.database
     qdrant_settings = settings.provided.qdrant
     executor_settings = settings.provided.executor
@@ -351,17 +350,16 @@ class Container(containers.DeclarativeContainer):
 
 
 def create_container(settings: Settings | None = None, **replacements: object) -> Container:
-    """A new container, filled from the settings (read from file and environment when None). Opens nothing.
+    """Create a container from the settings (read from file and environment if None); open nothing.
 
-    ``replacements`` are providers or finished parts by provider name, such as ``embedder=fake``; a
-    plain ``QdrantClient`` is adapted. Every consumer in this container gets them, and no other
-    container does.
+    ``replacements`` are providers or instances by provider name, such as ``embedder=fake``; a plain
+    ``QdrantClient`` is adapted. They replace the provider for every consumer in this container, and
+    in no other.
 
     Raises:
         ConfigurationError: the settings can't be used.
-        AttributeError: there is no provider of that name.
-        TypeError: a finished part can't do what is asked of it, such as a class in the place of an
-            instance.
+        AttributeError: there is no provider with that name.
+        TypeError: an instance lacks methods of the provider's protocol, or is a class.
     """
     unknown = replacements.keys() - Container.providers.keys()
     if unknown:
@@ -370,7 +368,7 @@ def create_container(settings: Settings | None = None, **replacements: object) -
     container = Container()
     for name, part in replacements.items():
         if not isinstance(part, providers.Provider):
-            part = providers.Object(checked_replacement(name, part, settings.qdrant.collection))  # noqa: PLW2901 - as it goes in
+            part = providers.Object(checked_replacement(name, part, settings.qdrant.collection))  # noqa: PLW2901 - the provider replaces it
         container.providers[name].override(part)
     container.config.from_dict(settings.for_container())
     return container
@@ -378,22 +376,22 @@ def create_container(settings: Settings | None = None, **replacements: object) -
 
 @contextmanager
 def running(container: Container, *, migrate: bool | None = None, check: bool = True) -> Iterator[Container]:
-    """Open every resource on this thread, hand out the container, and close all in reverse order.
+    """Open all resources on this thread, yield the container, and close them in reverse order.
 
-    The same container can be run again: its parts are made anew, except those that were handed in.
+    The same container can be run again: its components are created again, except replacements.
 
-    The database's schema is brought up to date first where ``migrate`` says so (by default on
-    SQLite), and otherwise checked; ``check=False`` leaves that to a caller who waits for the
-    database. A part that fails to open or to close leaves none of the others open.
+    If ``migrate`` is true (the default on SQLite), the database's schema is upgraded first;
+    otherwise it is checked. With ``check=False`` it isn't, for callers that wait for the database.
+    If a component fails to open or close, all others are closed.
 
     Raises:
-        SchemaMismatch: the schema isn't the one this version works with.
+        SchemaMismatch: the schema isn't the one that this version works with.
         DataDirectoryLocked: another process uses the embedded engine's directory.
     """
     try:
         container.init_resources()
         engine = container.engine()
-        container.duration_dialect()  # refuses a dialect without a strategy now, not at the first scrape
+        container.duration_dialect()  # fails here, not at the first scrape, if the dialect has none
         if engine.dialect.name == "sqlite" if migrate is None else migrate:
             schema.upgrade(engine)
         elif check:
@@ -401,11 +399,11 @@ def running(container: Container, *, migrate: bool | None = None, check: bool = 
         yield container
     finally:
         _close_all(container)
-        container.reset_singletons()  # they hold what is closed now
+        container.reset_singletons()  # they hold closed resources
 
 
 def _close_all(container: Container) -> None:
-    """Close the resources, going on after a failure until none is left open."""
+    """Close the resources, and continue after a failure until all are closed."""
     for _ in range(len(container.providers)):
         try:
             container.shutdown_resources()

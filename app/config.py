@@ -1,7 +1,7 @@
 """Settings: environment over ``.env`` over YAML over defaults; typed, frozen, checked as a whole.
 
-``from app.config import settings`` loads them at first use; importing this module reads nothing. A variable is
-named ``SECTION_FIELD``. What each setting means is said in ``config.yml``.
+``from app.config import settings`` loads them at first use; importing this module reads nothing.
+Environment variables are named ``SECTION_FIELD``. ``config.yml`` documents each setting.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ logger = getLogger(__name__)
 
 
 class Settings(UncheckedSettings):
-    """All sections, checked together. Made from values alone: :func:`load_settings` reads the sources."""
+    """All sections, checked together. It reads no sources; :func:`load_settings` does."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -52,12 +52,12 @@ class Settings(UncheckedSettings):
         return self.database.url
 
 
-# --- reading them ----------------------------------------------------------------------------------------
+# --- reading the sources --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A setting as it may be shown: its value masked and in types JSON knows, and where it came from."""
+    """A setting for display: its value, masked and as JSON types, and its source."""
 
     key: str
     value: object
@@ -66,7 +66,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that the sources gave. ``settings`` is None if there are problems; then entries show what was given."""
+    """The result of reading all sources.
+
+    ``settings`` is None if there are problems; ``entries`` then show the given values.
+    """
 
     settings: Settings | None
     entries: tuple[Entry, ...]
@@ -75,14 +78,14 @@ class Reading:
 
 
 def load_settings(config_file: Path | None = None) -> Settings:
-    """The settings of this process.
+    """Load the settings of this process.
 
     The YAML file is ``config_file``, else the one that ``AGENT_STORAGE_CONFIG`` names, else
-    ``./config.yml`` if there, else none. Variables that look like settings and aren't are logged as
-    warnings.
+    ``./config.yml`` if it exists, else none. Variables that look like settings and aren't are
+    logged as warnings.
 
     Raises:
-        ConfigurationError: with every problem there is.
+        ConfigurationError: settings are invalid; it carries every problem.
     """
     reading = read_settings(config_file)
     for warning in reading.warnings:
@@ -93,17 +96,17 @@ def load_settings(config_file: Path | None = None) -> Settings:
 
 
 def read_settings(config_file: Path | None = None) -> Reading:
-    """As :func:`load_settings`, but problems and warnings are returned, with each value and its source."""
+    """Read settings as :func:`load_settings` does, but return problems, warnings and sources."""
     return _reading(read_layers(Settings, config_file))
 
 
 def settings_from(values: Mapping[object, object] | None) -> Settings:
-    """The settings in a mapping of sections, such as what a container's ``config`` was filled with; nothing is read.
+    """Make settings from a mapping of sections, such as a container's ``config``; read no sources.
 
-    A setting that isn't there has its default.
+    Missing settings have their defaults.
 
     Raises:
-        ConfigurationError: with every problem there is; or there is nothing.
+        ConfigurationError: the mapping is empty, or settings are invalid; it carries every problem.
     """
     if not values:
         raise ConfigurationError([Problem("config", "nothing", f"must be filled {_WAYS_TO_FILL}")])
@@ -114,7 +117,7 @@ def settings_from(values: Mapping[object, object] | None) -> Settings:
 
 
 _WAYS_TO_FILL = (
-    "before a part is asked for: by `create_container(settings)`, or on a container of your own by "
+    "before a provider is called: by `create_container(settings)`, or on your own container by "
     '`container.config.from_pydantic(load_settings())` or `container.config.from_yaml("config.yml")`'
 )
 
@@ -128,7 +131,7 @@ def _reading(layer: Layer) -> Reading:
 
 
 def _validated(given: Mapping[str, Given]) -> tuple[UncheckedSettings, list[str]]:
-    """Settings, not checked as a whole, with the default in place of each value that is refused; and their keys."""
+    """Return settings with defaults for refused values, unchecked as a whole, and refused keys."""
     sections: dict[str, Any] = {}
     refused: list[str] = []
     for name, kind in section_types(Settings).items():
@@ -153,7 +156,7 @@ def _field(key: str) -> FieldInfo:
 
 
 def _shown(key: str, value: object) -> object:
-    # A refused value is still a plain string, so it is the setting's type that tells a secret.
+    # A refused value is still a plain string, so the setting's type says whether it is secret.
     return masked(value, secret="SecretStr" in repr(_field(key).annotation))
 
 
@@ -174,7 +177,7 @@ def _source(key: str, given: Mapping[str, Given]) -> str:
     return given[key].source if key in given else "default"
 
 
-# --- the settings of this process, loaded at first use ---------------------------------------------------
+# --- the settings of this process, loaded at first use --------------------------------------------
 
 if TYPE_CHECKING:
     settings: Settings
@@ -183,5 +186,5 @@ else:
     def __getattr__(name: str) -> Settings:
         if name != "settings":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # Of two threads that come first, both get the settings of the one that was faster.
+        # If two threads load them at the same time, both get the settings of the first to finish.
         return globals().setdefault("settings", load_settings())

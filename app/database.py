@@ -1,7 +1,7 @@
-"""The pooled engine, and one transaction a thread hop.
+"""The pooled engine, and units of work that run in one thread and one transaction.
 
-A *work* is a function over a session. ``Database.read`` and ``Database.write`` run it on a thread of the
-database lane, in one transaction of its own.
+A *work* is a function over a session. ``Database.read`` and ``Database.write`` run it on a thread
+of the database lane, in its own transaction.
 """
 
 import threading
@@ -31,12 +31,12 @@ _AFTER_CONFLICT = RetryPolicy(total_s=1.0, first_delay_s=0.05)
 
 
 def open_engine(settings: DatabaseSettings) -> Engine:
-    """An engine for ``settings.url``; connects to nothing yet. The caller owns it and calls ``dispose()``.
+    """Create an engine for ``settings.url``, without connecting. The caller calls ``dispose()``.
 
-    Makes the folder of a SQLite file. A database in memory gets one connection, shared by all
-    threads, which the pool's sizes don't apply to. ``idle_in_transaction_timeout`` and
-    ``prepared_statements`` are for PostgreSQL; without the latter, nothing rests on what a
-    connection remembers from one transaction to the next.
+    The folder of a SQLite file is created. An in-memory database gets one connection, which all
+    threads share; the pool's sizes don't apply to it. ``idle_in_transaction_timeout`` and
+    ``prepared_statements`` are for PostgreSQL; without the latter, the engine needs no state that
+    a connection keeps between transactions.
     """
     url = make_url(settings.url)
     if url.get_backend_name() == "sqlite":
@@ -81,13 +81,13 @@ def _dump_json(value: object) -> str:
 
 
 class CountingPool(QueuePool):
-    """A pool that counts in ``waits`` how often a connection was asked for while all were in use.
+    """A pool that counts in ``waits`` how often a caller found all connections in use.
 
-    Who asks in the very moment in which another takes the last one may be missed.
+    A caller that races with another one for the last connection may be missed.
     """
 
-    # SQLAlchemy names the pool's logger after the class: what a library tells is no message of
-    # ours.
+    # SQLAlchemy names the pool's logger after the class, and its messages must stay those of a
+    # library.
     __module__ = QueuePool.__module__
 
     def __init__(
@@ -103,7 +103,7 @@ class CountingPool(QueuePool):
         self._counting = threading.Lock()
 
     def connect(self) -> PoolProxiedConnection:
-        """A connection, which the caller closes; waits for one where it has to."""
+        """Check a connection out, waiting if all are in use. The caller closes it."""
         if self.checkedout() >= self._connections:
             with self._counting:
                 self.waits += 1
@@ -111,9 +111,9 @@ class CountingPool(QueuePool):
 
 
 class ReadSession(Session):
-    """A session that can't write: it refuses to flush, and its transaction is read-only in the database.
+    """A read-only session: it refuses to flush, and its transaction is read-only in the database.
 
-    All it reads is as it was at its first statement.
+    It reads from one snapshot, taken at its first statement.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -121,14 +121,18 @@ class ReadSession(Session):
         super().__init__(reading, autoflush=False, expire_on_commit=False)
 
     def flush(self, objects: Sequence[object] | None = None) -> None:
-        """Refuse if there is anything to write."""
+        """Flush nothing.
+
+        Raises:
+            RuntimeError: there are changes to write.
+        """
         if self.new or self.dirty or self.deleted:
             raise RuntimeError("objects were changed in a read-only session; use Database.write")
         super().flush(objects)
 
 
 class WriteSession(Session):
-    """A session that writes: on SQLite its transaction takes the write lock at its first statement."""
+    """A session that writes; on SQLite its first statement takes the write lock."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine.execution_options(**WRITING[engine.dialect.name]), expire_on_commit=False)
@@ -140,7 +144,7 @@ class Database:
     def __init__(self, engine: Engine, lane: Lane) -> None:
         self.engine = engine
         self._lane = lane
-        # SQLite's own waiting for the write lock polls, up to 100 ms a time; this queue doesn't.
+        # SQLite polls for its write lock, sleeping up to 100 ms; waiting for this lock doesn't.
         self._writers: AbstractContextManager[Any] = (
             threading.Lock() if self.dialect == "sqlite" else nullcontext()
         )
@@ -157,13 +161,13 @@ class Database:
         timeout_s: float | None = None,
         exempt_from_max_waiting: bool = False,
     ) -> T:
-        """Run ``work`` over one consistent view of the data and return its result.
+        """Run ``work`` on one snapshot of the data and return its result.
 
-        ``exempt_from_max_waiting`` is for :meth:`Lane.run`.
+        ``exempt_from_max_waiting`` is passed to :meth:`Lane.run`.
 
         Raises:
             DatabaseUnavailable: the database can't be reached.
-            DatabaseError: it refused a statement.
+            DatabaseError: the database refused a statement.
             Saturated, DeadlineExceeded, ShuttingDown: from the lane; ``timeout_s`` counts from now.
         """
         return await self._lane.run(
@@ -178,12 +182,12 @@ class Database:
         exempt_from_max_waiting: bool = False,
         repeatable: bool = True,
     ) -> T:
-        """Run ``work``, commit, and return its result; roll back if it raises anything.
+        """Run ``work``, commit, and return its result; roll back if it raises.
 
-        Where the transaction was in the way of another one, ``work`` is run again, five times in
-        all; one that notes elsewhere what it has done is not ``repeatable``.
-        ``exempt_from_max_waiting`` is for :meth:`Lane.run`. After DeadlineExceeded the work may
-        still commit. Raises what :meth:`read` raises.
+        If the transaction conflicts with another one, ``work`` is run again, up to five times in
+        all. A work with side effects outside of the session is not ``repeatable``.
+        ``exempt_from_max_waiting`` is passed to :meth:`Lane.run`. After DeadlineExceeded the work
+        may still commit. Raises the same errors as :meth:`read`.
         """
         return await self._lane.run(
             self._write_repeatedly if repeatable else self._write,
@@ -193,11 +197,11 @@ class Database:
         )
 
     async def ping(self) -> None:
-        """Ask the database whether it answers and takes writes; waits for no other writer.
+        """Check that the database answers and takes writes, without waiting for other writers.
 
         Raises:
-            DatabaseUnavailable: it can't be reached.
-            DatabaseWritesRefused, DatabaseReadOnly: it can only be read.
+            DatabaseUnavailable: the database can't be reached.
+            DatabaseWritesRefused, DatabaseReadOnly: the database is read-only.
         """
         await self._lane.run(self._ping)
 

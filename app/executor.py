@@ -1,8 +1,8 @@
-"""The one thread pool, shared through named lanes.
+"""The process's only thread pool, shared through named lanes.
 
-A *lane* is a share of the pool: at most ``limit`` of its calls run at once and at most ``max_waiting`` wait
-for a slot. The limits of all lanes add up to no more than the pool's threads, so a lane whose calls hang
-can't take a thread from another.
+A *lane* is a share of the pool: at most ``limit`` of its calls run at once, and at most
+``max_waiting`` wait for a slot. The limits of all lanes add up to no more than the pool's threads,
+so a lane whose calls hang can't take threads from another lane.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:
-    """A lane's counters at one moment; counts and seconds since it was made never go down."""
+    """A snapshot of a lane's counters; the counts and seconds since its creation never decrease."""
 
     name: str
     limit: int
@@ -41,10 +41,10 @@ class LaneStats:
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """A caller that waits for a slot on its own event loop. ``granted`` is guarded by the lane's lock.
+    """A caller that waits for a slot on its own event loop. The lane's lock guards ``granted``.
 
-    ``turn`` ends in None when a slot is the caller's, or in the error it is to raise: an exception
-    set on a future whose caller has left would be logged as lost.
+    The result of ``turn`` is None if the caller gets a slot, else the error that it raises. It is a
+    result and not an exception, because asyncio logs exceptions that are never retrieved.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -52,7 +52,7 @@ class _Ticket:
     granted: bool = False
 
     def wake(self, error: AgentStorageError | None = None) -> bool:
-        """Let the caller go on, or fail; False when its event loop is closed."""
+        """Wake the caller, with an error or without; return False if its event loop is closed."""
         try:
             self.loop.call_soon_threadsafe(self._settle, error)
         except RuntimeError:
@@ -65,9 +65,10 @@ class _Ticket:
 
 
 class Lane:
-    """A named, bounded share of the pool, usable from any event loop. Made by :meth:`BoundedExecutor.lane`.
+    """A named, bounded share of the pool, usable from any event loop.
 
-    Slots are given in the order callers asked, whichever loop they are on.
+    :meth:`BoundedExecutor.lane` creates it. Slots are granted in the order of the calls, across
+    event loops.
     """
 
     def __init__(
@@ -94,35 +95,35 @@ class Lane:
         timeout_s: float | None = None,
         exempt_from_max_waiting: bool = False,
     ) -> T:
-        """Call ``fn(*args)`` on a thread of the pool, in a copy of the caller's context; return its result.
+        """Call ``fn(*args)`` on a pool thread in a copy of the caller's context; return its result.
 
-        ``timeout_s`` counts from now, waiting for a slot included; None leaves only the lane's own
-        bound on waiting. A caller that is cancelled or out of time leaves at once; its call keeps
-        the slot until the thread is really free.
+        ``timeout_s`` includes the wait for a slot; with None, only the lane's ``wait_timeout_s``
+        applies. A caller that is cancelled or times out returns at once; its call keeps the slot
+        until the thread is free.
 
-        ``exempt_from_max_waiting`` lets the call wait even if ``max_waiting`` others do. For calls
-        that finish what can't be taken back, such as reporting what was stored; something else must
-        bound their number.
+        ``exempt_from_max_waiting`` queues the call even if ``max_waiting`` callers wait. It is for
+        calls that complete something irrevocable, such as reporting what was stored; their number
+        must be bounded elsewhere.
 
         Raises:
-            Saturated: ``max_waiting`` callers wait already, or no slot came free in
+            Saturated: ``max_waiting`` callers are waiting, or no slot became free within
                 ``wait_timeout_s``.
-            DeadlineExceeded: ``timeout_s`` ran out.
+            DeadlineExceeded: ``timeout_s`` has passed.
             ShuttingDown: the executor is closing.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
         await self._take_slot(loop, timeout_s, exempt_from_max_waiting=exempt_from_max_waiting)
         call = self._submit(loop, partial(self._call, copy_context(), fn, *args))
-        # `wait` never cancels what it waits for: a cancelled call that hasn't started never would,
-        # and keep its slot.
+        # `wait` doesn't cancel the call on a timeout. A call that is cancelled before its start
+        # would never run, and never free its slot.
         await asyncio.wait((call,), timeout=None if timeout_s is None else asked + timeout_s - loop.time())
         if timeout_s is not None and not call.done():
             raise DeadlineExceeded(f"a call on the {self.name} lane", timeout_s)
         return call.result()
 
     async def ping(self) -> None:
-        """Return when a thread has come free and done nothing.
+        """Run a no-op call, to check that a thread becomes free.
 
         Raises:
             Saturated, ShuttingDown: as for :meth:`run`.
@@ -130,7 +131,7 @@ class Lane:
         await self.run(_do_nothing)
 
     def stats(self) -> LaneStats:
-        """The counters now. Thread-safe."""
+        """Return a snapshot of the counters. Thread-safe."""
         with self._changed:
             return LaneStats(
                 name=self.name,
@@ -144,7 +145,7 @@ class Lane:
             )
 
     def close(self) -> None:
-        """Take no new calls and fail those that wait with :class:`ShuttingDown`. Running calls go on."""
+        """Refuse new calls and fail waiting ones with :class:`ShuttingDown`; running ones go on."""
         with self._changed:
             self._closed = True
             dropped = list(self._waiting)
@@ -153,7 +154,7 @@ class Lane:
             ticket.wake(ShuttingDown(f"the {self.name} lane"))
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Block this thread until no call runs, at most ``timeout_s``; True when none does."""
+        """Block this thread until no call runs, at most ``timeout_s``; return whether none does."""
         with self._changed:
             return self._changed.wait_for(lambda: self._active == 0, timeout=max(0.0, timeout_s))
 
@@ -180,7 +181,7 @@ class Lane:
         patience_s = self.wait_timeout_s if timeout_s is None else min(timeout_s, self.wait_timeout_s)
         try:
             await asyncio.wait((ticket.turn,), timeout=patience_s)
-        except BaseException:  # cancelled, or its event loop was closed under it
+        except BaseException:  # the caller was cancelled, or its event loop was closed
             self._leave_queue(ticket)
             raise
         finally:
@@ -200,7 +201,7 @@ class Lane:
         return Saturated(self.name, waiting)
 
     def _leave_queue(self, ticket: _Ticket) -> int:
-        """Stop waiting, passing on a slot granted in the meantime. Returns how many others wait."""
+        """Leave the queue, passing on a slot granted meanwhile; return how many others wait."""
         with self._changed:
             if ticket.granted:
                 self._free_slot()
@@ -213,19 +214,20 @@ class Lane:
             call = loop.run_in_executor(self._pool, work)
         except RuntimeError as error:
             if not self._closed:
-                raise  # The system has no thread left. The work stays queued in the pool, and so keeps its slot.
+                # The system can't start a thread. The work stays queued in the pool, with its slot.
+                raise
             self._free_slot()
             raise ShuttingDown(f"the {self.name} lane") from error
         call.add_done_callback(_retrieve)
         return call
 
     def _call(self, context: Context, fn: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Runs on the pool's thread; frees the slot when the thread is done with ``fn``."""
+        """Run ``fn`` on this pool thread, then free the slot."""
         started = time.monotonic()
         try:
             return context.run(fn, *args)
         except StopIteration as error:
-            # A future refuses StopIteration, and whoever awaits it would wait for ever.
+            # A future refuses StopIteration, and its awaiter would wait forever.
             raise RuntimeError("the call raised StopIteration") from error
         finally:
             with self._changed:
@@ -234,7 +236,7 @@ class Lane:
                 self._free_slot()
 
     def _free_slot(self) -> None:
-        """Hand the slot to the longest waiting caller whose event loop still runs, or give it back."""
+        """Pass the slot to the longest waiting caller whose event loop is open, or release it."""
         with self._changed:
             while self._waiting:
                 ticket = self._waiting.popleft()
@@ -246,9 +248,9 @@ class Lane:
 
 
 class BoundedExecutor:
-    """Owns the one ``ThreadPoolExecutor`` and hands out its lanes.
+    """Owns the ``ThreadPoolExecutor`` and creates its lanes.
 
-    Closing is for the thread that opened it, off the event loop and after intake has stopped.
+    The thread that opened it closes it, outside of the event loop, after intake has stopped.
     """
 
     def __init__(self, max_workers: int) -> None:
@@ -257,7 +259,7 @@ class BoundedExecutor:
         self._lanes: dict[str, Lane] = {}
 
     def lane(self, name: str, *, limit: int, max_waiting: int, wait_timeout_s: float) -> Lane:
-        """A new lane of this pool.
+        """Create a lane of this pool.
 
         Raises:
             ValueError: the name is taken, or the limits of all lanes would exceed ``max_workers``.
@@ -272,19 +274,19 @@ class BoundedExecutor:
         return lane
 
     def find_lane(self, name: str) -> Lane | None:
-        """The lane of that name, if it was made."""
+        """Return the lane with this name, or None."""
         return self._lanes.get(name)
 
     def stats(self) -> list[LaneStats]:
-        """Every lane's counters now. Thread-safe."""
+        """Return a snapshot of every lane's counters. Thread-safe."""
         return [lane.stats() for lane in list(self._lanes.values())]
 
     def close(self, timeout_s: float) -> bool:
-        """Stop new work, fail what waits, and wait for what runs, at most ``timeout_s``.
+        """Refuse new calls, fail waiting ones, and wait for running ones, at most ``timeout_s``.
 
-        Returns True when every thread came free. Otherwise the calls that still run are counted in
-        the log by lane, and their threads end when the calls do; the interpreter waits for them at
-        exit whatever happens, so a process that must end now has to flush what it holds and call
+        Return True if every thread became free. Otherwise the number of calls that still run is
+        logged for each lane, and their threads end with the calls. The interpreter always waits for
+        these threads at exit, so a process that must end at once has to flush its data and call
         ``os._exit``.
         """
         deadline = time.monotonic() + timeout_s
@@ -300,10 +302,10 @@ class BoundedExecutor:
 
 
 def _do_nothing() -> None:
-    """What a ping calls."""
+    """Do nothing; a ping calls it."""
 
 
 def _retrieve(call: asyncio.Future[Any]) -> None:
-    """Look at the outcome of a call nobody may await any more, so that asyncio doesn't log it as lost."""
+    """Retrieve a call's exception, so that asyncio doesn't log it if the caller has left."""
     if not call.cancelled():
         call.exception()

@@ -1,9 +1,9 @@
-"""The log of a service: lines for people on a terminal, else one JSON object a line.
+"""The log of a service: readable lines on a terminal, else one JSON object per line.
 
-Modules log with ``logging.getLogger(__name__)``. What is bound with ``structlog.contextvars`` (a request's id, a
-job's id and attempt) stands in every line written below it, in tasks and on the executor's threads too, since
-they run in copies of the context. Secrets are masked here, whoever logs them; the text of an extraction or a
-query is for nobody to log.
+Modules log with ``logging.getLogger(__name__)``. Values bound with ``structlog.contextvars`` (a
+request's id, a job's id and attempt) are in every line logged in that context, including tasks and
+the executor's threads, which run in copies of it. Secrets are masked here, for all loggers. The
+text of an extraction or a query must never be logged.
 """
 
 import json
@@ -27,9 +27,9 @@ _FIRST = ("timestamp", "level", "logger", "event")
 def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
     """Write this process's log to ``stream``, or to standard error, from ``level`` on.
 
-    Libraries are heard from WARNING on, and uvicorn's server from INFO on; its log of requests
-    stays silent. Takes the place of all that was set up before, and warnings of Python go the same
-    way. For whoever starts uvicorn: with ``log_config=None``, or it sets up its own.
+    Libraries log from WARNING on, and uvicorn's server from INFO on; uvicorn's access log is off.
+    This replaces all existing handlers, and captures Python's warnings. Start uvicorn with
+    ``log_config=None``, or it sets up its own logging.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(terminal=handler.stream.isatty()))
@@ -47,15 +47,19 @@ def _set_levels(level: int) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # The API logs its requests itself, with their ids and without what stands in the query.
+    # The API logs requests on its own, with their ids and without query strings.
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL + 1)
 
 
-# --- what strangers cause --------------------------------------------------------------------------------
+# --- rate limit for events that clients cause -----------------------------------------------------
 
 
 class Tally:
-    """Logs what anyone can cause: of each kind a line at once, and then one every ``every_s`` that counts the rest."""
+    """Rate-limits log lines that any client can cause.
+
+    The first event of a kind is logged at once. Later ones are logged in one line every ``every_s``
+    seconds, with their count.
+    """
 
     def __init__(self, logger: logging.Logger, every_s: float = 10.0) -> None:
         self._logger = logger
@@ -63,14 +67,14 @@ class Tally:
         self._kinds: dict[str, _Count] = {}
 
     def note(self, what: str, client: str | None) -> None:
-        """Log that, or count it until the next line is due. ``what`` is one of few texts."""
+        """Log an event, or count it until the next line is due. ``what`` is one of few texts."""
         count = self._kinds.setdefault(what, _Count())
         count.times += 1
         count.client = client
         self._tell(what, count, time.monotonic())
 
     def look(self) -> None:
-        """Log what was counted and is due."""
+        """Log the counted events that are due."""
         now = time.monotonic()
         for what, count in self._kinds.items():
             self._tell(what, count, now)
@@ -88,17 +92,17 @@ class _Count:
     due: float = float("-inf")
 
 
-# --- one line --------------------------------------------------------------------------------------------
+# --- formatting -----------------------------------------------------------------------------------
 
 
 def _formatter(*, terminal: bool) -> logging.Formatter:
-    from structlog.dev import ConsoleRenderer, plain_traceback  # noqa: PLC0415 - only a service logs by it
-    from structlog.processors import format_exc_info  # noqa: PLC0415
-    from structlog.stdlib import ProcessorFormatter  # noqa: PLC0415
+    from structlog.dev import ConsoleRenderer, plain_traceback  # noqa: PLC0415 - only a service needs it
+    from structlog.processors import format_exc_info  # noqa: PLC0415 - likewise
+    from structlog.stdlib import ProcessorFormatter  # noqa: PLC0415 - likewise
 
     render: Processor = _as_json
     if terminal:
-        # A prettier traceback would show the values of variables.
+        # structlog's richer tracebacks would show the values of variables.
         render = ConsoleRenderer(
             colors=not os.environ.get("NO_COLOR"), exception_formatter=plain_traceback, sort_keys=False
         )
@@ -107,11 +111,11 @@ def _formatter(*, terminal: bool) -> logging.Formatter:
 
 
 def _what_every_line_has() -> "list[Processor]":
-    from structlog.contextvars import merge_contextvars  # noqa: PLC0415
-    from structlog.processors import TimeStamper  # noqa: PLC0415
-    from structlog.stdlib import ExtraAdder, add_log_level, add_logger_name  # noqa: PLC0415
+    from structlog.contextvars import merge_contextvars  # noqa: PLC0415 - likewise
+    from structlog.processors import TimeStamper  # noqa: PLC0415 - likewise
+    from structlog.stdlib import ExtraAdder, add_log_level, add_logger_name  # noqa: PLC0415 - likewise
 
-    # uvicorn says everything twice, the second time with the codes of colours.
+    # uvicorn adds each message a second time, with colour codes.
     return [
         merge_contextvars,
         ExtraAdder(),
@@ -131,8 +135,8 @@ def _without(name: str) -> "Processor":
 
 
 def _configure_structlog() -> None:
-    """Structlog's own loggers write through the same handler."""
-    import structlog  # noqa: PLC0415
+    """Make structlog's own loggers write through the same handler."""
+    import structlog  # noqa: PLC0415 - likewise
 
     structlog.configure(
         processors=[
@@ -149,7 +153,7 @@ def _configure_structlog() -> None:
 
 
 def _as_json(_logger: "WrappedLogger", _method: str, event: "EventDict") -> str:
-    import orjson  # noqa: PLC0415
+    import orjson  # noqa: PLC0415 - likewise
 
     ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
     try:
@@ -158,14 +162,14 @@ def _as_json(_logger: "WrappedLogger", _method: str, event: "EventDict") -> str:
         return json.dumps(ordered)
 
 
-# --- secrets ---------------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
 def _masked(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
     return {name: _masked_value(name, value) for name, value in event.items()}
 
 
-def _masked_value(name: str, value: object) -> Any:  # noqa: ANN401 - what JSON knows
+def _masked_value(name: str, value: object) -> Any:  # noqa: ANN401 - JSON
     if value is None or isinstance(value, bool):
         return value
     if is_secret_name(name):

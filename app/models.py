@@ -1,4 +1,4 @@
-"""The tables. SQL is the truth; Qdrant is an index of ``extractions`` that can be rebuilt from it."""
+"""The tables. SQL is the truth; Qdrant is an index of ``extractions`` that can be rebuilt."""
 
 import uuid
 from datetime import UTC, datetime
@@ -46,37 +46,37 @@ class UuidText(TypeDecorator[uuid.UUID]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column's type on ``dialect``."""
+        """Return the column's type on ``dialect``."""
         return dialect.type_descriptor(Uuid() if dialect.name == "postgresql" else String(36))
 
     def process_bind_param(self, value: uuid.UUID | str | None, dialect: Dialect) -> uuid.UUID | str | None:
-        """A UUID or its canonical text, as ``dialect`` stores it."""
+        """Convert a UUID or its canonical text to the form that ``dialect`` stores."""
         if value is None:
             return None
         if dialect.name == "postgresql":
             return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
         return str(value)
 
-    def process_result_value(self, value: uuid.UUID | str | None, dialect: Dialect) -> uuid.UUID | None:  # noqa: ARG002  # SQLAlchemy's signature
-        """What is stored, as a UUID."""
+    def process_result_value(self, value: uuid.UUID | str | None, dialect: Dialect) -> uuid.UUID | None:  # noqa: ARG002 - SQLAlchemy's
+        """Convert the stored value to a UUID."""
         return parse_uuid(value) if isinstance(value, str) else value
 
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware instant in UTC, to the microsecond, on every dialect.
 
-    SQLite keeps it as text ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts by time. A naive value is
+    SQLite stores it as text ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts by time. A naive value is
     refused.
     """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
-        """The instant in UTC.
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
+        """Convert to UTC.
 
         Raises:
-            ValueError: it has no timezone.
+            ValueError: the value has no timezone.
         """
         if value is None:
             return None
@@ -84,8 +84,8 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise ValueError("a timestamp without a timezone")
         return value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
-        """The instant in UTC."""
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
+        """Convert the stored value to UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -93,40 +93,42 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 @lru_cache(maxsize=1_000)
 def parse_moment(text: str) -> datetime:
-    """The instant that SQLite keeps as this text. Rows of one transaction have the same."""
+    """Parse SQLite's text of an instant; cached, because rows of one transaction share theirs."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def utc_now() -> datetime:
-    """This process's clock; for display and creation times, never for leases."""
+    """Return this process's time; for display and creation times, never for leases."""
     return datetime.now(UTC)
 
 
 JsonDocument = JSON(none_as_null=True)
-"""JSON kept as the text that was written, on PostgreSQL too.
+"""JSON stored as the original text, on PostgreSQL too.
 
-JSONB would turn ``1e16`` into an integer and round it, and refuse to compare what it can't tell
-apart any more.
+JSONB would turn ``1e16`` into an integer and round it, so that different numbers become equal.
 """
 
 ORPHANED = "embedding_id IS NULL AND set_aside_reason IS NULL"
-"""An extraction that waits for its vector. A query finds the partial index by this very text."""
+"""The condition for an extraction that waits for its vector.
+
+PostgreSQL and SQLite only use the partial index if a query contains exactly this text.
+"""
 
 OPEN_JOB = "status IN ('queued', 'running', 'cancelling')"
-"""A job that may have to be claimed or swept. A query finds the partial index by this very text."""
+"""The condition for a job that may have to be claimed or swept; see :data:`ORPHANED`."""
 
 REMOVING = "removed > 0"
-"""An entry of the ledger that has removed rows. A query finds the partial index by this very text."""
+"""The condition for a ledger entry that has removed rows; see :data:`ORPHANED`."""
 
 FINISHED_JOB = "completed_at IS NOT NULL"
-"""A job that will not run again unless somebody retries it. A query finds the partial index by this very text."""
+"""The condition for a job that won't run again unless it is retried; see :data:`ORPHANED`."""
 
 
 GIN_OPTIONS = {"gin_pending_list_limit": 256}
-"""In KiB. A search reads the whole list of what was inserted lately, and 4 MiB of it, the default, would take 10 ms."""
+"""In KiB. A search reads the whole pending list; with the default limit, 4 MiB, it takes 10 ms."""
 
 OF_DIALECT = "dialect"
-"""The key of an index's ``info`` with the name of the only dialect that has it."""
+"""The key in an index's ``info`` for the name of the only dialect that has the index."""
 
 WORDS_INDEX = "extraction_words_index"
 """SQLite's full-text table."""
@@ -147,7 +149,8 @@ CREATE TRIGGER extraction_words_removed AFTER DELETE ON extraction_words BEGIN
 END
 """
 WORDS_INDEX_ON_SQLITE = (_WORDS_TABLE, _WORDS_ADDED, _WORDS_REMOVED)
-"""The triggers run for rows that a foreign key deletes too. Words are never updated, only deleted and inserted."""
+"""The triggers also run for cascading deletes. Words are never updated, only deleted and inserted.
+"""
 
 DROP_WORDS_INDEX_ON_SQLITE = "DROP TABLE extraction_words_index"
 
@@ -157,7 +160,7 @@ def _partial_index(name: str, *columns: str | ColumnElement[Any], where: str, un
 
 
 class Base(DeclarativeBase):
-    """The declarative base; constraint names are fixed, so that migrations can name them."""
+    """The declarative base. It fixes constraints' names, so that migrations can refer to them."""
 
     __table__: ClassVar[Table]
 
@@ -175,17 +178,17 @@ class Base(DeclarativeBase):
 class Project(Base):
     """A named group of sources and their extractions.
 
-    ``last_change`` is the number of its newest entry in the ledger. A transaction that writes there
-    raises it first, and so holds the row until it commits: entries become visible in the order of
-    their numbers, without a gap. ``pruned_through`` is the newest number that was deleted from the
-    ledger.
+    ``last_change`` is the number of its newest ledger entry. A transaction that writes to the
+    ledger increments it first, which locks the row until the commit: entries become visible in the
+    order of their numbers, without gaps. ``pruned_through`` is the highest number that was deleted
+    from the ledger.
     """
 
     __tablename__ = "projects"
 
     id: Mapped[ProjectId] = mapped_column(UuidText, primary_key=True)
-    # By code point on PostgreSQL too: lists go on after a name, whatever the database's locale
-    # makes of it.
+    # Sorted by code point on PostgreSQL too, because a cursor continues after a name, and the
+    # database's collation may differ from SQLite's.
     name: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     last_change: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -193,11 +196,11 @@ class Project(Base):
 
 
 class Source(Base):
-    """Where extractions were taken from: a URI, unique in its project, in an optional group; both in NFC.
+    """A source of extractions: a URI, unique in its project, with an optional group; both in NFC.
 
-    The id is made of the project and the URI, and so keeps the URI unique. No index holds URIs,
-    because PostgreSQL's take 2,704 bytes and a URI may have 8,000. ``observed_at`` is when what it
-    was last replaced with was observed.
+    The id is derived from the project and the URI, which keeps the URI unique. There is no index on
+    URIs, because PostgreSQL's indexes take at most 2,704 bytes and a URI may have 8,000 characters.
+    ``observed_at`` is when the content of the last replace was observed.
     """
 
     __tablename__ = "sources"
@@ -212,13 +215,14 @@ class Source(Base):
 
 
 class Extraction(Base):
-    """A fact with JSON data, which stands late, because SQLite reads a row up to the column it needs.
+    """A fact with JSON data.
 
     ``embedding_id`` is NULL until Qdrant has acknowledged the vector, and then ``str(id)``.
-    ``set_aside_reason`` is why an item that keeps failing isn't tried any more; NULL for all
-    others. The runs are the first and the last that asserted it; ``metadata`` is what may change of
-    it besides its confidence, and ``changed_at`` is when one of the two did, NULL if they never
-    have.
+    ``set_aside_reason`` is why an item that keeps failing isn't retried; NULL for all others.
+    ``first_run_id`` and ``last_run_id`` are the first and the last run that asserted the fact. Only
+    ``confidence`` and ``metadata`` may change; ``changed_at`` is when one of them last did, NULL if
+    they never have. ``data`` is one of the last columns, because SQLite reads a row up to the last
+    column that it needs.
     """
 
     __tablename__ = "extractions"
@@ -241,7 +245,7 @@ class Extraction(Base):
     data: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
     first_run_id: Mapped[RunId | None] = mapped_column(UuidText)
     last_run_id: Mapped[RunId | None] = mapped_column(UuidText)
-    # SQLAlchemy keeps the attribute's usual name for itself.
+    # SQLAlchemy reserves the attribute name `metadata`.
     own_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata", JsonDocument)
     changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -249,10 +253,11 @@ class Extraction(Base):
 class ExtractionWords(Base):
     """The words of an extraction, for the full-text search; see :mod:`app.words`.
 
-    ``tokens`` are its distinct terms, eight characters each and sorted; ``counts`` has a character
-    a token: how often it occurs. ``length`` is how many there are in all, ``language`` whose stems
-    they are. ``made_by`` is the version of the rules that made them. SQLite finds tokens by the
-    full-text table ``extraction_words_index``, which triggers keep, PostgreSQL by a GIN index.
+    ``tokens`` are its distinct terms, eight characters each and sorted. ``counts`` has one
+    character for each token: how often it occurs. ``length`` is the total number of terms,
+    ``language`` the language of their stems, ``made_by`` the version of the rules that made them.
+    SQLite finds tokens by the full-text table ``extraction_words_index``, which triggers maintain,
+    PostgreSQL by a GIN index.
     """
 
     __tablename__ = "extraction_words"
@@ -279,12 +284,13 @@ class ExtractionWords(Base):
 class DataIndex(Base):
     """An index on a path of the facts' documents; see :mod:`app.domain.value_keys`.
 
-    ``path`` is written as in a condition. Filling goes by the facts' ids, and has come to
-    ``filled_to``.
+    ``path`` has the syntax of conditions. The index is filled in the order of the facts' ids;
+    ``filled_to`` is the last id that is done.
     """
 
     __tablename__ = "data_indexes"
-    __table_args__ = ({"sqlite_autoincrement": True},)  # who still works on a dropped one must not meet another
+    # Numbers aren't reused, so that a job that still fills a dropped index can't write to another.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     path: Mapped[str] = mapped_column(Text)
@@ -293,7 +299,7 @@ class DataIndex(Base):
 
 
 class DataKey(Base):
-    """A key under which an index finds a fact. It begins with the first characters of the id of the fact's project."""
+    """A key by which an index finds a fact; it starts with a prefix of the project's id."""
 
     __tablename__ = "data_keys"
     __table_args__ = (Index(None, "extraction_id"), {"sqlite_with_rowid": False})
@@ -306,6 +312,7 @@ class DataKey(Base):
 
 
 def _on_sqlite(statement: str) -> ExecutableDDLElement:
+    # `execute_if` has no types.
     made: ExecutableDDLElement = DDL(statement).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
     return made
 
@@ -316,10 +323,10 @@ event.listen(ExtractionWords.__table__, "before_drop", _on_sqlite(DROP_WORDS_IND
 
 
 class Run(Base):
-    """One go of a pipeline over its sources: what was handed in under its name, and what that changed.
+    """One pass of a pipeline over its sources, with the counts of its changes.
 
-    ``first_change`` is the number of its first entry in the ledger. A run that undoes another names
-    it in ``undoes``.
+    ``first_change`` is the number of the run's first ledger entry. ``undoes`` is the run that this
+    one undoes, if any.
     """
 
     __tablename__ = "runs"
@@ -340,12 +347,12 @@ class Run(Base):
 
 
 class LedgerEntry(Base):
-    """What one transaction changed of one source; only appended to, and pruned from its beginning.
+    """The changes of one source in one transaction; append-only, and pruned from the oldest on.
 
-    ``number`` counts a project's entries; see :class:`Project`. ``changes`` holds the ids that were
-    added, what the changed ones were, and the removed rows whole: see
-    :mod:`app.services.storage.repositories.ledger`. No foreign keys: an entry outlives what it
-    tells of, and checking them would take as long as inserting it.
+    ``number`` counts a project's entries; see :class:`Project`. ``changes`` holds the ids of added
+    extractions, the previous values of changed ones, and the complete rows of removed ones: see
+    :mod:`app.services.storage.repositories.ledger`. There are no foreign keys, because an entry
+    outlives the rows that it describes, and checking them would take as long as the insert.
     """
 
     __tablename__ = "ledger"
@@ -369,13 +376,13 @@ class LedgerEntry(Base):
 
 
 class Job(Base):
-    """Work that follows a write, inserted in the transaction that makes it necessary.
+    """Work that follows a write; inserted in the write's transaction (a transactional outbox).
 
-    ``attempt`` counts claims and is the fence. ``failures`` counts those that failed, ``lapses``
-    those whose worker went silent; both begin anew when somebody retries the job. ``run_at`` is
-    when it may be claimed. Of the open jobs with one ``unique_key`` there is only one. ``done`` of
-    ``total`` is its progress. What can be long stands before what later migrations added, because
-    SQLite reads a row up to the column it needs.
+    ``attempt`` counts claims and is the fencing token. ``failures`` counts failed attempts,
+    ``lapses`` those whose lease expired; a manual retry resets both. ``run_at`` is the earliest
+    time of the next claim. At most one open job has a given ``unique_key``. The progress is
+    ``done`` of ``total``. The columns that can be long come before those of later migrations, as
+    migrations append; SQLite reads a row up to the last column that it needs.
     """
 
     __tablename__ = "jobs"
@@ -417,10 +424,10 @@ class Job(Base):
 
 
 class JobTotal(Base):
-    """How many jobs of a type have ended in a status, and how long those took that ran: counters, never pruned.
+    """Counters of ended jobs by type and status, and of their durations; never pruned.
 
-    Durations are from the first start to the end, in microseconds; they are kept for completed jobs
-    alone.
+    Durations are from the first start to the end, in microseconds; they are only kept for completed
+    jobs.
     """
 
     __tablename__ = "job_totals"
@@ -435,7 +442,7 @@ class JobTotal(Base):
 
 
 class PausedJobType(Base):
-    """A type of job that no worker claims for the time being."""
+    """A job type that workers don't claim at the moment."""
 
     __tablename__ = "paused_job_types"
 
@@ -444,10 +451,10 @@ class PausedJobType(Base):
 
 
 class IdempotencyKey(Base):
-    """What was answered to a request with an ``Idempotency-Key``, for each part of its body.
+    """The answer to a request with an ``Idempotency-Key``, for each part of its body.
 
-    ``fingerprint`` tells another request under the same key; ``answer`` is what it takes to say the
-    same again.
+    ``fingerprint`` detects a different request with the same key; ``answer`` is the data to repeat
+    the answer.
     """
 
     __tablename__ = "idempotency_keys"
@@ -461,13 +468,13 @@ class IdempotencyKey(Base):
 
 
 class IndexState(Base):
-    """What made the vectors, in one row (``id`` = 1).
+    """The embedder and text rules that made the vectors, in one row (``id`` = 1).
 
-    ``texts`` says how the texts were made that they stand for:
-    :attr:`app.domain.text.TextRules.identity`. ``rebuilding`` is true from when a reindex cleared
-    every ``embedding_id`` until every extraction has its new vector; the index isn't used in
-    between. ``generation`` counts the rebuilds, and stands in the payload of each vector that one
-    of them made.
+    ``texts`` identifies the rules by which texts were composed:
+    :attr:`app.domain.text.TextRules.identity`. ``rebuilding`` is true from the moment a reindex
+    clears every ``embedding_id`` until every extraction has its new vector; the index isn't used
+    meanwhile. ``generation`` counts the rebuilds, and is in the payload of each vector that a
+    rebuild made.
     """
 
     __tablename__ = "index_state"
@@ -483,7 +490,7 @@ class IndexState(Base):
 
 
 class StoreIdentity(Base):
-    """This store's own id, in one row (``id`` = 1): random, and noted in every index of it."""
+    """This store's random id, in one row (``id`` = 1); every index of the store records it."""
 
     __tablename__ = "store_identity"
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)

@@ -1,4 +1,4 @@
-"""Folders and files of the data, which no other user of the machine may read, whatever the umask."""
+"""Data folders and files that other users of the machine can't read, regardless of the umask."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,20 @@ _FILE = 0o600
 
 
 def make_private_folder(path: Path) -> None:
-    """Make the folder, and those above it that are missing; one that is there stays as it is.
+    """Create a folder and its missing parents; an existing one stays unchanged.
 
     Raises:
-        OSError: it can't be made.
+        OSError: it can't be created.
     """
     for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
         missing.mkdir(mode=_FOLDER, exist_ok=True)
-    path.mkdir(exist_ok=True)  # a file of that name is refused
+    path.mkdir(exist_ok=True)  # fails if it is a file
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file; one that is there stays as it is.
+    """Create an empty file; an existing one stays unchanged.
 
     Raises:
-        OSError: it can't be made.
+        OSError: it can't be created.
     """
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE))

@@ -1,4 +1,4 @@
-"""Making the next while the last is used."""
+"""Prefetching: produce the next item while the caller uses the last one."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class _End(Generic[T]):
-    """Nothing follows."""
+    """Marks the end of the items."""
 
 
 async def reading_ahead(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The same items, in order: while the caller works on one, the next is made, and no more than that.
+    """Yield the same items in order, producing one item ahead of the caller.
 
-    What making it raises comes in its place, after the items before. Whoever may leave off early
-    closes it (:func:`contextlib.aclosing`), and so ends what is being made.
+    An error is raised in its item's place, after the items before it. A caller that may stop early
+    must close the generator (:func:`contextlib.aclosing`), which cancels the item in progress.
     """
     following = asyncio.create_task(_next(items))
     try:

@@ -1,4 +1,4 @@
-"""Trying again: exponential backoff with full jitter, inside one deadline."""
+"""Retry with exponential backoff and full jitter, within one deadline."""
 
 import asyncio
 import random
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to keep trying.
+    """The deadline and the delays of retries.
 
-    ``total_s`` bounds all tries and pauses of one call together, counted from when it was asked.
-    The pause after try ``n`` is random between 0 and ``first_delay_s * 2 ** (n - 1)``, at most
+    ``total_s`` bounds all tries and pauses of one call together, counted from the call. The pause
+    after try ``n`` is random between 0 and ``first_delay_s * 2 ** (n - 1)``, at most
     ``max_delay_s``.
     """
 
@@ -29,15 +29,15 @@ class RetryPolicy:
             raise ValueError(f"not a retry policy: {self}")
 
     def pause_s(self, tries: int) -> float:
-        """The random pause after that many failed tries (1 or more)."""
+        """Return a random pause after this many failed tries (1 or more)."""
         doublings = min(tries - 1, 32)  # 2.0 ** 1024 would overflow
-        return random.uniform(0.0, min(self.max_delay_s, self.first_delay_s * 2.0**doublings))  # noqa: S311 - no secret
+        return random.uniform(0.0, min(self.max_delay_s, self.first_delay_s * 2.0**doublings))  # noqa: S311 - not a secret
 
 
-class GaveUp(Exception):  # noqa: N818 - says what happened; callers translate it and never let it out
-    """Every try failed for a passing reason and the time is used up; ``__cause__`` is the last failure.
+class GaveUp(Exception):  # noqa: N818 - callers always translate it
+    """All tries failed with transient errors until the deadline; ``__cause__`` is the last one.
 
-    ``retry_after_s`` is what it asked to wait for: often more time than there was.
+    ``retry_after_s`` is the wait that the last failure asked for, often longer than the time left.
     """
 
     def __init__(self, tries: int, total_s: float, retry_after_s: float = 0.0) -> None:
@@ -52,17 +52,16 @@ async def retrying(
     *,
     retry_after: Callable[[Exception], float | None],
 ) -> T:
-    """Await ``attempt`` until it succeeds, fails for good, or the policy's time is used up.
+    """Await ``attempt`` until it succeeds, fails permanently, or the policy's time is used up.
 
-    ``attempt`` gets the seconds left of the whole call and keeps to them itself. ``retry_after``
-    judges a failure: None when trying again can't help, else the least seconds to wait first (what
-    the server asked for, 0.0 when it asked for nothing); the jitter comes on top. A pause that
-    would end past the deadline isn't begun. Holds nothing while it pauses; cancelling it cancels
-    the try or the pause.
+    ``attempt`` gets the seconds left until the deadline and must keep to them. ``retry_after``
+    classifies a failure: None if a retry can't help, else the minimum seconds to wait (the server's
+    ``Retry-After``, or 0.0); the jitter is added. A pause that would pass the deadline isn't begun.
+    No resource is held during a pause; cancellation cancels the try or the pause.
 
     Raises:
-        GaveUp: only passing failures until the deadline; chained to the last.
-        Exception: whatever ``attempt`` raised that ``retry_after`` answered with None.
+        GaveUp: all failures until the deadline were transient; chained to the last one.
+        Exception: the failure of ``attempt`` for which ``retry_after`` returned None.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + policy.total_s
@@ -82,7 +81,7 @@ async def retrying(
 
 
 def parse_retry_after(header: str | None) -> float:
-    """The seconds an HTTP ``Retry-After`` header asks for, by number or by date; 0.0 for none or nonsense."""
+    """Parse the seconds of a ``Retry-After`` header (number or date); 0.0 if missing or invalid."""
     try:
         return max(0.0, float(header or 0.0))
     except ValueError:

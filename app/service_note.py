@@ -1,7 +1,7 @@
-"""Where a service of this machine can be reached, noted in the folder that it has to itself.
+"""A note with the address of a running service, in the data folder that only it uses.
 
-The note is locked as long as its writer lives, however that ends. Without a lock it is what a killed process has left,
-and says nothing.
+The note is locked while its writer lives. An unlocked note was left by a killed process, and is
+ignored.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ import orjson
 logger = logging.getLogger(__name__)
 
 NAME = ".service"
-"""No collection is called that, since its name begins with a letter or a digit."""
+"""It can't clash with a collection, whose name begins with a letter or a digit."""
 
 _OWNER_ONLY = 0o600
 _MOST_BYTES = 65_536
@@ -25,7 +25,7 @@ _MOST_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A service that has the folder: where it listens, and what it works with, without secrets."""
+    """The service that uses the folder: its address, database and embedder, without secrets."""
 
     url: str
     pid: int
@@ -33,25 +33,25 @@ class Holder:
     embedder: str
 
     def __str__(self) -> str:
-        return f"the service at {self.url} (process {self.pid}), which works on the database {self.database}"
+        return f"the service at {self.url} (process {self.pid}), which uses the database {self.database}"
 
 
 @contextmanager
 def noted(folder: Path, holder: Holder) -> Iterator[None]:
-    """For the time of the block, commands that look in the folder find the service; so may its owner alone.
+    """Keep a note in the folder during the block, so that its owner's commands find the service.
 
-    A note that can't be written is logged, because the service can do without.
+    If the note can't be written, a warning is logged, because the service works without it.
     """
     note: int | None = None
     try:
         note = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _OWNER_ONLY)
-        fcntl.flock(note, fcntl.LOCK_EX)  # at once, but for a command that just looks
+        fcntl.flock(note, fcntl.LOCK_EX)  # only waits for a command that is reading the note
         os.fchmod(note, _OWNER_ONLY)
         os.ftruncate(note, 0)
         os.write(note, orjson.dumps(asdict(holder)))
     except OSError as error:
         logger.warning(
-            "commands beside this service won't find it, and need --api %s: %s", holder.url, error.strerror
+            "commands won't find this service automatically, and need --api %s: %s", holder.url, error.strerror
         )
     try:
         yield
@@ -63,14 +63,14 @@ def noted(folder: Path, holder: Holder) -> Iterator[None]:
 
 
 def find_holder(folder: Path) -> Holder | None:
-    """The service that has the folder; None where none does, or this process's user may not know."""
+    """Find the service that uses the folder; None if there is none, or another user runs it."""
     try:
         note = os.open(folder / NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         if os.geteuid() not in {0, os.fstat(note).st_uid}:
-            return None  # whoever wrote it would get the key that is sent there
+            return None  # the note's author would receive the API key that is sent to the address
         fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         with suppress(orjson.JSONDecodeError, TypeError):  # it is being written

@@ -1,4 +1,4 @@
-"""The contract of what may be replaced, as tests: subclass one in your own suite, and pytest runs it on your implementation."""
+"""Contracts of replaceable components, as test classes to subclass in your own test suite."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ DIMENSION = 16
 
 
 def point_id(number: int) -> str:
-    """An id; those of rising numbers rise."""
+    """Return an id; ids sort in the order of their numbers."""
     return str(uuid.UUID(int=number))
 
 
 def unit_vector(number: int) -> NDArray[np.float32]:
-    """A vector of norm 1, the same one for the same number."""
+    """Return a vector of norm 1, always the same for a number."""
     row = np.random.default_rng(number).standard_normal(DIMENSION)
     return (row / np.linalg.norm(row)).astype(np.float32)
 
 
 def payload_of(number: int) -> Payload:
-    """A payload with every field that a filter asks for."""
+    """Return a payload with every field that filters use."""
     return {
         "project_id": f"p{number % 2}",
         "source_group": f"g{number % 3}",
@@ -42,13 +42,14 @@ def store(client: VectorClient, numbers: Sequence[int]) -> None:
 
 
 class VectorClientContract:
-    """What the repository relies on. A subclass, whose name begins with Test, has a fixture ``client``.
+    """The behaviour of a vector client that the repository relies on.
 
-    The fixture gives a client on no collection or an empty one of :data:`DIMENSION`, and closes it.
+    Give your subclass a name that begins with Test, and a fixture ``client``. The fixture yields a
+    client with no collection, or an empty one of :data:`DIMENSION`, and closes it.
     """
 
     def make(self, client: VectorClient, numbers: Sequence[int] = ()) -> None:
-        """An empty collection, with a point for each number."""
+        """Create the collection, with a point for each number."""
         client.delete_collection()
         client.create_collection(DIMENSION)
         if numbers:
@@ -188,7 +189,7 @@ class VectorClientContract:
             assert not _failure_of(call).transient
 
 
-def _failure_of(call: Any) -> ClientFailure:  # noqa: ANN401 - whatever it returns
+def _failure_of(call: Any) -> ClientFailure:  # noqa: ANN401 - any result
     try:
         call()
     except ClientFailure as failure:

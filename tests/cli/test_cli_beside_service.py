@@ -344,7 +344,7 @@ def test_a_service_on_another_database_is_not_gone_through(service: Service, cli
     cli("db", "upgrade")
     told = cli("search", "fact", code=1).stderr.decode()
     assert THROUGH not in told
-    assert f"works on the database {cli.folder / 'data' / 'agent-storage.db'}" in told
+    assert f"uses the database {cli.folder / 'data' / 'agent-storage.db'}" in told
     assert service.url in told
 
 
