@@ -48,7 +48,7 @@ ProjectName = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="1 to 100 letters A to Z, digits, '.', '-' and '_'; the first is a letter or a digit.",
+        description="1 to 100 characters: letters A to Z, digits, '.', '-' and '_', the first a letter or digit.",
     ),
 ]
 PageLimit = Annotated[int, Field(ge=1, le=1_000, description="The maximum number of items.")]

@@ -160,7 +160,7 @@ class QdrantSettings(Section):
     path: FilePath = Field(default="data/qdrant", description="a directory")
     collection: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
         default="extractions",
-        description="1 to 100 letters A to Z, digits, '.', '-' and '_', of which the first is a letter or digit",
+        description="1 to 100 characters: letters A to Z, digits, '.', '-' and '_', the first a letter or digit",
     )
     api_key: Secret | None = Field(
         default=None, description="text that isn't blank (a number needs quotes), or null"
