@@ -426,7 +426,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[AgentStorageError], str]] = {
     "a newer schema": (
         another_schema,
         BackupTooNew,
-        rf"made by agent-storage 7.0 with schema 9999, .*supports schema {schema.HEAD} at most.*upgrade",
+        rf"made by agent-storage 7.0 with schema 9999; .*supports schema {schema.HEAD} at most.*upgrade",
     ),
     "foreign": (foreign_file, BackupUnusable, "other.db can't be restored: its manifest"),
     "missing": (no_file, BackupMissing, r"nothing.db: there is no such file or folder"),
