@@ -14,6 +14,7 @@ from structlog.contextvars import get_contextvars
 
 from app import errors
 from app.errors import AgentStorageError
+from app.intake.refusals import refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -220,10 +221,9 @@ def _fits(template: str, path: str) -> bool:
 async def answer_validation(_: Request, error: Exception) -> Response:
     """Answer a request whose parameters or body don't fit their schema."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
-    found = error.errors()
-    first = found[0] if found else {"loc": (), "msg": "it doesn't fit its schema"}
+    first = error.errors()[0]
     field = _field(first["loc"])
-    detail = f"{field}: {first['msg']}" if field else str(first["msg"])
+    detail = f"{field}: {refusal_of(first)}" if field else refusal_of(first)
     return problem(422, "invalid-input", "Invalid input", detail[:1_000], extensions={"field": field})
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from app.errors import BackupTooNew, BackupUnusable
+from app.intake.refusals import refusal_of
 
 FORMAT = 1
 PRODUCT: Final = "agent-storage"
@@ -73,7 +74,7 @@ def load_manifest(file: Path) -> Manifest:
             raise BackupTooNew(str(file), head.version, found, expected)
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        reason = f"{where}: {refusal_of(first)}" if where else refusal_of(first)
         raise BackupUnusable(str(file), f"it isn't the manifest of a backup ({reason})") from None
