@@ -10,6 +10,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
 
 import generate  # noqa: E402 - found by the line above
+from generate import llms  # noqa: E402 - likewise
 from generate.graph import with_diagrams_as_tables  # noqa: E402 - likewise
 from generate.repository import with_links_into_the_site  # noqa: E402 - likewise
 
@@ -28,7 +29,6 @@ highlight_language = "text"
 smartquotes = False
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
 
 html_theme = "furo"
 html_title = f"agent-storage {version}"
@@ -39,9 +39,10 @@ html_show_copyright = False
 
 
 def setup(app: "Sphinx") -> None:
-    """Have the generated pages written before the sources are looked for, and the site looked through at the end."""
+    """Write the generated pages before Sphinx looks for sources, then add ``llms.txt`` to the site and check it."""
     app.connect("config-inited", _generate)
     app.connect("source-read", _adapt)
+    app.connect("build-finished", _write_llms_text)
     app.connect("build-finished", _refuse_other_hosts)
 
 
@@ -50,12 +51,17 @@ def _generate(_app: "Sphinx", _config: "Config") -> None:
 
 
 def _adapt(_app: "Sphinx", name: str, source: list[str]) -> None:
-    """What the repository's own viewer shows otherwise than the site."""
+    """Adapt what the repository's viewer and the site show differently: diagrams, and links to files."""
     source[0] = with_links_into_the_site(with_diagrams_as_tables(source[0]), DOCS / f"{name}.md", DOCS)
 
 
+def _write_llms_text(app: "Sphinx", error: Exception | None) -> None:
+    if error is None:
+        (Path(app.outdir) / llms.NAME).write_text(llms.llms_text(DOCS, project), encoding="utf-8")
+
+
 def _refuse_other_hosts(app: "Sphinx", error: Exception | None) -> None:
-    """A page that loads something from another host can't be read without a network, and tells that host who reads."""
+    """Fail if a page loads anything from another host: it needs a network, and tells that host who reads."""
     loading = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)=.(?:https?:)?//")
     pages = Path(app.outdir).rglob("*.html") if error is None else ()
     if found := [str(page) for page in pages if loading.search(page.read_text(encoding="utf-8"))]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from generate.commands import commands_page
+from generate.errors import errors_page
+from generate.metrics import metrics_page
 from generate.openapi import api_page, openapi_document
 from generate.repository import write_linked_files
 from generate.settings import settings_page
@@ -17,6 +19,8 @@ def write(docs: Path) -> None:
     _write(folder / "configuration.md", settings_page(docs.parent / "config.yml"))
     _write(folder / "api.md", api_page(openapi_document()))
     _write(folder / "command-line.md", commands_page())
+    _write(folder / "metrics.md", metrics_page())
+    _write(folder / "errors.md", errors_page())
     _write(folder / "openapi.json", openapi_document(as_text=True))
     write_linked_files(docs, folder / "files")
 

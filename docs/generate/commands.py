@@ -5,23 +5,36 @@ from typing import Any
 
 import typer
 
+from app.cli.context import INTERRUPTED
+from app.cli.index import DIFFER
+from app.cli.ingest import SOME_REFUSED
 from app.cli.main import app
 from generate.markdown import code, page, plain, table
 
 _INTRODUCTION = """\
-`agent-storage COMMAND --help` says the same in a terminal. `--config FILE` stands before the command. A command reads the
-[configuration](configuration.md) of the directory in which it runs.
+Every command of `agent-storage`, with its arguments and options.
 
-A result goes to standard output, everything else to standard error; with `--json` the result is JSON for other programs. The exit codes:"""
+`agent-storage COMMAND --help` prints the same in a terminal. `--config FILE` goes before the command. A command reads the
+[configuration](configuration.md) of the current directory.
 
-_EXIT_CODES = (
-    ("0", "It has done what was asked."),
-    ("1", "It couldn't; the message says what was asked, and the way out."),
+Results go to standard output, everything else to standard error. With `--json` the result is JSON. The exit codes:"""
+
+FAILED = "1"
+"""The exit code of a command that an error ended."""
+
+EXIT_CODES = (
+    ("0", "The command succeeded."),
+    (FAILED, "The command failed. The message says what was asked and [what to do](errors.md)."),
     ("2", "The arguments are wrong."),
-    ("3", "`ingest --skip-invalid` has refused some lines and stored the others."),
-    ("4", "`verify` found the two stores to differ, and they still do."),
-    ("130", "Ctrl-C."),
+    (str(SOME_REFUSED), "`ingest --skip-invalid` rejected some lines and stored the others."),
+    (
+        str(DIFFER),
+        "`verify` found differences between the two stores that remain; `chaos` found a broken promise.",
+    ),
+    (str(INTERRUPTED), "Ctrl-C."),
 )
+"""Each exit code with its meaning, as Markdown."""
+
 # Typer has no public types for what it makes of an application.
 Command = Any
 Parameter = Any
@@ -31,7 +44,7 @@ def commands_page() -> str:
     """The page."""
     program = typer.main.get_command(app)
     commands = [_command(path, command) for path, command in walk(program, ("agent-storage",))]
-    codes = table(("Code", "Meaning"), _EXIT_CODES)
+    codes = table(("Code", "Meaning"), EXIT_CODES)
     return page("# Command line", _INTRODUCTION, codes, "## The program", _parameters(program), *commands)
 
 

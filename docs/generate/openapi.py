@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, cast, overload
 
 import app.api
+import app.entrypoints
 from app.api.app import create_app
 from app.api.parts import ApiParts
 from app.api.problems import KINDS, MEDIA_TYPE
@@ -20,19 +21,23 @@ from generate.markdown import code, page, plain, table
 Json = Mapping[str, Any]
 
 _INTRODUCTION = """\
-The base URL is where `agent-storage serve` listens, by default `http://127.0.0.1:8000`. The document from which this page is made is
-[openapi.json](openapi.json); a running service serves it at `/openapi.json`, and a page to try each operation at `/docs`.
+Every operation of the HTTP API, with its parameters, answers and schemas.
 
-**Keys.** Where `api.api_keys` holds keys, each request but those for `/health` needs one, as `Authorization: Bearer KEY` or
-`X-API-Key: KEY`. Without keys the service answers programs of its own machine only.
+The base URL is where `agent-storage serve` listens, by default `http://127.0.0.1:8000`. This page is generated from
+[openapi.json](openapi.json). A running service serves that document at `/openapi.json`, and a page to try each operation at
+`/docs`.
 
-**Asking again.** A 503 says with `Retry-After` how many seconds to wait. A request that hands in extractions may be sent again as it is: each
-extraction is stored once. With an `Idempotency-Key` the answer is the same too, for a day."""
+**Keys.** If `api.api_keys` is set, every request except those for `/health` needs a key, as `Authorization: Bearer KEY` or
+`X-API-Key: KEY`. Without keys the service answers only programs of its own machine.
+
+**Retries.** A 503 has a `Retry-After` header with the seconds to wait. Handing in extractions is idempotent: send the same
+request again, and each extraction is still stored once. With an `Idempotency-Key` the answer is the same too, for a day."""
 
 _TAGS = ("projects", "sources", "extractions", "fields", "runs", "changes", "search", "jobs", "status")
 _PROBLEMS = """\
-An error is answered with [problem details](#schema-problem) (RFC 9457), as `application/problem+json`. `type` is
-`urn:agent-storage:problem:` and one of these words. `detail` names the thing, the value and the way out; the log has more under `request_id`."""
+Errors are answered with [problem details](#schema-problem) (RFC 9457), as `application/problem+json`. `type` is
+`urn:agent-storage:problem:` followed by one of these words. `detail` says what happened, to which thing, and what to do; the
+log has more under `request_id`. [Errors](errors.md) explains each."""
 _BOUNDS = {"minimum": "at least", "maximum": "at most"}
 _LENGTHS = {
     "minLength": "at least {} characters",
@@ -156,11 +161,12 @@ def problem_kinds() -> Mapping[int, set[str]]:
     kinds = defaultdict[int, set[str]](set)
     for kind in KINDS.values():
         kinds[kind.status].add(kind.slug)
-    for module in Path(app.api.__file__).parent.rglob("*.py"):
+    modules = [path for package in (app.api, app.entrypoints) for path in Path(*package.__path__).rglob("*.py")]
+    for module in modules:
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
-                    func=ast.Name(id="Refused" | "problem"),
+                    func=ast.Name(id="Refused" | "_Refusal" | "problem"),
                     args=[ast.Constant(value=int(status)), ast.Constant(value=str(slug)), *_],
                 ):
                     kinds[status].add(slug)

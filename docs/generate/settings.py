@@ -18,16 +18,19 @@ _COMMENT = re.compile(r"\s*# ?(.*)")
 _ALIAS = re.compile(r" Also [A-Z_]+\.")
 
 _INTRODUCTION = """\
-A setting is looked for in this order, and the first place that has it wins:
+Every setting, with its environment variable, its default and its allowed values.
 
-1. a variable of the environment,
+A setting is looked up in this order; the first place that has it wins:
+
+1. an environment variable,
 2. the file `.env` in the current directory,
 3. a YAML file: the one of `--config FILE`, else of the variable `AGENT_STORAGE_CONFIG`, else `./config.yml`,
 4. the default.
 
-An empty variable counts as not set. In a variable, a list is written with commas or as JSON, a mapping as JSON. An unknown key in the
-file is an error that names the nearest setting; an unknown variable that looks like one is a warning. `agent-storage config show` prints what is
-in force and where it came from, with secrets masked; `agent-storage config check` finds mistakes."""
+An empty variable counts as not set. In a variable, write a list with commas or as JSON, and a mapping as JSON. An unknown key
+in the file is an error that names the nearest setting. An unknown variable that looks like a setting is a warning.
+`agent-storage config show` prints the effective settings and where each comes from, with secrets masked;
+`agent-storage config check` finds mistakes."""
 
 
 def settings_page(config_file: Path) -> str:

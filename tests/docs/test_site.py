@@ -1,7 +1,8 @@
-"""The pages that are made from the program: nothing is missing in them. `make docs` builds the site and checks its links."""
+"""The generated pages are complete. `make docs` builds the site and checks its links."""
 
 import re
 import shlex
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 
 import pytest
 import typer
+from prometheus_client.parser import text_string_to_metric_families
 from support.cli import Cli
+from support.every_error import one_of_each
+from support.exposition import busy_exposition
 from support.settings import KEYS, description, variable
 
+from app import errors
 from app.api.problems import KINDS
 from app.cli.main import app
 
@@ -22,7 +27,7 @@ DOCS = ROOT / "docs"
 
 
 def generator(name: str) -> Any:
-    """A module of what makes the pages; the site's builder finds them in its own folder."""
+    """Import a module of `docs/generate`; the site's builder finds them in its own folder."""
     if str(DOCS) not in sys.path:
         sys.path.append(str(DOCS))
     return import_module(f"generate.{name}")
@@ -94,6 +99,113 @@ def test_every_schema_and_every_kind_of_problem_is_told_of(document: Any) -> Non
     assert linked <= {name.lower() for name in headings}
     assert [kind.slug for kind in KINDS.values() if f"`{kind.slug}`" not in page] == []
     assert "`not-authenticated`" in page
+
+
+# --- errors ----------------------------------------------------------------------------------------------
+
+
+def errors_of_the_tree() -> set[type[errors.AgentStorageError]]:
+    return {type(error) for error in one_of_each() if type(error).__module__ == errors.__name__}
+
+
+def test_every_error_is_explained_with_its_status_and_what_to_do() -> None:
+    generated = generator("errors")
+    page = generated.errors_page()
+    assert set(generated.WHAT_TO_DO) == errors_of_the_tree()
+    for kind in errors_of_the_tree():
+        pattern = rf"^### {kind.__name__}\n(.*?)(?=^##|\Z)"
+        (text,) = re.findall(pattern, page, re.MULTILINE | re.DOTALL)
+        problem = next(KINDS[each] for each in kind.__mro__ if each in KINDS)
+        assert f"| {problem.status} | `{problem.slug}` | 1 |" in text
+        assert re.search(r"^\*\*What to do:\*\* \w", text, re.MULTILINE), kind
+
+
+def test_every_request_that_is_rejected_early_is_explained() -> None:
+    generated = generator("errors")
+    slugs = set(generated.early_problems())
+    assert {"not-authenticated", "url-too-long", "starting"} <= slugs
+    assert set(generated.WHAT_TO_DO_OVER_HTTP) == slugs
+
+
+def test_an_error_without_advice_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    generated = generator("errors")
+    advice = {kind: text for kind, text in generated.WHAT_TO_DO.items() if kind is not errors.NotFound}
+    monkeypatch.setattr(generated, "WHAT_TO_DO", advice)
+    with pytest.raises(KeyError, match="NotFound"):
+        generated.errors_page()
+
+
+def test_what_to_do_names_only_commands_and_settings_that_exist() -> None:
+    generated = generator("errors")
+    program = typer.main.get_command(app)
+    commands = {path for path, _ in generator("commands").walk(program, ("agent-storage",))}
+    named = [
+        word
+        for text in (*generated.WHAT_TO_DO.values(), *generated.WHAT_TO_DO_OVER_HTTP.values())
+        for word in re.findall(r"`([^`]+)`", text)
+    ]
+    lines = [re.sub(r" (?:[A-Z-].*)$", "", word) for word in named if word.startswith("agent-storage ")]
+    assert lines
+    assert [line for line in lines if line not in commands] == []
+    sections = {key.partition(".")[0] for key in KEYS}
+    keys = [word for word in named if re.fullmatch(r"[a-z]+\.[a-z_]+", word) and word.split(".")[0] in sections]
+    assert keys
+    assert [key for key in keys if key not in KEYS] == []
+
+
+# --- metrics ---------------------------------------------------------------------------------------------
+
+
+def test_every_metric_of_a_busy_store_is_explained_with_its_labels(tmp_path: Path) -> None:
+    page = generator("metrics").metrics_page()
+    families = text_string_to_metric_families(busy_exposition(tmp_path))
+    exported = {
+        f"{family.name}_total" if family.type == "counter" else family.name: {
+            label for sample in family.samples for label in sample.labels
+        }
+        for family in families
+        if family.name.startswith("agent_storage_")
+    }
+    assert len(exported) > 20
+    explained = dict(re.findall(r"^\| `(agent_storage_\w+)` \| \w+ \| (.*?) \|", page, re.MULTILINE))
+    assert set(explained) == set(exported)
+    for name, labels in exported.items():
+        assert set(re.findall(r"`(\w+)`", explained[name])) == labels - {"le", "quantile"}, name
+
+
+# --- the map for language models -------------------------------------------------------------------------
+
+
+def test_llms_txt_lists_every_page_of_the_index_with_its_title_and_first_sentence(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    shutil.copytree(DOCS, docs, ignore=shutil.ignore_patterns("reference", "generate", "_static"))
+    (docs / "reference").mkdir()
+    for name in re.findall(r"^reference/(\w.*)$", (docs / "index.md").read_text(), re.MULTILINE):
+        (docs / "reference" / f"{name}.md").write_text(
+            f"# The {name}\n\nEvery [one](x.md) of it, e-g `a. b`. More.\n"
+        )
+    text = generator("llms").llms_text(docs, "agent-storage")
+    assert text.startswith("# agent-storage\n\n> agent-storage ")
+    pages = {str(path.relative_to(docs).with_suffix(".html")) for path in docs.rglob("*.md")}
+    lines = re.findall(r"^- \[(.+?)\]\((.+?)\): (.+)$", text, re.MULTILINE)
+    assert {link for _, link, _ in lines} == pages
+    assert ("The errors", "reference/errors.html", "Every one of it, e-g `a. b`.") in lines
+    assert [line for line in lines if not re.search(r"\w.*[.?!]$", line[2]) or len(line[2]) < 20] == []
+    captions = re.findall(r"^caption: (.+)$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == captions
+
+
+def test_a_page_that_does_not_say_what_it_is_about_fails_the_build() -> None:
+    with pytest.raises(ValueError, match="empty has no sentence"):
+        generator("llms").first_sentence("# Title\n\n| a | b |\n| -- | -- |\n", "empty")
+
+
+# --- the site --------------------------------------------------------------------------------------------
+
+
+def test_no_page_takes_the_place_of_one_that_sphinx_makes() -> None:
+    """Sphinx writes the page that searches the site last, over a page of that name."""
+    assert {path.stem for path in DOCS.glob("*.md")} & {"search", "genindex"} == set()
 
 
 def test_a_link_out_of_the_documentation_leads_to_a_page_of_the_site() -> None:
