@@ -386,11 +386,11 @@ def written_commands() -> Iterator[tuple[str, str]]:
 
 
 def _code(markdown: str) -> list[str]:
-    """Indented lines, with those that a backslash continues, and inline code."""
+    """Return the lines of fenced blocks, joined where a backslash continues them, and inline code."""
     joined = markdown.replace("\\\n", " ")
-    blocks = [line.strip() for line in joined.splitlines() if line.startswith("    ")]
-    prose = "\n".join(line for line in joined.splitlines() if not line.startswith("    "))
-    return blocks + re.findall(r"`([^`\n]+)`", prose)
+    fence = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+    blocks = [line.strip() for block in fence.findall(joined) for line in block.splitlines()]
+    return blocks + re.findall(r"`([^`\n]+)`", fence.sub("", joined))
 
 
 COMMANDS = sorted(set(written_commands()))

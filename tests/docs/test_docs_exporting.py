@@ -1,4 +1,4 @@
-"""The page on exports, done as it says: its commands in one shell after the other, and its move to PostgreSQL."""
+"""Run the page on exports: its commands, one shell each, and its move to PostgreSQL."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def blocks(language: str) -> list[str]:
 
 
 def shell(folder: Path, script: str) -> str:
-    """What a script prints; each of its commands must succeed."""
+    """Run a script of which each command must succeed, and return what it prints."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["/bin/bash", "-euc", script],
@@ -76,11 +76,11 @@ def test_the_page(tmp_path: Path, postgres_url: str) -> None:
 
 
 def _as_written(fact: dict[str, object]) -> dict[str, object]:
-    """The members in the order in which an export has them."""
+    """Return the members in the order of an export."""
     names = ("source_uri", "source_group", "extraction_type", "confidence", "metadata", "data")
     return {name: fact[name] for name in names if name in fact}
 
 
 def test_the_page_names_what_an_answer_adds() -> None:
-    [named] = re.findall(r"says besides \((.*?)\)", PAGE, re.DOTALL)
+    [named] = re.findall(r"members that only answers have \((.*?)\)", " ".join(PAGE.split()))
     assert set(re.findall(r"`(\w+)`", named)) == OF_AN_ANSWER
