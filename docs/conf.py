@@ -1,4 +1,4 @@
-"""How the site is built: `make docs`. Nothing that a reader opens comes from another host."""
+"""Sphinx's configuration, for `make docs`. The site loads nothing from another host."""
 
 import re
 import sys
@@ -39,7 +39,7 @@ html_show_copyright = False
 
 
 def setup(app: "Sphinx") -> None:
-    """Write the generated pages before Sphinx looks for sources, then add ``llms.txt`` to the site and check it."""
+    """Write the generated pages before the build; after it, add ``llms.txt`` and check the site."""
     app.connect("config-inited", _generate)
     app.connect("source-read", _adapt)
     app.connect("build-finished", _write_llms_text)
@@ -51,7 +51,7 @@ def _generate(_app: "Sphinx", _config: "Config") -> None:
 
 
 def _adapt(_app: "Sphinx", name: str, source: list[str]) -> None:
-    """Adapt what the repository's viewer and the site show differently: diagrams, and links to files."""
+    """Adapt diagrams and links to files, which a repository's viewer shows differently."""
     source[0] = with_links_into_the_site(with_diagrams_as_tables(source[0]), DOCS / f"{name}.md", DOCS)
 
 
@@ -61,7 +61,10 @@ def _write_llms_text(app: "Sphinx", error: Exception | None) -> None:
 
 
 def _refuse_other_hosts(app: "Sphinx", error: Exception | None) -> None:
-    """Fail if a page loads anything from another host: it needs a network, and tells that host who reads."""
+    """Fail if a page loads anything from another host.
+
+    Such a page needs a network, and tells that host who reads it.
+    """
     loading = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)=.(?:https?:)?//")
     pages = Path(app.outdir).rglob("*.html") if error is None else ()
     if found := [str(page) for page in pages if loading.search(page.read_text(encoding="utf-8"))]:

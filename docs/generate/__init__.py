@@ -1,4 +1,4 @@
-"""The pages of the site that are made from the program itself, each time the site is built."""
+"""The pages of the site that each build generates from the program itself."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ REFERENCE = "reference"
 
 
 def write(docs: Path) -> None:
-    """Write every generated page below ``docs/reference``, which holds nothing else."""
+    """Write every generated page below ``docs/reference``, which has no other files."""
     folder = docs / REFERENCE
     folder.mkdir(exist_ok=True)
     _write(folder / "configuration.md", settings_page(docs.parent / "config.yml"))
@@ -26,6 +26,6 @@ def write(docs: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Only where the text differs, so that a second build reads again what has changed and no more."""
+    """Write only if the text differs, so that a second build reads only what has changed."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")

@@ -14,10 +14,11 @@ from generate.markdown import code, page, plain, table
 _INTRODUCTION = """\
 Every command of `agent-storage`, with its arguments and options.
 
-`agent-storage COMMAND --help` prints the same in a terminal. `--config FILE` goes before the command. A command reads the
-[configuration](configuration.md) of the current directory.
+`agent-storage COMMAND --help` prints the same in a terminal. `--config FILE` goes before the
+command. A command reads the [configuration](configuration.md) of the current directory.
 
-Results go to standard output, everything else to standard error. With `--json` the result is JSON. The exit codes:"""
+Results go to standard output, everything else to standard error. With `--json` the result is
+JSON. The exit codes:"""
 
 FAILED = "1"
 """The exit code of a command that an error ended."""
@@ -35,13 +36,13 @@ EXIT_CODES = (
 )
 """Each exit code with its meaning, as Markdown."""
 
-# Typer has no public types for what it makes of an application.
+# Typer has no public types for the commands that it builds.
 Command = Any
 Parameter = Any
 
 
 def commands_page() -> str:
-    """The page."""
+    """Generate the page."""
     program = typer.main.get_command(app)
     commands = [_command(path, command) for path, command in walk(program, ("agent-storage",))]
     codes = table(("Code", "Meaning"), EXIT_CODES)
@@ -49,7 +50,7 @@ def commands_page() -> str:
 
 
 def walk(group: Command, path: Sequence[str]) -> Iterator[tuple[str, Command]]:
-    """Every command below ``group`` by its full name, in the order of the help."""
+    """Yield every command below ``group`` with its full name, in the order of the help."""
     for name, command in group.commands.items():
         if command.hidden:
             continue

@@ -1,4 +1,4 @@
-"""The reference of the errors: from the tree in ``app/errors.py``, the table at the edge of the API, and the advice below."""
+"""The reference of the errors, from ``app/errors.py``, the API's table, and the advice below."""
 
 import ast
 import re
@@ -15,19 +15,21 @@ from generate.openapi import problem_kinds
 Error = type[AgentStorageError]
 
 _INTRODUCTION = """\
-Every error that agent-storage reports, with its HTTP status, its exit code, what it means and what to do.
+Every error that agent-storage reports, with its HTTP status, its exit code, what it means and
+what to do.
 
-In Python each is a class of `app.errors`. Over HTTP it is a [problem](api.md#problems): the type is
-`urn:agent-storage:problem:` and the word in the table. On the command line its message follows `Error:` on standard error.
-An error that is *retryable* can go away without a change on your side: send the same call again, over HTTP after
-`Retry-After` seconds. An error with status 500 isn't meant for callers of the API: its message is only in the log, under the
-`request_id` of the answer."""
+In Python each is a class of `app.errors`. Over HTTP it is a [problem](api.md#problems): the type
+is `urn:agent-storage:problem:` and the word in the table. On the command line its message
+follows `Error:` on standard error. An error that is *retryable* can go away without a change on
+your side: send the same call again, over HTTP after `Retry-After` seconds. An error with status
+500 isn't meant for callers of the API: its message is only in the log, under the `request_id` of
+the answer."""
 
 _EXIT_CODES = "Every error below ends a command with exit code 1. All exit codes:"
 
 _HTTP = """\
-The API rejects these requests before they reach a service, so Python and the command line don't have them. Nothing was
-changed, unless the answer says how many items were stored."""
+The API rejects these requests before they reach a service, so Python and the command line don't
+have them. Nothing was changed, unless the answer says how many items were stored."""
 
 _SECTION = re.compile(r"# --- (.+?) -+")
 _TITLES = {
@@ -43,10 +45,10 @@ _TITLES = {
 }
 
 WHAT_TO_DO: Mapping[Error, str] = {
-    AgentStorageError: "See the log. This is the base class of all errors; catch it to catch every one.",
+    AgentStorageError: ("See the log. This is the base class of all errors; catch it to catch every one."),
     errors.ConfigurationError: (
-        "Correct each setting that the message names. `agent-storage config check` looks for mistakes, and "
-        "`agent-storage config show` prints where each value comes from."
+        "Correct each setting that the message names. `agent-storage config check` looks for "
+        "mistakes, and `agent-storage config show` prints where each value comes from."
     ),
     errors.UnsupportedDialect: "Set `database.url` to a SQLite or PostgreSQL database.",
     errors.AddressInUse: "Stop the program that listens there, or start with another `--port`.",
@@ -61,75 +63,86 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.InvalidVector: (
         "Check the embedder: each vector must have its dimension, be finite in float32, and not be zero."
     ),
-    errors.SourceRepeated: "Sort the lines by source, so that all lines of a source stand together.",
-    errors.NotFound: "Check the name or id, and the project. The thing may have been deleted since.",
+    errors.SourceRepeated: ("Sort the lines by source, so that all lines of a source stand together."),
+    errors.NotFound: ("Check the name or id, and the project. The thing may have been deleted since."),
     errors.Conflict: "Read the current state, and decide again.",
     errors.ProjectExists: "Use the existing project, or choose another name.",
     errors.JobStateConflict: (
-        "See its status with `agent-storage jobs show ID`. An open job can be cancelled, a failed or cancelled one "
-        "retried."
+        "See its status with `agent-storage jobs show ID`. An open job can be cancelled, a failed"
+        " or cancelled one retried."
     ),
     errors.RunEnded: "Begin another run.",
     errors.StaleReplace: (
         "Nothing, if the observation is old. Otherwise correct `observed_at`; the source keeps the newer facts."
     ),
     errors.MassDeleteRefused: (
-        "Check the input: it may be an empty page of a broken crawler. If the deletion is intended, repeat with "
-        "`--allow-mass-delete` (`allow_mass_delete`)."
+        "Check the input: it may be an empty page of a broken crawler. If the deletion is "
+        "intended, repeat with `--allow-mass-delete` (`allow_mass_delete`)."
     ),
     errors.HistoryPruned: (
-        "Begin the feed without a cursor, and read the current state. Raise `retention.history` to keep more from now on."
+        "Begin the feed without a cursor, and read the current state. Raise `retention.history` "
+        "to keep more from now on."
     ),
     errors.IdempotencyConflict: "Use a new `Idempotency-Key` for each new request.",
     errors.Saturated: (
-        "Send fewer requests at once, and retry. If it lasts, raise `executor.max_workers` or `executor.max_waiting`."
+        "Send fewer requests at once, and retry. If it lasts, raise `executor.max_workers` or "
+        "`executor.max_waiting`."
     ),
     errors.DeadlineExceeded: (
-        "Retry; the call may have taken effect. If it lasts, see which part is slow with `agent-storage doctor`."
+        "Retry; the call may have taken effect. If it lasts, see which part is slow with "
+        "`agent-storage doctor`."
     ),
     errors.ShuttingDown: "Retry once the process has started again.",
     errors.ServiceError: "Do as the answer says; the service's log has more under the request id.",
     errors.ServiceUnavailable: "Check the URL of `--api` and that the service runs, and retry.",
-    errors.JobFailed: "Remove the cause that the message gives, then `agent-storage jobs retry ID`.",
+    errors.JobFailed: ("Remove the cause that the message gives, then `agent-storage jobs retry ID`."),
     errors.JobStalled: (
-        "Check that a worker runs and that the job's type isn't paused: `agent-storage jobs show ID`, "
-        "`agent-storage jobs resume TYPE`."
+        "Check that a worker runs and that the job's type isn't paused: `agent-storage jobs show "
+        "ID`, `agent-storage jobs resume TYPE`."
     ),
     errors.DatabaseError: "Read the database's own message in the error, and its log.",
-    errors.DatabaseUnavailable: "Check that the database runs and that `database.url` leads to it. Then retry.",
-    errors.DatabaseConflict: "Retry. The transaction was run again several times before this error.",
+    errors.DatabaseUnavailable: (
+        "Check that the database runs and that `database.url` leads to it. Then retry."
+    ),
+    errors.DatabaseConflict: ("Retry. The transaction was run again several times before this error."),
     errors.DatabaseForeign: (
         "Give agent-storage its own database, or its own schema on PostgreSQL; the message has the statements."
     ),
     errors.DatabaseForbidden: "Have the database's owner run the `GRANT` that the message gives.",
     errors.DatabaseSchemaAbsent: "Create the schema, or name another in `database.url`.",
     errors.DatabaseTimeout: (
-        "Retry. If it lasts, narrow the query, add an index (`database.data_indexes`), or raise the setting that the "
-        "message names."
+        "Retry. If it lasts, narrow the query, add an index (`database.data_indexes`), or raise "
+        "the setting that the message names."
     ),
     errors.DatabaseDiskFull: "Free space on the disk of the database. Nothing has to be restarted.",
-    errors.DatabaseReadOnly: "Let the process's user write to the file and its folder, or set another `database.url`.",
+    errors.DatabaseReadOnly: (
+        "Let the process's user write to the file and its folder, or set another `database.url`."
+    ),
     errors.DatabaseWritesRefused: (
-        "Wait, after a failover. If it lasts, name the primary in `database.url`, or turn `default_transaction_read_only` off."
+        "Wait, after a failover. If it lasts, name the primary in `database.url`, or turn "
+        "`default_transaction_read_only` off."
     ),
     errors.DatabaseEncodingUnfit: (
-        "Create a database with `createdb -E UTF8 -T template0 NAME`, name it in `database.url`, and run "
-        "`agent-storage db upgrade`."
+        "Create a database with `createdb -E UTF8 -T template0 NAME`, name it in `database.url`, "
+        "and run `agent-storage db upgrade`."
     ),
     errors.DatabaseDamaged: (
-        "Stop what uses the database, `agent-storage restore DIR --overwrite`, then `agent-storage verify --repair`."
+        "Stop what uses the database, `agent-storage restore DIR --overwrite`, then "
+        "`agent-storage verify --repair`."
     ),
     errors.SchemaMismatch: (
-        "Older schema: `agent-storage db upgrade`. Newer schema: install the version that upgraded it, or a later one."
+        "Older schema: `agent-storage db upgrade`. Newer schema: install the version that "
+        "upgraded it, or a later one."
     ),
-    errors.SchemaMissing: "Run `agent-storage db upgrade`, or open the container with `running(container)`.",
+    errors.SchemaMissing: ("Run `agent-storage db upgrade`, or open the container with `running(container)`."),
     errors.LeaseLost: (
-        "Nothing: another worker runs the job. If it is frequent, the process stalls for longer than `worker.lease_timeout`."
+        "Nothing: another worker runs the job. If it is frequent, the process stalls for longer "
+        "than `worker.lease_timeout`."
     ),
     errors.TimeLimitExceeded: (
         "The job is tried again. Raise `worker.time_limit`, or its type's entry in `worker.time_limits`."
     ),
-    errors.HandlerCrashed: "Correct the handler: it must raise exceptions, and never end the process.",
+    errors.HandlerCrashed: ("Correct the handler: it must raise exceptions, and never end the process."),
     errors.JobCancelled: "Nothing. Queue the job again if it is needed after all.",
     errors.BackupError: "Do as the message says; the store is unchanged.",
     errors.NothingToBackUp: "Set `database.url`, or run the command in the folder of the store.",
@@ -137,47 +150,61 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.BackupFailed: "Free space in the folder, or let the user write to it, and repeat.",
     errors.BackupRunning: "Wait until the other backup is done, or name another folder.",
     errors.BackupMissing: "Name the folder or the file of a complete backup.",
-    errors.BackupUnusable: "Name another backup; this file was cut off or changed, or isn't a backup.",
+    errors.BackupUnusable: ("Name another backup; this file was cut off or changed, or isn't a backup."),
     errors.BackupTooNew: "Upgrade agent-storage to the version that made the backup, then restore.",
-    errors.StoreInUse: "Stop the service, the workers and the commands that use the database, then restore.",
+    errors.StoreInUse: ("Stop the service, the workers and the commands that use the database, then restore."),
     errors.StoreHasData: "Name an empty store, or replace the stored data with `--overwrite`.",
     errors.ExtraMissing: "Install the extra: `pip install 'agent-storage[EXTRA]'`.",
     errors.ExportFailed: "Free space, or let the user write to the folder, and repeat.",
     errors.QdrantError: "Read Qdrant's own message in the error, and its log.",
-    errors.QdrantUnavailable: "Check that Qdrant runs and that `qdrant.url` leads to it. Then retry.",
+    errors.QdrantUnavailable: ("Check that Qdrant runs and that `qdrant.url` leads to it. Then retry."),
     errors.QdrantDiskFull: "Free space on the disk of `qdrant.path`. Nothing has to be restarted.",
-    errors.CollectionMissing: "Run `agent-storage reindex`, unless another process is creating the collection.",
+    errors.CollectionMissing: (
+        "Run `agent-storage reindex`, unless another process is creating the collection."
+    ),
     errors.ForeignCollection: (
-        "Name another `qdrant.collection`. After a restore, when the collection is this store's: `agent-storage adopt`."
+        "Name another `qdrant.collection`. After a restore, when the collection is this store's: "
+        "`agent-storage adopt`."
     ),
-    errors.CollectionMismatch: "Run `agent-storage reindex`, or set `qdrant.path` or `qdrant.url` to the right place.",
+    errors.CollectionMismatch: (
+        "Run `agent-storage reindex`, or set `qdrant.path` or `qdrant.url` to the right place."
+    ),
     errors.DataDirectoryLocked: (
-        "Go through the service that holds the folder (`--api URL`), or stop the other process. For several processes, "
-        "use a Qdrant server."
+        "Go through the service that holds the folder (`--api URL`), or stop the other process. "
+        "For several processes, use a Qdrant server."
     ),
-    errors.EmbeddingError: "Check `embedding` in the settings; `agent-storage doctor` tries the embedder.",
+    errors.EmbeddingError: ("Check `embedding` in the settings; `agent-storage doctor` tries the embedder."),
     errors.EmbeddingRejected: (
-        "Shorten or correct the text. A stored extraction is set aside; `agent-storage extractions retry` tries it again."
+        "Shorten or correct the text. A stored extraction is set aside; `agent-storage "
+        "extractions retry` tries it again."
     ),
-    errors.EmbeddingUnavailable: "Check the endpoint at `embedding.base_url`. Jobs are tried again without your help.",
+    errors.EmbeddingUnavailable: (
+        "Check the endpoint at `embedding.base_url`. Jobs are tried again without your help."
+    ),
     errors.IndexMismatch: "Run `agent-storage reindex`, or restore the old settings.",
-    errors.EmbedderMismatch: "Configure the embedder that the message names, or run `agent-storage reindex`.",
+    errors.EmbedderMismatch: ("Configure the embedder that the message names, or run `agent-storage reindex`."),
     errors.TextsMismatch: (
         "Run `agent-storage reindex`, or restore `embedding.text_fields`, `take_fields` and `leave_fields`."
     ),
-    errors.IndexMissing: "Name the right place in `qdrant.path` or `qdrant.url`, or run `agent-storage reindex`.",
+    errors.IndexMissing: (
+        "Name the right place in `qdrant.path` or `qdrant.url`, or run `agent-storage reindex`."
+    ),
     errors.GenerationMismatch: "Run `agent-storage verify --repair`.",
-    errors.IndexRebuilding: "Wait for `agent-storage reindex`. If it was interrupted, run it again; it resumes.",
+    errors.IndexRebuilding: (
+        "Wait for `agent-storage reindex`. If it was interrupted, run it again; it resumes."
+    ),
     errors.ReindexSuperseded: "Nothing: the newer reindex completes the index.",
-    errors.IndexChanged: "Restart the process with the settings that `agent-storage reindex` ran with.",
+    errors.IndexChanged: ("Restart the process with the settings that `agent-storage reindex` ran with."),
 }
-"""For each error of the tree."""
+"""What to do about each error of the tree."""
 
 WHAT_TO_DO_OVER_HTTP: Mapping[str, str] = {
     "body-too-large": "Send fewer items in each request, or raise `api.max_body_bytes`.",
     "body-too-slow": "Send the body without long pauses.",
     "content-encoding": "Send the body without compression.",
-    "foreign-host": "Call the service by an address of its own machine, or set `api.api_keys` and send a key.",
+    "foreign-host": (
+        "Call the service by an address of its own machine, or set `api.api_keys` and send a key."
+    ),
     "headers-too-large": "Send fewer or shorter headers.",
     "headers-too-slow": "Send the whole head of a request at once.",
     "invalid-json": "Correct the JSON of the body.",
@@ -193,11 +220,11 @@ WHAT_TO_DO_OVER_HTTP: Mapping[str, str] = {
     "too-many-values": "Send less in each request.",
     "url-too-long": "Shorten the URL, or put the filter into a body.",
 }
-"""For each type of problem that no error of the tree has."""
+"""What to do about each type of problem that no error of the tree has."""
 
 
 def errors_page() -> str:
-    """The page.
+    """Generate the page.
 
     Raises:
         KeyError: an error or a type of problem has no advice.
@@ -209,7 +236,7 @@ def errors_page() -> str:
 
 
 def sections() -> Iterator[tuple[str, list[Error]]]:
-    """The errors in the order of their module, below the heading of their part of it; the root comes first."""
+    """Yield each section of the module of errors with its errors; the base class comes first."""
     text = Path(errors.__file__).read_text(encoding="utf-8")
     lines = {node.name: node.lineno for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
     title, members = "The base class", list[Error]()
@@ -226,7 +253,7 @@ def sections() -> Iterator[tuple[str, list[Error]]]:
 
 
 def early_problems() -> Mapping[str, int]:
-    """The types of problems that no error of the tree has, with their status."""
+    """Return the types of problems that no error of the tree has, with their status."""
     known = {kind.slug for kind in KINDS.values()}
     found = {slug: status for status, slugs in problem_kinds().items() for slug in slugs - known}
     return {**found, "method-not-allowed": 405}

@@ -1,4 +1,4 @@
-"""The container's diagram on the site, where nothing draws Mermaid: a table of the same arrows."""
+"""The container's diagram as a table, because the site doesn't draw Mermaid."""
 
 import re
 
@@ -10,7 +10,10 @@ _ARROW = re.compile(r"\s*(\w+) --> (\w+)")
 
 
 def with_diagrams_as_tables(text: str) -> str:
-    """The text of a page with each flowchart as a table: a part (resources in brackets), and what it is made of."""
+    """Replace each flowchart by a table of the parts and what they are made of.
+
+    Resources are in brackets.
+    """
     return _DIAGRAM.sub(lambda found: f"{_parts(found[1])}\n", text)
 
 

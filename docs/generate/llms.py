@@ -1,4 +1,4 @@
-"""``llms.txt`` (https://llmstxt.org): a map of the site for language models, from the pages' titles and first sentences."""
+"""``llms.txt`` (https://llmstxt.org), from the pages' titles and first sentences."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _NO_PROSE = ("#", "|", "`", "!", "(", "- ", ">", "{", "<")
 
 
 def llms_text(docs: Path, project: str) -> str:
-    """The text: the project's summary, then each section of the index with its pages.
+    """Return the project's summary, then each section of the index with its pages.
 
     ``docs`` is the folder of the sources, with the generated pages.
 
@@ -33,14 +33,14 @@ def llms_text(docs: Path, project: str) -> str:
 
 
 def sections(docs: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each caption of the index with its pages' names, and the pages that these list in turn."""
+    """Yield each caption of the index with its pages, and the pages that these list in turn."""
     for options, entries in _toctrees(docs / "index.md"):
         if caption := _CAPTION.search(options):
             yield caption[1], [name for entry in entries for name in _with_members(docs, entry)]
 
 
 def first_sentence(text: str, name: str) -> str:
-    """Return the first sentence of a page's prose, without links and without a bold label before it.
+    """Return the first sentence of a page's prose, without links and a bold label before it.
 
     A colon at the paragraph's end becomes a full stop.
     """
@@ -62,7 +62,7 @@ def _line(docs: Path, name: str) -> str:
 
 
 def _summary(index: Path) -> str:
-    """The first paragraph of the index."""
+    """Return the first paragraph of the index."""
     blocks = re.split(r"\n\s*\n", index.read_text(encoding="utf-8"))
     return " ".join(blocks[1].split()).replace("*", "")
 

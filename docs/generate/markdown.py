@@ -1,4 +1,4 @@
-"""Text as MyST's Markdown takes it."""
+"""Writing Markdown for MyST."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ _CODE = re.compile(r"(``?)([^`]+)\1")
 
 
 def plain(text: str) -> str:
-    """Words that mean what they say; what stands between backquotes is code."""
+    """Escape text, except that text between backquotes becomes code."""
     parts: list[str] = []
     end = 0
     for found in _CODE.finditer(text):
@@ -19,12 +19,12 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A literal, in a table too."""
+    """Format a literal, which may stand in a table."""
     return f"`{text}`".replace("|", "\\|")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already, without columns that are empty; nothing where there are no rows."""
+    """Format a table of Markdown cells, without empty columns; return "" if there are no rows."""
     cells = list(rows)
     columns = [place for place in range(len(head)) if any(row[place] for row in cells)]
     lines = [[head[place] for place in columns], ["---"] * len(columns)]
@@ -33,7 +33,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def page(*blocks: str) -> str:
-    """Blocks with a blank line between them; empty ones are left out."""
+    """Join blocks with blank lines, leaving out empty ones."""
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The reference of the metrics: every family that a scrape exports, from the collectors themselves."""
+"""The reference of the metrics that a scrape exports, from the collectors themselves."""
 
 from collections.abc import Iterator
 
@@ -17,9 +17,9 @@ from generate.markdown import code, page, plain, table
 _INTRODUCTION = """\
 Every metric that `/metrics` exports in Prometheus's format, with its type and its labels.
 
-`agent-storage metrics` prints the same. The services also export Prometheus's own `process_…` metrics.
-[deploy/prometheus](../../deploy/prometheus) has the scrape configuration and the alerts, and
-[Operations](../operations.md#watch) says what to do about each alert."""
+`agent-storage metrics` prints the same. The services also export Prometheus's own `process_…`
+metrics. [deploy/prometheus](../../deploy/prometheus) has the scrape configuration and the
+alerts, and [Operations](../operations.md#watch) says what to do about each alert."""
 
 _STORE = (
     "Read from SQL at a scrape, so every process exports the same figures. Don't add them up over processes."
@@ -30,7 +30,7 @@ _OF_A_BUCKET = frozenset({"le", "quantile"})
 
 
 def metrics_page() -> str:
-    """The page."""
+    """Generate the page."""
     return page(
         "# Metrics",
         _INTRODUCTION,
@@ -44,13 +44,13 @@ def metrics_page() -> str:
 
 
 def store_families() -> Iterator[Metric]:
-    """What a scrape reads from SQL."""
+    """Yield the metrics that a scrape reads from SQL."""
     total = Total(JobType.EMBED, JobStatus.COMPLETED, 1, 1, 1, 1, 1)
     yield from StoreFigures(StoreSample((total,), {}, {}, 0, 0, 0)).collect()
 
 
 def process_families() -> Iterator[Metric]:
-    """What a process measures itself; each instrument is used once, so that its labels show."""
+    """Yield the metrics of a process. Each instrument is used once, so that its labels show."""
     registry = CollectorRegistry()
     instruments = PrometheusInstruments(registry)
     instruments.job(JobType.EMBED, JobStatus.COMPLETED, 0.0)

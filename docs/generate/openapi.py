@@ -23,21 +23,24 @@ Json = Mapping[str, Any]
 _INTRODUCTION = """\
 Every operation of the HTTP API, with its parameters, answers and schemas.
 
-The base URL is where `agent-storage serve` listens, by default `http://127.0.0.1:8000`. This page is generated from
-[openapi.json](openapi.json). A running service serves that document at `/openapi.json`, and a page to try each operation at
-`/docs`.
+The base URL is where `agent-storage serve` listens, by default `http://127.0.0.1:8000`. This
+page is generated from [openapi.json](openapi.json). A running service serves that document at
+`/openapi.json`, and a page to try each operation at `/docs`.
 
-**Keys.** If `api.api_keys` is set, every request except those for `/health` needs a key, as `Authorization: Bearer KEY` or
-`X-API-Key: KEY`. Without keys the service answers only programs of its own machine.
+**Keys.** If `api.api_keys` is set, every request except those for `/health` needs a key, as
+`Authorization: Bearer KEY` or `X-API-Key: KEY`. Without keys the service answers only programs
+of its own machine.
 
-**Retries.** A 503 has a `Retry-After` header with the seconds to wait. Handing in extractions is idempotent: send the same
-request again, and each extraction is still stored once. With an `Idempotency-Key` the answer is the same too, for a day."""
+**Retries.** A 503 has a `Retry-After` header with the seconds to wait. Handing in extractions is
+idempotent: send the same request again, and each extraction is still stored once. With an
+`Idempotency-Key` the answer is the same too, for a day."""
 
 _TAGS = ("projects", "sources", "extractions", "fields", "runs", "changes", "search", "jobs", "status")
 _PROBLEMS = """\
-Errors are answered with [problem details](#schema-problem) (RFC 9457), as `application/problem+json`. `type` is
-`urn:agent-storage:problem:` followed by one of these words. `detail` says what happened, to which thing, and what to do; the
-log has more under `request_id`. [Errors](errors.md) explains each."""
+Errors are answered with [problem details](#schema-problem) (RFC 9457), as
+`application/problem+json`. `type` is `urn:agent-storage:problem:` followed by one of these
+words. `detail` says what happened, to which thing, and what to do; the log has more under
+`request_id`. [Errors](errors.md) explains each."""
 _BOUNDS = {"minimum": "at least", "maximum": "at most"}
 _LENGTHS = {
     "minLength": "at least {} characters",
@@ -53,14 +56,14 @@ def openapi_document() -> Json: ...
 @overload
 def openapi_document(*, as_text: Literal[True]) -> str: ...
 def openapi_document(*, as_text: bool = False) -> Json | str:
-    """What the API says of itself; no part is opened for it."""
+    """Return the API's own document. No part is opened for it."""
     parts = cast(ApiParts, SimpleNamespace(instruments=None))
     document = create_app(parts, options_of(Settings.model_validate({}))).openapi()
     return json.dumps(document, indent=1) if as_text else document
 
 
 def api_page(document: Json) -> str:
-    """The page: each operation by its tag, the kinds of problems, and the schemas."""
+    """Generate the page: each operation by its tag, the kinds of problems, and the schemas."""
     blocks = ["# HTTP API", _INTRODUCTION]
     for tag in _TAGS:
         blocks += [f"## {tag.capitalize()}", *(_operation(*each) for each in operations(document, tag))]
@@ -71,7 +74,7 @@ def api_page(document: Json) -> str:
 
 
 def operations(document: Json, tag: str | None = None) -> Iterator[tuple[str, str, Json]]:
-    """Method, path and description of each operation with that tag, or of all."""
+    """Yield method, path and description of each operation with that tag, or of all."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if tag in (None, *operation["tags"]):
@@ -127,11 +130,11 @@ def _answers(operation: Json) -> Iterator[tuple[str, str, str]]:
         yield status, ", ".join(kinds), words
 
 
-# --- problems --------------------------------------------------------------------------------------------
+# --- problems -------------------------------------------------------------------------------------
 
 
 def _problem_statuses(operation: Json) -> dict[str, str]:
-    """The statuses with which it tells a problem, and what each means."""
+    """Return the statuses of the operation's problems, and their meaning."""
     return {
         status: answer["description"]
         for status, answer in sorted(operation["responses"].items())
@@ -157,7 +160,7 @@ def _statuses(document: Json) -> str:
 
 
 def problem_kinds() -> Mapping[int, set[str]]:
-    """The types of problems by status: those of our errors, and those with which a request is refused before."""
+    """Return the types of problems by status: of the errors, and of requests rejected early."""
     kinds = defaultdict[int, set[str]](set)
     for kind in KINDS.values():
         kinds[kind.status].add(kind.slug)
@@ -173,7 +176,7 @@ def problem_kinds() -> Mapping[int, set[str]]:
     return kinds
 
 
-# --- schemas ---------------------------------------------------------------------------------------------
+# --- schemas --------------------------------------------------------------------------------------
 
 
 def _schema(name: str, schema: Json) -> str:

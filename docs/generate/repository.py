@@ -1,4 +1,4 @@
-"""Files of the repository that a page links to, as pages of the site, so that the links work there too."""
+"""Pages for the repository's files that the site links to, so that the links work there."""
 
 import re
 import shutil
@@ -21,9 +21,9 @@ _SKIPPED = {"__pycache__"}
 
 
 def with_links_into_the_site(text: str, page: Path, docs: Path) -> str:
-    """The text of ``page``, in which a link to a file outside ``docs`` leads to that file's page.
+    """Make links of ``page`` to files outside ``docs`` lead to the pages of these files.
 
-    A link to nothing stays as it is, and so fails the build.
+    A broken link stays as it is, and so fails the build.
     """
 
     def replaced(found: re.Match[str]) -> str:
@@ -39,7 +39,7 @@ def with_links_into_the_site(text: str, page: Path, docs: Path) -> str:
 
 
 def write_linked_files(docs: Path, folder: Path) -> None:
-    """A page for each file that a page of the site links to, for those that these link to, and so on."""
+    """Write a page for each file that the site links to, directly or through other such files."""
     waiting = [
         target for page in docs.rglob("*.md") if folder not in page.parents for target in _outside(page, docs)
     ]
@@ -73,7 +73,7 @@ def _members(folder: Path) -> list[Path]:
 
 
 def _page(target: Path, name: Path, docs: Path) -> str:
-    # Code would come before the pages in what a search finds.
+    # A search of the site would rank code above the pages.
     search = "" if target.suffix == ".md" else "nosearch: true\n"
     head = f"---\norphan: true\n{search}---\n\n"
     if target.is_dir():

@@ -1,4 +1,4 @@
-"""The configuration reference: names, types and defaults from the settings, their meaning from ``config.yml``."""
+"""The reference of the settings: names, types and defaults, and their meaning from config.yml."""
 
 import re
 from collections.abc import Iterator
@@ -27,17 +27,18 @@ A setting is looked up in this order; the first place that has it wins:
 3. a YAML file: the one of `--config FILE`, else of the variable `AGENT_STORAGE_CONFIG`, else `./config.yml`,
 4. the default.
 
-An empty variable counts as not set. In a variable, write a list with commas or as JSON, and a mapping as JSON. An unknown key
-in the file is an error that names the nearest setting. An unknown variable that looks like a setting is a warning.
-`agent-storage config show` prints the effective settings and where each comes from, with secrets masked;
-`agent-storage config check` finds mistakes."""
+An empty variable counts as not set. In a variable, write a list with commas or as JSON, and a
+mapping as JSON. An unknown key in the file is an error that names the nearest setting. An
+unknown variable that looks like a setting is a warning. `agent-storage config show` prints the
+effective settings and where each comes from, with secrets masked; `agent-storage config check`
+finds mistakes."""
 
 
 def settings_page(config_file: Path) -> str:
-    """The page.
+    """Generate the page.
 
     Raises:
-        KeyError: the file says nothing of a setting.
+        KeyError: the file has no comment on a setting.
     """
     meanings = dict(_meanings(config_file.read_text(encoding="utf-8")))
     sections = [_section(name, kind, meanings) for name, kind in section_types(Settings).items()]
@@ -45,7 +46,7 @@ def settings_page(config_file: Path) -> str:
 
 
 def _meanings(text: str) -> Iterator[tuple[str, str]]:
-    """Each setting's dotted key with the comment above it."""
+    """Yield each setting's dotted key with the comment above it."""
     section, comment = "", list[str]()
     for line in text.splitlines():
         if found := _COMMENT.fullmatch(line):
@@ -74,7 +75,7 @@ def _variables(key: str) -> list[str]:
 
 
 def _default(key: str) -> str:
-    """As it would be written in the YAML file; what depends on other settings is null there."""
+    """Format the default as in the YAML file; null means that it depends on other settings."""
     section, _, name = key.partition(".")
     default = section_types(Settings)[section].model_fields[name].default
     if default in ((), {}):

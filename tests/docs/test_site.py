@@ -101,7 +101,7 @@ def test_every_schema_and_every_kind_of_problem_is_told_of(document: Any) -> Non
     assert "`not-authenticated`" in page
 
 
-# --- errors ----------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def errors_of_the_tree() -> set[type[errors.AgentStorageError]]:
@@ -153,7 +153,7 @@ def test_what_to_do_names_only_commands_and_settings_that_exist() -> None:
     assert [key for key in keys if key not in KEYS] == []
 
 
-# --- metrics ---------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------
 
 
 def test_every_metric_of_a_busy_store_is_explained_with_its_labels(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_every_metric_of_a_busy_store_is_explained_with_its_labels(tmp_path: Pat
         assert set(re.findall(r"`(\w+)`", explained[name])) == labels - {"le", "quantile"}, name
 
 
-# --- the map for language models -------------------------------------------------------------------------
+# --- the map for language models ------------------------------------------------------------------
 
 
 def test_llms_txt_lists_every_page_of_the_index_with_its_title_and_first_sentence(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_page_that_does_not_say_what_it_is_about_fails_the_build() -> None:
         generator("llms").first_sentence("# Title\n\n| a | b |\n| -- | -- |\n", "empty")
 
 
-# --- the site --------------------------------------------------------------------------------------------
+# --- the site -------------------------------------------------------------------------------------
 
 
 def test_no_page_takes_the_place_of_one_that_sphinx_makes() -> None:
