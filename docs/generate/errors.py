@@ -45,7 +45,7 @@ _TITLES = {
 }
 
 WHAT_TO_DO: Mapping[Error, str] = {
-    AgentStorageError: ("See the log. This is the base class of all errors; catch it to catch every one."),
+    AgentStorageError: "See the log. This is the base class of all errors; catch it to catch every one.",
     errors.ConfigurationError: (
         "Correct each setting that the message names. `agent-storage config check` looks for "
         "mistakes, and `agent-storage config show` prints where each value comes from."
@@ -63,8 +63,8 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.InvalidVector: (
         "Check the embedder: each vector must have its dimension, be finite in float32, and not be zero."
     ),
-    errors.SourceRepeated: ("Sort the lines by source, so that all lines of a source stand together."),
-    errors.NotFound: ("Check the name or id, and the project. The thing may have been deleted since."),
+    errors.SourceRepeated: "Sort the lines by source, so that all lines of a source stand together.",
+    errors.NotFound: "Check the name or id, and the project. The thing may have been deleted since.",
     errors.Conflict: "Read the current state, and decide again.",
     errors.ProjectExists: "Use the existing project, or choose another name.",
     errors.JobStateConflict: (
@@ -95,7 +95,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.ShuttingDown: "Retry once the process has started again.",
     errors.ServiceError: "Do as the answer says; the service's log has more under the request id.",
     errors.ServiceUnavailable: "Check the URL of `--api` and that the service runs, and retry.",
-    errors.JobFailed: ("Remove the cause that the message gives, then `agent-storage jobs retry ID`."),
+    errors.JobFailed: "Remove the cause that the message gives, then `agent-storage jobs retry ID`.",
     errors.JobStalled: (
         "Check that a worker runs and that the job's type isn't paused: `agent-storage jobs show "
         "ID`, `agent-storage jobs resume TYPE`."
@@ -104,7 +104,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.DatabaseUnavailable: (
         "Check that the database runs and that `database.url` leads to it. Then retry."
     ),
-    errors.DatabaseConflict: ("Retry. The transaction was run again several times before this error."),
+    errors.DatabaseConflict: "Retry. The transaction was run again several times before this error.",
     errors.DatabaseForeign: (
         "Give agent-storage its own database, or its own schema on PostgreSQL; the message has the statements."
     ),
@@ -134,7 +134,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "Older schema: `agent-storage db upgrade`. Newer schema: install the version that "
         "upgraded it, or a later one."
     ),
-    errors.SchemaMissing: ("Run `agent-storage db upgrade`, or open the container with `running(container)`."),
+    errors.SchemaMissing: "Run `agent-storage db upgrade`, or open the container with `running(container)`.",
     errors.LeaseLost: (
         "Nothing: another worker runs the job. If it is frequent, the process stalls for longer "
         "than `worker.lease_timeout`."
@@ -142,7 +142,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.TimeLimitExceeded: (
         "The job is tried again. Raise `worker.time_limit`, or its type's entry in `worker.time_limits`."
     ),
-    errors.HandlerCrashed: ("Correct the handler: it must raise exceptions, and never end the process."),
+    errors.HandlerCrashed: "Correct the handler: it must raise exceptions, and never end the process.",
     errors.JobCancelled: "Nothing. Queue the job again if it is needed after all.",
     errors.BackupError: "Do as the message says; the store is unchanged.",
     errors.NothingToBackUp: "Set `database.url`, or run the command in the folder of the store.",
@@ -150,14 +150,14 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.BackupFailed: "Free space in the folder, or let the user write to it, and repeat.",
     errors.BackupRunning: "Wait until the other backup is done, or name another folder.",
     errors.BackupMissing: "Name the folder or the file of a complete backup.",
-    errors.BackupUnusable: ("Name another backup; this file was cut off or changed, or isn't a backup."),
+    errors.BackupUnusable: "Name another backup; this file was cut off or changed, or isn't a backup.",
     errors.BackupTooNew: "Upgrade agent-storage to the version that made the backup, then restore.",
-    errors.StoreInUse: ("Stop the service, the workers and the commands that use the database, then restore."),
+    errors.StoreInUse: "Stop the service, the workers and the commands that use the database, then restore.",
     errors.StoreHasData: "Name an empty store, or replace the stored data with `--overwrite`.",
     errors.ExtraMissing: "Install the extra: `pip install 'agent-storage[EXTRA]'`.",
     errors.ExportFailed: "Free space, or let the user write to the folder, and repeat.",
     errors.QdrantError: "Read Qdrant's own message in the error, and its log.",
-    errors.QdrantUnavailable: ("Check that Qdrant runs and that `qdrant.url` leads to it. Then retry."),
+    errors.QdrantUnavailable: "Check that Qdrant runs and that `qdrant.url` leads to it. Then retry.",
     errors.QdrantDiskFull: "Free space on the disk of `qdrant.path`. Nothing has to be restarted.",
     errors.CollectionMissing: (
         "Run `agent-storage reindex`, unless another process is creating the collection."
@@ -173,7 +173,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "Go through the service that holds the folder (`--api URL`), or stop the other process. "
         "For several processes, use a Qdrant server."
     ),
-    errors.EmbeddingError: ("Check `embedding` in the settings; `agent-storage doctor` tries the embedder."),
+    errors.EmbeddingError: "Check `embedding` in the settings; `agent-storage doctor` tries the embedder.",
     errors.EmbeddingRejected: (
         "Shorten or correct the text. A stored extraction is set aside; `agent-storage "
         "extractions retry` tries it again."
@@ -182,7 +182,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "Check the endpoint at `embedding.base_url`. Jobs are tried again without your help."
     ),
     errors.IndexMismatch: "Run `agent-storage reindex`, or restore the old settings.",
-    errors.EmbedderMismatch: ("Configure the embedder that the message names, or run `agent-storage reindex`."),
+    errors.EmbedderMismatch: "Configure the embedder that the message names, or run `agent-storage reindex`.",
     errors.TextsMismatch: (
         "Run `agent-storage reindex`, or restore `embedding.text_fields`, `take_fields` and `leave_fields`."
     ),
@@ -194,7 +194,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "Wait for `agent-storage reindex`. If it was interrupted, run it again; it resumes."
     ),
     errors.ReindexSuperseded: "Nothing: the newer reindex completes the index.",
-    errors.IndexChanged: ("Restart the process with the settings that `agent-storage reindex` ran with."),
+    errors.IndexChanged: "Restart the process with the settings that `agent-storage reindex` ran with.",
 }
 """What to do about each error of the tree."""
 

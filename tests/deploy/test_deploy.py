@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
+from support.command_lines import parse
 from support.settings import KEYS, variable
 
-from app.cli.main import app
 from app.config import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -35,18 +34,6 @@ def compose() -> dict[str, Any]:
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("agent-storage:")}
-
-
-def parse(arguments: list[str]) -> None:
-    """Parse a command line as the program would, and run nothing; a wrong one raises a usage error."""
-    command: Any = typer.main.get_command(app)
-    name = "agent-storage"
-    context: Any = None
-    while hasattr(command, "resolve_command"):
-        context = command.make_context(name, list(arguments), parent=context)
-        rest = [*context._protected_args, *context.args]
-        name, command, arguments = command.resolve_command(context, rest)
-    command.make_context(name, list(arguments), parent=context)
 
 
 def ours(names: Iterator[str] | list[str] | set[str]) -> set[str]:
