@@ -71,3 +71,11 @@ def test_every_script_that_a_page_names_exists() -> None:
     for page in PAGES:
         scripts = re.findall(r"\bpython ([\w/]+\.py)|`(bench/\w+\.py)`", text_of(page))
         assert [path for path in map("".join, scripts) if not (ROOT / path).is_file()] == [], page
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    """The build checks the links of the site's pages; the README isn't one of them."""
+    for page in PAGES:
+        links = re.findall(r"\]\(([^)\s#:]+)(?:#[\w-]+)?\)", text_of(page))
+        written = [link for link in links if "reference/" not in link]
+        assert [link for link in written if not (page.parent / link).exists()] == [], page
