@@ -1,1 +1,1 @@
-"""What the product speaks of, as plain values: no SQLAlchemy, no numpy, nothing that opens anything."""
+"""The domain as plain values: no SQLAlchemy, no numpy, no input or output."""

@@ -1,4 +1,4 @@
-"""Changes of facts, as the ledger tells of them: history, and the feed that others follow."""
+"""Changes of facts from the ledger: their history, and the feed that consumers follow."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +22,10 @@ class ChangeKind(StrEnum):
 class Change(NamedTuple):
     """One change of one fact, or of a source (``extraction_id`` is None).
 
-    ``number`` is that of its entry in the project's ledger. ``before`` is what a changed fact's
-    confidence and metadata were, a removed fact whole, or a source's group (as ``{"group": …}``),
-    and ``after`` the group that the source then got. ``extraction`` is the fact as it is now; None
-    where it is gone since, and where that wasn't asked for.
+    ``number`` is that of its entry in the project's ledger. ``before`` is the old confidence and
+    metadata of a changed fact, all of a removed fact, or the old group of a source (as
+    ``{"group": ...}``). ``after`` is the source's new group. ``extraction`` is the fact's current
+    state; None if it has been removed since, or if the caller didn't ask for it.
     """
 
     number: int
@@ -40,9 +40,9 @@ class Change(NamedTuple):
 
 
 class FeedPlace(NamedTuple):
-    """How far a feed was read: ``taken`` changes of entry ``number``, and all before it.
+    """A position in a feed: ``taken`` changes of entry ``number`` were read, and all before it.
 
-    ``epoch`` tells the project from an earlier one of its name.
+    ``epoch`` distinguishes the project from an earlier one with the same name.
     """
 
     epoch: int
@@ -52,9 +52,10 @@ class FeedPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """The next changes of a project, in order, and where to go on. ``is_last``: there were no more.
+    """The next changes of a project, in order, and the place after them.
 
-    ``is_whole``: none before them is missing. It is false where a feed begins that was pruned.
+    ``is_last``: there were no more. ``is_whole``: no earlier change is missing. It is false at the
+    beginning of a feed that was pruned.
     """
 
     changes: list[Change]
@@ -65,11 +66,11 @@ class FeedPage:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What became of a fact or a source, the newest first.
+    """The changes of a fact or a source, the newest first.
 
-    ``before`` is where an older page begins, if there is one. ``is_whole``: it goes back to the
-    beginning; what is older than ``retention.history`` is pruned, and what was stored before there
-    was a ledger isn't in it.
+    ``before`` is where the next older page begins, if there is one. ``is_whole``: the history goes
+    back to the beginning. It doesn't if changes older than ``retention.history`` were pruned, or if
+    the fact is older than the ledger.
     """
 
     changes: list[Change]

@@ -1,4 +1,4 @@
-"""What the conditions of a filter may compare: values, texts, keys, and the fields of a fact with what each holds."""
+"""The values, texts, keys and fields that conditions of a filter may compare."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,23 +15,23 @@ from app.domain.times import in_utc, write_time
 from app.errors import InvalidField
 
 Value = str | int | float | bool | datetime | None
-"""What something is compared with. A time is in UTC."""
+"""A value to compare with. A time is in UTC."""
 
 MAX_TEXT_CHARS = 10_000
-"""Of a text to compare with and of a key, counted in NFC."""
+"""The longest text to compare with, and the longest key, counted in NFC."""
 
 MAX_KEYS = 64
 """How many keys a path may have. SQLite joins no more tables than that."""
 
 INEXACT = 10**16
-"""From here on, a float is not always the number that its digits are."""
+"""From this number on, a float's value isn't always what its digits say."""
 
 _INT64 = 2**63
 _TOLD_CHARS = 60
 
 
 class Kind(Enum):
-    """What a field of a fact holds, in words."""
+    """The kind of value that a field of a fact holds, in words."""
 
     TEXT = "a text"
     NUMBER = "a number"
@@ -52,20 +52,23 @@ FIELDS: Mapping[str, Kind] = MappingProxyType(
         "indexed": Kind.FLAG,
     }
 )
-"""The fields of a fact's own. ``source`` is the URI; ``run`` is each of the runs that asserted the fact first or last."""
+"""The fields of a fact itself.
+
+``source`` is the URI. ``run`` is each of the runs that asserted the fact first or last.
+"""
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """What to say of a name that isn't known: the nearest of the known ones if one is near, and all of them."""
+    """Say which known name is nearest to an unknown one, if one is near, and list them all."""
     found = get_close_matches(name[:_TOLD_CHARS].lower(), known, n=1)
     return f"{f'did you mean {found[0]!r}? There' if found else 'there'} are {', '.join(known)}"
 
 
 def checked_field(name: object) -> str:
-    """The name of a field.
+    """Check the name of a field.
 
     Raises:
-        InvalidField: there is none of that name.
+        InvalidField: there is no such field.
     """
     if isinstance(name, str) and name in FIELDS:
         return name
@@ -75,10 +78,10 @@ def checked_field(name: object) -> str:
 
 
 def checked_keys(keys: object) -> tuple[str, ...]:
-    """The keys of a path, in NFC.
+    """Check the keys of a path, and put them in NFC.
 
     Raises:
-        InvalidField: there is none, there are too many, or one can't be a key of stored JSON.
+        InvalidField: there are no keys or too many, or one can't be a key of stored JSON.
     """
     if not isinstance(keys, tuple | list) or not keys:
         raise InvalidField("where", f"a path is one or more keys, not {told(keys)}")
@@ -88,16 +91,16 @@ def checked_keys(keys: object) -> tuple[str, ...]:
 
 
 def checked_text(text: object, what: str) -> str:
-    """The text in NFC; ``what`` is what it is called.
+    """Check a text, and put it in NFC. ``what`` names it in errors.
 
     Raises:
-        InvalidField: it is no text, too long, or can't stand in stored JSON.
+        InvalidField: it isn't a text, is too long, or can't be in stored JSON.
     """
     if not isinstance(text, str):
         raise InvalidField("where", f"{what} is a text, not {told(text)}; write it in quotes")
     if len(text) <= MOST_DECOMPOSED * MAX_TEXT_CHARS:  # a longer one is too long in every form
         if "\0" in text:
-            raise InvalidField("where", f"{what} contains the character U+0000, which no fact does")
+            raise InvalidField("where", f"{what} contains the character U+0000, which no fact contains")
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -113,10 +116,10 @@ def checked_text(text: object, what: str) -> str:
 
 
 def checked_value(value: object) -> Value:
-    """The value, a text in NFC and a time in UTC. A ``date`` is its midnight.
+    """Check a value; put a text in NFC and a time in UTC. A ``date`` becomes its midnight.
 
     Raises:
-        InvalidField: it can't be compared with.
+        InvalidField: nothing can be compared with the value.
     """
     match value:
         case None | bool():
@@ -141,14 +144,14 @@ def _checked_time(value: date) -> datetime:
     try:
         return in_utc(moment)
     except OverflowError:
-        raise InvalidField("where", f"{value} lies outside the years 1 to 9999 in UTC") from None
+        raise InvalidField("where", f"{value} is outside the years 1 to 9999 in UTC") from None
 
 
 def value_of_field(name: str, value: Value) -> Value:
-    """The value as a field can have it.
+    """Return the value in the form that the field has it.
 
     Raises:
-        InvalidField: the field never has such a value, so a comparison with it would never hold.
+        InvalidField: the field never has a value like that, so a comparison would never hold.
     """
     if value is None:
         raise InvalidField("where", f"{name} is never null; write not ({name} exists) for facts without one")
@@ -171,7 +174,7 @@ _FITS: Mapping[Kind, Callable[[Value], bool]] = {
 
 
 def told(value: object) -> str:
-    """A value in a message, cut short. What holds others is only named, however deep it is nested."""
+    """Write a value for a message, cut short. Of an object or a list, only the kind is named."""
     if isinstance(value, datetime):
         return f"the time {write_time(value)}"
     if isinstance(value, str):
@@ -179,7 +182,7 @@ def told(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
-        long = isinstance(value, int) and abs(value) > _INT64  # Python writes no integer of thousands of digits
+        long = isinstance(value, int) and abs(value) > _INT64  # Python can't write thousands of digits
         return "an integer of more than 64 bits" if long else f"the number {value}"
     if isinstance(value, dict):
         return "an object"
@@ -187,7 +190,7 @@ def told(value: object) -> str:
 
 
 def exact_number(number: float) -> int | float:
-    """The number that the digits of a float are, as JSON has them, if it is an integer of at most 64 bits."""
+    """Return the number that a float's JSON digits spell, if it is an integer of up to 64 bits."""
     if isinstance(number, int) or not INEXACT <= abs(number) <= _INT64:
         return number
     digits = int(Decimal(repr(number)))

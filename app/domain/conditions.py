@@ -1,18 +1,19 @@
-"""Conditions on facts, as plain values: what is looked at, what it is compared with, and how conditions are joined.
+"""Conditions on facts, as plain values: paths, comparisons, and how conditions are joined.
 
-What they mean, for everybody who answers them:
+Their meaning is the same in every backend:
 
-- A path is followed through objects by its keys. An array on the way is looked into, so that the path goes on from each
-  of its elements, and an array at the end stands for itself and for each of its elements. An array that is itself an
-  element of an array isn't looked into. A path may so lead to several values; a leaf holds if it holds for one of them.
-- Numbers compare as numbers, exactly, by the digits that JSON has of them (1 equals 1.0, and true doesn't equal 1).
-  Texts compare by code point. A time
-  compares with a text that spells one; see :func:`app.domain.times.time_of`. Nothing else compares: a leaf doesn't hold
-  for a value of another type, and that is no error.
+- A path follows its keys through objects. At an array on the way, it continues from each element.
+  An array at the end stands for itself and for each of its elements. An array inside another array
+  isn't looked into. So a path may lead to several values; a leaf holds if it holds for one of them.
+- Numbers compare as numbers, exactly, by their digits in JSON (1 equals 1.0, and true doesn't equal
+  1). Texts compare by code point. A time compares with a text that spells one; see
+  :func:`app.domain.times.time_of`. Nothing else compares: for a value of another type, a leaf
+  doesn't hold, and that isn't an error.
 - A field of a fact without a value, such as the group of a source that has none, leads to nothing.
-- ``not`` holds exactly where its part doesn't, and so also where the path leads to nothing.
+- ``not`` holds exactly where its part doesn't, so also where the path leads to nothing.
 
-All bounds are checked when a condition is made, and each violation is an :class:`~app.errors.InvalidField` of ``where``.
+All bounds are checked when a condition is created. Each violation is an
+:class:`~app.errors.InvalidField` of ``where``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,17 +39,20 @@ MAX_TERMS = 1_000
 """How many leaves, and values of ``in``, a condition may have in all."""
 
 MAX_DEPTH = 32
-"""How deep a condition may be nested. A leaf is 1 deep. SQLite takes no more, with what a leaf needs."""
+"""How deep a condition may be nested; a leaf is 1 deep.
+
+This is SQLite's limit, less what a leaf needs.
+"""
 
 MAX_WORDS = 20
-"""How many words ``contains`` looks for at most."""
+"""How many words ``contains`` may look for."""
 
 MAX_KEYS_TOGETHER = 1_000
-"""How many keys all paths of a condition may have. Each becomes a part of a statement."""
+"""How many keys the paths of a condition may have in all. Each becomes a part of a statement."""
 
 
 class Op(StrEnum):
-    """How two values are compared. ``!=`` is the negation of ``=``, and so holds where there is no value."""
+    """A comparison. ``!=`` is the negation of ``=``, so it holds where there is no value."""
 
     EQ = "="
     NE = "!="
@@ -59,7 +63,7 @@ class Op(StrEnum):
 
 
 class Size(NamedTuple):
-    """How large a condition is, in what is bounded."""
+    """The size of a condition, in the quantities that are limited."""
 
     terms: int
     keys: int
@@ -68,7 +72,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the fact's own: one of :data:`~app.domain.condition_values.FIELDS`."""
+    """A field of the fact itself: one of :data:`~app.domain.condition_values.FIELDS`."""
 
     name: str
 
@@ -78,7 +82,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class InData:
-    """What a path of keys leads to in the fact's data."""
+    """A path of keys in the fact's data."""
 
     keys: tuple[str, ...]
 
@@ -88,7 +92,7 @@ class InData:
 
 @dataclass(frozen=True, slots=True)
 class InMetadata:
-    """What a path of keys leads to in the fact's metadata."""
+    """A path of keys in the fact's metadata."""
 
     keys: tuple[str, ...]
 
@@ -111,7 +115,7 @@ class _OfPath:
 
 @dataclass(frozen=True, slots=True)
 class Compare(_OfPath):
-    """The value equals another, is less, and so on. Only numbers, texts and times have an order."""
+    """The value compares by ``op`` with another. Only numbers, texts and times have an order."""
 
     op: Op
     value: Value
@@ -154,11 +158,11 @@ class In(_OfPath):
 
 @dataclass(frozen=True, slots=True)
 class Contains(_OfPath):
-    """An array has the value as an element, or a text has the words of the value as whole words, in a row.
+    """An array has the value as an element, or a text has its words as whole words, in a row.
 
-    Words are those of :mod:`app.domain.whole_words`; 20 at most. A value that isn't a text has
-    none, and one that has none is in no text. The path leads to the elements of an array too: one
-    that is a text may have the words.
+    Words are those of :mod:`app.domain.whole_words`; 20 at most. A value that isn't a text has no
+    words, and no text contains a value without words. The path leads to the elements of an array
+    too, so a text in an array may have the words.
     """
 
     value: Value
@@ -173,7 +177,7 @@ class Contains(_OfPath):
 
 @dataclass(frozen=True, slots=True)
 class Exists(_OfPath):
-    """The path leads to something; null is something, and so is an empty array."""
+    """The path leads to a value; null is a value, and so is an empty array."""
 
     def __post_init__(self) -> None:
         _require_path(self.where)
@@ -181,7 +185,7 @@ class Exists(_OfPath):
 
 @dataclass(frozen=True, slots=True)
 class Starts(_OfPath):
-    """The value is a text that starts with these characters, in upper and lower case as given."""
+    """The value is a text that starts with these characters; case matters."""
 
     text: str
 
@@ -229,10 +233,10 @@ Condition = Leaf | And | Or | Not
 
 
 def value_at(where: Path, value: object) -> Value:
-    """The value as a leaf that compares with it keeps it: a text in NFC, a time in UTC.
+    """Return the value in the form that a leaf keeps: a text in NFC, a time in UTC.
 
     Raises:
-        InvalidField: nothing there could equal it.
+        InvalidField: nothing at that place could equal the value.
     """
     _require_path(where)
     checked = checked_value(value)
@@ -240,7 +244,7 @@ def value_at(where: Path, value: object) -> Value:
 
 
 def leaves(condition: Condition) -> Iterator[Leaf]:
-    """All leaves, from left to right."""
+    """Yield all leaves, from left to right."""
     waiting = [condition]
     while waiting:
         match waiting.pop():
@@ -264,7 +268,7 @@ def _refuse_at_field(where: Path, kinds: Iterable[Kind], ability: str) -> None:
 
 
 def _checked_parts(parts: object) -> "tuple[Condition, ...]":
-    if not isinstance(parts, tuple | list) or len(parts) < 2:  # noqa: PLR2004 - one is itself, and none says nothing
+    if not isinstance(parts, tuple | list) or len(parts) < 2:  # noqa: PLR2004 - a join has two parts
         raise InvalidField("where", "and and or join two conditions or more")
     for part in parts:
         _require_condition(part)

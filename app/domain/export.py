@@ -1,4 +1,4 @@
-"""What an export hands out, as plain values, and the cursor that names a place in it."""
+"""The rows and pages of an export, as plain values, and its cursor."""
 
 import base64
 import binascii
@@ -10,13 +10,13 @@ from app.domain.ids import ExtractionId, ProjectId
 from app.errors import InvalidField
 
 MAX_PAGE_ROWS = 1_000
-"""How many extractions a page of an export holds at most. All of a page is read from one consistent state."""
+"""How many extractions a page of an export holds at most. A page is read from one snapshot."""
 
 _UUID_BYTES = 16
 
 
 class ExportFormat(StrEnum):
-    """How extractions are written. JSON lines are what ``ingest`` takes."""
+    """The format of an export. ``ingest`` reads JSON lines back."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -24,7 +24,10 @@ class ExportFormat(StrEnum):
 
 
 class ExportRow(NamedTuple):
-    """An extraction to write: the columns of CSV and Parquet. ``metadata`` and ``data`` are JSON as it is stored."""
+    """An extraction to write, with the columns of CSV and Parquet.
+
+    ``metadata`` and ``data`` are JSON as stored.
+    """
 
     id: str
     source_uri: str
@@ -39,31 +42,31 @@ ExportRows = list[ExportRow]
 
 
 class ExportPage(NamedTuple):
-    """Extractions by id, and the cursor after them; None once nothing follows."""
+    """Extractions in the order of their ids, and the cursor of the next page; None on the last."""
 
     rows: ExportRows
     cursor: str | None
 
 
 def write_export_cursor(project_id: ProjectId, after: ExtractionId) -> str:
-    """The place after an extraction in the export of its project."""
+    """Encode the place after an extraction in the export of its project."""
     return base64.urlsafe_b64encode(project_id.bytes + after.bytes).decode().rstrip("=")
 
 
 def read_export_cursor(cursor: str, project_id: ProjectId) -> ExtractionId:
-    """The extraction after which the export of that project goes on.
+    """Return the extraction after which the export of the project continues.
 
     Raises:
-        InvalidField: it is the cursor of another project, or none at all.
+        InvalidField: the cursor is invalid or belongs to another project.
     """
     try:
         place = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         place = b""
     if len(place) != 2 * _UUID_BYTES:
-        raise InvalidField("after", "is no cursor of an export; begin again without it")
+        raise InvalidField("after", "isn't the cursor of an export; start again without it")
     if place[:_UUID_BYTES] != project_id.bytes:
         raise InvalidField(
-            "after", "is a cursor of another project's export; name that project, or begin again without it"
+            "after", "is the cursor of another project's export; name that project, or start again without it"
         )
     return ExtractionId(UUID(bytes=place[_UUID_BYTES:]))

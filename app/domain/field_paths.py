@@ -1,4 +1,4 @@
-"""The paths of JSON documents, as conditions follow them: see :mod:`app.domain.conditions`."""
+"""Paths in JSON documents, as conditions follow them: see :mod:`app.domain.conditions`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,18 +10,18 @@ _MOST_KEYS = 8
 
 
 def require_plain(keys: Sequence[str], name: str) -> None:
-    """Refuse keys that a path of SQLite's can't say.
+    """Reject keys that can't be written in a JSON path of SQLite.
 
     Raises:
-        InvalidField: one has a quote, a backslash or a control character; ``name`` is what the path
-            is given as.
+        InvalidField: a key has a quote, a backslash or a control character. ``name`` is the field
+            that the error names.
     """
     if any(character in '"\\' or ord(character) < ord(" ") for key in keys for character in key):
         raise InvalidField(name, "the path has a key with a quote, a backslash or a control character")
 
 
 def values_at(document: object, keys: Sequence[str]) -> list[Any]:
-    """All that the keys lead to: an array at the end stands for itself, and for each of its elements."""
+    """Return all values at a path; an array at the end stands for itself and for each element."""
     here = [document]
     for key in keys:
         here = [each[key] for each in _looked_into(here) if isinstance(each, dict) and key in each]
@@ -29,7 +29,10 @@ def values_at(document: object, keys: Sequence[str]) -> list[Any]:
 
 
 def paths_in(document: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each path of at most eight keys that leads to a scalar, with the scalar; a path through an array several times."""
+    """Yield each scalar with its path of at most eight keys.
+
+    A path through an array occurs several times.
+    """
     for value in _looked_into([document]):
         if isinstance(value, dict) and len(keys) < _MOST_KEYS:
             for key, member in value.items():

@@ -1,4 +1,4 @@
-"""What is said of the fields that facts have."""
+"""Descriptions and statistics of the fields that facts have, as plain values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DescribedField:
-    """A path in the data or the metadata that leads to scalars: how many facts have it, of which kinds, such as which.
+    """A path to scalars in the data or the metadata, with its frequency, kinds and examples.
 
-    ``path`` is written as conditions write it. ``kinds`` counts facts by text, number, time, true
-    or false, and null; a time is a text that spells one.
+    ``path`` is written as in conditions. ``facts`` is how many facts have it. ``kinds`` counts
+    facts by text, number, time, true or false, and null; a time is a text that spells one.
     """
 
     path: str
@@ -21,7 +21,7 @@ class DescribedField:
 
 @dataclass(frozen=True, slots=True)
 class DescribedType:
-    """The facts of one type: how many of those looked at are of it, and their fields, the most frequent first."""
+    """A type, how many facts of the sample have it, and their fields, the most frequent first."""
 
     type: str
     facts: int
@@ -30,7 +30,7 @@ class DescribedType:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The types of a project, by ``sampled`` of its facts; ``whole`` if these are all."""
+    """The types of a project, by a sample of ``sampled`` facts; ``whole`` if these are all."""
 
     sampled: int
     whole: bool
@@ -47,9 +47,9 @@ class FacetValue:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """How the numbers among the values are spread, each counted once a fact.
+    """The distribution of the numbers among the values, each counted once per fact.
 
-    A decile is the smallest number that so many tenths of them don't exceed; there are nine.
+    There are nine deciles. The n-th is the smallest number that n tenths of them don't exceed.
     """
 
     count: int
@@ -61,11 +61,11 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """Facts counted by what they have at ``by``: the most frequent values, and the rest.
+    """Facts counted by their values at ``by``: the most frequent values, and the rest.
 
-    A fact with several values, as in an array, counts for each once. ``rest_values`` is how many
-    further values there are, and ``rest`` the sum of their counts; ``missing`` facts have none.
-    Objects are no values; ``objects`` facts have one there.
+    A fact with several values, as in an array, counts once for each. ``rest_values`` is how many
+    other values there are, and ``rest`` the sum of their counts. ``missing`` is how many facts have
+    no value. Objects aren't values; ``objects`` is how many facts have one there.
     """
 
     by: str
@@ -79,7 +79,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """Facets of the ``count`` facts that pass the filters, and what is odd about these."""
+    """The facets of the ``count`` facts that pass the filters, and warnings about the filters."""
 
     count: int
     facets: Sequence[Facet]

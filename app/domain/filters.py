@@ -1,4 +1,4 @@
-"""Which extractions are meant, whoever asks: the API, the command line, SQL and Qdrant."""
+"""The filters on extractions, for the API, the command line, SQL and Qdrant alike."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -15,13 +15,14 @@ from app.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """All that is given must hold; what is empty restricts nothing. Texts are put in NFC, as they are stored.
+    """Filters that must all hold; an empty one restricts nothing. Texts are put in NFC, as stored.
 
     ``extraction_ids`` None restricts nothing; the empty tuple matches nothing. The bounds of the
-    confidence are inclusive, and an extraction without one passes neither. ``where`` is a condition
-    on its data, its metadata and its own fields. ``run_ids`` are the runs that asserted it first or
-    last. ``indexed`` asks whether it has its vector, ``set_aside`` whether it isn't tried any more;
-    one that waits for its vector is neither.
+    confidence are inclusive, and an extraction without a confidence passes neither. ``where`` is a
+    condition on the data, the metadata and the extraction's own fields. ``run_ids`` are the runs
+    that asserted the extraction first or last. ``indexed`` asks whether it has its vector,
+    ``set_aside`` whether embedding it was given up; an extraction that waits for its vector is
+    neither.
     """
 
     project_id: UUID | str | None = None
@@ -38,24 +39,24 @@ class Filters:
 
     @property
     def for_sql(self) -> bool:
-        """Whether SQL alone can answer some of it."""
+        """Whether some of the filters can only be answered by SQL."""
         return any(getattr(self, name) != getattr(ANY, name) for name in _FOR_SQL)
 
     @property
     def part_for_sql(self) -> "Filters":
-        """What SQL alone can answer of it, in its project."""
+        """The filters that only SQL can answer, in the same project."""
         return Filters(self.project_id, **{name: getattr(self, name) for name in _FOR_SQL})
 
     @property
     def part_for_index(self) -> "Filters":
-        """What an index can answer of it."""
+        """The filters that an index can answer."""
         return replace(self, **{name: getattr(ANY, name) for name in _FOR_SQL})
 
     def __post_init__(self) -> None:
-        """Refuse what could match nothing because it is of the wrong type, and bring texts into normal form.
+        """Reject values of the wrong type, which could match nothing, and normalize the texts.
 
         Raises:
-            InvalidInput: which field, and what it takes.
+            InvalidInput: a value has the wrong type. The message names the field and what it takes.
         """
         if not isinstance(self.project_id, UUID | str | None):
             raise InvalidInput(f"project_id takes a UUID or a text, not {self.project_id!r:.60}")
@@ -82,11 +83,10 @@ _FOR_SQL = ("where", "source_uris", "run_ids", "indexed", "set_aside")
 
 
 def filters_of(given: Filters | Mapping[str, object] | None) -> Filters | None:
-    """What a caller handed in as filters: a :class:`Filters`, or a mapping with some of its fields. One that is None
-    restricts nothing.
+    """Make filters of a mapping with fields of :class:`Filters`; None restricts nothing.
 
     Raises:
-        InvalidInput: there is no filter of a name, or its value is of the wrong type.
+        InvalidInput: there is no filter of that name, or its value has the wrong type.
     """
     if given is None or isinstance(given, Filters):
         return given
@@ -107,7 +107,7 @@ def filters_of(given: Filters | Mapping[str, object] | None) -> Filters | None:
 def _require_texts(name: str, values: object) -> None:
     for value in _require_list(name, values):
         if not isinstance(value, str):
-            raise InvalidInput(f"{name} takes texts, and holds {value!r:.60}")
+            raise InvalidInput(f"{name} takes texts, not {value!r:.60}")
 
 
 def _require_ids(name: str, values: object) -> None:
@@ -119,7 +119,7 @@ def _require_ids(name: str, values: object) -> None:
 
 def _require_list(name: str, values: object) -> Collection[object]:
     if isinstance(values, str | bytes | UUID):
-        raise InvalidInput(f"{name} takes a list, not {values!r:.60} alone; write [{values!r:.60}]")
+        raise InvalidInput(f"{name} takes a list, not {values!r:.60}; write [{values!r:.60}]")
     if not isinstance(values, Collection):
         raise InvalidInput(f"{name} takes a list, not {values!r:.60}")
     return values

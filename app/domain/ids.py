@@ -1,4 +1,7 @@
-"""The ids of everything stored. All but a job's are made from what they stand for, so they are the same everywhere."""
+"""The ids of everything stored.
+
+All but a job's are derived from the content, so they are the same on every machine.
+"""
 
 import re
 import uuid
@@ -21,7 +24,7 @@ _PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def project_id_of(name: str) -> ProjectId:
-    """The id of the project of that name: a UUIDv5, the same on every machine.
+    """Return the id of the project with that name: a UUIDv5, the same on every machine.
 
     Raises:
         InvalidField: the name isn't 1 to 100 letters, digits, dots, dashes and underscores.
@@ -37,45 +40,47 @@ def project_id_of(name: str) -> ProjectId:
 
 @lru_cache(maxsize=2_000)
 def source_id_of(project_id: ProjectId, uri: str) -> SourceId:
-    """The id of a project's source: a UUIDv5 of the URI in NFC, so the same source always gets the same.
+    """Return the id of a project's source: a UUIDv5 of the URI in NFC.
 
-    Several ask for it while a batch is stored, and making one takes 10 µs.
+    Cached, because storing a batch asks for the same id several times, at 10 µs each.
     """
     return SourceId(uuid5_of(project_id, composed(uri, "source_uri").encode()))
 
 
 def uuid5_of(namespace: uuid.UUID, name: bytes) -> uuid.UUID:
-    """The UUID of version 5 that RFC 9562 makes of a name, in two thirds of the time that ``uuid.uuid5`` takes."""
+    """Return the UUIDv5 of a name (RFC 9562), in two thirds of the time of ``uuid.uuid5``."""
     digest = sha1(namespace.bytes + name, usedforsecurity=False).digest()
     return uuid.UUID(bytes=digest[:16], version=5)
 
 
 @lru_cache(maxsize=4_096)
 def parse_uuid(text: str) -> uuid.UUID:
-    """The UUID that a text spells. Rows repeat the ids of projects and sources, and parsing one takes 2 µs.
+    """Parse a UUID.
+
+    Cached, because rows repeat the ids of projects and sources, and parsing one takes 2 µs.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text isn't a UUID.
     """
     return uuid.UUID(text)
 
 
 def parse_extraction_id(text: str) -> ExtractionId:
-    """The id that a point ID spells.
+    """Parse a point ID as the id of its extraction.
 
     Raises:
-        ValueError: it isn't a UUID.
+        ValueError: the text isn't a UUID.
     """
     return ExtractionId(uuid.UUID(text))
 
 
 def find_extraction_id(text: str) -> ExtractionId | None:
-    """The id that a point ID spells; None where it can't be an extraction's, because another program made it."""
+    """Parse a point ID; None if another program made it, so it can't be an extraction's."""
     return ExtractionId(uuid.UUID(text)) if _CANONICAL_UUID.fullmatch(text) else None
 
 
 def is_id(value: object) -> bool:
-    """Whether ``value`` is a UUID, or its text in lower case with hyphens: the spelling of a point's ID too."""
+    """Whether ``value`` is a UUID, or its text in lower case with hyphens, as in point IDs."""
     return isinstance(value, uuid.UUID) or (
         isinstance(value, str) and _CANONICAL_UUID.fullmatch(value) is not None
     )

@@ -1,4 +1,4 @@
-"""What an extraction must be to be accepted, and the ids that follow from it."""
+"""Checks the extractions handed in, and makes their ids."""
 
 import math
 import unicodedata
@@ -37,24 +37,26 @@ OF_AN_ANSWER = frozenset(
         "twins",
     }
 )
-"""What answers say of an extraction besides what was handed in. An answer, which has ``id`` and ``project``, may be handed
-in as it is: these aren't looked at."""
+"""The fields that responses add to an extraction.
+
+A response, which has ``id`` and ``project``, may be handed in as it is: these fields are ignored.
+"""
 
 _OF_A_REPLACE = frozenset({"gone", "observed_at"})
 
 MAX_URI_CHARS = 2_000
-"""Of a source's URI, counted in NFC."""
+"""The longest URI of a source, counted in NFC."""
 
 MAX_LABEL_CHARS = 200
-"""Of a source's group and of an extraction's type, counted in NFC."""
+"""The longest group of a source, and the longest type of an extraction, counted in NFC."""
 
 MOST_DECOMPOSED = 4
-"""How many characters of a decomposed text make one of its NFC, at most."""
+"""How many characters of a decomposed text become one character of its NFC, at most."""
 
 MAX_DATA_BYTES = 4 * 2**20
 
 MAX_METADATA_BYTES = 64 * 2**10
-"""Of an extraction's metadata as JSON, and of a run's."""
+"""The largest metadata of an extraction or a run, as JSON."""
 
 _INT64 = 2**63
 _TOLD_CHARS = 100
@@ -73,10 +75,10 @@ _LIMITS = ItemLimits()
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An extraction, checked, with all its texts in NFC. ``canonical_data`` is what its id is made of.
+    """A checked extraction, with all its texts in NFC.
 
-    Of the rest, the source's group, ``confidence`` and ``metadata`` may change; they aren't part of
-    the id.
+    The id is made of the project, the source's URI, the type and ``canonical_data``. The source's
+    group, ``confidence`` and ``metadata`` may change and aren't part of it.
     """
 
     source_uri: str
@@ -89,20 +91,20 @@ class Item:
 
 
 def extraction_id_of(project: ProjectId, item: Item) -> ExtractionId:
-    """UUIDv5 of the project, the source's URI, the type and the canonical JSON of the data.
+    """Return the UUIDv5 of the project, the source's URI, the type and the data's canonical JSON.
 
-    The same extraction has the same id whatever its keys' order, its Unicode normal form, or the
-    spelling of its numbers (1, 1.0 and 1e0 are one number).
+    The order of the keys, the Unicode normal form and the spelling of numbers (1, 1.0 and 1e0 are
+    one number) don't change the id.
     """
     name = orjson.dumps([_nfc(item.source_uri), _nfc(item.extraction_type)]) + item.canonical_data
     return ExtractionId(uuid5_of(project, name))
 
 
 def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> Item:
-    """Check one item as decoded from JSON. Of an answer, what it adds (:data:`OF_AN_ANSWER`) isn't looked at.
+    """Check one item, as decoded from JSON. The fields that a response adds are ignored.
 
     Raises:
-        InvalidInput: it isn't an object, lacks a field, has an unknown or mistyped one, passes a
+        InvalidInput: it isn't an object, lacks a field, has an unknown or mistyped one, exceeds a
             limit, or has no text to embed. The message names the field and the reason.
     """
     if not isinstance(raw, dict):
@@ -139,15 +141,15 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
 
 
 def is_answer(raw: Mapping[str, object]) -> bool:
-    """Whether this is what the product itself answered of an extraction."""
+    """Whether this is an extraction from a response of the product itself."""
     return "id" in raw and "project" in raw
 
 
 def parse_metadata(value: object, limits: ItemLimits = _LIMITS) -> dict[str, Any] | None:
-    """Metadata of an extraction or a run, checked, with its texts in NFC; None where there is none.
+    """Check the metadata of an extraction or a run, and put its texts in NFC; None stays None.
 
     Raises:
-        InvalidField: it isn't an object, passes a limit, or holds what can't be stored.
+        InvalidField: it isn't an object, exceeds a limit, or holds a value that can't be stored.
     """
     if value is None:
         return None
@@ -164,12 +166,12 @@ def parse_metadata(value: object, limits: ItemLimits = _LIMITS) -> dict[str, Any
 
 def _unknown(field: str) -> InvalidField:
     if field in _OF_A_REPLACE:
-        return InvalidField(field, "belongs to a replace; hand in with replace=source or replace=project")
+        return InvalidField(field, "belongs to a replace; use replace=source or replace=project")
     return InvalidField(field, f"unknown; the fields are {', '.join(sorted(_KNOWN))}")
 
 
 def parse_label(value: object, field: str, limit: int = MAX_LABEL_CHARS) -> str:
-    """A short text in NFC, such as a type, a group or a source's URI.
+    """Check a short text, such as a type, a group or a source's URI, and put it in NFC.
 
     Raises:
         InvalidField: it isn't a text, is blank, too long, or can't be stored.
@@ -191,12 +193,12 @@ def _confidence(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidField("confidence", f"must be a number from 0 to 1, not {_kind(value)}")
     if not 0 <= value <= 1:
-        raise InvalidField("confidence", "must be from 0 to 1, and it isn't")
+        raise InvalidField("confidence", "must be from 0 to 1")
     return float(value)
 
 
 def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> object:
-    """The value in the one spelling that ids are made of; refuses what a store would change or reject."""
+    """Return the canonical form that ids are made of; reject what a store would alter or reject."""
     if isinstance(value, str):
         if len(value) > limits.max_string_chars:
             raise InvalidField(
@@ -227,7 +229,7 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
 
 
 def _composed_texts(value: Any) -> Any:  # noqa: ANN401 - a JSON value
-    """The value with its texts and keys in NFC, and its numbers spelt as they were."""
+    """Return the value with its texts and keys in NFC; its numbers stay as they are."""
     if isinstance(value, str):
         return composed(value, "data")
     if isinstance(value, Mapping):
@@ -236,7 +238,7 @@ def _composed_texts(value: Any) -> Any:  # noqa: ANN401 - a JSON value
 
 
 def _member(field: str, key: str) -> str:
-    """A name that is told is cut short, and so isn't made longer for each of the members."""
+    """Return a member's name for errors. Errors cut names, so a long one isn't extended further."""
     return f"{field}.{key[:_TOLD_CHARS]}" if len(field) < _TOLD_CHARS else field
 
 
@@ -251,7 +253,7 @@ def _canonical_number(value: float, field: str) -> float:
 
 
 def _storable(value: str, field: str) -> str:
-    """PostgreSQL keeps no NUL, and no UTF-8 has a lone surrogate."""
+    """Reject NUL, which PostgreSQL can't store, and lone surrogates, which UTF-8 can't encode."""
     if "\0" in value:
         raise InvalidField(field, "contains the character U+0000")
     try:
@@ -271,6 +273,6 @@ def _twice(keys: Iterable[str]) -> str:
 
 
 def _kind(value: object) -> str:
-    """What JSON calls a value."""
+    """Return the name that JSON has for a value's type."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

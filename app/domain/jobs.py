@@ -1,4 +1,4 @@
-"""Jobs as those see them who follow them: their types, their states, and a row of each."""
+"""Jobs as plain values: their types, their states, and a row for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from app.domain.ids import JobId, ProjectId
 
 
 class JobStatus(StrEnum):
-    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are final."""
+    """The state of a job. ``completed``, ``failed`` and ``cancelled`` are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -25,7 +25,7 @@ OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
 class JobType(StrEnum):
-    """The jobs the product runs itself."""
+    """The types of the jobs that the product runs itself."""
 
     EMBED = "embed"
     DELETE_VECTORS = "delete_vectors"
@@ -38,7 +38,7 @@ class JobType(StrEnum):
 
 
 INDEX_JOBS = (JobType.EMBED, JobType.DELETE_VECTORS, JobType.UPDATE_PAYLOAD)
-"""The jobs that bring the index in line with what was stored, changed or deleted."""
+"""The jobs that update the index after extractions were stored, changed or deleted."""
 
 
 class JobRow(NamedTuple):
@@ -63,25 +63,25 @@ class JobRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobFilters:
-    """Which jobs are meant; what is empty restricts nothing. ``project`` is a project's name."""
+    """Filters on jobs; an empty one restricts nothing. ``project`` is a project's name."""
 
     types: Sequence[str] = ()
     statuses: Sequence[JobStatus] = ()
     project: str | None = None
 
 
-# Named here, because in a class that has a method ``list`` the word means that.
+# Named here, because in a class with a method ``list`` that name means the method.
 JobRows = list[JobRow]
 JobTypeNames = list[str]
 
 
 def has_ended(row: JobRow) -> bool:
-    """Whether the job's state is final: it runs again only if it is retried by hand."""
+    """Whether the job's state is final: it runs again only after a retry by hand."""
     return row.status in FINAL_STATUSES
 
 
 def job_as_dict(row: JobRow) -> dict[str, Any]:
-    """Everything but the payload, in an order in which a person reads it."""
+    """Return the job as a dictionary for display, with the most important fields first."""
     return {
         "id": row.id,
         "type": row.type,

@@ -1,4 +1,4 @@
-"""Unicode's composed form (NFC), in a time that grows with the text alone."""
+"""Unicode's composed form (NFC), in time linear in the length of the text."""
 
 import unicodedata
 from functools import cache
@@ -6,18 +6,23 @@ from functools import cache
 from app.errors import InvalidField
 
 MAX_JOINING = 1_000
-"""How many combining characters may follow each other. Real text has a few; Unicode's stream-safe format has 30."""
+"""How many combining characters may follow each other.
+
+Real text has a few; Unicode's stream-safe format allows 30.
+"""
 
 _COMPOSABLE = range(0xA0, 0x30000)
 _HANGUL_VOWELS, _HANGUL_FINALS = range(0x1161, 0x1176), range(0x11A8, 0x11C3)
 
 
 def composed(text: str, field: str, *, most_joining: int = MAX_JOINING) -> str:
-    """The text in NFC. A long one is composed piece by piece, because each call holds Python's lock.
+    """Return the text in NFC.
+
+    A long text is composed piece by piece, because each call holds the GIL.
 
     Raises:
-        InvalidField: more than ``most_joining`` combining characters follow each other. Putting
-            these in order takes a time that grows with their square: 13 minutes for a million.
+        InvalidField: more than ``most_joining`` combining characters follow each other. Sorting
+            them takes time quadratic in their number: 13 minutes for a million.
     """
     if text.isascii():
         return text
@@ -30,7 +35,10 @@ def composed(text: str, field: str, *, most_joining: int = MAX_JOINING) -> str:
 
 
 def _standing(text: str, place: int, most_joining: int, field: str) -> int:
-    """The first place from there on whose character nothing before it is composed with, or the text's end."""
+    """Find the first place from ``place`` on where the text can be cut, or the text's end.
+
+    The character there can't be composed with anything before it.
+    """
     joining = _joining()
     begin = end = place
     while end < len(text) and text[end] in joining and end - begin <= most_joining:
@@ -44,7 +52,7 @@ def _standing(text: str, place: int, most_joining: int, field: str) -> int:
 
 @cache
 def _joining() -> frozenset[str]:
-    """All characters that may be composed with those before them, or put in order with them."""
+    """Return all characters that may be composed or reordered with those before them."""
     pairs = (unicodedata.decomposition(chr(code)).split() for code in _COMPOSABLE)
     second = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}  # noqa: PLR2004 - a pair
     second.update(map(chr, _HANGUL_VOWELS), map(chr, _HANGUL_FINALS))

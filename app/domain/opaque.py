@@ -1,17 +1,21 @@
-"""Which values say something to a reader, and so to an embedder.
+"""Tells readable values from opaque ones, which carry no meaning for a reader or an embedder.
 
-The rule, for a value without white space; a value with some is always kept as it is:
+The rules are for values without white space; a value with white space is always kept:
 
-- A UUID says nothing, and neither does a ``data:`` URL in Base64.
-- A *run* is a stretch of ASCII letters and digits. It is random if it holds both, has 8 characters or more, changes
-  between digits and capital and small letters every three characters or more often, and less than two thirds of it stand
-  in words (three letters, small but for the first, or four capitals, with a vowel). So are 16 hexadecimal digits or
-  more that change between letters and digits three times or more.
-- A value says nothing if random runs make up half of its letters and digits or more, and 14 of them at least: tokens,
-  hashes, ULIDs, Base64. Codes (``XR-4471-B``), dates, versions, IBANs and plain numbers say something.
-- A URL says its host and those segments of its path that hold a word. It says nothing if it has a path and no segment
-  of it does, as ``https://shop.example/p/84731``, or if neither has a word. Scheme, user, port, query and fragment are
-  no part of what it says.
+- A UUID is opaque, and so is a ``data:`` URL in Base64.
+- A *run* is a sequence of ASCII letters and digits. It is random if all of these hold: it has both
+  letters and digits; it has 8 characters or more; it changes between digits, capital and small
+  letters at least every three characters; less than two thirds of it are in words. A word has a
+  vowel, and at least three letters (only the first may be a capital) or four capitals. A run of 16
+  or more hexadecimal digits is random too, if it changes between letters and digits three times or
+  more.
+- A value is opaque if its random runs have 14 characters or more, and at least half of its letters
+  and digits: tokens, hashes, ULIDs, Base64. Codes (``XR-4471-B``), dates, versions, IBANs and plain
+  numbers are readable.
+- The readable parts of a URL are its host and the segments of its path that have a word. A URL is
+  opaque if it has a path and none of its segments has a word, as in
+  ``https://shop.example/p/84731``, or if neither host nor path has one. Scheme, user, port, query
+  and fragment are ignored.
 """
 
 import re
@@ -36,7 +40,7 @@ _FEWEST_PIECES_OF_HEX = 4
 
 
 def readable(value: str) -> str:
-    """What the value says: itself, of a URL its readable parts, and nothing (``""``) of what only identifies."""
+    """Return the readable part of a value: the value, the parts of a URL, or ``""`` if opaque."""
     if value.isalpha() or _SPACE.search(value):
         return value
     if "://" in value and (found := _URL.match(value)):

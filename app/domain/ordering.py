@@ -1,7 +1,8 @@
-"""The order of a list of facts, and places in it, from which the next page goes on.
+"""The order of a list of facts, and places in it, from which the next page continues.
 
-Values at a path go by their kind: numbers, then texts by code point, false, true; arrays aren't looked into. A fact without one comes last, up and
-down; so does one with null, an array or an object there.
+Values at a path are ordered by kind: numbers, then texts by code point, false, true. Arrays aren't
+looked into. Facts without a value, or with null, an array or an object there, come last in both
+directions.
 """
 
 import math
@@ -19,26 +20,26 @@ from app.domain.rows import ExtractionRow
 from app.errors import InvalidField
 
 MOST_SORTED = 200
-"""Of a longer text, the first so many characters count."""
+"""How many characters of a text count for the order."""
 
 SORTED_FIELDS = ("created", "changed", "confidence")
 
 RANKS: Mapping[str, int] = {"number": 0, "text": 1, "false": 2, "true": 3}
-"""Of the kinds of values, in ascending order."""
+"""The ranks of the kinds of values, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By a field of the facts' own, or by what stands at a path. Of facts that are alike there, ids decide."""
+    """An order by a field of the facts or by the value at a path; ids break ties."""
 
     by: Path
     descending: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what facts aren't sorted by.
+        """Reject a field or a path that facts can't be sorted by.
 
         Raises:
-            InvalidField: facts aren't sorted by that field.
+            InvalidField: facts can't be sorted by it.
         """
         if isinstance(self.by, Field) and self.by.name not in SORTED_FIELDS:
             raise InvalidField(
@@ -49,7 +50,7 @@ class Order:
 
 
 class Place(NamedTuple):
-    """Where a fact stands in an order: the kind of its value, the value as text, and its id."""
+    """A fact's place in an order: the kind of its value, the value as text, and its id."""
 
     kind: str
     value: str
@@ -62,10 +63,10 @@ _MOST_DIGITS = 20
 
 
 def read_place(order: Order, kind: str, value: str, id_: str) -> Place:
-    """The place in an order that these texts name, as those of a :class:`Place` do.
+    """Parse a place in an order from the texts of a :class:`Place`.
 
     Raises:
-        ValueError: they name none.
+        ValueError: they aren't a place in this order.
     """
     by_time = order.by in {Field("created"), Field("changed")}
     kinds = {"time"} if by_time else {"number", ABSENT} if isinstance(order.by, Field) else {*RANKS, ABSENT}
@@ -80,7 +81,7 @@ def read_place(order: Order, kind: str, value: str, id_: str) -> Place:
 
 
 def _is_number(value: str) -> bool:
-    """As Python writes a finite float or an integer of 64 bits."""
+    """Whether the text is a finite float or a 64-bit integer, as Python writes it."""
     number: float = float(value) if any(sign in value for sign in ".e") else int(value[:_MOST_DIGITS])
     return repr(number) == value and (
         -(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)
@@ -88,7 +89,7 @@ def _is_number(value: str) -> bool:
 
 
 def place_of(order: Order, row: ExtractionRow) -> Place:
-    """Where a fact stands."""
+    """Return a fact's place in the order."""
     match order.by:
         case Field("created"):
             return Place("time", row.created_at.isoformat(), row.id)
@@ -102,7 +103,7 @@ def place_of(order: Order, row: ExtractionRow) -> Place:
             return _place(_at(row.metadata, keys), row.id)
 
 
-def _at(document: object, keys: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever stands there
+def _at(document: object, keys: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON value
     for key in keys:
         document = document.get(key) if isinstance(document, dict) else None
     return document

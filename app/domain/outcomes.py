@@ -1,4 +1,4 @@
-"""What became of what was asked for."""
+"""The results of operations: ingestion, replacing, deleting, retrying, undoing."""
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
@@ -9,7 +9,7 @@ from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 
 
 class Waited(NamedTuple):
-    """What became of jobs that were waited for: those that haven't ended, and those that failed or were cancelled."""
+    """The jobs waited for that haven't ended, and those that failed or were cancelled."""
 
     open_job_ids: list[JobId]
     failed_job_ids: list[JobId]
@@ -17,13 +17,13 @@ class Waited(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of the items handed in, in their order.
+    """The result of storing items. ``ids`` are in the order of the items.
 
-    ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index those,
-    or None when nothing was new. ``changed`` holds the ids that were stored with another
-    confidence, or whose source was in another group; ``payload_job_ids`` are the jobs that bring
-    the index in line with that. ``waited`` tells how the jobs stood at the end, where the caller
-    asked to wait for them. ``warnings`` are sentences for a person.
+    ``new`` holds the ids that weren't stored before; ``job_id`` is the job that will index them, or
+    None if nothing was new. ``changed`` holds the ids that were stored with another confidence, or
+    whose source was in another group; ``payload_job_ids`` are the jobs that update the index for
+    them. ``waited`` is the state of the jobs at the end, if the caller asked to wait for them.
+    ``warnings`` are sentences for a person.
     """
 
     ids: list[ExtractionId]
@@ -36,13 +36,13 @@ class Accepted:
 
     @property
     def job_ids(self) -> list[JobId]:
-        """All jobs that follow from it; the one that indexes comes last."""
+        """All jobs that follow from it; the one that indexes new items comes last."""
         return self.payload_job_ids if self.job_id is None else [*self.payload_job_ids, self.job_id]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of facts; those whose source is in another group count as changed."""
+    """How many facts were changed in which way; a fact whose source changed group is changed."""
 
     added: int = 0
     changed: int = 0
@@ -51,7 +51,7 @@ class Counts:
 
     @classmethod
     def total(cls, counts: "Iterable[Counts]") -> "Counts":
-        """Of all together."""
+        """Sum the counts."""
         each = [(of.added, of.changed, of.unchanged, of.removed) for of in counts]
         return cls(*map(sum, zip(*each, strict=True)))
 
@@ -60,7 +60,7 @@ class Counts:
 
 
 class ReplacedSource(NamedTuple):
-    """What replacing one source has changed. ``gone``: it has no facts now."""
+    """What replacing one source has changed. ``gone``: the source has no facts left."""
 
     source_id: SourceId
     source_uri: str
@@ -70,9 +70,9 @@ class ReplacedSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What a replace has changed, source by source in the order handed in, and the jobs that follow from it.
+    """What a replace has changed, and the jobs that follow from it.
 
-    ``waited`` and ``warnings`` are as in :class:`Accepted`.
+    ``sources`` are in the order handed in; ``waited`` and ``warnings`` are as in :class:`Accepted`.
     """
 
     sources: list[ReplacedSource] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Replaced:
 
     @property
     def counts(self) -> Counts:
-        """Of all sources together."""
+        """The counts of all sources together."""
         return Counts.total(source.counts for source in self.sources)
 
     def __add__(self, other: "Replaced") -> "Replaced":
@@ -95,7 +95,10 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many extractions went, and the jobs that delete their vectors; ``waited`` as in :class:`Accepted`."""
+    """How many extractions were deleted, and the jobs that delete their vectors.
+
+    ``waited`` is as in :class:`Accepted`.
+    """
 
     extractions: int
     job_ids: list[JobId]
@@ -104,7 +107,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """How many extractions that were set aside are tried again, and the jobs that embed them."""
+    """How many extractions that were set aside are retried, and the jobs that embed them."""
 
     extractions: int
     job_ids: list[JobId]
@@ -112,7 +115,10 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """What an undoing left as it is, because it was touched later: an extraction, or (None) the source's group."""
+    """What undoing a run didn't touch, because it was changed later.
+
+    This is an extraction, or the source's group if ``extraction_id`` is None.
+    """
 
     source_id: SourceId
     extraction_id: ExtractionId | None
@@ -120,10 +126,9 @@ class LeftAlone:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What undoing a run has changed: ``added`` came back, ``removed`` went again.
+    """What undoing a run has changed: ``added`` facts were restored, ``removed`` ones deleted.
 
-    ``more_left_alone`` counts what was left alone besides those in ``left_alone``; a service names
-    the first ones only.
+    ``left_alone`` lists only the first entries; ``more_left_alone`` counts the others.
     """
 
     project_id: ProjectId

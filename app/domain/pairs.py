@@ -7,7 +7,7 @@ MAX_PAIRS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query, and the text that a search for it is to find first."""
+    """A query, and the text that a search for it should find first."""
 
     query: str
     text: str

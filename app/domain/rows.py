@@ -1,4 +1,4 @@
-"""What is stored, as everything outside SQL sees it."""
+"""The stored rows, as plain values for everything outside SQL."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -7,9 +7,10 @@ from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
 
 
 class ExtractionRow(NamedTuple):
-    """An extraction with its project's name and what is known of its source. The runs are the first and the last that asserted it.
+    """An extraction with its project's name and its source.
 
-    ``changed_at`` is when its confidence or its metadata changed last; None if they never have.
+    The runs are the first and the last that asserted it. ``changed_at`` is when its confidence or
+    its metadata changed last; None if they never have.
     """
 
     id: ExtractionId
@@ -31,7 +32,10 @@ class ExtractionRow(NamedTuple):
 
 
 class SourceRow(NamedTuple):
-    """A source and how many extractions it has. ``observed_at`` is when what it was last replaced with was observed."""
+    """A source and how many extractions it has.
+
+    ``observed_at`` is when the content of its last replace was observed.
+    """
 
     id: SourceId
     project_id: ProjectId
@@ -43,7 +47,7 @@ class SourceRow(NamedTuple):
 
 
 class RunRow(NamedTuple):
-    """A run, and what was changed under its name. ``undoes`` is the run that it undid."""
+    """A run, and what it changed. ``undoes`` is the run that it undid."""
 
     id: RunId
     project_id: ProjectId
@@ -82,7 +86,7 @@ class ProjectSummary(NamedTuple):
     indexed: int
 
 
-# Named here, because in a class that has a method ``list`` the word means that.
+# Named here, because in a class with a method ``list`` that name means the method.
 ExtractionRows = list[ExtractionRow]
 ProjectSummaries = list[ProjectSummary]
 SourceRows = list[SourceRow]

@@ -1,4 +1,4 @@
-"""A search and what it finds, as plain values."""
+"""A search and its hits, as plain values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,27 +10,26 @@ from app.domain.ids import ExtractionId
 from app.domain.rows import ExtractionRow
 
 MAX_HITS = 1_000
-"""How many hits one search may ask for, those that it passes over included."""
+"""How many hits one search may ask for, including those that ``offset`` skips."""
 
 MAX_QUERY_CHARS = 10_000
 
 
 class SearchMode(StrEnum):
-    """By what a search finds."""
+    """How a search finds extractions."""
 
     AUTO = "auto"
-    """By meaning and by words, their scores put together."""
+    """By meaning and by words, with their scores combined."""
     MEANING = "meaning"
     WORDS = "words"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for, in words; in one project, or in all.
+    """A search for a text, in one project or in all.
 
-    The first ``offset`` hits are passed over. Hits that score less than ``min_score`` aren't given.
-    ``collapse`` makes one hit of facts with the same type and data that were taken from several
-    sources.
+    The first ``offset`` hits are skipped. Hits that score less than ``min_score`` are left out.
+    ``collapse`` merges facts with the same type and data from several sources into one hit.
     """
 
     text: str
@@ -45,7 +44,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Where an extraction stands in what one side found, counted from 1, and its score there."""
+    """An extraction's rank in the results of one side, counted from 1, and its score there."""
 
     rank: int
     score: float
@@ -53,24 +52,24 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """Another extraction of the same type and data, and where it was taken from."""
+    """Another extraction with the same type and data, and its source."""
 
     id: ExtractionId
     source_uri: str
 
 
 Span = tuple[int, int]
-"""Where a match begins in a text and where it ends, in characters (code points)."""
+"""The start and the end of a match in a text, in characters (code points)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """One extraction as SQL has it, and why it was found.
+    """An extraction as stored in SQL, and why it was found.
 
-    ``score`` is from 0 to 1 by words and by both; by meaning alone it is the cosine similarity,
-    from -1 to 1, as ``meaning`` has it. ``words`` has the share of the best score that the query's
-    words allow. ``terms`` are the words of the query that the extraction has, ``highlights`` where
-    they stand, by the path in ``data``.
+    In a search by words or by both, ``score`` is from 0 to 1. In a search by meaning it is the
+    cosine similarity, from -1 to 1, as in ``meaning``. The score in ``words`` is a share of the
+    best score that the query's words allow. ``terms`` are the words of the query that the
+    extraction has, and ``highlights`` their places, by the path in ``data``.
     """
 
     score: float
@@ -84,9 +83,10 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class SearchHits(Sequence[SearchHit]):
-    """What was found, best first. ``degraded`` says what it lacks, such as one of the two sides; empty: nothing.
+    """The hits of a search, best first.
 
-    ``warnings`` say what is odd about the query's filters.
+    ``degraded`` lists what the result lacks, such as one of the two sides; it is empty if nothing
+    is missing. ``warnings`` point out oddities in the query's filters.
     """
 
     hits: tuple[SearchHit, ...] = ()

@@ -1,4 +1,4 @@
-"""What a source says now: the lines of a replace, and the facts they make up."""
+"""The lines of a replace, and the facts of a source that they make up."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _LIMITS = ItemLimits()
 
 
 class ReplaceScope(StrEnum):
-    """What a replace makes exactly as given: each source that is named, or the project with all its sources."""
+    """What a replace covers: only the sources given, or the project with all its sources."""
 
     SOURCE = "source"
     PROJECT = "project"
@@ -24,12 +24,12 @@ class ReplaceScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplaceOptions:
-    """How a replace is done.
+    """The options of a replace.
 
-    ``observed_at`` is when what is handed in was observed, for sources that don't say so
-    themselves; None is now. ``dry_run`` tells what would happen and writes nothing. Without
-    ``allow_mass_delete``, removing more than half of the facts of a source or the project is
-    refused, where that is more than 20.
+    ``observed_at`` is when the sources were observed, for lines that don't say so; None is now.
+    ``dry_run`` reports what would change and writes nothing. Without ``allow_mass_delete``, a
+    replace that removes more than half of the facts of a source or the project is refused, if that
+    is more than 20 facts.
     """
 
     scope: ReplaceScope = ReplaceScope.SOURCE
@@ -41,7 +41,7 @@ class ReplaceOptions:
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """One line of a replace: a fact of a source, or that the source is gone (``item`` is None)."""
+    """One line of a replace: a fact of a source, or (``item`` is None) that the source is gone."""
 
     source_uri: str
     item: Item | None
@@ -50,9 +50,9 @@ class SourceLine:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """All the facts of one source, as they are now. ``gone`` says on purpose that there are none.
+    """All current facts of one source. ``gone`` says explicitly that there are none.
 
-    ``line`` is where the source begins in what was handed in, counted from 1.
+    ``line`` is the source's first line in the input, counted from 1.
     """
 
     source_uri: str
@@ -69,14 +69,14 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SourceFilters:
-    """Which sources are meant; what is empty restricts nothing. One that is ``gone`` has no extractions."""
+    """Filters on sources; an empty one restricts nothing. A ``gone`` source has no extractions."""
 
     source_groups: Sequence[str] = ()
     uri_prefix: str | None = None
     gone: bool | None = None
 
     def __post_init__(self) -> None:
-        """Bring texts into the normal form in which they are stored."""
+        """Put texts in NFC, as they are stored."""
         groups = tuple(composed(group, "source_groups") for group in self.source_groups)
         object.__setattr__(self, "source_groups", groups)
         if self.uri_prefix is not None:
@@ -84,14 +84,15 @@ class SourceFilters:
 
 
 def parse_source_line(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LIMITS) -> SourceLine:
-    """Check one line of a replace, as decoded from JSON: an item that may tell when it was observed, or a source that
-    is gone.
+    """Check one line of a replace, as decoded from JSON.
+
+    It is an item, which may have ``observed_at``, or a source that is gone.
 
     Raises:
         InvalidInput: it is neither. The message names the field and the reason.
     """
     if not isinstance(raw, Mapping):
-        item = parse_item(raw, text_fields, limits)  # which refuses it
+        item = parse_item(raw, text_fields, limits)  # raises the error
         return SourceLine(item.source_uri, item, None)
     observed_at = None if raw.get("observed_at") is None else parse_observed_at(raw["observed_at"])
     if "gone" in raw:
@@ -103,10 +104,10 @@ def parse_source_line(raw: object, text_fields: Sequence[str], limits: ItemLimit
 
 
 def parse_observed_at(value: object) -> datetime:
-    """A time with its zone, in UTC.
+    """Parse a time with its zone, and convert it to UTC.
 
     Raises:
-        InvalidField: it is none, has no zone, or is more than an hour from now.
+        InvalidField: it isn't a time, has no zone, or is more than an hour in the future.
     """
     example = "write it with its zone, such as 2026-01-31T08:30:00Z"
     try:
@@ -114,11 +115,11 @@ def parse_observed_at(value: object) -> datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise InvalidField("observed_at", f"{value!r:.60} is no time of ISO 8601; {example}")
+        raise InvalidField("observed_at", f"{value!r:.60} isn't an ISO 8601 time; {example}")
     if moment.tzinfo is None:
         raise InvalidField("observed_at", f"{value!r:.60} has no zone; {example}")
     if moment > datetime.now(UTC) + _CLOCKS_DIFFER:
-        raise InvalidField("observed_at", f"{value!r:.60} is in the future; nothing newer could replace it")
+        raise InvalidField("observed_at", f"{value!r:.60} is in the future, so no later replace would be newer")
     return moment.astimezone(UTC)
 
 
@@ -126,7 +127,7 @@ def _gone_source(raw: Mapping[str, object]) -> str:
     if raw["gone"] is not True:
         raise InvalidField("gone", "must be true, or left out")
     if others := raw.keys() - _GONE_LINE:
-        raise InvalidField(min(others), "doesn't go with gone: a source that is gone has no facts")
+        raise InvalidField(min(others), "can't be given with gone, because a source that is gone has no facts")
     if "source_uri" not in raw:
         raise InvalidField("source_uri", "missing")
     return parse_label(raw["source_uri"], "source_uri", MAX_URI_CHARS)

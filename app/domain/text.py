@@ -1,7 +1,8 @@
-"""Which text of an extraction is embedded.
+"""Makes the text of an extraction that is embedded.
 
-Where the data has a prose field (``embedding.text_fields``), its text is that field. Elsewhere it says what the fields
-mean: ``workforce: city Oslo, employees 250``. How that is made is part of the index's identity.
+Data with a prose field (``embedding.text_fields``) is embedded as that field. Other data is written
+out with its keys: ``workforce: city Oslo, employees 250``. The rules for that are part of the
+index's identity.
 """
 
 import json
@@ -16,10 +17,13 @@ from app.domain.opaque import readable
 from app.errors import InvalidInput
 
 TEXT_VERSION: Final = 2
-"""Counts up with each change of what :func:`text_of` makes of the same data: vectors of two versions aren't mixed."""
+"""Rises when :func:`text_of` changes its result for the same data.
+
+Vectors of two versions aren't mixed.
+"""
 
 ALL_FIELDS: Final = "*"
-"""In ``leave``: every field that ``take`` doesn't name."""
+"""In ``leave``, stands for every field that ``take`` doesn't name."""
 
 _NEVER_SAID = "confidence"
 _LONGEST_CACHED_NAME = 100
@@ -29,12 +33,13 @@ _APART = re.compile(r"[\s_.\-]+")
 
 @dataclass(frozen=True, slots=True)
 class TextRules:
-    """How texts are made.
+    """The rules by which texts are made.
 
-    ``fields`` names the prose fields, the first choice first. ``take`` and ``leave`` are for data without one: paths
-    into it, keys parted by dots, through arrays as if they weren't there. A path holds for all that is below it, and
-    the longest that fits decides. What is in ``take`` is said whatever it is, what is in ``leave`` isn't;
-    :data:`ALL_FIELDS` in ``leave`` is the shortest path of all. The rest is said unless it says nothing.
+    ``fields`` names the prose fields, the first choice first. ``take`` and ``leave`` are for data
+    without one. They hold paths into the data: keys separated by dots, with arrays ignored. A path
+    applies to everything below it, and the longest match wins. A value in ``take`` is always
+    written, a value in ``leave`` never. :data:`ALL_FIELDS` in ``leave`` is the shortest path of
+    all. Any other value is written unless it is opaque.
     """
 
     fields: tuple[str, ...]
@@ -43,7 +48,10 @@ class TextRules:
 
     @property
     def identity(self) -> str:
-        """What vectors are only comparable under: the version, and the rules with what their order doesn't change."""
+        """The version and the rules as a text; vectors are comparable only if theirs are equal.
+
+        The order of ``take`` and ``leave`` changes nothing, so they are sorted.
+        """
         told = [f"version {TEXT_VERSION}", f"text_fields {_listed(self.fields)}"]
         told += [
             f"{name} {_listed(sorted(set(paths)))}"
@@ -54,15 +62,15 @@ class TextRules:
 
 
 def text_of(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> str:
-    """The text to embed: the first of ``rules.fields`` that is a string in ``data``, else what ``data`` says.
+    """Return the text to embed: the first of ``rules.fields`` that is a string, else the data.
 
-    The latter is the type, and each key with its value: ``pricing: monthly price eur 135, per
-    seat``. Underscores, dots, hyphens and camel case become spaces. Objects are gone through in the
-    order of their sorted keys (databases don't keep another), arrays in theirs, both depth first; a
-    key is said once, before the first value below it, so the text grows with the data and not with
-    its depth. True is said as the key, false as ``no`` and the key; equal numbers are spelled alike
-    (1.0 as 1). Null, blank strings, ``confidence``, keys that begin with ``_``, and what says
-    nothing (:mod:`app.domain.opaque`) are left out, unless nothing would remain.
+    The data is written as the type, and each key with its value: ``pricing: monthly price eur 135,
+    per seat``. Underscores, dots, hyphens and camel case become spaces. It is traversed depth
+    first: objects by sorted key (databases don't keep another order), arrays in their order. A key
+    is written once, before the first value below it, so the text grows with the data and not with
+    its depth. True is written as the key, false as ``no`` and the key; equal numbers are written
+    alike (1.0 as 1). Null, blank strings, ``confidence``, keys that begin with ``_``, and opaque
+    values (:mod:`app.domain.opaque`) are left out, unless nothing would remain.
 
     Raises:
         InvalidInput: as :func:`require_text`.
@@ -78,18 +86,18 @@ def text_of(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> 
 
 
 def require_text(data: Mapping[str, Any], fields: Sequence[str]) -> None:
-    """Make sure that there is a text to embed, under whatever rules have these prose fields.
+    """Make sure that there is a text to embed, under any rules with these prose fields.
 
     Raises:
-        InvalidInput: the text is blank; a blank field isn't passed over, because whoever filled it
-            in meant it.
+        InvalidInput: the text is blank. A blank prose field is an error and isn't skipped: the
+            caller meant it to be the text.
     """
     if _prose(data, fields) is None and not _says_anything(data):
         raise InvalidInput(_NOTHING)
 
 
 def _says_anything(data: Mapping[str, Any]) -> bool:
-    """Whether there is any text, number or boolean: a quick look, since all that comes in is looked at."""
+    """Whether there is any text, number or boolean. A quick check, as it runs for every item."""
     rest: list[Any] = [data]
     while rest:
         value = rest.pop()
@@ -119,7 +127,7 @@ def _prose(data: Mapping[str, Any], fields: Sequence[str]) -> str | None:
 
 
 class _Names:
-    """Which fields were named, to be taken or left."""
+    """The fields named by ``take`` and ``leave``."""
 
     def __init__(self, take: Sequence[str], leave: Sequence[str]) -> None:
         self.everywhere = False if ALL_FIELDS in leave else None
@@ -128,13 +136,13 @@ class _Names:
         self._longest = max(map(len, self._named), default=0)
 
     def below(self, path: str | None, key: str) -> str | None:
-        """The path of a member; None where none that long was named, so that it isn't made."""
+        """Return a member's path; None if it is longer than every named path, to save making it."""
         if path is None or len(path) + len(key) > self._longest:
             return None
         return f"{path}.{key}" if path else key
 
     def wanted(self, path: str | None, key: str, inherited: bool | None) -> bool | None:
-        """Whether the member is taken, left, or neither was said."""
+        """True if the member is taken, False if it is left out, None if no rule applies."""
         named = None if path is None else self._named.get(path)
         if named is not None:
             return named
@@ -149,7 +157,7 @@ _EVERYTHING.everywhere = True
 
 @dataclass(slots=True)
 class _Place:
-    """A value on the way through the data, with what holds for it."""
+    """A value met while traversing the data, with its key, its path and the rule for it."""
 
     value: Any
     key: str
@@ -158,12 +166,12 @@ class _Place:
 
 
 def _said(data: Mapping[str, Any], names: _Names) -> Iterator[str]:
-    """What each value says, with the keys that lead to it and weren't said yet."""
+    """Yield each value's text, with those keys above it that weren't written yet."""
     keys: list[str] = []
     rest: list[_Place | int] = [_Place(data, "", "", names.everywhere)]
     while rest:  # a stack, since data may be nested deeper than Python recurses
         place = rest.pop()
-        if isinstance(place, int):  # the end of an object or array: how many keys it began with
+        if isinstance(place, int):  # the end of an object or array: how many keys there were before it
             del keys[place:]
             continue
         if isinstance(place.value, Mapping | list | tuple):
@@ -176,7 +184,7 @@ def _said(data: Mapping[str, Any], names: _Names) -> Iterator[str]:
 
 
 def _inner(place: _Place, names: _Names) -> Iterator[_Place]:
-    """The members or elements of an object or array, the last one first."""
+    """Yield the members or elements of an object or array, the last one first."""
     value = place.value
     if not isinstance(value, Mapping):
         for element in reversed(value):
@@ -204,7 +212,7 @@ def _spelling(value: int | float) -> str:  # noqa: PYI041 - both are told apart 
 
 
 def _words(name: str) -> str:
-    """A key or a type as words: ``employeeCount_eur`` is ``employee count eur``."""
+    """Split a key or a type into words: ``employeeCount_eur`` becomes ``employee count eur``."""
     return _cached_words(name) if len(name) <= _LONGEST_CACHED_NAME else _split(name)
 
 

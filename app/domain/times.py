@@ -1,4 +1,4 @@
-"""Times as they stand in data and in conditions: a date or a date and time of ISO 8601, as an instant in UTC."""
+"""Times in data and in conditions: an ISO 8601 date or date and time, as an instant in UTC."""
 
 import re
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def time_of(text: str) -> datetime | None:
-    """The instant that a text spells, in UTC; None if it spells none.
+    """Parse a text as an instant in UTC; None if it isn't a time.
 
     The forms are ``2025-01-31`` (midnight) and ``2025-01-31T08:30``, the latter with or without
-    seconds, a fraction of up to nine digits (cut to microseconds) and a zone (``Z``, ``+02:00``); a
-    blank may stand for the ``T``. Without a zone it is UTC. A day that isn't in the calendar, a
-    24th hour and an instant outside the years 1 to 9999 in UTC are none.
+    seconds, a fraction of up to nine digits (cut to microseconds) and a zone (``Z``, ``+02:00``). A
+    blank may replace the ``T``. Without a zone the time is in UTC. A day that isn't in the
+    calendar, hour 24 and an instant outside the years 1 to 9999 in UTC aren't times.
     """
     if not _TIME.fullmatch(text):
         return None
@@ -30,25 +30,28 @@ def time_of(text: str) -> datetime | None:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same instant in UTC; one without a zone is in UTC already.
+    """Convert a time to UTC; one without a zone is taken as UTC.
 
     Raises:
-        OverflowError: it lies outside the years 1 to 9999 in UTC.
+        OverflowError: the instant is outside the years 1 to 9999 in UTC.
     """
     if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC, fold=0)  # ``fold`` says nothing in UTC
+        return moment.replace(tzinfo=UTC, fold=0)  # ``fold`` has no meaning in UTC
     return moment.astimezone(UTC).replace(fold=0)
 
 
 def write_time(moment: datetime) -> str:
-    """The shortest spelling that :func:`time_of` reads back: midnight in UTC as a date, all else with its time and ``Z``."""
+    """Write a time in the shortest form that :func:`time_of` reads back.
+
+    Midnight in UTC becomes a date, any other instant a date and time with ``Z``.
+    """
     if moment.timetz() == time(tzinfo=UTC):
         return moment.date().isoformat()
     return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
 def microseconds_of(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC, negative before."""
+    """Return the microseconds since 1970 in UTC, negative before."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -57,9 +60,10 @@ FIRST_MICROSECOND, LAST_MICROSECOND = microseconds_of(_FIRST), microseconds_of(_
 
 
 def spelled_between(op: str, moments: Sequence[datetime]) -> tuple[str | None, str | None]:
-    """Between which texts, the lower one included, all stand that spell a time which compares so with one of these moments.
+    """Return bounds for the texts of all times that compare by ``op`` with one of the moments.
 
-    Only their dates count, and a zone moves a date by a day at most.
+    The lower bound is inclusive, the upper one exclusive; None is unbounded. The bounds are dates,
+    widened by a day because a zone moves a date by a day at most.
     """
     day, earliest, latest = timedelta(days=1), min(moments), max(moments)
     first = None if earliest - _FIRST < day else (earliest - day).date().isoformat()

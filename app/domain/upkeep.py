@@ -1,4 +1,4 @@
-"""What looking after the index has found and done."""
+"""The results of index maintenance: indexing, comparing and repairing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -7,10 +7,10 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """How many extractions got their vector, and how many were set aside because they can't have one.
+    """How many extractions got their vector, and how many can't have one and were set aside.
 
-    Of those that got it, ``cut`` have a vector of the beginning of their text alone: it is longer
-    than the model takes.
+    ``cut`` of the indexed ones have a vector of only the beginning of their text, because it is
+    longer than the model accepts.
     """
 
     indexed: int = 0
@@ -23,14 +23,15 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What a comparison has found so far.
+    """What a comparison of the stores has found so far.
 
-    ``orphans`` are rows without a vector, ``ghosts`` vectors without a row, ``missing`` rows that
-    are marked as indexed but have no vector, or one of before a rebuild, ``stale`` rows whose
-    vector's payload isn't theirs, ``words_missing`` rows without words, ``words_stale`` rows with
-    those of another version of the rules. Rows that were set aside because they can't be embedded
-    are counted apart and are no difference; ``cut`` are those of which a repair has embedded the
-    beginning alone. The ``repaired_`` counts say how many of each a repair has dealt with.
+    ``orphans`` are rows without a vector, and ``ghosts`` vectors without a row. ``missing`` are
+    rows marked as indexed that have no vector, or one from before a rebuild. ``stale`` are rows
+    whose vector has a different payload. ``words_missing`` are rows without words, and
+    ``words_stale`` rows with words by another version of the rules. ``set_aside`` rows can't be
+    embedded; they are counted separately and aren't a difference. ``cut`` are rows of which a
+    repair has embedded only the beginning. The ``repaired_`` counts are how many of each a repair
+    has dealt with.
     """
 
     extractions: int = 0
@@ -53,18 +54,18 @@ class Differences:
 
     @property
     def remaining(self) -> int:
-        """How many differences are left: all that were found, or what a finished repair has counted anew."""
+        """How many differences are left: all found, or as counted again by a finished repair."""
         found = self.orphans + self.ghosts + self.missing + self.stale + self.words_missing + self.words_stale
         return found if self.left is None else self.left
 
     def as_dict(self) -> dict[str, int]:
-        """The counts, and how many differences remain."""
+        """Return the counts, and how many differences remain."""
         counts = {name: count for name, count in asdict(self).items() if name != "left"}
         return {**counts, "remaining": self.remaining}
 
     @classmethod
     def from_dict(cls, counts: Mapping[str, int]) -> Self:
-        """The opposite of :meth:`as_dict`.
+        """Make the differences from the result of :meth:`as_dict`.
 
         Raises:
             KeyError: a count is missing.

@@ -1,8 +1,9 @@
 """Keys by which an index finds the facts that have a value at a path.
 
-A key is a text: a letter for the kind of value, then the value written so that keys are in the order of the values by code
-point. Keys narrow down and don't decide: a condition is tried on all that its keys lead to. So a long text may be cut,
-and a fact with too many values has one key that everyone finds.
+A key is a text: a letter for the kind of value, then the value, written so that keys sort by code
+point as the values sort. Keys only narrow the search: the condition is then checked on every fact
+found. So a long text may be cut, and a fact with too many values has a single key, which every
+lookup includes.
 """
 
 import struct
@@ -17,7 +18,7 @@ from app.domain.times import FIRST_MICROSECOND, microseconds_of, time_of
 from app.domain.whole_words import words_of
 
 MAX_KEYS_A_FACT = 256
-"""Of one path. A fact with more is found by :data:`ANY_VALUE` alone."""
+"""The limit for one path. A fact with more keys has only the key :data:`ANY_VALUE`."""
 
 _MAX_WORDS_A_TEXT = 32
 _WORDS_LOOKED_UP = 3
@@ -29,20 +30,23 @@ _INT64 = 2**63
 ANY_VALUE = "!"
 ANY_WORD = "m"
 SEVERAL = "+"
-"""Of a fact with more than one value: two of them may be on both sides of what lies between two bounds."""
+"""The key of a fact with more than one value at the path.
+
+Two bounds may hold for two different values, with none of its values between them.
+"""
 _NUMBER, _TEXT, _TIME, _WORD = "n", "s", "t", "w"
 _NAMED: dict[bool | None, str] = {None: "z", False: "bf", True: "bt"}
 
 
 class Lookup(NamedTuple):
-    """Under which keys the facts are that a leaf may hold for: single ones, and spans from a first to a last key."""
+    """The keys of the facts that a leaf may hold for: single keys, and spans with both ends."""
 
     keys: frozenset[str]
     spans: frozenset[tuple[str, str]] = frozenset()
 
 
 def united(lookups: Iterable[Lookup]) -> Lookup:
-    """Under the keys of any of them; spans that overlap are one."""
+    """Return the union of the lookups, with overlapping spans merged."""
     keys, spans = zip(*lookups, strict=True)
     merged = list[tuple[str, str]]()
     for first, last in sorted(frozenset().union(*spans)):
@@ -54,7 +58,7 @@ def united(lookups: Iterable[Lookup]) -> Lookup:
 
 
 def between(lookups: Sequence[Lookup]) -> Lookup | None:
-    """Where to look for the facts that are in all of these spans of one path; None where they aren't spans of one kind."""
+    """Intersect spans of one path; None if the lookups aren't spans of one kind of value."""
     spans = [span for lookup in lookups for span in lookup.spans]
     of_kinds = {first[0] for first, _ in spans}
     if len(spans) != len(lookups) or len(of_kinds) != 1 or any(len(lookup.keys) > 1 for lookup in lookups):
@@ -65,7 +69,10 @@ def between(lookups: Sequence[Lookup]) -> Lookup | None:
 
 
 def keys_of(document: object, path: Sequence[str]) -> set[str]:
-    """The keys of a fact whose document this is, at most :data:`MAX_KEYS_A_FACT` and :data:`SEVERAL`; none where the path leads to nothing."""
+    """Return the keys of a fact with this document; none if the path leads to nothing.
+
+    There are at most :data:`MAX_KEYS_A_FACT`, and :data:`SEVERAL`.
+    """
     found, scalars = set[str](), 0
     for value in values_at(document, path):
         for scalar in value if isinstance(value, list) else [value]:
@@ -79,7 +86,10 @@ def keys_of(document: object, path: Sequence[str]) -> set[str]:
 
 
 def lookups_of(leaf: Leaf) -> Sequence[Lookup]:
-    """Where to look for the facts that the leaf may hold for: under the keys of any one of these. None: an index is no help."""
+    """Return lookups for the leaf, each of which finds all facts that it may hold for.
+
+    Empty if an index doesn't help.
+    """
     found: Sequence[Lookup | None] = ()
     match leaf:
         case Compare(_, Op.EQ, value):
@@ -107,7 +117,7 @@ def _keys_of_scalar(value: Value) -> Iterable[str]:
     words = set(words_of(value))
     if len(words) > _MAX_WORDS_A_TEXT:
         yield ANY_WORD
-    elif words != {value}:  # else the text's own key says it
+    elif words != {value}:  # else the key of the text itself is enough
         yield from (_WORD + word[:_KEY_CHARS] for word in words)
 
 
@@ -124,7 +134,11 @@ def _key_of(value: Value) -> str:
 
 
 def _written(number: float) -> str:
-    """The nearest float's bits, so turned that they are in its order (by IEEE 754, signs apart), and what it lacks."""
+    """Write a number as the bits of the nearest float, and the difference that the float lacks.
+
+    The bits of IEEE 754 floats are in the order of the numbers, except for the sign. They are
+    flipped so that the order holds across signs.
+    """
     nearest = float(number) or 0.0  # there is one zero
     [bits] = struct.unpack(">Q", struct.pack(">d", nearest))
     bits = bits ^ 0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else bits | 1 << 63
@@ -146,7 +160,7 @@ def _from(op: Op, value: Value) -> Lookup | None:
 
 
 def _containing(value: Value) -> Sequence[Lookup]:
-    """By any of the words, the longest first, which fewest texts have by all appearances."""
+    """Return a lookup for each of the longest words: they are likely to be the rarest."""
     words = dict.fromkeys(words_of(value)) if isinstance(value, str) else {}
     if not words:
         return [_equal([value])]
@@ -155,7 +169,10 @@ def _containing(value: Value) -> Sequence[Lookup]:
 
 
 def _after_all_with(start: str) -> str:
-    """A text after all that start so, by code point; no key is this very text, or it is one that may be found too."""
+    """Return a text that sorts after all texts with this start, by code point.
+
+    If a key equals this text, it is found too, which is harmless.
+    """
     while start and ord(start[-1]) == _LAST_CODE_POINT:
         start = start[:-1]
     following = ord(start[-1]) + 1

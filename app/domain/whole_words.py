@@ -1,8 +1,8 @@
-r"""Whole words in texts, for ``contains``: by patterns that Python and PostgreSQL read alike.
+r"""Whole-word matching for ``contains``, by patterns that mean the same in Python and PostgreSQL.
 
-A word is a run of letters and digits, and matches in any case, character by character (``ß`` is no ``ss``). A database's
-own idea of letters and of case depends on its locale, so a pattern names each character that it means, and uses neither
-``\w`` nor a flag.
+A word is a run of letters and digits. It matches in any case, character by character (``ß`` doesn't
+match ``ss``). What a database takes for a letter, and its case, depend on its locale. So a pattern
+lists every character that it matches, and uses neither ``\w`` nor a flag.
 """
 
 import re
@@ -16,7 +16,7 @@ _SPECIAL = frozenset(r"\^$.|?*+()[]{}-")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in small letters."""
+    """Return the words of a text, in lower case."""
     if text.isascii():
         return _WORD.findall(text.lower())
     return ["".join(map(_small, word)) for word in _WORD.findall(text)]
@@ -24,7 +24,7 @@ def words_of(text: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def words_pattern(text: str) -> str | None:
-    """The pattern of texts that have the words of ``text`` in a row; None where it has none."""
+    """Return a pattern for the words of ``text`` in a row; None if ``text`` has no words."""
     words = words_of(text)
     if not words:
         return None
@@ -34,7 +34,7 @@ def words_pattern(text: str) -> str | None:
 
 
 def has_words(text: str, wanted: str) -> bool:
-    """Whether the text has the words of ``wanted`` in a row. There are some."""
+    """Whether the text has the words of ``wanted`` in a row. ``wanted`` has at least one word."""
     first, pattern = _looked_for(wanted)
     if text.isascii() and first not in text.lower():  # 40 times as fast as the pattern
         return False
@@ -47,7 +47,10 @@ def _looked_for(wanted: str) -> tuple[str, re.Pattern[str]]:
 
 
 def _small(character: str) -> str:
-    """One character for one, unlike full case folding, so that a pattern can name all that become it."""
+    """Fold the case of one character to one character.
+
+    Full case folding may give several; a pattern lists the characters that fold to one.
+    """
     folded = character.casefold()
     if len(folded) > 1:
         folded = character.lower()
@@ -61,7 +64,7 @@ def _any_case(small: str) -> str:
 
 @lru_cache(maxsize=1)
 def _cases() -> dict[str, list[str]]:
-    """The characters that become each small one, besides itself."""
+    """Return, for each folded character, the other characters that fold to it."""
     cases = dict[str, list[str]]()
     for character in map(chr, range(sys.maxunicode + 1)):
         if (small := _small(character)) != character:
@@ -71,7 +74,7 @@ def _cases() -> dict[str, list[str]]:
 
 @lru_cache(maxsize=1)
 def _letters() -> str:
-    """All letters and digits, as the inside of a bracket expression."""
+    """Return all letters and digits, as the inside of a bracket expression."""
     return "".join(_span(run) for run in _runs())
 
 

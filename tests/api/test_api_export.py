@@ -84,7 +84,7 @@ async def test_filters_and_bad_input(api: Api) -> None:
     assert len(await lines_of(api, extraction_types="claim", where="n=7")) == 1
     assert await lines_of(api, source_groups="nowhere") == []
     for params, reason in (
-        ({"after": "x"}, "no cursor of an export"),
+        ({"after": "x"}, "isn't the cursor of an export"),
         ({"format": "parquet"}, "jsonl"),
         ({"limit": "0"}, "limit"),
         ({"limit": "1001"}, "limit"),

@@ -90,7 +90,7 @@ def test_bad_input_is_named_and_makes_nothing(place: Place) -> None:
     def refused(*arguments: str, code: int = 1) -> str:
         return place("export", "-p", "papers", "-o", "out.jsonl", *arguments, code=code)
 
-    assert "no cursor of an export" in refused("--after", "x")
+    assert "isn't the cursor of an export" in refused("--after", "x")
     other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
     assert "another project" in refused("--after", other)
     assert "no project 'nowhere'" in refused("-p", "nowhere")

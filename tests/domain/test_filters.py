@@ -114,7 +114,7 @@ class TestValues:
     @pytest.mark.parametrize("name", LISTS)
     @pytest.mark.parametrize("value", ["fact", str(ID), ID, b"fact"])
     def test_one_value_where_a_list_is_meant_is_refused(self, name: str, value: Any) -> None:
-        with pytest.raises(InvalidInput, match=rf"{name} takes a list, not .* alone; write \["):
+        with pytest.raises(InvalidInput, match=rf"{name} takes a list, not .*; write \["):
             filters_of({name: value})
         with pytest.raises(InvalidInput, match=f"{name} takes a list"):
             Filters(**{name: value})
@@ -126,7 +126,7 @@ class TestValues:
 
     @pytest.mark.parametrize("name", LISTS[:2])
     def test_a_list_of_texts_holds_texts(self, name: str) -> None:
-        with pytest.raises(InvalidInput, match=f"{name} takes texts, and holds 7"):
+        with pytest.raises(InvalidInput, match=f"{name} takes texts, not 7"):
             filters_of({name: ["fact", 7]})
 
     @pytest.mark.parametrize("name", ["min_confidence", "max_confidence"])

@@ -225,7 +225,7 @@ def test_a_cursor_carries_the_project_and_the_place() -> None:
 
 @pytest.mark.parametrize("cursor", ["", "x", "é", "a" * 42, "a" * 44, "a" * 43 + "\n", "=" * 43, "a b" * 14])
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
-    with pytest.raises(InvalidField, match="no cursor of an export"):
+    with pytest.raises(InvalidField, match="isn't the cursor of an export"):
         read_export_cursor(cursor, project_id_of(PROJECT))
 
 
