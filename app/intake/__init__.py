@@ -1,1 +1,1 @@
-"""What comes in from outside, checked before anything else sees it: JSON lines, conditions, bounded bodies."""
+"""Reads and checks input: extraction files, conditions, and bounded HTTP bodies."""

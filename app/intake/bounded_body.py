@@ -1,4 +1,4 @@
-"""Reading what another server answers over HTTP: it decides neither how long that gets, nor how long it takes."""
+"""Reads HTTP responses of other servers with a limit on their size and their time."""
 
 import time
 from collections.abc import Iterable
@@ -6,21 +6,21 @@ from urllib.parse import urlsplit
 
 
 class AnswerTooLongError(Exception):
-    """An answer has more bytes than were asked for, once it is decompressed."""
+    """A response has more bytes than allowed, after decompression."""
 
 
 class AnswerTooSlowError(Exception):
-    """An answer doesn't end in its time, however regularly some of it comes."""
+    """A response didn't end before its deadline, even if data kept arriving."""
 
 
 def read_within(pieces: Iterable[bytes], *, most_bytes: int, until: float) -> bytes:
-    """The body that comes in ``pieces``, of which no more is kept than ``most_bytes`` and one piece.
+    """Join the pieces of a body; never hold more than ``most_bytes`` and one piece.
 
-    ``until`` is a moment of :func:`time.monotonic`.
+    ``until`` is a deadline on the clock of :func:`time.monotonic`.
 
     Raises:
-        AnswerTooLongError: there is more.
-        AnswerTooSlowError: the moment has passed.
+        AnswerTooLongError: the body is longer.
+        AnswerTooSlowError: the deadline has passed.
     """
     kept: list[bytes] = []
     size = 0
@@ -35,13 +35,13 @@ def read_within(pieces: Iterable[bytes], *, most_bytes: int, until: float) -> by
 
 
 def redirect_target(location: str) -> str:
-    """Where a redirect leads, by scheme, host and port alone: the rest of a URL may hold secrets."""
+    """Return the scheme, host and port of a redirect; the rest of the URL may hold secrets."""
     try:
         parts = urlsplit(location)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "what is no address"
+        return "an invalid address"
     if not host or not host.isprintable():
-        return "another path of its own"
+        return "another path on the same server"
     name = f"[{host}]" if ":" in host else host[:255]
     return f"{parts.scheme or 'http'}://{name}{'' if port is None else f':{port}'}"

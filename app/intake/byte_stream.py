@@ -1,4 +1,4 @@
-"""The bytes of a file, a gzip file or standard input, and what is wrong with them in words."""
+"""Reads the bytes of a file, a gzip file or standard input, with readable errors."""
 
 import gzip
 import os
@@ -16,14 +16,14 @@ _FAULTS = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
 
 
 class BrokenStream(InvalidInput):
-    """Nothing can be read from here on: the bytes end early or can't be understood. Reading again gives the same."""
+    """The bytes end early or are invalid, so nothing more can be read. Retrying doesn't help."""
 
 
 class ByteStream:
-    """Reads bytes, unpacked if they are gzip, which is read off the first of them.
+    """Reads bytes, and decompresses gzip, which is recognized by the first bytes.
 
     Blocking; for one thread at a time. Its methods raise :class:`BrokenStream`. ``size_bytes`` is
-    that of the file as it lies there, None for a stream that can't tell.
+    the size of the file on disk; None for a stream of unknown size.
     """
 
     def __init__(self, raw: BufferedReader) -> None:
@@ -32,28 +32,28 @@ class ByteStream:
 
     @property
     def position_bytes(self) -> int:
-        """How much of the file was taken, packed if it is; 0 for a stream that can't tell."""
+        """How many bytes of the file were read, before decompression; 0 if the size is unknown."""
         return 0 if self.size_bytes is None else self._raw.tell()
 
     @cached_property
     def packed(self) -> bool:
-        """Whether they are gzip."""
+        """Whether the bytes are gzip."""
         return self._raw.peek(len(_GZIP)).startswith(_GZIP)
 
     def head(self) -> bytes:
-        """The first bytes, unpacked, without taking them: one at least, unless there is none."""
+        """Return the first bytes, decompressed, without consuming them; empty for an empty file."""
         with _in_words():
             return cast(BufferedReader, self._stream).peek(1)
 
     def readline(self, most: int) -> bytes:
-        """The next line with its end, or ``most`` bytes of it; empty at the end."""
+        """Return the next line with its end, or ``most`` bytes of it; empty at the end."""
         try:
             return self._stream.readline(most)
         except _FAULTS as error:
             raise _broken(error) from error
 
     def read(self, most: int) -> bytes:
-        """That many bytes, less only at the end."""
+        """Return ``most`` bytes, fewer only at the end."""
         with _in_words():
             return self._stream.read(most)
 

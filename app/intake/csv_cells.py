@@ -1,4 +1,4 @@
-"""What the text of a CSV's cell means where it belongs."""
+"""Converts the text of CSV cells to values."""
 
 import re
 import shlex
@@ -9,7 +9,10 @@ from app.intake.exact_json import decode
 from app.intake.mapping import OBJECTS, ColumnMapping, Path
 
 MOST_DIGITS = 15
-"""Of a number that is told from a text by its look: every reader of JSON keeps so many, and card numbers have more."""
+"""How many digits a cell may have to be recognized as a number.
+
+Every reader of JSON keeps that many, and card numbers have more.
+"""
 
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -18,11 +21,11 @@ _TOLD_CHARS = 60
 
 
 Cells = Callable[[str], object]
-"""Reads the cells of one column that aren't empty; raises :class:`InvalidInput` for one that means nothing there."""
+"""Reads a nonempty cell of a column; raises :class:`InvalidInput` for an invalid one."""
 
 
 class CellsByLook:
-    """A cell is a number, true, false or null if JSON would write that exactly so, and else a text.
+    """Reads a cell as number, true, false or null if JSON would write it exactly so, else as text.
 
     So ``007``, ``1.50`` and ``+49`` are texts, and no digit of an identifier is lost. A number has
     15 digits at most.
@@ -34,7 +37,7 @@ class CellsByLook:
         self._text: str | None = None
 
     def __call__(self, cell: str) -> object:
-        """What the cell looks like."""
+        """Convert the cell to the type that it looks like."""
         if cell in _WORDS:
             return _WORDS[cell]
         if cell[0] not in "-+.0123456789":
@@ -49,18 +52,18 @@ class CellsByLook:
 
     @property
     def remark(self) -> str | None:
-        """What should be said if the column held both numbers and texts of digits."""
+        """A remark for the user if the column has both numbers and texts of digits."""
         if not self._any_number or self._text is None:
             return None
         name = shlex.quote(self._column)
         return (
-            f"The column {self._column!r} has numbers, and others that were kept as text so as to lose nothing of them, such "
-            f"as {self._text[:_TOLD_CHARS]!r}. --number {name} takes all as numbers, --text {name} as text."
+            f"The column {self._column!r} has numbers, and some cells that were kept as text to preserve their digits, such "
+            f"as {self._text[:_TOLD_CHARS]!r}. --number {name} reads all as numbers, --text {name} all as text."
         )
 
 
 def cells_of(column: str, path: Path, mapping: ColumnMapping) -> Cells:
-    """How the cells of a column are read that belongs at ``path``."""
+    """Return the reader for the cells of a column that goes to ``path``."""
     field = ".".join(path)
     if column in mapping.texts:
         return _text
@@ -72,10 +75,10 @@ def cells_of(column: str, path: Path, mapping: ColumnMapping) -> Cells:
 
 
 def constant_of(path: Path, text: str) -> object:
-    """What a text of the command line means at ``path``.
+    """Convert a text from the command line to a value for ``path``.
 
     Raises:
-        InvalidInput: it means nothing there.
+        InvalidInput: the text isn't valid there.
     """
     return cells_of("", path, ColumnMapping())(text) if text else text
 

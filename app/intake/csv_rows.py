@@ -1,4 +1,4 @@
-"""CSV with a header, plain or packed."""
+"""Reads CSV with a header, plain or gzipped."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 class _Record(NamedTuple):
-    """A row of cells; ``fault`` says why they can't be used."""
+    """A row of cells; ``fault`` is the reason why they can't be used."""
 
     cells: list[str]
     lines: list[bytes]
@@ -25,7 +25,7 @@ class _Record(NamedTuple):
 
 
 class _Lines:
-    """Hands lines to the parser, and keeps those of the row that is being read."""
+    """Gives lines to the parser, and keeps those of the current row."""
 
     def __init__(self, stream: ByteStream) -> None:
         self.count = 0
@@ -36,7 +36,7 @@ class _Lines:
         self._stream = stream
 
     def new_row(self) -> None:
-        """What comes is of another row."""
+        """Begin a new row."""
         self.taken, self._size, self.fault = [], 0, None
 
     def __iter__(self) -> Iterator[str]:
@@ -69,10 +69,10 @@ class _Lines:
 
 
 class CsvRows:
-    """A :class:`~app.intake.rows.RowSource` of cells. Rows count from the header, which is row 1, as a spreadsheet counts them.
+    """A :class:`~app.intake.rows.RowSource` of a CSV. As in a spreadsheet, the header is row 1.
 
-    Columns are separated by what the header has most of: commas, semicolons or tabs. An empty cell
-    is as if it weren't there, and a row of them is a blank one.
+    The delimiter is the one that the header has most of: comma, semicolon or tab. An empty cell is
+    treated as absent, and a row of empty cells as blank.
     """
 
     unit = "row"
@@ -93,17 +93,17 @@ class CsvRows:
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What separates the columns if that was unsure, and which columns have numbers among texts."""
+        """The delimiter if it was uncertain, and the columns that mix numbers and texts."""
         by_look = (cells.remark for _, _, cells in self._columns if isinstance(cells, CellsByLook))
         return [*self._remarks_of_header, *dict.fromkeys(filter(None, by_look))]
 
     def begin(self) -> None:
-        """See that it looks like CSV, and that something is known of every column."""
+        """Check that it looks like CSV, and that every column is mapped."""
         check_look(self._stream.head(), self._source, Format.CSV)
         _ = self._columns
 
     def next_row(self) -> Row | None:
-        """The next row of cells, whatever is wrong with it."""
+        """The next row of cells, valid or not."""
         parser, names = self._parser, self._header
         if not self._rows:
             self._rows = 1
@@ -131,7 +131,7 @@ class CsvRows:
         return Row(self._rows, _Record(cells, lines.taken, fault), size, blank)
 
     def value(self, row: Row) -> object:
-        """The item that the cells make up."""
+        """The item made of the cells."""
         record: _Record = row.content
         if record.fault is not None:
             raise InvalidInput(record.fault)
@@ -141,17 +141,17 @@ class CsvRows:
         )
 
     def line(self, row: Row) -> bytes:
-        """The same as a line of JSON."""
+        """The item as a line of JSON."""
         return as_line(self.value(row))
 
     def raw(self, row: Row) -> bytes:
-        """The text of the row, all its lines."""
+        """The text of the row, with all its lines."""
         record: _Record = row.content
         return b"".join(record.lines)
 
     @cached_property
     def _parser(self) -> Iterator[list[str]]:
-        """At the row after the header."""
+        """The CSV parser; the header is its first row."""
         csv.field_size_limit(MAX_LINE_BYTES)
         first = next(self._lines, "")
         delimiter = "\t" if ".tsv" in self._source.lower()[-7:] else delimiter_of(first)
@@ -159,19 +159,19 @@ class CsvRows:
         if others:
             seen = " and ".join(_DELIMITER_NAMES[other] for other in others)
             self._remarks_of_header.append(
-                f"The columns were taken as separated by {_DELIMITER_NAMES[delimiter]}; the header has {seen} too."
+                f"The columns were taken to be separated by {_DELIMITER_NAMES[delimiter]}; the header has {seen} too."
             )
         return csv.reader(chain((first,), self._lines), delimiter=delimiter, strict=True)
 
     @cached_property
     def _header(self) -> list[str]:
-        """The names of the columns; those that have none are called by their place."""
+        """The names of the columns; an unnamed one is named by its number."""
         try:
             names = [name.strip() for name in next(self._parser, [])]
         except csv.Error as error:
             if b"\r" in self._lines.taken[0].rstrip(b"\r\n"):
                 raise self._unusable(
-                    "its lines end in a carriage return alone, as on old Macs; convert them by `tr '\\r' '\\n'`"
+                    "its lines end in a carriage return only, as on old Macs; convert them by `tr '\\r' '\\n'`"
                 ) from None
             raise self._unusable(f"the header isn't CSV: {error}") from None
         if self._lines.fault is not None:
@@ -182,7 +182,7 @@ class CsvRows:
 
     @cached_property
     def _columns(self) -> list[tuple[int, Path, Cells]]:
-        """The cells that are of use, by their place in a row."""
+        """The used columns: the place in a row, the path in the item, and how cells are read."""
         names = self._header
         try:
             targets = self._mapping.plan(names)
@@ -201,5 +201,5 @@ class CsvRows:
 def _ragged(cells: Sequence[str], names: Sequence[str], line: int) -> str:
     return (
         f"has {len(cells):,} cells, and the header has {len(names):,} (line {line:,} of the "
-        "file); a cell with a delimiter or a line break in it stands in quotation marks"
+        "file); put a cell with a delimiter or a line break in it in quotation marks"
     )

@@ -1,4 +1,4 @@
-"""JSON read exactly: no number is rounded, no member is dropped, and no text is parsed that holds too much."""
+"""An exact and bounded JSON decoder: no number is rounded, and no member is dropped."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ import orjson
 from app.errors import InvalidInput
 
 MAX_VALUES = 100_000
-"""How many values one text may hold. A parser holds Python's lock until it is done: 16 ms for that many."""
+"""How many values one text may hold. A parser holds the GIL until it is done: 16 ms for these."""
 
 _DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))  # noqa: PLR2004 - ASCII
 _LONG_NUMBER = b"0" * 16
@@ -19,17 +19,17 @@ _WINDOW_BYTES = 64 * 2**10
 
 
 def decode(raw: bytes) -> object:
-    """The JSON value of ``raw``, exactly: no number is rounded; NaN, Infinity and a key given twice are refused.
+    """Decode JSON without rounding numbers; NaN, Infinity and a repeated key are rejected.
 
     Raises:
         InvalidInput: it isn't JSON, with the column and the reason; an object has a key twice; or
             there are more than :data:`MAX_VALUES` values.
     """
     if len(raw) > MAX_VALUES and _holds_more_values(raw, MAX_VALUES):
-        raise InvalidInput(f"holds more than {MAX_VALUES:,} values; hand it in in several parts")
+        raise InvalidInput(f"holds more than {MAX_VALUES:,} values; split it into several parts")
     try:
-        # orjson turns an integer of more than 64 bits into a rounded float; the standard library
-        # doesn't. Looking for one by translating is ten times as fast as by a regular expression.
+        # orjson rounds an integer of more than 64 bits to a float; the standard library doesn't.
+        # Searching for one by translation is ten times as fast as by a regular expression.
         if _LONG_NUMBER in raw.translate(_DIGITS):
             return _decode_exactly(raw)
         value = orjson.loads(raw)
@@ -39,10 +39,9 @@ def decode(raw: bytes) -> object:
 
 
 def _has_every_member(value: object, raw: bytes) -> bool:
-    """Whether orjson dropped none, by the quotation marks: a dropped key has taken two of them with it at least.
+    """Whether orjson dropped no member, by counting quotation marks: each key has at least two.
 
-    The only other way to lose one is an escape that orjson writes shorter. False also where that
-    can't be told.
+    The only other way to lose one is an escape that orjson writes shorter. False if unknown.
     """
     try:
         written = orjson.dumps(value)
@@ -52,7 +51,10 @@ def _has_every_member(value: object, raw: bytes) -> bool:
 
 
 def _holds_more_values(raw: bytes, most: int) -> bool:
-    """By the commas and opening brackets outside of strings: members of objects and arrays, and empty ones of both."""
+    """Whether there are more values than ``most``, by the commas and opening brackets.
+
+    Those in strings don't count. An empty object or array counts too.
+    """
     if sum(map(raw.count, _VALUE_SIGNS)) <= most:
         return False
     # Without escapes every quotation mark begins or ends a string.
@@ -87,19 +89,22 @@ def _decode_exactly(raw: bytes) -> object:
 
 
 def _float(digits: str) -> float:
-    """A function of Python, where other threads get their turn: 40,000 numbers of 300 digits took 0.5 s."""
+    """Call ``float`` from Python code, which lets other threads run in between.
+
+    40,000 numbers of 300 digits take 0.5 s.
+    """
     return float(digits)
 
 
 def _int(digits: str) -> int:
-    """Likewise."""
+    """Call ``int`` from Python code, for the same reason."""
     return int(digits)
 
 
 def _members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise InvalidInput(f"the key {_twice(pairs)[:100]!r} stands twice in one object; keep one of them")
+        raise InvalidInput(f"the key {_twice(pairs)[:100]!r} is twice in one object; keep one of them")
     return members
 
 

@@ -1,4 +1,4 @@
-"""The formats that extractions are handed in as: which one a name means, and what the first bytes look like."""
+"""The formats of files of extractions, recognized by the file's name and the first bytes."""
 
 import csv
 import shlex
@@ -14,7 +14,7 @@ DELIMITERS = ",;\t"
 
 
 class Format(StrEnum):
-    """What a file holds extractions as."""
+    """The format of a file of extractions."""
 
     JSONL = "jsonl"
     JSON = "json"
@@ -40,7 +40,7 @@ _EXCEL_WAY_OUT = "save it as CSV there (as `CSV UTF-8`), and hand that in"
 
 
 class _Look(NamedTuple):
-    """What bytes look like, and either the format that it is or what to do with them first."""
+    """What bytes look like, and either their format or how to convert them first."""
 
     what: str
     format: Format | None = None
@@ -48,18 +48,18 @@ class _Look(NamedTuple):
 
 
 def format_of(source: str) -> Format:
-    """The format that a file's name means, packed or not; JSON lines if it tells nothing."""
+    """Return the format for a file's name, also with ``.gz``; by default JSON lines."""
     name = source.lower().removesuffix(".gz")
     return next((found for suffix, found in _BY_SUFFIX.items() if name.endswith(suffix)), Format.JSONL)
 
 
 def check_look(head: bytes, source: str, expected: Format) -> None:
-    """Compare the first bytes of ``source``, a file's name or ``-``, with the format it is to be read as.
+    """Check that the first bytes of ``source``, a file's name or ``-``, fit the expected format.
 
     Raises:
-        InvalidInput: they are of another format; the message says which, and the command that takes
-            it. Or there are none, and the format is Parquet, where a file without rows has bytes
-            too.
+        InvalidInput: they are of another format; the message says which, and the command that reads
+            it. Or the file is empty and the format is Parquet, where even a file without rows has
+            bytes.
     """
     if not head and expected is Format.PARQUET:
         raise InvalidInput(f"{named(source)} holds no extraction: it is empty")
@@ -71,16 +71,16 @@ def check_look(head: bytes, source: str, expected: Format) -> None:
 
 
 def delimiter_of(header: str) -> str:
-    """What separates the columns of a CSV by its first line: that of comma, semicolon and tab which it has most of.
+    """Return the delimiter that a CSV's header has most of: comma, semicolon or tab.
 
-    What is in quotation marks doesn't count. The comma, if it has none of them.
+    Characters in quotation marks don't count. A header with none of them gives the comma.
     """
     bare = "".join(header.split('"')[::2])
     return max(DELIMITERS, key=bare.count)
 
 
 def named(source: str) -> str:
-    """What ``source`` is called in messages."""
+    """Return the name of ``source`` for messages."""
     return "standard input" if source == "-" else source
 
 
@@ -121,7 +121,7 @@ def _zip_look(head: bytes, source: str, expected: Format) -> _Look:
 
 
 def _piped(tool: str, source: str, expected: Format) -> str:
-    """A command that unpacks or converts it on its way; Parquet has to lie in a file."""
+    """Return a command that unpacks or converts the input in a pipe; Parquet needs a file."""
     name = "FILE" if source == "-" else shlex.quote(source)
     if expected is Format.PARQUET:
         return f"unpack it first: `{tool.format(name)} > data.parquet`"
@@ -133,7 +133,7 @@ def _text_look(head: bytes, source: str, expected: Format) -> _Look | None:
     if text.startswith(b"{"):
         return _object_look(text, source, expected)
     if text.startswith(b"["):
-        # A line that is an array of anything else is a bad line, and no format.
+        # An array of anything else is a bad line of JSON lines, not another format.
         within = text[1:].lstrip()[:1]
         return _Look("a JSON array", Format.JSON) if within in {b"", b"{"} or expected is Format.JSON else None
     if expected is not Format.CSV and _is_table(text):
@@ -167,7 +167,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _is_table(text: bytes) -> bool:
-    """Whether the first line can be a header, of two different names at least, and the second fits it."""
+    """Whether the first line can be a header of two or more different names and fits the second."""
     header, _, rest = text.decode(errors="replace").partition("\n")
     cells_of = _cells_by(delimiter_of(header))
     names = cells_of(header)

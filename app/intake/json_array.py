@@ -1,4 +1,4 @@
-"""A JSON array of objects, plain or packed, read element by element."""
+"""Reads a JSON array of objects, plain or gzipped, element by element."""
 
 import re
 
@@ -11,7 +11,7 @@ from app.intake.rows import MAX_LINE_BYTES, Row, as_line
 _PIECE_BYTES = 256 * 2**10
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SIGNS = re.compile(_TEXT + rb'|["{}\[\]]', re.DOTALL)
-"""Whole texts, brackets, and the beginning of a text that goes on in what wasn't read yet."""
+"""Whole texts, brackets, and the beginning of a text that continues after the buffer."""
 _PLAIN = re.compile(_TEXT + rb'|[^"\s,{}\[\]]++', re.DOTALL)
 """A value that is neither an object nor an array."""
 _NO_SPACE = re.compile(rb"[^ \t\r\n]")
@@ -19,10 +19,11 @@ _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
 
 
 class JsonArray:
-    """A :class:`~app.intake.rows.RowSource` of an array's elements, which count from 1.
+    """A :class:`~app.intake.rows.RowSource` of an array's elements, counted from 1.
 
-    Holds one element and 256 KiB at most. Only where an element ends is looked for here; what it is is decided by
-    :func:`~app.intake.exact_json.decode`, so that numbers stay exact and a key given twice is refused.
+    Holds one element and 256 KiB at most. It only finds the end of an element.
+    :func:`~app.intake.exact_json.decode` then decodes it, so that numbers stay exact and a repeated
+    key is rejected.
     """
 
     unit = "element"
@@ -45,11 +46,11 @@ class JsonArray:
         return self._stream.position_bytes
 
     def begin(self) -> None:
-        """See that it looks like an array."""
+        """Check that it looks like an array."""
         check_look(self._stream.head(), self._source, Format.JSON)
 
     def next_row(self) -> Row | None:
-        """The next element; None after the array's end, behind which nothing may stand."""
+        """The next element; None after the array's end, which nothing may follow."""
         if not self._opened:
             if not self._open():
                 return None
@@ -64,20 +65,20 @@ class JsonArray:
         return Row(self._elements, element, length)
 
     def value(self, row: Row) -> object:
-        """What the element says."""
+        """The item of the element."""
         return self._mapping.item_of_object(decode(row.content))
 
     def line(self, row: Row) -> bytes:
-        """The same as a line of JSON."""
+        """The item as a line of JSON."""
         return as_line(self.value(row))
 
     def raw(self, row: Row) -> bytes:
-        """The element as it stands there."""
+        """The element as it was read."""
         element: bytes = row.content
         return element
 
     def _open(self) -> bool:
-        """Take the opening bracket; False if there is no element."""
+        """Read the opening bracket; False if there is no element."""
         self._more()
         if self._buffer.startswith(BOM):
             self._at = len(BOM)
@@ -85,7 +86,7 @@ class JsonArray:
             self._closed = self._opened = True
             return False
         if sign != ord("["):
-            raise BrokenStream("no JSON array: it doesn't begin with [,")
+            raise BrokenStream("not a JSON array: it doesn't begin with [,")
         self._opened = True
         self._at += 1
         if self._sign() == ord("]"):
@@ -94,7 +95,7 @@ class JsonArray:
         return True
 
     def _another(self) -> bool:
-        """Take what separates elements, or the closing bracket."""
+        """Read the comma before the next element, or the closing bracket."""
         sign = self._sign()
         if sign == ord("]"):
             self._close()
@@ -102,7 +103,7 @@ class JsonArray:
         if sign is None:
             raise _cut_short()
         if sign != ord(","):
-            raise BrokenStream("not JSON: neither a comma nor the closing bracket stands")
+            raise BrokenStream("not JSON: there is neither a comma nor the closing bracket")
         self._at += 1
         return True
 
@@ -113,7 +114,7 @@ class JsonArray:
             raise BrokenStream("something follows the array's closing bracket,")
 
     def _sign(self) -> int | None:
-        """The next byte that is no white space, at which it stands then; None at the end."""
+        """Move to the next byte that isn't white space, and return it; None at the end."""
         while (found := _NO_SPACE.search(self._buffer, self._at)) is None:
             self._at = len(self._buffer)
             if not self._more():
@@ -122,7 +123,7 @@ class JsonArray:
         return self._buffer[self._at]
 
     def _nested_length(self) -> int:
-        """How long the object or array is that begins here."""
+        """Return the length of the object or array that begins here."""
         depth, looked = 0, 0
         while True:
             for sign in _SIGNS.finditer(self._buffer, self._at + looked):
@@ -148,7 +149,7 @@ class JsonArray:
             if whole:
                 return length
             if self._buffer[self._at] in b",]}":
-                raise BrokenStream("not JSON: no value stands between a comma and what follows it,")
+                raise BrokenStream("not JSON: a value is missing before or after a comma,")
             self._more_of_element()
 
     def _more_of_element(self) -> None:
@@ -158,7 +159,7 @@ class JsonArray:
             raise _cut_short()
 
     def _more(self) -> bool:
-        """Read on, and let go of what was taken; False at the end."""
+        """Read the next piece, and drop what was used; False at the end."""
         del self._buffer[: self._at]
         self._at = 0
         piece = self._stream.read(_PIECE_BYTES)

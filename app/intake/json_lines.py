@@ -1,4 +1,4 @@
-"""JSON lines, plain or packed."""
+"""Reads JSON lines, plain or gzipped."""
 
 from app.errors import InvalidInput
 from app.intake.byte_stream import ByteStream
@@ -11,10 +11,10 @@ _PIECE_BYTES = 2**20
 
 
 def decoded_line(line: bytes) -> object:
-    """The JSON of a line.
+    """Decode a line.
 
     Raises:
-        InvalidInput: it is too long, or no JSON.
+        InvalidInput: it is too long, or isn't JSON.
     """
     if len(line) > MAX_LINE_BYTES:
         raise InvalidInput(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB")
@@ -22,7 +22,10 @@ def decoded_line(line: bytes) -> object:
 
 
 class JsonLines:
-    """A :class:`~app.intake.rows.RowSource` of lines. A byte order mark before the first and CRLF line ends are accepted."""
+    """A :class:`~app.intake.rows.RowSource` of lines, which may begin with a byte order mark.
+
+    CRLF line ends are accepted.
+    """
 
     unit = "line"
     remarks = ()
@@ -41,11 +44,11 @@ class JsonLines:
         return self._stream.position_bytes
 
     def begin(self) -> None:
-        """See that they look like lines of JSON."""
+        """Check that the file looks like lines of JSON."""
         check_look(self._stream.head(), self._source, Format.JSONL)
 
     def next_row(self) -> Row | None:
-        """The next line; of one that is too long the beginning, so that it is refused before anybody reads the rest."""
+        """The next line. Only the beginning of one that is too long is read, so it is rejected."""
         while self._rest_follows:
             piece = self._stream.readline(_PIECE_BYTES)
             self._rest_follows = len(piece) == _PIECE_BYTES and not piece.endswith(b"\n")
@@ -60,12 +63,12 @@ class JsonLines:
         return Row(self._lines, line, size, line.isspace() and size <= MAX_LINE_BYTES)
 
     def value(self, row: Row) -> object:
-        """What the line says."""
+        """The item of the line."""
         value = decoded_line(row.content)
         return value if self._mapping is None else self._mapping.item_of_object(value)
 
     def line(self, row: Row) -> bytes:
-        """The line as it is, or as it is mapped."""
+        """The line as it is, or mapped."""
         return self.raw(row) if self._mapping is None else as_line(self.value(row))
 
     def raw(self, row: Row) -> bytes:

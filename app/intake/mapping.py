@@ -1,4 +1,4 @@
-"""Which column of a table is which field of an extraction."""
+"""Maps the columns of a table to the fields of an extraction."""
 
 import shlex
 from collections import Counter
@@ -11,7 +11,7 @@ from app.domain.items import OF_AN_ANSWER, is_answer
 from app.errors import InvalidField, InvalidInput
 
 Path = tuple[str, ...]
-"""Where a value belongs in an extraction, such as ``("data", "price")``."""
+"""The place of a value in an extraction, such as ``("data", "price")``."""
 
 FIELDS = (
     "source_uri",
@@ -30,26 +30,26 @@ _MOST_TOLD = 20
 
 
 def path_of(name: str) -> Path:
-    """The field of that name, whose dots nest.
+    """Parse the name of a field, in which dots separate the keys.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is no such field.
     """
     if (path := _own_path(name)) is None:
         guess = f"; is data.{name} meant?" if name and all(name.split(".")) else ""
         raise InvalidInput(
-            f"{name!r} is no field of an extraction: these are {', '.join(FIELDS)}, data.NAME and metadata.NAME{guess}"
+            f"{name!r} is no field of an extraction: the fields are {', '.join(FIELDS)}, data.NAME and metadata.NAME{guess}"
         )
     return path
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """What the user says of columns; of a JSON object they are its keys.
+    """The user's mapping of columns to fields; the columns of a JSON object are its keys.
 
-    A column is what ``mapped`` says; else the field that it has the name of; else a member of
-    ``rest``. ``constants`` are in every row. Columns in ``texts`` and ``numbers`` are taken as
-    such, where a format knows texts alone.
+    A column goes where ``mapped`` says, else to the field with its name, else into ``rest``.
+    ``constants`` are added to every row. Formats that have only texts read columns in ``texts`` as
+    text and columns in ``numbers`` as numbers.
     """
 
     mapped: Mapping[Path, str] = field(default_factory=dict)
@@ -60,10 +60,10 @@ class ColumnMapping:
     numbers: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
+        """Reject contradictions.
 
         Raises:
-            InvalidInput: a field is given twice, or a column is to be two things.
+            InvalidInput: a field is given twice, or a column is used in two ways.
         """
         for path in self.mapped.keys() & self.constants.keys():
             raise InvalidInput(f"--map and --set both give {'.'.join(path)}; keep one of them")
@@ -77,7 +77,7 @@ class ColumnMapping:
         return self == ColumnMapping()
 
     def targets(self, column: str) -> Sequence[Path] | None:
-        """Where a column goes: nowhere if it is ignored, and None if nobody has said what it is."""
+        """Return the paths of a column: none if it is ignored, None if it isn't mapped."""
         if column in self.ignored:
             return ()
         if mapped := [path for path, name in self.mapped.items() if name == column]:
@@ -87,15 +87,15 @@ class ColumnMapping:
         return None if self.rest is None else [(self.rest, column)]
 
     def plan(self, columns: Sequence[str]) -> list[Sequence[Path]]:
-        """Where each of a table's columns goes.
+        """Return the paths of each column of a table.
 
         Raises:
-            InvalidInput: one is named twice or by nobody, an option names one that isn't there, a
-                field comes from two of them, or a required one from none.
+            InvalidInput: two columns have the same name, a column isn't mapped, an option names a
+                column that doesn't exist, two columns give the same field, or none a required one.
         """
         if len(set(columns)) < len(columns):
             [(name, _)] = Counter(columns).most_common(1)
-            raise InvalidInput(f"the column {name[:100]!r} stands there twice; rename one of them")
+            raise InvalidInput(f"there are two columns {name[:100]!r}; rename one of them")
         known = set(self.mapped.values()) | self.ignored | self.texts | self.numbers
         if missing := sorted(known - set(columns)):
             raise InvalidInput(f"there is no column {missing[0][:100]!r}; there are {listed(columns)}")
@@ -119,13 +119,15 @@ class ColumnMapping:
         fields = {path[0] for path in given}
         for name in _REQUIRED[: 1 if "gone" in fields else None]:
             if name not in fields:
-                raise InvalidInput(f"nothing gives {name}; {_way_to(name)}. The columns are {listed(columns)}")
+                raise InvalidInput(
+                    f"no column gives {name}; {_way_to(name)}. The columns are {listed(columns)}"
+                )
 
     def item_of(self, cells: Iterable[tuple[Path, object]]) -> dict[str, Any]:
-        """The item that a row's values make up, each where it belongs, and the constants.
+        """Make an item of a row's values and the constants, each at its path.
 
         Raises:
-            InvalidField: two of them belong in one place.
+            InvalidField: two values have the same path.
         """
         item: dict[str, Any] = {}
         for path, value in cells:
@@ -136,10 +138,10 @@ class ColumnMapping:
         return item
 
     def item_of_object(self, value: object) -> object:
-        """Likewise for a JSON object; what isn't one is left to be refused by whoever parses items.
+        """Make an item of a JSON object; return other values as they are, for the item parser.
 
         Raises:
-            InvalidInput: nobody has said what a key is.
+            InvalidInput: a key isn't mapped.
         """
         if not isinstance(value, dict):
             return value
@@ -159,11 +161,11 @@ class ColumnMapping:
 
 
 def unmapped(columns: Sequence[str]) -> InvalidInput:
-    """Of columns that nobody has said anything of."""
+    """Make the error for columns that aren't mapped."""
     if own := [name for name in columns if _own_path(name) is not None]:
         return InvalidInput(
-            f"{listed(own)}: --map takes this from another column; leave it out by --ignore {shlex.quote(own[0])}, or map "
-            "it elsewhere"
+            f"{listed(own)}: --map takes this field from another column; leave this column out by --ignore "
+            f"{shlex.quote(own[0])}, or map it elsewhere"
         )
     are, each, all_ = (
         ("is no field", "it is", "it") if len(columns) == 1 else ("are no fields", "each is", "all")
@@ -175,14 +177,14 @@ def unmapped(columns: Sequence[str]) -> InvalidInput:
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Names of columns, the first of many."""
+    """List the names of columns, cut short if there are many."""
     told = ", ".join(f"{name[:100]!r}" for name in columns[:_MOST_TOLD])
     more = len(columns) - _MOST_TOLD
     return told if more <= 0 else f"{told} and {more:,} more"
 
 
 def _own_path(name: str) -> Path | None:
-    """The field that is called so."""
+    """Return the path of the field with that name; None if there is none."""
     path = tuple(name.split("."))
     if name in FIELDS or (len(path) > 1 and path[0] in OBJECTS and all(path)):
         return path
@@ -203,7 +205,9 @@ def _put(item: dict[str, Any], path: Path, value: object) -> None:
     for name in parents:
         here = here.setdefault(name, {})
         if not isinstance(here, dict):
-            raise InvalidField(".".join(path), f"{name} holds something else already, in which it can't be put")
+            raise InvalidField(
+                ".".join(path), f"can't be added, because {name} has a value that isn't an object"
+            )
     if last in here:
         raise InvalidField(".".join(path), "is given twice in this row; --map or --ignore one of the two")
     here[last] = value

@@ -1,4 +1,4 @@
-"""Opening what extractions are read from, whatever its format."""
+"""Opens files of extractions in any format."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ from app.intake.rows import RowReader, RowSource
 
 
 def check_there(source: str) -> None:
-    """Make sure that what :func:`open_rows` will open is there, without reading it.
+    """Check that the file for :func:`open_rows` can be opened, without reading it.
 
     A FIFO isn't opened: its writer would take the close for the end of its reader.
 
@@ -40,7 +40,9 @@ def open_rows(
     mapping: ColumnMapping | None = None,
     skip_invalid: bool = False,
 ) -> Iterator[RowReader]:
-    """A reader of the file ``source``, or of standard input for ``-``; of the format that its name means by default.
+    """Open a reader for the file ``source``, or for standard input if it is ``-``.
+
+    By default, the format is that of the file's name.
 
     Raises:
         InvalidInput: there is no such file, it is a directory, or it may not be read.
@@ -54,7 +56,7 @@ def open_rows(
 def _rows(raw: BufferedReader, source: str, format_: Format, mapping: ColumnMapping | None) -> RowSource:
     if format_ is not Format.CSV and mapping is not None and (mapping.texts or mapping.numbers):
         raise InvalidInput(
-            "--text and --number are about CSV; other formats tell texts from numbers themselves"
+            "--text and --number are for CSV only; other formats distinguish texts from numbers themselves"
         )
     match format_:
         case Format.JSONL:

@@ -1,4 +1,4 @@
-"""Reading pairs of a query and its text, from JSON lines or from a CSV."""
+"""Reads pairs of a query and its text from JSON lines or CSV."""
 
 import csv
 import sys
@@ -17,13 +17,14 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def read_pairs(name: str) -> list[Pair]:
-    """The pairs in a file, or in standard input for ``-``: JSON lines, or by its name a CSV or TSV with a header.
+    """Read the pairs in a file, or in standard input for ``-``.
 
-    Other fields and columns are passed over.
+    The format is CSV or TSV with a header by the file's name, else JSON lines. Other fields and
+    columns are ignored.
 
     Raises:
-        InvalidInput: it can't be read; a line is named that isn't a pair; there is none, or too
-            many.
+        InvalidInput: the file can't be read, a line isn't a pair (the message names it), or there
+            are no pairs or too many.
     """
     place = "standard input" if name == "-" else name
     try:
@@ -34,7 +35,7 @@ def read_pairs(name: str) -> list[Pair]:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{place} isn't UTF-8 (at byte {error.start:,} of a block)") from error
     if not pairs:
-        raise InvalidInput(f'{place} holds no pairs; write {{"query": "…", "text": "…"}} a line')
+        raise InvalidInput(f'{place} holds no pairs; write one {{"query": "...", "text": "..."}} per line')
     return pairs
 
 
@@ -72,7 +73,7 @@ def _csv_rows(file: TextIO, place: str, delimiter: str) -> Iterator[tuple[int, o
 
 def _pair_of(row: object, place: str) -> Pair:
     if not isinstance(row, dict):
-        raise InvalidInput(f'{place}: it must be an object, such as {{"query": "…", "text": "…"}}')
+        raise InvalidInput(f'{place}: it must be an object, such as {{"query": "...", "text": "..."}}')
     found = [row.get(field) for field in _FIELDS]
     for field, value in zip(_FIELDS, found, strict=True):
         if not isinstance(value, str) or not value.strip():

@@ -1,4 +1,4 @@
-"""Parquet, read in batches of rows; needs the extra ``parquet``."""
+"""Reads Parquet in batches of rows; needs the extra ``parquet``."""
 
 import shlex
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ _BUFFER_BYTES = 2**20
 
 
 class ParquetRows:
-    """A :class:`~app.intake.rows.RowSource` of a Parquet file's rows, which count from 1.
+    """A :class:`~app.intake.rows.RowSource` of a Parquet file's rows, counted from 1.
 
-    A null is as if it weren't there, also within structs. Types stay what they are; decimals of
-    more than 15 digits become texts, dates and times become those of ISO 8601.
+    A null is treated as absent, also within structs. Types are kept, but decimals of more than 15
+    digits become texts, and dates and times become ISO 8601 texts.
     """
 
     unit = "row"
@@ -39,17 +39,17 @@ class ParquetRows:
 
     @property
     def position_bytes(self) -> int:
-        """How much of the file was read, by the rows."""
+        """How much of the file was read, estimated by the rows."""
         rows: int = self._file.metadata.num_rows
         return self.size_bytes * self._rows // max(1, rows)
 
     def begin(self) -> None:
-        """See that it is Parquet, and that the columns and their types are usable."""
+        """Check that it is Parquet, and that the columns and their types are usable."""
         with FilePath(self._source).open("rb") as file:
             head = file.read(_HEAD_BYTES)
         if head.startswith(b"\x1f\x8b"):
             raise InvalidInput(
-                f"{self._source} is packed by gzip, in which Parquet can't be read; gunzip it first"
+                f"{self._source} is gzipped, and Parquet can't be read that way; gunzip it first"
             )
         check_look(head, self._source, Format.PARQUET)
         _ = self._columns
@@ -63,7 +63,7 @@ class ParquetRows:
         return Row(self._rows, values, self._row_bytes)
 
     def value(self, row: Row) -> object:
-        """The item that the values make up."""
+        """The item made of the values."""
         return self._mapping.item_of(
             [
                 (path, _decoded(path[0], value) if is_text else value)
@@ -73,25 +73,25 @@ class ParquetRows:
         )
 
     def line(self, row: Row) -> bytes:
-        """The same as a line of JSON."""
+        """The item as a line of JSON."""
         return as_line(self.value(row))
 
     def raw(self, row: Row) -> bytes:
-        """The values that were to be taken, by the names of their columns."""
+        """The values of the used columns, by the names of the columns."""
         names = [name for name, _, _ in self._columns]
         return str(dict(zip(names, row.content, strict=True))).encode(errors="replace")
 
     @cached_property
     def _file(self) -> Any:  # noqa: ANN401 - pyarrow has no types
         try:
-            # Nothing is read ahead, so that memory doesn't grow with the size of a row group.
+            # No reading ahead, so that memory doesn't grow with the size of a row group.
             return parquet.ParquetFile(self._source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         except (ArrowException, OSError) as error:
-            raise self._unusable(f"no whole Parquet file: {_first_line(error)}") from None
+            raise self._unusable(f"isn't a complete Parquet file: {_first_line(error)}") from None
 
     @cached_property
     def _columns(self) -> list[tuple[str, Path, bool]]:
-        """The columns that are of use, where each goes, and whether it holds JSON as text."""
+        """The used columns: the name, the path in the item, and whether it holds JSON as text."""
         schema = self._file.schema_arrow
         columns = []
         try:
@@ -106,7 +106,7 @@ class ParquetRows:
 
     @cached_property
     def _row_bytes(self) -> int:
-        """What a row takes, on average; a batch is cut by it."""
+        """The average size of a row, by which batches are limited."""
         metadata = self._file.metadata
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
         size: int = sum(group.total_byte_size for group in groups)
@@ -127,7 +127,7 @@ class ParquetRows:
                 values = {name: _converted(name, batch.column(name)) for name in wanted}
                 yield from zip(*(values[name] for name in names), strict=True)
         except (ArrowException, OSError, ValueError) as error:
-            raise BrokenStream(f"it can't be read on ({_first_line(error)}),") from error
+            raise BrokenStream(f"reading failed ({_first_line(error)})") from error
 
     def _unusable(self, reason: str) -> InvalidInput:
         return InvalidInput(f"{self._source}: {reason}")
@@ -136,7 +136,7 @@ class ParquetRows:
 def _converted(name: str, column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow has no types
     try:
         return json_values(column)
-    except OverflowError:  # Parquet has dates that Python hasn't
+    except OverflowError:  # Parquet has dates that Python doesn't have
         raise BrokenStream(
             f"the column {name!r} has a date outside the years 1 to 9999 (cast it to text, or leave it out by "
             f"--ignore {shlex.quote(name)}),"

@@ -1,6 +1,6 @@
-"""What the types of Parquet's columns are as JSON, and which fields they can be.
+"""Converts Parquet columns to JSON values, and checks which types a field accepts.
 
-Columns are converted as a whole, which is several times as fast as value by value.
+A column is converted as a whole, which is several times as fast as value by value.
 """
 
 import shlex
@@ -15,18 +15,18 @@ from app.errors import InvalidInput
 from app.intake.mapping import OBJECTS, Path
 
 _FLOAT_DIGITS = 15
-"""A decimal of so many digits is the same as a number of JSON; one of more is kept as text."""
+"""A decimal of up to this many digits becomes a JSON number; a longer one is kept as text."""
 
 
 def check_type(name: str, path: Path, arrow_type: Any) -> None:  # noqa: ANN401 - pyarrow has no types
-    """See that a column's values can be at ``path``.
+    """Check that the type of a column fits ``path``.
 
     Raises:
-        InvalidInput: they can't, with what is needed there.
+        InvalidInput: it doesn't. The message says which type is needed.
     """
     needed = _needed(path, arrow_type)
     if needed is None and not _is_json(arrow_type):
-        needed = "what JSON has, which is no bytes, no durations and no maps with keys that aren't text"
+        needed = "a type that JSON has, so no bytes, durations or maps with keys that aren't text"
     if needed is not None:
         raise InvalidInput(
             f"the column {name!r} is of the type {arrow_type}, and {'.'.join(path)} needs {needed}; cast it, map another, "
@@ -40,7 +40,7 @@ def is_json_text(path: Path, arrow_type: Any) -> bool:  # noqa: ANN401 - pyarrow
 
 
 def json_values(column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow has no types
-    """The values of a column as JSON has them, None for null. Numbers that aren't finite are among them.
+    """Convert a column to JSON values, with None for null. Numbers that aren't finite are kept.
 
     Raises:
         ValueError: a map has a key twice.
@@ -58,13 +58,13 @@ def _plain_values(column: Any) -> list[Any]:  # noqa: ANN401 - likewise
 
 
 def _quick(column: Any) -> list[Any]:  # noqa: ANN401 - likewise
-    """By way of NumPy, which has numbers without nulls and texts with them."""
+    """Convert by way of NumPy, which has numbers without nulls and texts with nulls."""
     values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
     return values
 
 
 def _structs(column: Any) -> list[dict[str, Any] | None]:  # noqa: ANN401 - likewise
-    """Nulls within a struct are as if they weren't there: Parquet can't tell the two."""
+    """Convert structs, without their nulls: Parquet doesn't distinguish null from absent."""
     names = [column.type.field(number).name for number in range(column.type.num_fields)]
     rows = zip(*map(json_values, column.flatten()), strict=True) if names else iter([()] * len(column))
     members = [
@@ -103,7 +103,7 @@ def _lengths(column: Any) -> list[int | None]:  # noqa: ANN401 - likewise
 
 
 def _numbers(column: Any) -> list[float | str | None]:  # noqa: ANN401 - likewise
-    """Decimals, exactly; by their type and not by the value, so that a column has one kind of values."""
+    """Convert decimals exactly. The type decides, so that a column has one kind of values."""
     if column.type.precision > _FLOAT_DIGITS:
         return [None if value is None else str(value) for value in column.to_pylist()]
     kind = int if column.type.scale <= 0 else float
@@ -115,8 +115,8 @@ def _iso(column: Any) -> list[str | None]:  # noqa: ANN401 - likewise
 
 
 def _timestamps(column: Any) -> list[str | None]:  # noqa: ANN401 - likewise
-    """In ISO 8601, with the zone if there is one."""
-    if column.type.unit == "ns":  # which Python's times don't have
+    """Convert timestamps to ISO 8601, with the zone if there is one."""
+    if column.type.unit == "ns":  # Python's times have no nanoseconds
         try:
             column = column.cast(pa.timestamp("us", column.type.tz))
         except pa.ArrowInvalid:
@@ -126,7 +126,7 @@ def _timestamps(column: Any) -> list[str | None]:  # noqa: ANN401 - likewise
 
 
 def _needed(path: Path, arrow_type: Any) -> str | None:  # noqa: ANN401 - pyarrow has no types
-    """What a field needs, unless it is of that type."""
+    """Return the type that a field needs; None if the column has it."""
     kind = _plain(arrow_type)
     if len(path) > 1 or types.is_null(kind):
         return None
@@ -147,7 +147,7 @@ def _needed(path: Path, arrow_type: Any) -> str | None:  # noqa: ANN401 - pyarro
 
 
 def _plain(arrow_type: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """The type of a dictionary's values."""
+    """Return the type of a dictionary's values, or the type itself."""
     return arrow_type.value_type if types.is_dictionary(arrow_type) else arrow_type
 
 
@@ -157,7 +157,7 @@ def _is_text(arrow_type: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
 
 
 def _is_json(arrow_type: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
-    """Whether its values are JSON, or have one form as text."""
+    """Whether the values are JSON, or have a single form as text."""
     kind = _plain(arrow_type)
     if types.is_struct(kind):
         return all(_is_json(kind.field(number).type) for number in range(kind.num_fields))
@@ -194,4 +194,4 @@ _BY_TYPE: tuple[tuple[Callable[[Any], bool], Callable[[Any], list[Any]]], ...] =
     (types.is_date, _iso),
     (types.is_time, _iso),
 )
-"""What makes the values of a type JSON; of numbers and truths nothing is to be made."""
+"""The conversion of each type to JSON values. Numbers and booleans need none."""

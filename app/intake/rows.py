@@ -1,4 +1,4 @@
-"""Extractions read in batches from the rows of any format, with every bad row named."""
+"""Reads extractions in batches from the rows of any format, and reports every bad row."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from app.errors import InvalidInput
 from app.intake.byte_stream import BrokenStream
 
 MAX_LINE_BYTES = 8 * 2**20
-"""Of one extraction, whose data has 4 MiB at most in the shortest spelling. A parser holds Python's lock until it is done,
-which is 30 ms for the worst text of that length."""
+"""The longest line of one extraction, whose data has at most 4 MiB in its shortest form.
+
+A parser holds the GIL until it is done: 30 ms for the worst text of that length.
+"""
 
 MAX_BATCH_BYTES = 16 * 2**20
 
@@ -21,9 +23,9 @@ _TOLD_BYTES = 1_000
 
 
 class Row(NamedTuple):
-    """One row as its source reads it. ``number`` counts from 1; ``content`` is the source's own.
+    """One row. ``number`` counts from 1; only the source of the row understands its ``content``.
 
-    A ``blank`` row holds nothing, and is there only so that rows can be counted.
+    A ``blank`` row holds nothing, and exists only so that rows can be counted.
     """
 
     number: int
@@ -33,33 +35,33 @@ class Row(NamedTuple):
 
 
 class RowSource(Protocol):
-    """A format: gives rows one by one, and says what each holds. Blocking; for one thread at a time."""
+    """A reader of one format: yields rows and decodes them. Blocking; for one thread at a time."""
 
     @property
     def unit(self) -> str:
-        """What people call a row of it, such as ``line``."""
+        """The name of a row in messages, such as ``line``."""
         ...
 
     @property
     def size_bytes(self) -> int | None:
-        """Of the file; None for a stream that can't tell."""
+        """The size of the file; None for a stream of unknown size."""
         ...
 
     @property
     def position_bytes(self) -> int:
-        """How much of that was read."""
+        """How much of the file was read."""
         ...
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was assumed so far that the user should know."""
+        """The assumptions made so far that the user should know."""
         ...
 
     def begin(self) -> None:
-        """Look at what comes before the rows.
+        """Read and check what comes before the rows.
 
         Raises:
-            InvalidInput: it can't be read as this format, or its columns can't be used.
+            InvalidInput: the file isn't of this format, or its columns can't be used.
         """
         ...
 
@@ -72,25 +74,28 @@ class RowSource(Protocol):
         ...
 
     def value(self, row: Row) -> object:
-        """What a row holds, as :func:`app.domain.items.parse_item` takes it.
+        """Decode a row, for :func:`app.domain.items.parse_item`.
 
         Raises:
-            InvalidInput: it can't be understood.
+            InvalidInput: the row is invalid.
         """
         ...
 
     def line(self, row: Row) -> bytes:
-        """The same as one line of JSON, not checked further. Raises what :meth:`value` does."""
+        """The row as one line of JSON, not checked further. Raises what :meth:`value` does."""
         ...
 
     def raw(self, row: Row) -> bytes:
-        """The row as it was read, as far as it is text."""
+        """The row as it was read, for error reports."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that wasn't accepted. ``line`` is its number from 1; ``raw`` is the row as read, cut at 1,000 bytes."""
+    """A row that was rejected.
+
+    ``line`` is its number, counted from 1; ``raw`` is the row as read, cut at 1,000 bytes.
+    """
 
     line: int
     reason: str
@@ -99,7 +104,7 @@ class Reject:
 
 @dataclass(slots=True)
 class RowBatch:
-    """What came of some consecutive rows."""
+    """The items and the rejects of some consecutive rows."""
 
     items: list[Item] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
@@ -108,8 +113,8 @@ class RowBatch:
 class RowReader:
     """Reads items batch by batch. Blocking; for one thread at a time, and off the event loop.
 
-    ``position_bytes`` is how much of the file (packed, if it is) the batches so far took;
-    ``size_bytes`` is None for a stream that can't tell.
+    ``position_bytes`` is how much of the file, before decompression, the batches so far took;
+    ``size_bytes`` is None for a stream of unknown size.
     """
 
     def __init__(
@@ -127,14 +132,14 @@ class RowReader:
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was assumed so far that the user should know."""
+        """The assumptions made so far that the user should know."""
         return self._source.remarks
 
     def begin(self) -> None:
-        """Look at the beginning, before anything is stored.
+        """Check the beginning of the file, before anything is stored.
 
         Raises:
-            InvalidInput: it can't be read as its format, or its columns can't be used.
+            InvalidInput: the file isn't of its format, or its columns can't be used.
         """
         try:
             self._source.begin()
@@ -142,14 +147,14 @@ class RowReader:
             raise self._broken(error) from error
 
     def next_batch(self, size: int) -> RowBatch | None:
-        """The items and rejects of the next rows, at most ``size`` of both together; None at the end.
+        """Read the next rows, at most ``size`` items and rejects together; None at the end.
 
-        A batch also ends when its rows take 16 MB. Without ``skip_invalid`` a batch ends at the
-        first reject, so that all its items stand before it. Blank rows are passed over.
+        A batch also ends when its rows take 16 MB. Without ``skip_invalid``, a batch ends at the
+        first reject, so that it comes after all items. Blank rows are skipped.
 
         Raises:
-            InvalidInput: the stream itself is broken (a truncated .gz, say), once all before the
-                fault was returned; the message names the row.
+            InvalidInput: the stream is broken, such as a truncated .gz. It is raised after all rows
+                before the fault were returned; the message names the row.
         """
         batch = RowBatch()
         try:
@@ -161,14 +166,14 @@ class RowReader:
         return batch if batch.items or batch.rejects else None
 
     def next_lines(self, size: int) -> list[tuple[int, bytes]]:
-        """The next rows as lines of JSON, with their numbers, at most ``size`` and 16 MB of them; empty at the end.
+        """Read the next rows as numbered lines of JSON, at most ``size`` and 16 MB.
 
-        Blank ones are among them, so that who counts lines counts rows. What JSON lines hold isn't
-        checked, and of one that is too long only the beginning comes.
+        The list is empty at the end. Blank rows are included, so that the lines count as the rows
+        do. The content of JSON lines isn't checked, and a line that is too long is cut.
 
         Raises:
-            InvalidInput: the stream is broken, or a row can't be understood, once all before it was
-                returned.
+            InvalidInput: the stream is broken or a row is invalid. It is raised after all rows
+                before the fault were returned.
         """
         lines: list[tuple[int, bytes]] = []
         taken_bytes = 0
@@ -190,7 +195,7 @@ class RowReader:
             if row is None:
                 return
             if row.blank:
-                continue  # and takes no room: a batch of blank rows alone would look like the end
+                continue  # and isn't counted: a batch of only blank rows would look like the end
             taken_bytes += row.size_bytes
             try:
                 batch.items.append(parse_item(self._source.value(row), self._text_fields))
@@ -223,10 +228,10 @@ class RowReader:
 
 
 def as_line(value: object) -> bytes:
-    """A value as one line of JSON; one that can't be stored stays what it is, so that it is refused."""
+    """Write a value as one line of JSON. One that can't be stored is kept, to be rejected later."""
     try:
         line = orjson.dumps(value)
     except orjson.JSONEncodeError:  # an integer of more than 64 bits, or a lone surrogate
         return json.dumps(value).encode()
-    # What isn't finite is null for orjson, and for the standard library NaN.
+    # orjson writes a number that isn't finite as null, the standard library as NaN or Infinity.
     return json.dumps(value).encode() if b"null" in line else line

@@ -1,4 +1,7 @@
-"""The lines of a replace, put together by source: a source is whole when another begins, or at the end."""
+"""Groups the lines of a replace by source.
+
+A source is complete when another begins, or at the end.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,17 +14,17 @@ from app.intake.json_lines import decoded_line
 from app.intake.rows import MAX_BATCH_BYTES, MAX_LINE_BYTES
 
 MAX_FACTS = 100_000
-"""How many facts one source may have in a replace, which holds them in memory until it has all of them."""
+"""How many facts one source may have in a replace, which collects them in memory."""
 
 MAX_BYTES = 64 * 2**20
-"""How much their data may take together."""
+"""How much data the facts of one source may have together."""
 
 _LIMITS = ItemLimits()
 
 
 @dataclass(slots=True)
 class _Open:
-    """A source of which more may come."""
+    """A source that isn't complete yet."""
 
     uri: str
     line: int
@@ -35,9 +38,9 @@ class _Open:
 
 
 class SourceLines:
-    """Takes lines, and hands out sources that are whole, about ``batch_size`` facts or 16 MB at a time.
+    """Takes lines, and returns complete sources in batches of about ``batch_size`` facts or 16 MB.
 
-    ``unit`` is what errors call a line.
+    ``unit`` is the name of a line in errors.
     """
 
     def __init__(
@@ -64,11 +67,11 @@ class SourceLines:
         return bool(self._begun)
 
     def take(self, number: int, raw: object) -> None:
-        """Take the next line, decoded; lines count from 1.
+        """Take the next decoded line; lines are counted from 1.
 
         Raises:
-            SourceRepeated: its source was there before, and others stand between.
-            InvalidLine: it is no line of a replace, or doesn't fit those before.
+            SourceRepeated: the source occurred before, with others in between.
+            InvalidLine: it isn't a line of a replace, or contradicts an earlier line.
         """
         try:
             self._add(number, parse_source_line(raw, self._text_fields, self._limits))
@@ -78,10 +81,12 @@ class SourceLines:
             raise InvalidLine.of(number, error, self._unit) from None
 
     def take_lines(self, lines: Iterable[tuple[int, bytes]]) -> list[list[SourceFacts]]:
-        """Take lines as they were read, with their numbers; blank ones are passed over. Returns what :meth:`batches` gives then.
+        """Take lines as they were read, with their numbers; return the batches that are complete.
+
+        Blank lines are skipped.
 
         Raises:
-            InvalidInput: one isn't JSON, or what :meth:`take` raises.
+            InvalidInput: a line isn't JSON, or :meth:`take` raises it.
         """
         for number, line in lines:
             if line.isspace() and len(line) <= MAX_LINE_BYTES:
@@ -101,23 +106,24 @@ class SourceLines:
             self._open = _Open(line.source_uri, number, line.observed_at, gone=line.item is None)
         elif self._open.gone or line.item is None:
             raise InvalidField(
-                "gone", f"stands alone: {self._unit} {self._open.line:,} says something else of this source"
+                "gone",
+                f"must be the only {self._unit} of its source, but {self._unit} {self._open.line:,} has it too",
             )
         elif line.observed_at != self._open.observed_at:
             raise InvalidField(
                 "observed_at",
-                f"differs from that of {self._unit} {self._open.line:,}, which is of the same source",
+                f"differs from that of {self._unit} {self._open.line:,}, which has the same source",
             )
         if line.item is not None:
             self._add_item(self._open, line.item)
 
     def end(self) -> list[list[SourceFacts]]:
-        """No more lines come: the last source is whole. Returns what is left."""
+        """Complete the last source, and return the remaining batches."""
         self._close()
         return list(self.batches(ended=True))
 
     def batches(self, *, ended: bool = False) -> Iterator[list[SourceFacts]]:
-        """Sources that are whole, once there are enough of them; if all have ``ended``, the rest."""
+        """Yield the complete sources if they are enough for a batch, or all if ``ended``."""
         enough = self._facts >= self._batch_size or self._bytes >= MAX_BATCH_BYTES
         if self._whole and (ended or enough):
             yield self._whole
@@ -128,15 +134,15 @@ class SourceLines:
         source.size += len(item.canonical_data)
         if len(source.items) > MAX_FACTS or source.size > MAX_BYTES:
             raise InvalidInput(
-                f"source {source.uri[:200]!r} has more than {MAX_FACTS:,} facts or {MAX_BYTES // 2**20} MiB of data; a "
-                "replace takes no larger one. Split it into several sources"
+                f"source {source.uri[:200]!r} has more than {MAX_FACTS:,} facts or {MAX_BYTES // 2**20} MiB of data, the "
+                "most for a source in a replace. Split it into several sources"
             )
 
     def _close(self) -> None:
         if self._open is None:
             return
         self._whole.append(self._open.whole())
-        # A source that is gone takes its part of a transaction too.
+        # A source that is gone also takes time in the transaction, so it counts as one fact.
         self._facts += max(1, len(self._open.items))
         self._bytes += self._open.size
         self._open = None

@@ -1,9 +1,10 @@
 """Conditions on facts as JSON, for programs.
 
-``{"and": [...]}`` and ``{"or": [...]}`` join one or more conditions, and ``{"not": {...}}`` negates one. A leaf is
-``{"path": "price.amount", "op": ">=", "value": 100}``: its path is written as in :mod:`app.intake.where_text`, and its ``op``
-is one of ``= != < <= > >= in contains exists starts``. ``in`` takes a list of ``values`` in place of the one ``value``, and
-``exists`` takes neither. A value is a string, a number, ``true``, ``false`` or ``null``, or a time: ``{"time": "2025-01-31"}``.
+``{"and": [...]}`` and ``{"or": [...]}`` join one or more conditions, and ``{"not": {...}}`` negates
+one. A leaf is ``{"path": "price.amount", "op": ">=", "value": 100}``. Its path is written as in
+:mod:`app.intake.where_text`, and its ``op`` is one of ``= != < <= > >= in contains exists starts``.
+``in`` takes a list of ``values`` instead of ``value``, and ``exists`` takes neither. A value is a
+string, a number, ``true``, ``false`` or ``null``, or a time: ``{"time": "2025-01-31"}``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,17 +44,17 @@ T = TypeVar("T")
 
 
 def parse_where_json(value: object) -> Condition:
-    """The condition that a value decoded from JSON stands for.
+    """Parse a condition from a value decoded from JSON.
 
     Raises:
-        InvalidField: it stands for none, or passes a bound. ``field`` is the place, such as
+        InvalidField: it isn't a condition, or exceeds a bound. ``field`` is the place, such as
             ``where.and[2].op``.
     """
     return _condition(value, "where", 1)
 
 
 def write_where_json(condition: Condition) -> dict[str, Any]:
-    """The condition as JSON, which parses to the same condition."""
+    """Return the condition as JSON, which parses to the same condition."""
     match condition:
         case And(parts):
             return {"and": [write_where_json(part) for part in parts]}
@@ -138,7 +139,7 @@ def _compared(path: Path, op: str, value: Value) -> Leaf:
         case "contains":
             return Contains(path, value)
         case "starts":
-            return Starts(path, value)  # type: ignore[arg-type]  # which it refuses
+            return Starts(path, value)  # type: ignore[arg-type] - Starts checks the type
     return Compare(path, Op(op), value)
 
 
@@ -183,7 +184,7 @@ def _list(value: object, place: str, what: str) -> Sequence[object]:
 
 def _member(members: Mapping[str, object], name: str, place: str) -> object:
     if name not in members:
-        raise _refused(f"{place}.{name}", f"missing; a condition is such as {_EXAMPLE}")
+        raise _refused(f"{place}.{name}", f"missing; write a condition as in {_EXAMPLE}")
     return members[name]
 
 
@@ -195,7 +196,7 @@ def _made(place: str, make: Callable[[], T]) -> T:
 
 
 def _refused(place: str, reason: str) -> InvalidField:
-    """A long place is cut at its beginning, since its end says more."""
+    """Make an error for a place. A long place is cut at its beginning, as its end says more."""
     return InvalidField(place if len(place) <= _PLACE_CHARS else f"…{place[-_PLACE_CHARS:]}", reason)
 
 

@@ -1,4 +1,7 @@
-"""A parser by recursive descent for the text of a condition; :mod:`app.intake.where_text` has the grammar."""
+"""A recursive descent parser for the text of a condition.
+
+:mod:`app.intake.where_text` has the grammar.
+"""
 
 import re
 from collections.abc import Callable
@@ -32,12 +35,12 @@ from app.intake.where_scanner import RESERVED, Quoted, Scanner
 OPERATORS = (*(op.value for op in Op), "in", "contains", "exists", "starts")
 
 ROOTS = ("data", "metadata")
-"""The first keys that say where the others lead."""
+"""The first keys that say which document the others lead into."""
 
-_MEANT = {"==": "=", "<>": "!=", "=>": ">=", "=<": "<="}  # which difflib doesn't guess
+_MEANT = {"==": "=", "<>": "!=", "=>": ">=", "=<": "<="}  # difflib doesn't guess these
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "null": None}
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_MOST_DIGITS = 20  # of 64 bits, with the sign; Python takes a time that grows with the square of the digits
+_MOST_DIGITS = 20  # 64 bits and the sign; Python's time is quadratic in the number of digits
 _LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:T[\d:.]*(?:Z|[+-][\d:]*)?)?", re.ASCII | re.IGNORECASE)
 _TOLD_CHARS = 40
 
@@ -45,21 +48,21 @@ T = TypeVar("T")
 
 
 class Parser:
-    """Reads one text, once. What can't be read raises :class:`~app.errors.InvalidCondition`."""
+    """Parses one text, once. Invalid text raises :class:`~app.errors.InvalidCondition`."""
 
     def __init__(self, text: str) -> None:
         self._scanner = Scanner(text)
         self._levels = 0  # how many negations and brackets are open
 
     def whole_condition(self) -> Condition:
-        """All of the text, as a condition."""
+        """Parse the whole text as a condition."""
         found = self._condition()
         if not self._scanner.at_end:
             raise self._unexpected("'and', 'or' or the end")
         return found
 
     def whole_path(self) -> Path:
-        """All of the text, as a path."""
+        """Parse the whole text as a path."""
         found = self._path()
         if not self._scanner.at_end:
             raise self._scanner.refusal(f"expected the end of the path, not {self._scanner.peek_shown()}")
@@ -114,7 +117,7 @@ class Parser:
                 return self._made(start, lambda: Contains(path, value))
             case "starts":
                 text = self._value(path)
-                return self._made(start, lambda: Starts(path, text))  # type: ignore[arg-type]  # which it refuses
+                return self._made(start, lambda: Starts(path, text))  # type: ignore[arg-type] - Starts checks it
             case "=" | "!=" | "<" | "<=" | ">" | ">=":
                 value = self._value(path)
                 return self._made(start, lambda: Compare(path, Op(operator), value))
@@ -144,11 +147,11 @@ class Parser:
     def _refuse_bare(self, key: str, quoted: bool, place: int) -> None:
         if key in ROOTS:
             raise self._scanner.refusal(
-                f"{key} is where to look; write {key}.NAME, and data.{key} for a key that is called so", place
+                f"{key} needs a key after it; write {key}.NAME, or data.{key} for a key named {key}", place
             )
         if not quoted and key.lower() in RESERVED:
             raise self._scanner.refusal(
-                f"expected a field or a path, not {key!r}; write a key that is called so in quotes", place
+                f"expected a field or a path, not {key!r}; write a key with that name in quotes", place
             )
 
     def _values(self, path: Path) -> tuple[Value, ...]:
@@ -173,9 +176,7 @@ class Parser:
         if word.lower() in _CONSTANTS:
             return _CONSTANTS[word.lower()]
         if word.lower() in RESERVED:
-            raise self._scanner.refusal(
-                f"expected a value, not {word!r}; write a text that is spelt so in quotes", place
-            )
+            raise self._scanner.refusal(f"expected a value, not {word!r}; write that text in quotes", place)
         if number := _NUMBER.fullmatch(word):
             if number[1] or number[2]:
                 return float(word)
@@ -189,8 +190,8 @@ class Parser:
         moment = time_of(word)
         if moment is None:
             raise self._scanner.refusal(
-                f"there is no time {word[:_TOLD_CHARS]!r}; write one as 2025-01-31 or 2025-01-31T08:30:00Z, and a text "
-                "that looks like one in quotes",
+                f"{word[:_TOLD_CHARS]!r} isn't a valid time; write a time as 2025-01-31 or 2025-01-31T08:30:00Z, and a text "
+                "that looks like a time in quotes",
                 place,
             )
         return moment
@@ -216,9 +217,9 @@ class Parser:
         elif near:
             hint = f"; did you mean {near[0]!r}?"
         elif word is not None:
-            hint = "; a text of several words is written in quotes"
+            hint = "; write a text of several words in quotes"
         else:
-            hint = "; a text that holds such signs is written in quotes"
+            hint = "; write a text with these characters in quotes"
         return self._scanner.refusal(f"expected {expected}, not {shown}{hint}")
 
     def _made(self, place: int, make: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""The signs that the text of a condition is made of, read from left to right, each once."""
+"""A scanner for the text of a condition. It reads each token once, from left to right."""
 
 import re
 from typing import NamedTuple
@@ -6,13 +6,13 @@ from typing import NamedTuple
 from app.errors import InvalidCondition
 
 RESERVED = frozenset({"and", "or", "not", "in", "contains", "exists", "starts", "true", "false", "null"})
-"""The words of the grammar, in small letters. A key or a text that is spelt so is written in quotes."""
+"""The words of the grammar, in lower case. A key or a text that equals one needs quotes."""
 
 _BLANKS = re.compile(r"\s*")
 _WORD = re.compile(r"""[^\s()\[\],=!<>"]+""")
 _KEY = re.compile(r"""[^\s()\[\],=!<>".]+""")
 _SIGN = re.compile(r"[=!<>]+")
-# Possessive, so that a text whose closing quote is missing is read once.
+# Possessive quantifiers, so that a text without its closing quote is read only once.
 _QUOTED = {
     '"': re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL),
     "'": re.compile(r"'((?:[^'\\]|\\.)*+)'", re.DOTALL),
@@ -23,15 +23,16 @@ _NEAR_CHARS = 20
 
 
 class Quoted(NamedTuple):
-    """A text that stood in quotes."""
+    """A text in quotes."""
 
     text: str
 
 
 class Scanner:
-    """Reads a text's signs one after another. ``place`` is where the next one begins, from 0, after any blanks.
+    """Reads the tokens of a text in turn.
 
-    What can't be read raises :class:`~app.errors.InvalidCondition`.
+    ``place`` is where the next token begins, counted from 0, after any blanks. Invalid text raises
+    :class:`~app.errors.InvalidCondition`.
     """
 
     def __init__(self, text: str) -> None:
@@ -41,18 +42,18 @@ class Scanner:
 
     @property
     def at_end(self) -> bool:
-        """Whether all has been read."""
+        """Whether the whole text was read."""
         return self.place == len(self._text)
 
     def take(self, sign: str) -> bool:
-        """Read a sign of one character, if it is the next."""
+        """Read a sign of one character, if it is next."""
         if not self._text.startswith(sign, self.place):
             return False
         self._move_to(self.place + 1)
         return True
 
     def take_keyword(self, keyword: str) -> bool:
-        """Read a word of the grammar, if it is the next, in whatever case."""
+        """Read a word of the grammar in any case, if it is next."""
         found = _WORD.match(self._text, self.place)
         if found is None or found[0].lower() != keyword:
             return False
@@ -70,7 +71,7 @@ class Scanner:
         return found[0]
 
     def take_dot(self) -> bool:
-        """Read the dot between two keys if it is the next; else the blanks after a path."""
+        """Read the dot between two keys, if it is next; else skip the blanks after a path."""
         if self._next == ".":
             self.place += 1
             return True
@@ -78,7 +79,7 @@ class Scanner:
         return False
 
     def find_operator(self) -> str | None:
-        """Read the next operator, signs or a word in small letters, known or not; None if there is none."""
+        """Read the next operator, known or unknown, in lower case; None if there is none."""
         found = _SIGN.match(self._text, self.place) or _WORD.match(self._text, self.place)
         if found is None:
             return None
@@ -96,12 +97,12 @@ class Scanner:
         return found[0]
 
     def peek_word(self) -> str | None:
-        """The next word, which stays unread; None if something else is next."""
+        """Return the next word without reading it; None if something else is next."""
         found = _WORD.match(self._text, self.place)
         return None if found is None else found[0]
 
     def peek_shown(self) -> str:
-        """What is next, for a message."""
+        """Return the next token without reading it, as written in messages."""
         if self.at_end:
             return "the end"
         sign = _SIGN.match(self._text, self.place)
@@ -109,7 +110,7 @@ class Scanner:
         return repr(shown[:_NEAR_CHARS])
 
     def refusal(self, problem: str, place: int | None = None) -> InvalidCondition:
-        """What is wrong at a place, which is the current one if none is given."""
+        """Make the error for a problem at a place, by default the current one."""
         at = self.place if place is None else place
         start, end = max(0, at - _NEAR_CHARS), at + _NEAR_CHARS
         near = f"{'…' * (start > 0)}{self._text[start:end]}{'…' * (end < len(self._text))}"

@@ -1,6 +1,6 @@
-r"""Conditions on facts as a person writes them.
+r"""Conditions on facts as text, for people.
 
-The grammar, whose words may be written in capitals, with blanks wherever they help::
+The grammar is as follows. Its words may be in any case, and blanks may separate tokens::
 
     condition   = conjunction { "or" conjunction }
     conjunction = negation { "and" negation }
@@ -12,12 +12,14 @@ The grammar, whose words may be written in capitals, with blanks wherever they h
                 | path "exists"
     path        = key { "." key }
 
-A path of one key that names a field of the fact's own (``type``, ``confidence`` …) is that field. Any other leads into
-the data. ``data.type`` and ``metadata.page`` say so themselves. A key with a blank, a dot or another sign of the grammar
-in it is written in quotes, as in ``a."b.c"``, and so is one that is a word of the grammar. Quotes change nothing else.
+A path of one key that names a field of the fact itself (``type``, ``confidence`` and so on) is that
+field. Any other path leads into the data. ``data.type`` and ``metadata.page`` are explicit. A key
+needs quotes, as in ``a."b.c"``, if it has a blank, a dot or another sign of the grammar in it, or
+is a word of the grammar. Quotes change nothing else.
 
-A value in quotes, double or single, is a text, with the escapes of JSON. Without quotes it is a number as JSON writes
-it, a time such as ``2025-01-31`` or ``2025-01-31T08:30:00Z``, ``true``, ``false`` or ``null``, and else a text of one word.
+A value in double or single quotes is a text, with the escapes of JSON. Without quotes, it is a
+number as in JSON, a time such as ``2025-01-31`` or ``2025-01-31T08:30:00Z``, ``true``, ``false`` or
+``null``, or else a text of one word.
 """
 
 import re
@@ -49,28 +51,31 @@ from app.intake.where_parser import ROOTS, Parser
 from app.intake.where_scanner import RESERVED
 
 MAX_CHARS = 20_000
-"""How long the text of a condition may be. The API reads it on the event loop, which it holds for 30 ms at most."""
+"""How long the text of a condition may be.
+
+The API parses it on the event loop, which it blocks for 30 ms at most.
+"""
 
 _INDEXES = "database.data_indexes"
 _PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
 
 
 def parse_where(text: str) -> Condition:
-    """The condition that a text spells, in a time that grows with the text alone.
+    """Parse a condition, in time linear in the length of the text.
 
     Raises:
-        InvalidField: it spells none, or passes a bound. It is an
-            :class:`~app.errors.InvalidCondition`, which names the place, unless the text itself is
-            too long.
+        InvalidField: the text isn't a condition, or exceeds a bound. The error is an
+            :class:`~app.errors.InvalidCondition`, which names the place, unless the text is too
+            long.
     """
     return Parser(_bounded(text)).whole_condition()
 
 
 def parse_all(texts: Sequence[str]) -> Condition | None:
-    """That all of the texts' conditions hold; None for no text.
+    """Parse several conditions and join them by ``and``; None if there are none.
 
     Raises:
-        InvalidField: one spells none, or they are too long together; as of :func:`parse_where`.
+        InvalidField: one is invalid, as in :func:`parse_where`, or they are too long together.
     """
     _bounded("".join(texts))
     parts = tuple(map(parse_where, texts))
@@ -78,19 +83,19 @@ def parse_all(texts: Sequence[str]) -> Condition | None:
 
 
 def parse_path(text: str) -> Path:
-    """The field or the path that a text spells.
+    """Parse a field or a path.
 
     Raises:
-        InvalidField: it spells none, or passes a bound; as of :func:`parse_where`.
+        InvalidField: the text is invalid, as in :func:`parse_where`.
     """
     return Parser(_bounded(text)).whole_path()
 
 
 def parse_index_paths(texts: Sequence[str]) -> tuple[str, ...]:
-    """The paths that ``database.data_indexes`` names, each once, as :func:`write_path` writes them.
+    """Parse the paths in ``database.data_indexes``; return each once, as by :func:`write_path`.
 
     Raises:
-        InvalidField: one spells none, or a field of a fact's own.
+        InvalidField: one isn't a path, or is a field of the fact itself.
     """
     found = list[str]()
     for given in texts:
@@ -99,17 +104,17 @@ def parse_index_paths(texts: Sequence[str]) -> tuple[str, ...]:
         except InvalidField as error:
             raise InvalidField(_INDEXES, f"{given!r:.100}: {error.reason}") from None
         if isinstance(path, Field):
-            reason = f"{given} is a field of a fact's own, not of its data; write data.{given} if that is meant"
+            reason = f"{given} is a field of the fact itself, not of its data; write data.{given} for a key in the data"
             raise InvalidField(_INDEXES, reason)
         found.append(write_path(path))
     return tuple(dict.fromkeys(found))
 
 
 def parse_order(text: str) -> Order:
-    """The order that a text spells: a path, after a minus if it is down.
+    """Parse an order: a path, with a minus before it for descending order.
 
     Raises:
-        InvalidField: it spells none.
+        InvalidField: the text isn't an order.
     """
     try:
         return Order(parse_path(text.removeprefix("-")), text.startswith("-"))
@@ -118,21 +123,21 @@ def parse_order(text: str) -> Order:
 
 
 def write_order(order: Order) -> str:
-    """The text of an order, which parses to the same order."""
+    """Return the text of an order, which parses to the same order."""
     return f"{'-' if order.descending else ''}{write_path(order.by)}"
 
 
 def write_where(condition: Condition) -> str:
-    """The text of a condition, with no more brackets than help to read it.
+    """Return the text of a condition, without superfluous brackets.
 
-    It parses to the same condition, unless it is longer than :data:`MAX_CHARS`: 1,000 long texts
-    are.
+    It parses to the same condition, unless it is longer than :data:`MAX_CHARS`, as with 1,000 long
+    values.
     """
     return "".join(_pieces(condition))
 
 
 def write_path(path: Path) -> str:
-    """The text of a path, which parses to the same path."""
+    """Return the text of a path, which parses to the same path."""
     match path:
         case Field(name):
             return name
@@ -192,5 +197,5 @@ def _written_value(value: Value) -> str:
     if isinstance(value, datetime):
         return write_time(value)
     if isinstance(value, float):
-        return repr(value)  # which keeps every digit, and a point or an exponent
+        return repr(value)  # keeps every digit, and a point or an exponent
     return orjson.dumps(value).decode()

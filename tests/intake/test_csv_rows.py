@@ -79,7 +79,9 @@ def test_the_name_of_a_tsv_tells_the_delimiter() -> None:
 def test_a_delimiter_that_was_guessed_is_told() -> None:
     reader = reader_of(b"url;text;price, EUR\nu;a;1\n")
     reader.begin()
-    assert reader.remarks == ["The columns were taken as separated by semicolons; the header has commas too."]
+    assert reader.remarks == [
+        "The columns were taken to be separated by semicolons; the header has commas too."
+    ]
     sure = reader_of(b"url;text\nu;a\n")
     sure.begin()
     assert list(sure.remarks) == []
@@ -119,7 +121,7 @@ def test_blank_rows_count() -> None:
         (b"", "it.csv: there is no header"),
         (b"\n\nu,a\n", "it.csv: there is no header"),
         (b"url,te\xe9\nu,a\n", "it.csv: not UTF-8: byte 0xe9 in line 1"),
-        (b"url,url\nu,a\n", "it.csv: the column 'url' stands there twice"),
+        (b"url,url\nu,a\n", "it.csv: there are two columns 'url'"),
         (b"uri,text\nu,a\n", "it.csv: there is no column 'url'; there are 'uri', 'text'"),
         (b'"url\nu,a\n', "it.csv: the header isn't CSV"),
         (b'{"source_uri": "x"}\n', "it.csv looks like JSON lines, not CSV"),
@@ -154,7 +156,7 @@ def test_a_quotation_mark_that_isnt_closed_swallows_nothing(tail: bytes) -> None
 
 def test_lines_of_old_macs_are_named_with_the_way_out() -> None:
     with pytest.raises(
-        InvalidInput, match=r"it\.csv: its lines end in a carriage return alone.* `tr '\\r' '\\n'`$"
+        InvalidInput, match=r"it\.csv: its lines end in a carriage return only.* `tr '\\r' '\\n'`$"
     ):
         read(b"url,text\ru,a\rv,b\r")
 

@@ -82,12 +82,12 @@ def test_no_element(content: bytes) -> None:
         (b'[{"a": 1}, {"a"', 1, "the array isn't closed"),
         (b'[{"a": 1}', 1, "the array isn't closed"),
         (b'[{"a": 1},', 1, "the array isn't closed"),
-        (b'[{"a": 1},]', 1, "no value stands between a comma"),
-        (b"[,1]", 0, "no value stands between a comma"),
+        (b'[{"a": 1},]', 1, "a value is missing before or after a comma"),
+        (b"[,1]", 0, "a value is missing before or after a comma"),
         (b'[{"a": 1} {"a": 2}]', 1, "neither a comma nor the closing bracket"),
         (b'[{"a": 1}] {"a": 2}', 1, "something follows"),
         (b'["never closed]', 0, "the array isn't closed"),
-        (b"12", 0, "no JSON array"),
+        (b"12", 0, "not a JSON array"),
     ],
 )
 def test_an_array_that_is_broken_gives_what_stands_before(content: bytes, count: int, reason: str) -> None:
@@ -106,7 +106,7 @@ def test_numbers_stay_exact_and_a_key_twice_is_refused() -> None:
     assert second is not None
     assert source.value(first) == {"data": {"n": 9007199254740993, "big": 123456789012345678901}}
     assert json.loads(source.line(first)) == {"data": {"n": 9007199254740993, "big": 123456789012345678901}}
-    with pytest.raises(InvalidInput, match="the key 'a' stands twice"):
+    with pytest.raises(InvalidInput, match="the key 'a' is twice"):
         source.value(second)
 
 

@@ -36,12 +36,12 @@ def test_a_column_can_be_two_fields_and_gives_way_where_another_is_mapped() -> N
         ([*NAMES, "price", "url"], ColumnMapping(), "'price', 'url' are no fields of an extraction. Say what"),
         ([*NAMES, "url"], ColumnMapping(), "'url' is no field of an extraction. Say what it is by --map"),
         ([*NAMES, "data."], ColumnMapping(), "'data.' is no field"),
-        ([*NAMES, "a", "a"], ColumnMapping(rest="data"), "the column 'a' stands there twice"),
+        ([*NAMES, "a", "a"], ColumnMapping(rest="data"), "there are two columns 'a'"),
         (NAMES, ColumnMapping(mapped={URI: "link"}), "no column 'link'; there are 'source_uri', 'extr"),
         (
             [*NAMES, "url"],
             ColumnMapping(mapped={URI: "url"}),
-            "'source_uri': --map takes this from another column; leave it out by --ignore source_uri",
+            "'source_uri': --map takes this field from another column; leave this column out by --ignore source_uri",
         ),
         (NAMES, ColumnMapping(ignored=frozenset({"nope"})), "there is no column 'nope'"),
         (NAMES, ColumnMapping(texts=frozenset({"nope"})), "there is no column 'nope'"),
@@ -50,10 +50,14 @@ def test_a_column_can_be_two_fields_and_gives_way_where_another_is_mapped() -> N
         (
             ["data.text", "extraction_type"],
             ColumnMapping(),
-            "nothing gives source_uri; name its column by --map",
+            "no column gives source_uri; name its column by --map",
         ),
-        (["data.text", "source_uri"], ColumnMapping(), "nothing gives extraction_type; say what kind .* --set"),
-        (["source_uri", "extraction_type"], ColumnMapping(), "nothing gives data; name its columns by"),
+        (
+            ["data.text", "source_uri"],
+            ColumnMapping(),
+            "no column gives extraction_type; say what kind .* --set",
+        ),
+        (["source_uri", "extraction_type"], ColumnMapping(), "no column gives data; name its columns by"),
         (["source_uri", "gone"], ColumnMapping(), None),
     ],
 )
@@ -86,7 +90,7 @@ def test_options_that_contradict_each_other_are_refused(given: dict[str, Any], r
 
 @pytest.mark.parametrize("name", ["price", "data.", "data..x", ".data", "Data.x", "source_uri.x", ""])
 def test_a_name_that_is_no_field_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="is no field of an extraction: these are source_uri"):
+    with pytest.raises(InvalidInput, match="is no field of an extraction: the fields are source_uri"):
         path_of(name)
 
 

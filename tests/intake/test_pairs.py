@@ -47,7 +47,7 @@ def test_pairs_are_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("p.jsonl", "", 'p.jsonl holds no pairs; write {"query": "…", "text": "…"} a line'),
+        ("p.jsonl", "", 'p.jsonl holds no pairs; write one {"query": "...", "text": "..."} per line'),
         ("p.jsonl", '{"query": "a", "text": "b"}\n{', "p.jsonl, line 2: no JSON"),
         ("p.jsonl", "[1]", "p.jsonl, line 1: it must be an object"),
         ("p.jsonl", '{"query": "a"}', "p.jsonl, line 1: 'text' must be text that isn't blank"),

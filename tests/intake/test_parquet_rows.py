@@ -99,10 +99,10 @@ def test_a_type_is_kept(tmp_path: Path, column: Any, expected: object) -> None:
             r"of the type timestamp\[us\], .* needs timestamps with a zone",
         ),
         ("gone", pa.array(["x"]), "'gone' .* needs true or false"),
-        ("data.x", pa.array([b"x"]), "'data.x' is of the type binary, and data.x needs what JSON has"),
-        ("x", pa.array([[b"x"]]), r"'x' is of the type list<.*binary>, and data\.x needs what JSON has"),
-        ("x", pa.array([[(1, 1)]], pa.map_(pa.int64(), pa.int64())), "needs what JSON has"),
-        ("x", pa.array([dt.timedelta(1)]), "needs what JSON has"),
+        ("data.x", pa.array([b"x"]), "'data.x' is of the type binary, and data.x needs a type that JSON has"),
+        ("x", pa.array([[b"x"]]), r"'x' is of the type list<.*binary>, and data\.x needs a type that JSON has"),
+        ("x", pa.array([[(1, 1)]], pa.map_(pa.int64(), pa.int64())), "needs a type that JSON has"),
+        ("x", pa.array([dt.timedelta(1)]), "needs a type that JSON has"),
     ],
 )
 def test_a_column_of_a_wrong_type_is_refused_at_once(
@@ -192,13 +192,13 @@ def test_a_file_that_is_cut_or_damaged_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[:-20])
     with (
         open_rows(str(path), FIELDS, mapping=REST) as reader,
-        pytest.raises(InvalidInput, match="no whole Parquet"),
+        pytest.raises(InvalidInput, match="isn't a complete Parquet file"),
     ):
         reader.begin()
     path.write_bytes(whole[:5_000] + bytes(9_000) + whole[14_000:])
     with open_rows(str(path), FIELDS, mapping=REST) as reader:
         reader.begin()
-        with pytest.raises(InvalidInput, match="it can't be read on"):
+        with pytest.raises(InvalidInput, match="reading failed"):
             list(iter(lambda: reader.next_batch(1_000), None))
 
 
@@ -227,7 +227,7 @@ def test_text_and_number_are_about_csv(tmp_path: Path) -> None:
     path = write(tmp_path, {"source_uri": ["u"]})
     mapping = ColumnMapping(texts=frozenset({"x"}))
     with (
-        pytest.raises(InvalidInput, match="--text and --number are about CSV"),
+        pytest.raises(InvalidInput, match="--text and --number are for CSV only"),
         open_rows(path, FIELDS, mapping=mapping),
     ):
         pass

@@ -135,7 +135,7 @@ def read_or_refused(value: Any) -> Condition | InvalidField:
         ({**LEAF, "path": "a..b"}, "where.path", "at character 3, near 'a..b': expected a key, not '.b'"),
         ({**LEAF, "path": "a b"}, "where.path", "expected the end of the path, not 'b'"),
         ({**LEAF, "path": "a = 1"}, "where.path", "expected the end of the path, not '='"),
-        ({**LEAF, "path": "data"}, "where.path", "data is where to look"),
+        ({**LEAF, "path": "data"}, "where.path", "data needs a key after it"),
         (
             {**LEAF, "value": [1]},
             "where.value",

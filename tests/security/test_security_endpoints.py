@@ -131,10 +131,10 @@ async def test_the_embedding_endpoint_leads_nobody_elsewhere(
         ("//metadata.google.internal/x", "http://metadata.google.internal"),
         ("http://me:pass@localhost/", "http://localhost"),
         (f"http://{KEY}/", "elsewhere"),
-        ("/v2/embeddings", "another path of its own"),
-        ("file:///etc/passwd", "another path of its own"),
-        ("http://[::1", "what is no address"),
-        ("", "another path of its own"),
+        ("/v2/embeddings", "another path on the same server"),
+        ("file:///etc/passwd", "another path on the same server"),
+        ("http://[::1", "an invalid address"),
+        ("", "another path on the same server"),
     ],
 )
 async def test_where_it_leads_is_named_and_no_more_of_it(
