@@ -1,1 +1,4 @@
-"""Splits text into the terms of the full-text index, in any language. Pure: no store, no setting, no clock."""
+"""Splits text into the terms of the full-text index, in any language.
+
+Pure functions: no store, no settings, no clock.
+"""

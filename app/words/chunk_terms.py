@@ -1,4 +1,4 @@
-"""The terms of what stands between two spaces."""
+"""The terms of a chunk: the text between two spaces."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,17 +10,17 @@ from app.words.splitting import MOST_CHUNK, MOST_TERM, Kind, Piece, bounded, pie
 from app.words.stemming import stem
 
 WHOLE_WEIGHT: Final = 0.3
-"""What a word as it stands counts in a query beside its stem."""
+"""The weight in a query of a word as written, beside its stem."""
 PART_WEIGHT: Final = 0.3
-"""What a part of a compound counts in a query beside the compound."""
+"""The weight in a query of a part of a compound, beside the compound."""
 CACHED_CHUNKS: Final = 32_768
-"""How many chunks' terms are kept, about 500 bytes each: nine of ten chunks of a text have been seen before."""
+"""How many chunks' terms are cached, about 500 bytes each. Nine of ten chunks are cache hits."""
 
 
 class ChunkTerm(NamedTuple):
-    """A term, its place in the chunk, and what ``Token`` and ``QueryTerm`` say of it.
+    """A term, its place in the chunk, and its fields for ``Token`` and ``QueryTerm``.
 
-    ``word`` numbers the words of the chunk; the terms of equal ``word`` stand for the same one.
+    ``word`` is the number of the word in the chunk that the term stands for.
     """
 
     term: str
@@ -33,7 +33,7 @@ class ChunkTerm(NamedTuple):
 
 @lru_cache(maxsize=CACHED_CHUNKS)
 def chunk_terms(chunk: str, language: str) -> tuple[ChunkTerm, ...]:
-    """The terms of a chunk, the same term at the same place once."""
+    """Return the terms of a chunk, the same term at the same place once."""
     written, places = normal(chunk)
     terms = dict[tuple[str, int, int], ChunkTerm]()
     for word, piece in enumerate(pieces(written)):
@@ -47,7 +47,7 @@ def chunk_terms(chunk: str, language: str) -> tuple[ChunkTerm, ...]:
 
 @lru_cache(maxsize=CACHED_CHUNKS)
 def chunk_counts(chunk: str, language: str) -> tuple[Sequence[str], int]:
-    """The texts of the chunk's terms, and how many words they stand for."""
+    """Return the texts of the chunk's terms, and how many words they stand for."""
     terms = chunk_terms(chunk, language)
     return tuple(term.term for term in terms), terms[-1].word + 1 if terms else 0
 
@@ -56,7 +56,10 @@ _known: dict[str, dict[str, tuple[Sequence[str], int]]] = {}
 
 
 def counts_of_chunks(written: Sequence[str], language: str) -> list[tuple[Sequence[str], int]]:
-    """As ``chunk_counts``, of each run between spaces. A dictionary of their own: a cache's call takes longer than all else."""
+    """Return the result of ``chunk_counts`` for each run between spaces.
+
+    Uses its own dictionary, because calling a cached function would take longer than all the rest.
+    """
     known = _known.setdefault(language, {})
     if len(known) > CACHED_CHUNKS:
         known = _known[language] = {}
@@ -70,9 +73,9 @@ def _remember(
     known: dict[str, tuple[Sequence[str], int]], run: str, language: str
 ) -> tuple[Sequence[str], int]:
     if len(run) <= MOST_CHUNK and run.isascii() and (word := plain_word(run)):
-        # Most new ones of a text: what else a chunk may be isn't looked at, and where its terms
-        # stand isn't either. A tuple in a tuple, because the garbage collector passes over those
-        # that hold texts alone.
+        # A fast path for most new chunks: no check for other kinds of chunks, and no places of
+        # terms. A tuple in a tuple, because the garbage collector stops tracking tuples that hold
+        # only strings.
         forms = _forms_of_word(word, 0, len(word), language)
         known[run] = plain = tuple([form[0] for form in forms]), 1
         return plain
@@ -90,14 +93,14 @@ Form = tuple[str, int, int, float]
 
 
 def _forms(piece: Piece, language: str) -> Sequence[Form]:
-    """Each term of the piece."""
+    """Return the terms of the piece."""
     if piece.kind is not Kind.WORD:
         return [(bounded(piece.text), piece.start, piece.end, 1.0)]
     return _forms_of_word(piece.text, piece.start, piece.end, language)
 
 
 def _forms_of_word(text: str, start: int, end: int, language: str) -> list[Form]:
-    """A word has its stem, itself, and its parts."""
+    """Return the terms of a word: its stem, the word itself, and its parts."""
     whole = fold(text)
     if len(whole) > MOST_TERM:
         return [(bounded(whole), start, end, 1.0)]

@@ -1,4 +1,4 @@
-"""Where a compound may be divided, in languages that write compounds as one word. By sound alone, without a lexicon."""
+"""Divides compounds in languages that write them as one word, by sound, without a lexicon."""
 
 import re
 from typing import Final
@@ -8,24 +8,24 @@ _SHORTEST_FIRST, _SHORTEST_LAST = 4, 5
 _LONGEST = 40
 _VOWELS = "aeiouyäöüåøæé"
 _ONSETS = frozenset(
-    "b bj bl br c ch chr d dj dr dv dw f fj fl fn fr g gj gl gn gr h hj hv j k kj kl kn kr kv kw l lj m "  # noqa: SIM905 - a list reads better in lines
+    "b bj bl br c ch chr d dj dr dv dw f fj fl fn fr g gj gl gn gr h hj hv j k kj kl kn kr kv kw l lj m "  # noqa: SIM905 - easier to read
     "mj n nj p pf pfl pfr ph pj pl pr ps qu r rh s sch schl schm schn schr schw sj sk skj skr sl sm sn sp "
     "spj spl spr st stj str sv t th tj tr ts tv tw v vl vr w wr z zw".split()
 )
 _VOWEL = re.compile(f"[{_VOWELS}]")
 _UNDIVIDED = frozenset(("ch", "ck", "ph", "qu", "tz", "pf", "sc"))
 _BEFORE_VOWEL = frozenset("snrtdgklßfmz")
-_OPENINGS = frozenset(  # of parts that begin with e or y: most such vowels belong to an ending
-    "ein ent erz erf erd ern erb erg ele ene ess eis ehe eur ers ext erl eff eig enh ege ekt els yht yrk "  # noqa: SIM905 - likewise
+_OPENINGS = frozenset(  # of parts that begin with e or y; elsewhere these vowels mostly belong to an ending
+    "ein ent erz erf erd ern erb erg ele ene ess eis ehe eur ers ext erl eff eig enh ege ekt els yht yrk "  # noqa: SIM905 - easier to read
     "yri ylä".split()
 )
 
 
 def divisions(word: str, language: str) -> list[int]:
-    """The places in a word in lower case at which its parts may meet; several, of which one may be right.
+    """Return the places at which a lower-case word may be divided; at most one of them is right.
 
-    Over German text nine of ten true ones are among them, at two places a word of ten letters or
-    more. Dividing at every place would find the rest for three times the terms.
+    In German text, they include nine of ten true divisions, with two places per word of ten letters
+    or more. Dividing at every place would find the rest too, with three times as many terms.
     """
     if language not in COMPOUNDING or not _SHORTEST_FIRST + _SHORTEST_LAST <= len(word) <= _LONGEST:
         return []

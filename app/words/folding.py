@@ -1,4 +1,4 @@
-"""One spelling for what is written in several ways: width, case, diacritics, digits, Arabic and typographic variants."""
+"""Folds variants of spelling: width, case, diacritics, digits, Arabic and typographic variants."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 MOST_MARKS = 32
-"""How many marks of one character count; the rest is dropped. Unicode's stream-safe format has 30."""
+"""How many marks of a character are kept. Unicode's stream-safe format allows 30."""
 
 _SPELLED_ALIKE = str.maketrans("‘’ʼ＇‐‑−﹣－", "''''-----")
 _IGNORED = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff"
@@ -19,7 +19,7 @@ _LETTERS = str.maketrans(
     }
 )  # fmt: skip
 # Marks of Latin, Greek and Cyrillic, of Hebrew and of Arabic. Marks of kana and Indic or Thai
-# vowels aren't among them: these are letters of their own to readers.
+# vowels aren't included: readers see them as separate letters.
 _MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
@@ -36,7 +36,7 @@ _DIGIT = re.compile(r"[^\W0-9a-zA-Z]")
 
 
 def marks_class() -> str:
-    """All combining marks and what else attaches to the character before it, as the inside of a regex class."""
+    """Return all characters that attach to the one before, as the inside of a regex class."""
     return _ranges(
         [code for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M"]
         + [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3), 0xFF9E, 0xFF9F]
@@ -59,9 +59,9 @@ def _clusters() -> re.Pattern[str]:
 
 
 def normal(chunk: str) -> tuple[str, Sequence[tuple[int, int]] | None]:
-    """The chunk in NFKC, without invisible characters, and each character's start and end in the chunk.
+    """Return the chunk in NFKC, without invisible characters, and each character's original place.
 
-    The places are None where each character stands where it stood.
+    A place is the start and the end in the chunk. The places are None if no character has moved.
     """
     if chunk.isascii():
         return chunk, None
@@ -77,7 +77,7 @@ def normal(chunk: str) -> tuple[str, Sequence[tuple[int, int]] | None]:
 
 
 def fold(word: str) -> str:
-    """The word, which is in NFKC, without case and diacritics, with ASCII digits. Folding twice changes nothing."""
+    """Fold a word in NFKC: without case and diacritics, with ASCII digits. Idempotent."""
     if word.isascii():
         return word.lower()
     folded = word.casefold()
@@ -92,7 +92,10 @@ def _folded(word: str) -> str:
 
 @cache
 def _folded_letters() -> re.Pattern[str]:
-    """Words of letters that stay as they are, most words of the great alphabets: told in a tenth of the time."""
+    """Match words of letters that folding leaves as they are.
+
+    Most words in the large alphabets are like that, and matching takes a tenth of the time.
+    """
     letters = [code for code in _ALPHABETS if chr(code).isalpha() and _folded(chr(code)) == chr(code)]
     return re.compile(f"[{_ranges(letters)}]+")
 

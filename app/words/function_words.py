@@ -1,4 +1,4 @@
-"""The commonest function words of languages in Latin script and in scripts that several languages share."""
+"""The most common function words of languages whose script several languages share."""
 
 from functools import cache
 from typing import Final
@@ -70,7 +70,7 @@ DEVANAGARI: Final = {
 
 @cache
 def function_words(language: str) -> frozenset[str]:
-    """The function words of a language by its ISO 639-1 code, in lower case; none of a language without a list."""
+    """Return the function words of a language (ISO 639-1 code), in lower case; none if unknown."""
     return frozenset(
         word for lists in (LATIN, CYRILLIC, ARABIC, DEVANAGARI) for word in lists.get(language, "").split()
     )

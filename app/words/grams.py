@@ -1,4 +1,4 @@
-"""Terms of scripts without spaces between words: pairs of neighbouring characters."""
+"""The terms of scripts without spaces between words: pairs of adjacent characters."""
 
 import re
 import unicodedata
@@ -13,12 +13,12 @@ _MOST_ATTACHED = 8
 
 
 SINGLE_WEIGHT: Final = 0.3
-"""What a Han character counts in a query beside the pairs that it is in."""
+"""The weight in a query of a single Han character, beside the pairs that it is in."""
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 
 class Gram(NamedTuple):
-    """Two neighbouring characters with their marks, or a single one, their place in the run, and their weight."""
+    """Two adjacent characters with their marks, or one, with the place in the run and weight."""
 
     text: str
     start: int
@@ -27,9 +27,10 @@ class Gram(NamedTuple):
 
 
 def grams(run: str) -> list[Gram]:
-    """The pairs of neighbours in a run of an unspaced script, or its only character, and then each Han character.
+    """Return the pairs of adjacent characters in a run, or its only character, then each Han one.
 
-    A Han character is often a word, which only pairs wouldn't find inside a longer run.
+    The run is of an unspaced script. A single Han character is often a word, which pairs wouldn't
+    find inside a longer run.
     """
     written, places = normal(run)
     spans = [found.span() for found in _clusters().finditer(written)]
@@ -47,7 +48,7 @@ def grams(run: str) -> list[Gram]:
 
 
 def gram_texts(run: str) -> tuple[Sequence[str], int]:
-    """The texts of ``grams``, without their places, and how many pairs (or single characters alone) the run has."""
+    """Return the texts of ``grams``, and how many pairs (or 1 for a single character) there are."""
     if len(run) > 1 and run.isalpha() and unicodedata.is_normalized("NFKC", run):  # without marks
         return [*map(str.__add__, run, run[1:]), *_HAN.findall(run)], len(run) - 1
     found = grams(run)

@@ -1,4 +1,4 @@
-"""Which words of a query an extraction has, and where they stand in its texts."""
+"""Finds the words of a query in an extraction, and their places in its texts."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -8,18 +8,21 @@ from app.words.texts import text_to_index, texts_in
 from app.words.tokens import tokenize
 
 MOST_CHARACTERS = 20_000
-"""How much of an extraction's texts is looked through; what stands beyond is found, and isn't highlighted."""
+"""How much of an extraction's texts is highlighted; searches find the words beyond it too."""
 
 _MOST_SPANS = 100
 
 Span = tuple[int, int]
-"""Where a match begins and ends."""
+"""The start and the end of a match."""
 
 
 def highlights(
     extraction_type: str, data: Mapping[str, Any], terms: Collection[str]
 ) -> tuple[tuple[str, ...], dict[str, tuple[Span, ...]]]:
-    """The terms that the extraction has, and by the path in ``data`` where they begin and end, in code points."""
+    """Return the terms that the extraction has, and their places by the path in ``data``.
+
+    Places are in code points.
+    """
     wanted = set(terms)
     language = stemmed_as(text_to_index(extraction_type, data)[:MOST_CHARACTERS])
     found, spans, left = dict[str, None](), dict[str, tuple[Span, ...]](), MOST_CHARACTERS
@@ -35,14 +38,14 @@ def highlights(
 
 
 def spans_in(text: str, terms: Collection[str]) -> tuple[Span, ...]:
-    """Where these terms begin and end in a text, in code points."""
+    """Return where the terms begin and end in a text, in code points."""
     shown = text[:MOST_CHARACTERS]
     wanted = set(terms)
     return _merged([(token.start, token.end) for token in tokenize(shown, stemmed_as(shown), wanted)])
 
 
 def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """The spans without those that lie in others, in their order."""
+    """Return the spans in their order, with overlapping ones merged."""
     merged = list[Span]()
     for start, end in sorted(set(spans), key=lambda span: (span[0], -span[1])):
         if merged and start < merged[-1][1]:

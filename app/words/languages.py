@@ -1,4 +1,4 @@
-"""Guesses a short text's language, by its script and its function words."""
+"""Guesses the language of a short text, by its script and its function words."""
 
 from collections import Counter
 from functools import cache
@@ -9,10 +9,10 @@ from app.words.function_words import ARABIC, CYRILLIC, DEVANAGARI, LATIN
 
 ENGLISH: Final = "en"
 UNKNOWN: Final = "und"
-"""ISO 639's code for a language that isn't known."""
+"""ISO 639's code for an unknown language."""
 SEEN_FOR_SCRIPT: Final = 160
 SEEN_FOR_WORDS: Final = 400
-"""How many code points of a text are looked at."""
+"""How many code points of a text are examined."""
 
 _SCRIPTS = {
     "latin": ((0x40, 0x80), (0xC0, 0x250), (0x1E00, 0x1F00)),
@@ -42,9 +42,12 @@ _SCRIPTS = {
     "am": ((0x1200, 0x1380),),
     "km": ((0x1780, 0x1800),),
 }
-"""The rows of 16 code points of each script, from and to; one script's name is its language's code."""
+"""The ranges of code points of each script, in rows of 16.
+
+The name of a script that only one language uses is the language's code.
+"""
 _OF_SHARED = {"latin": LATIN, "cyrillic": CYRILLIC, "arabic": ARABIC, "devanagari": DEVANAGARI}
-# Letters that few of the languages of a script write.
+# Letters that only a few languages of a script use.
 _TELLING = {
     "latin": {
         "ß": "de", "ä": "de sv fi et sk", "ö": "de sv fi tr hu et", "ü": "de tr hu et", "å": "sv da nb", "ø": "da nb",
@@ -67,27 +70,27 @@ _TELLING = {
     "devanagari": {"ळ": "mr"},
 }  # fmt: skip
 _MOST_LIKELY = MappingProxyType({"cyrillic": "ru", "arabic": "ar", "devanagari": "hi"})
-_BY_SPEAKERS = "en zh es ar hi fr pt ru de ja tr vi it fa pl uk nl ro sv cs da nb fi hu".split()  # noqa: SIM905 - as in the other lists
-_HAN_WEIGHT = 3  # a Han character says about what three letters say
-_LATIN_SHARE = 3  # names and codes stand in Latin letters in any text, and few others in Latin text
-_WORD_WEIGHT, _LETTER_WEIGHT = 60, 120  # whole numbers: their sum is the same in any order
+_BY_SPEAKERS = "en zh es ar hi fr pt ru de ja tr vi it fa pl uk nl ro sv cs da nb fi hu".split()  # noqa: SIM905 - easier to read
+_HAN_WEIGHT = 3  # a Han character says about as much as three letters
+_LATIN_SHARE = 3  # any text has names and codes in Latin letters; Latin text has few others
+_WORD_WEIGHT, _LETTER_WEIGHT = 60, 120  # integers, so that their sum doesn't depend on the order
 
 
 def guess(text: str) -> str:
-    """The ISO 639-1 code of the language that most of the text is in, or "und".
+    """Return the ISO 639-1 code of the language that most of the text is in, or "und".
 
-    Looks at the text's beginning alone. Deterministic, and wrong now and then of texts of a few
-    words: what depends on it must not lose anything by it.
+    Examines only the beginning of the text. Deterministic, but sometimes wrong for texts of a few
+    words, so callers must not lose anything by a wrong guess.
     """
     script = "latin" if text[:SEEN_FOR_WORDS].isascii() else _script(text[:SEEN_FOR_SCRIPT])
     return _by_words(text[:SEEN_FOR_WORDS].lower(), script) if script in _OF_SHARED else script
 
 
 def stemmed_as(text: str) -> str:
-    """The language whose stems the words of a text get: the one it is guessed to be in, else English.
+    """Return the language by which the words of a text are stemmed: the guessed one, else English.
 
-    Texts that tell no language are short, of fields and names; most of their words that are
-    inflected are English.
+    Texts without a clear language are short, with fields and names. Most inflected words in them
+    are English.
     """
     language = guess(text)
     return ENGLISH if language == UNKNOWN else language
@@ -139,7 +142,10 @@ def _rows() -> dict[int, str]:
 
 @cache
 def _evidence(script: str) -> tuple[dict[str, list[tuple[str, int]]], dict[str, list[tuple[str, int]]]]:
-    """What each word and each letter speaks for, and how much: the fewer languages have it, the more."""
+    """Return the languages and the weights of each word and each letter.
+
+    The fewer languages have it, the higher its weight.
+    """
     of_words = dict[str, set[str]]()
     for language, words in _OF_SHARED[script].items():
         for word in words.split():

@@ -1,4 +1,4 @@
-"""Where the words and identifiers of a text begin and end."""
+"""Splits text into words and identifiers."""
 
 import hashlib
 import re
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from app.words.folding import fold, marks_class
 
 MOST_CHUNK = 256
-"""The longest run without a space that is looked at as one, in code points."""
+"""The longest run without a space that is one chunk, in code points."""
 MOST_TERM = 64
 """The longest term, in code points."""
 _KEPT_OF_LONG = 47
 
-# Scripts that don't put spaces between words, or (Hangul) whose words carry their particles.
+# Scripts without spaces between words, and Hangul, whose words include their particles.
 UNSPACED = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3041-\u3096\u3099-\u309f\u30a1-\u30fa"
     "\u30fc-\u312f\u3131-\u318e\u31a0-\u31bf\u31f0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uffdc"
@@ -25,18 +25,18 @@ UNSPACED = (
 
 
 class Kind(Enum):
-    """What is done with a piece."""
+    """How a piece becomes terms."""
 
     WORD = auto()
-    """It is stemmed."""
+    """The piece is stemmed."""
     WHOLE = auto()
-    """It is compared as it stands."""
+    """The piece is one term, as written."""
     NAME = auto()
-    """As a whole, but it has neither a digit nor an inner sign."""
+    """The piece is one term, but has no digit, and an apostrophe as its only inner sign."""
 
 
 class Piece(NamedTuple):
-    """A part of a chunk: its text in the form for its kind, and its place in the chunk, in code points."""
+    """A part of a chunk: its text in the form for its kind, and its place in code points."""
 
     text: str
     start: int
@@ -46,13 +46,13 @@ class Piece(NamedTuple):
 
 @cache
 def unspaced() -> re.Pattern[str]:
-    """Finds a character of a script that is written without spaces."""
+    """Return a pattern for a character of a script that is written without spaces."""
     return re.compile(f"[{UNSPACED}]")
 
 
 @cache
 def chunks() -> re.Pattern[str]:
-    """Finds runs of unspaced scripts (group 1) and runs of anything else but spaces, of bounded length."""
+    """Return a pattern for runs of unspaced scripts (group 1) and bounded runs of other text."""
     return re.compile(f"([{UNSPACED}]+)|[^\\s{UNSPACED}]{{1,{MOST_CHUNK}}}")
 
 
@@ -70,13 +70,13 @@ def _words() -> re.Pattern[str]:
     return re.compile(f"(?:[^\\W_]|[{marks_class()}])+")
 
 
-# A word and the punctuation around it: most of what comes, told at once.
+# A word with punctuation around it. Most chunks match, so this is checked first.
 _PLAIN = re.compile(r"[(\[\"'«„“‚‘¿¡]*([^\W\d_][^\W\d_A-Z]*|[A-Z]+)[)\]\"'»“”‘’.,;:!?؟،。、…]*")
 
 
 @cache
 def _runs() -> re.Pattern[str]:
-    """Finds runs of digits and runs of letters, each with its marks."""
+    """Return a pattern for runs of digits and runs of letters, with their marks."""
     marks = f"[{marks_class()}]*"
     return re.compile(rf"(?:\d{marks})+|(?:[^\W\d_]{marks})+")
 
@@ -89,7 +89,7 @@ _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def pieces(chunk: str) -> Iterator[Piece]:
-    """The words and identifiers of a chunk in NFKC, identifiers whole and in parts."""
+    """Yield the words and identifiers of a chunk in NFKC, identifiers in whole and in parts."""
     if plain := _PLAIN.fullmatch(chunk):
         yield Piece(plain[1], plain.start(1), plain.end(1), Kind.WORD)
         return
@@ -103,13 +103,16 @@ def pieces(chunk: str) -> Iterator[Piece]:
 
 
 def plain_word(chunk: str) -> str:
-    """The word that the chunk is, but for punctuation around it; "" where it is anything else."""
+    """Return the word of a chunk without the punctuation around it; "" if it isn't one word."""
     plain = _PLAIN.fullmatch(chunk)
     return plain[1] if plain else ""
 
 
 def bounded(term: str) -> str:
-    """The term, or of one too long its first 47 characters, a tilde and 16 hexadecimal digits of its BLAKE2b hash."""
+    """Return the term, shortened if it is too long.
+
+    A short form is its first 47 characters, a tilde and 16 hexadecimal digits of its BLAKE2b hash.
+    """
     if len(term) <= MOST_TERM:
         return term
     digest = hashlib.blake2b(term.encode("utf-8", "replace"), digest_size=8).hexdigest()
@@ -117,7 +120,7 @@ def bounded(term: str) -> str:
 
 
 def _number(text: str) -> str:
-    """One spelling for 1,234.5 and 1.234,5."""
+    """Return the same spelling for 1,234.5 and 1.234,5."""
     decimal = max(text.rfind(","), text.rfind("."))
     grouped = {",", "."} <= set(text) or text.count(text[decimal]) > 1
     if {",", "."} <= set(text):
@@ -130,8 +133,8 @@ def _compound(text: str, start: int) -> Iterator[Piece]:
     if len(segments) > 1:
         yield Piece(_canonical(text), start, start + len(text), Kind.WHOLE)
     for place, segment in enumerate(segments):
-        # What opens or closes a compound, as in .NET and C++, is a mere sign where two segments
-        # meet.
+        # A leading or trailing sign belongs to a compound, as in .NET and C++, but not where two
+        # segments meet.
         part = segment[0].rstrip(_SIGNS) if place < len(segments) - 1 else segment[0]
         inner = part.lstrip(_SIGNS) if place else part
         if inner:
@@ -166,7 +169,7 @@ def _word(text: str, start: int) -> Iterator[Piece]:
         yield Piece(text, start, start + len(text), Kind.WORD)
         return
     yield Piece(fold(text), start, start + len(text), Kind.WHOLE)
-    if len(runs) == 2:  # noqa: PLR2004 - a unit behind a number, a number behind a name
+    if len(runs) == 2:  # noqa: PLR2004 - a number and its unit, or a name and its number
         for run in runs:
             place = start + run.start(), start + run.end()
             yield (

@@ -1,4 +1,4 @@
-"""The stems of words, by Snowball's algorithms."""
+"""Stems words by Snowball's algorithms."""
 
 import threading
 from functools import lru_cache
@@ -21,12 +21,12 @@ class _Algorithm(Protocol):
     def stemWord(self, word: str) -> str: ...  # noqa: N802 - the library's name
 
 
-_held = threading.local()  # a stemmer keeps its state between calls, and so belongs to one thread
+_held = threading.local()  # a stemmer keeps state between calls, so each thread has its own
 
 
 @lru_cache(maxsize=32_768)
 def stem(word: str, language: str) -> str:
-    """The stem of a word in NFKC and without case; the word itself in a language without a stemmer."""
+    """Return the stem of a word in NFKC and lower case; the word if the language has no stemmer."""
     algorithm = ALGORITHMS.get(language)
     return word if algorithm is None else _of_this_thread(algorithm).stemWord(word) or word
 

@@ -1,4 +1,4 @@
-"""What of an extraction can be found by its words: every text and number of its data, however long."""
+"""The text of an extraction to index by words: all texts and numbers of its data, in full."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 _PROSE = re.compile(r"(?:\S+\s+){5}\S")
-"""Six words: a text that says by itself what it is about."""
+"""Six words: a text that is understood without its key."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -19,9 +19,10 @@ class Said(NamedTuple):
 
 
 def text_to_index(extraction_type: str, data: Mapping[str, Any]) -> str:
-    """All that is said, a value a line. Where no value is prose, the type and the keys say what the values mean.
+    """Return the text to index, one value per line.
 
-    ``confidence`` and members whose key begins with ``_`` aren't about what was found, and are left
+    If no value is prose, the type and the keys are included, because they give the values their
+    meaning. ``confidence`` and members whose key begins with ``_`` aren't content, and are left
     out.
     """
     values, keys = list[str](), dict[str, None]()
@@ -47,12 +48,12 @@ def text_to_index(extraction_type: str, data: Mapping[str, Any]) -> str:
 
 
 def _says(value: object) -> bool:
-    """False and null say nothing; true says its key."""
+    """Whether the key of a value is indexed. Those of false and null aren't."""
     return value is not None and value is not False
 
 
 def texts_in(data: Mapping[str, Any]) -> Iterator[Said]:
-    """The texts and numbers of the data, in the order of sorted keys."""
+    """Yield the texts and numbers of the data, in the order of sorted keys."""
     rest: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
     while rest:  # a stack, since data may be nested deeper than Python recurses
         path, value = rest.pop()

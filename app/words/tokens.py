@@ -1,4 +1,4 @@
-"""The terms of passages and of queries: what is indexed, compared and highlighted."""
+"""The terms of passages and queries, for indexing, ranking and highlighting."""
 
 import re
 from collections import Counter
@@ -14,11 +14,11 @@ from app.words.grams import gram_texts, grams
 from app.words.splitting import chunks, unspaced
 
 TOKENIZER_VERSION: Final = 2
-"""Rises when any text's terms change; an index belongs to one version."""
+"""Rises when the terms of any text change; an index belongs to one version."""
 FUNCTION_WORD_WEIGHT: Final = 0.3
-"""What a word like "the" counts in a query. None is dropped: "The Who" consists of two."""
+"""The weight in a query of a word like "the". None is dropped: "The Who" is two of them."""
 ALSO_WEIGHT: Final = 0.5
-"""What a stem by another language than the query's counts."""
+"""The weight of a stem by another language than the query's."""
 _SHORT_NUMBER = 5
 
 
@@ -26,7 +26,7 @@ _SHORT_NUMBER = 5
 class Token:
     """A term and its place in the original text, in code points.
 
-    ``exact`` tells an identifier in whole: it has a digit or an inner sign, and isn't stemmed.
+    ``exact`` marks a whole identifier: it has a digit or an inner sign, and isn't stemmed.
     """
 
     term: str
@@ -40,10 +40,10 @@ class QueryTerm:
     """A term to look up.
 
     Attributes:
-        term: as it is in the index.
-        word: the terms of equal ``word`` stand for the same word of the query.
-        weight: what its score is multiplied by, above 0 and at most 1.
-        identifier: whether a passage that hasn't got it is hardly what was asked for.
+        term: as in the index.
+        word: terms with an equal ``word`` stand for the same word of the query.
+        weight: the factor for the term's score, above 0 and at most 1.
+        identifier: whether a passage without the term is unlikely to be relevant.
     """
 
     term: str
@@ -53,13 +53,12 @@ class QueryTerm:
 
 
 def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) -> list[Token]:
-    """The tokens of a passage or a query in the order of their words. Never raises; linear in the text's length.
+    """Return the tokens of a passage or a query in the order of their words.
 
-    With ``among``, only those whose term is one of them, which takes a fraction of the time.
-
-    A word gives its stem and itself, a compound its parts, an identifier itself and its parts.
-    ``language`` is an ISO 639-1 code; with "und" or a language that has no stemmer, words are only
-    folded.
+    A word gives its stem and itself, a compound its parts, an identifier itself and its parts. With
+    ``among``, only tokens with these terms are returned, in a fraction of the time. ``language`` is
+    an ISO 639-1 code; with "und" or a language without a stemmer, words are only folded. Never
+    raises; takes time linear in the length of the text.
     """
     tokens = list[Token]()
     for found in chunks().finditer(text):
@@ -71,14 +70,14 @@ def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) ->
 
 
 def terms_of(text: str, language: str) -> dict[str, int]:
-    """How often each term is in the text: what ``tokenize`` gives, counted, and several times faster."""
+    """Count the terms of a text: those of ``tokenize``, but several times faster."""
     return terms_and_length(text, language)[0]
 
 
 def terms_and_length(text: str, language: str) -> tuple[dict[str, int], int]:
-    """What ``terms_of`` gives, and how many words the text has: its length to BM25.
+    """Return the result of ``terms_of``, and the number of words, which is the length for BM25.
 
-    The sum of the counts would make texts long that have many compounds.
+    The sum of the counts would overstate the length of texts with many compounds.
     """
     if text.isascii() or not unspaced().search(text):
         found = counts_of_chunks(text.split(), language)
@@ -92,11 +91,11 @@ def terms_and_length(text: str, language: str) -> tuple[dict[str, int], int]:
 
 
 def query_terms(text: str, language: str, also: Sequence[str] = ()) -> list[QueryTerm]:
-    """The terms to look up for a query, each once, with the stems by ``also``, the index's other languages.
+    """Return the terms to look up for a query, each once, also with the stems by ``also``.
 
-    Words as they stand are in the index beside their stems, so that a wrongly guessed language
-    still finds the same words; inflected ones it finds by ``also``. Function words are looked up
-    too, and count little.
+    ``also`` are the other languages of the index. The index has words as written beside their
+    stems, so a query whose language was guessed wrong still finds the same words; it finds
+    inflected words by ``also``. Function words are looked up too, with a low weight.
     """
     terms = dict[str, QueryTerm]()
     words = dict[tuple[int, int], int]()
@@ -111,12 +110,12 @@ def query_terms(text: str, language: str, also: Sequence[str] = ()) -> list[Quer
                 of_each[term.term] = QueryTerm(
                     term.term, word, weight, term.exact and _is_identifier(term.term)
                 )
-        terms = of_each | terms  # what another language says of a term doesn't raise its weight
+        terms = of_each | terms  # another language doesn't raise the weight of a term
     return sorted(terms.values(), key=lambda term: term.word)
 
 
 def _placed(text: str, language: str) -> Iterator[tuple[int, ChunkTerm]]:
-    """Each term with the place that its own is counted from."""
+    """Yield each term with the place of its chunk, from which its own place is counted."""
     for found in chunks().finditer(text):
         for term in _terms(found, language):
             yield found.start(), term
@@ -127,7 +126,7 @@ def _weight(term: ChunkTerm, written: str, language: str) -> float:
 
 
 def _terms(found: re.Match[str], language: str) -> Sequence[ChunkTerm]:
-    """Of a chunk; places are counted from its own."""
+    """Return the terms of a chunk, with places counted from its start."""
     if not found.lastindex:
         return chunk_terms(found[0], language)
     return [
@@ -137,5 +136,5 @@ def _terms(found: re.Match[str], language: str) -> Sequence[ChunkTerm]:
 
 
 def _is_identifier(term: str) -> bool:
-    """A year, an amount or a hyphenated word may be said in another way; a code can't."""
+    """Whether the term is a code. A year, an amount or a hyphenated word has other spellings."""
     return not term.isalpha() and not (term.isdigit() and len(term) < _SHORT_NUMBER)
