@@ -1,6 +1,6 @@
-"""Test collections for searches: facts, questions, and which facts answer each question how well.
+"""Test collections for searches: facts, and questions with graded answers.
 
-Imports nothing of the product until it is asked to, as ``_setup``.
+Imports the product lazily, as ``_setup`` does.
 """
 
 import json
@@ -31,7 +31,7 @@ Facts = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, and how well the facts of these keys answer it: 1 and up, the more the better."""
+    """A question, and the grades of facts that answer it, by key: 1 and up, higher is better."""
 
     text: str
     relevant: Mapping[str, int]
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Facts and questions. Facts are the same to it if ``key`` is: of a source with one fact, its URI."""
+    """Facts and questions. ``key`` gives a fact's key: its URI if each source has one fact."""
 
     name: str
     facts: Facts
@@ -48,17 +48,17 @@ class Collection:
     key: Callable[[str, Mapping[str, Any]], str]
 
     def items(self) -> "list[Item]":
-        """The facts, as they are handed in."""
+        """The facts, as items to ingest."""
         from app.domain.items import parse_item
 
         return [parse_item(fact, TEXT_FIELDS) for fact in self.facts]
 
     def groups(self) -> list[str | None]:
-        """The groups of questions, in their order; None alone where there are none."""
+        """The groups of questions, in their order; only None if there are no groups."""
         return list(dict.fromkeys(each.group for each in self.questions))
 
     def sample(self, every: int) -> list[Question]:
-        """Every so many-th question of each group."""
+        """Every ``every``-th question of each group."""
         return [
             question
             for group in self.groups()
@@ -67,17 +67,17 @@ class Collection:
 
 
 def by_source(uri: str, _data: Mapping[str, Any]) -> str:
-    """The key of a fact that is the only one of its source."""
+    """The key of a fact if each source has only one."""
     return uri
 
 
 def by_source_and_data(uri: str, data: Mapping[str, Any]) -> str:
-    """The key of one fact of several of a source."""
+    """The key of a fact if a source has several."""
     return f"{uri} {json.dumps(data, sort_keys=True)}"
 
 
 def read_collections(folder: Path) -> Iterator[Collection]:
-    """Those that lie in the folder, and the codes; says which don't."""
+    """The collections in the folder, and the codes; prints which are missing."""
     for name, title in {"cranfield": "Cranfield", "xquad": "XQuAD"}.items():
         docs, queries = folder / f"{name}-docs.jsonl.gz", folder / f"{name}-queries.jsonl.gz"
         if docs.is_file() and queries.is_file():
@@ -109,7 +109,10 @@ def _structured(file: Path) -> Collection:
 
 
 def codes() -> Collection:
-    """200 facts that differ in their product code alone, and each of those from 19 others in two characters at most."""
+    """200 facts that differ only in their product code.
+
+    Each code differs from 19 others by two characters at most.
+    """
     facts, questions = Facts(), list[Question]()
     for family, digit, letter in product(range(10), range(10), "BD"):
         code = f"{'XKRTM'[family // 2]}{'RLVQZ'[family % 5]}-44{family}{digit}-{letter}"

@@ -1,4 +1,4 @@
-"""One process of ``scale.py``: fills a store, or uses one that is filled, and prints the figures as a line of JSON."""
+"""One process of ``scale.py``: fills a store or uses a filled one, and prints figures as JSON."""
 
 import asyncio
 import json
@@ -19,27 +19,27 @@ PROJECT = "wordnet"
 GROUP = "noun.animal"
 WARMING = 10
 LONG = 50_000
-"""From how many on the last quarter says something: it is many batches."""
+"""From this number on, the last quarter has enough batches to be measured."""
 
 Figures = dict[str, float]
 
 
 class Moment(NamedTuple):
-    """How many were indexed at which time, and how much CPU this process had taken by then."""
+    """How many extractions were indexed by a time, and the CPU time of this process until then."""
 
     indexed: int
     wall_s: float
     cpu_s: float
 
 
-# --- what is stored --------------------------------------------------------------------------------------
+# --- what is stored -------------------------------------------------------------------------------
 
 
 def extractions() -> Iterator[dict[str, Any]]:
-    """The example's extractions, then the words of each with the meaning of another: always the same, no two alike.
+    """The example's extractions, then the words of each with the meaning of another.
 
-    A text is as long as a real definition, and has a source of its own. There are as many as pairs,
-    four million.
+    Always the same, and all different. A text is as long as a real definition, and has its own
+    source. There are as many as there are pairs, four million.
     """
     known = read_extractions()
     for step in range(len(known)):
@@ -60,7 +60,7 @@ def _meaning(item: dict[str, Any]) -> str:
 
 
 def write_lines(file: Path, count: int) -> None:
-    """The first ``count`` extractions as JSON lines."""
+    """Write the first ``count`` extractions as JSON lines."""
     written = 0
     with file.open("w", encoding="utf-8") as lines:
         for each in islice(extractions(), count):
@@ -70,17 +70,16 @@ def write_lines(file: Path, count: int) -> None:
         raise ValueError(f"there are only {written:,} distinct extractions, not {count:,}")
 
 
-# --- how it is measured ----------------------------------------------------------------------------------
+# --- how it is measured ---------------------------------------------------------------------------
 
 
 @contextmanager
 def peak_mb(figures: Figures, name: str) -> Iterator[None]:
-    """Note the most memory that this process held meanwhile, and how much of it at the end was its own, in MB.
+    """Record the peak memory of this process, and its anonymous memory at the end, in MB.
 
-    The rest is files that are mapped, such as the vectors: the system takes it back when it needs
-    it.
+    The rest is mapped files, such as the vectors, which the system can reclaim.
     """
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begin the high-water mark anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the high-water mark
     yield
     status = Path("/proc/self/status").read_text(encoding="ascii")
     for title, field in (("peak", "VmHWM"), ("own", "RssAnon")):
@@ -89,20 +88,20 @@ def peak_mb(figures: Figures, name: str) -> Iterator[None]:
 
 @contextmanager
 def seconds(figures: Figures, name: str) -> Iterator[None]:
-    """Note how long it took."""
+    """Record the duration of the block."""
     started = time.perf_counter()
     yield
     figures[f"{name}_s"] = time.perf_counter() - started
 
 
 def disk_mb(*paths: Path) -> float:
-    """What files and folders take on disk, in MB of 10^6 bytes."""
+    """The disk space of files and folders, in MB of 10^6 bytes."""
     files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     return sum(file.stat().st_blocks * 512 for file in files if file.is_file()) / 1e6
 
 
 async def latencies(figures: Figures, name: str, calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
-    """Note the median and the 99th percentile of the calls, in ms; the first few warm up and don't count."""
+    """Record the median and the 99th percentile of the calls, in ms, after a warm-up."""
     taken = []
     for call in calls:
         started = time.perf_counter()
@@ -113,7 +112,7 @@ async def latencies(figures: Figures, name: str, calls: Sequence[Callable[[], Aw
     figures[f"{name}_p99_ms"] = statistics.quantiles(counted, n=100, method="inclusive")[-1]
 
 
-# --- the phases ------------------------------------------------------------------------------------------
+# --- the phases -----------------------------------------------------------------------------------
 
 
 def settings_of(database_url: str, folder: Path) -> Any:  # noqa: ANN401 - imported late
@@ -126,7 +125,7 @@ def settings_of(database_url: str, folder: Path) -> Any:  # noqa: ANN401 - impor
 
 
 def fill(database_url: str, folder: Path, count: int) -> Figures:
-    """What ``ingest`` does, with its rate over all and in the last quarter."""
+    """Run ``ingest``, and measure its rate overall and in the last quarter."""
     from app.cli.ingest import Report, _Ingest
     from app.cli.input_file import InputFile
     from app.cli.request_run import of_run
@@ -169,7 +168,7 @@ def fill(database_url: str, folder: Path, count: int) -> Figures:
 
 
 def use(database_url: str, folder: Path, searches: int, *, optimize: bool) -> Figures:
-    """Open the stores in this new process, then search, compare, measure, and search again when optimized."""
+    """Open the stores in this new process, search, compare, measure, optimize, and search again."""
     figures: Figures = {}
     with seconds(figures, "import"):
         from containers import create_container, running
@@ -208,7 +207,7 @@ async def _search(container: Any, figures: Figures, name: str, searches: int) ->
 
 
 async def _search_data(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
-    """By a value that one of two thousand extractions has, which SQL looks for in every row of the project."""
+    """Search by a value that one in 2,000 extractions has; SQL checks every row of the project."""
     from app.domain.filters import Filters
     from app.intake.where_text import parse_where
 
@@ -231,7 +230,10 @@ async def _compare(container: Any, figures: Figures) -> None:  # noqa: ANN401 - 
 
 
 async def _measure(container: Any, figures: Figures) -> None:  # noqa: ANN401 - likewise
-    """The exact snapshot; a scrape in a new process, which counts all rows; what later ones ask of SQL."""
+    """Measure a process's first scrape, which counts all rows, the exact snapshot, and a sample.
+
+    Later scrapes take only a sample.
+    """
     with peak_mb(figures, "metrics"):
         with seconds(figures, "scrape"):
             await container.metrics_exporter().render()
@@ -240,8 +242,8 @@ async def _measure(container: Any, figures: Figures) -> None:  # noqa: ANN401 - 
         await latencies(figures, "sample", [container.metrics_collector().sample] * 20)
 
 
-def _optimize(runner: asyncio.Runner, container: Any, figures: Figures, searches: int) -> None:  # noqa: ANN401
-    # The engine holds Python's lock until it is done, so only the kernel can act on Ctrl-C.
+def _optimize(runner: asyncio.Runner, container: Any, figures: Figures, searches: int) -> None:  # noqa: ANN401 - likewise
+    # The engine holds the GIL until it is done, so only the kernel can act on Ctrl-C.
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with peak_mb(figures, "optimize"), seconds(figures, "optimize"):
         runner.run(container.qdrant_repository().optimize())

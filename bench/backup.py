@@ -2,8 +2,9 @@
 
     python bench/backup.py [--extractions 100000] [--repeats 7] [--folder DIR]
 
-The aim is 2 x a plain copy. Told are the copy alone, the backup with its checks, and what of it are SQLite's own
-integrity_check and the hash, which a plain copy doesn't have. Times are medians; the runs take turns.
+The aim is 2 x a plain copy. Prints the times of the plain copy, of the backup with its checks, and
+of SQLite's integrity_check and the hash, which a plain copy doesn't have. Times are medians; the
+runs take turns.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def item(number: int) -> Item:
 
 
 def fill(folder: Path, extractions: int) -> Path:
-    """A store as it is when all is indexed, with its log written back; the database's file."""
+    """Make a store with all extractions indexed and its log checkpointed; return the file."""
     from app.config import Settings
     from containers import create_container, running
 
@@ -76,58 +77,58 @@ def fill(folder: Path, extractions: int) -> Path:
 
 
 def nothing(_done: int, _total: int) -> None:
-    """What progress is told to."""
+    """Ignore the progress."""
 
 
 class Contest:
-    """The contestants; each leaves the folder as it found it."""
+    """The contestants, and :meth:`clean`, which removes the files of the last one."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._copy = file.with_name("copy.db")
 
     def plain_copy(self) -> None:
-        """As ``cp`` and ``sync``."""
+        """Copy as ``cp`` and ``sync`` do."""
         shutil.copyfile(self._file, self._copy)
         sync(self._copy)
 
     def copy_in_slices(self) -> None:
-        """SQLite's online backup alone, as a backup uses it."""
+        """Copy by only SQLite's online backup, as a backup does."""
         with sqlite_copy.reading(self._file) as connection:
             sqlite_copy.copy_to_new(connection, self._copy, nothing)
         sync(self._copy)
 
     def plain_copy_checked(self) -> None:
-        """A plain copy with the checks that a backup has."""
+        """Make a plain copy with the checks of a backup."""
         self.plain_copy()
         self.integrity_check()
         self.hash()
 
     def integrity_check(self) -> None:
-        """Of the copy, with the counts."""
+        """Check the copy, and count its contents."""
         with sqlite_copy.resting(self._copy) as connection:
             assert sqlite_copy.find_damage(connection, lambda: False) is None
             with sqlite_copy.wrapped(connection, self._copy) as ours:
                 assert not read_contents(ours).is_empty
 
     def hash(self) -> None:
-        """Of the copy."""
+        """Hash the copy."""
         digest(self._copy, nothing)
 
     def backup(self) -> None:
-        """All of it."""
+        """Make a whole backup."""
         folder = BackupFolder(self._file.with_name("backups"))
         with folder.writing():
             make_backup(self._file, folder, Work(lambda *_: None))
 
     def clean(self) -> None:
-        """Take away what the last one has made."""
+        """Remove the files of the last contestant."""
         self._copy.unlink(missing_ok=True)
         shutil.rmtree(self._file.with_name("backups"), ignore_errors=True)
 
 
 def measure(contest: Contest, repeats: int) -> dict[str, float]:
-    """Medians in seconds, by contestant."""
+    """Measure the medians in seconds, by contestant."""
     runs: dict[str, Callable[[], None]] = {
         "plain copy": contest.plain_copy,
         "copy in slices": contest.copy_in_slices,
@@ -146,7 +147,7 @@ def measure(contest: Contest, repeats: int) -> dict[str, float]:
 
 
 def seconds(run: Callable[[], None]) -> float:
-    """How long it takes."""
+    """Measure a call, in seconds."""
     started = time.perf_counter()
     run()
     return time.perf_counter() - started

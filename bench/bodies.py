@@ -1,8 +1,9 @@
-"""How long a body within the limits keeps all other requests waiting.
+"""How long a request body within the limits delays all other requests.
 
-One client sends the worst bodies there are for each route, one after the other; another asks for ``/health/live`` all the
-while, on a connection of its own, and the slowest of its answers counts. The service is ``agent-storage serve`` in a
-process of its own, with the embedded default and without workers. Of the three rounds of each body the median is told.
+One client sends the worst possible bodies for each route, one after the other. Meanwhile, another
+requests ``/health/live`` on its own connection, and its slowest response counts. The service is
+``agent-storage serve`` in a separate process, with the embedded default and without workers. Prints
+the median of three rounds for each body.
 
     python bench/bodies.py [--rounds 3]
 """
@@ -30,7 +31,7 @@ Body = tuple[str, Callable[[], bytes]]
 
 
 def item(number: int, **data: object) -> bytes:
-    """An extraction in JSON."""
+    """An extraction as JSON."""
     return orjson.dumps(
         {
             "source_uri": f"doc:{number}",
@@ -41,22 +42,22 @@ def item(number: int, **data: object) -> bytes:
 
 
 def handed_in(*items: bytes) -> bytes:
-    """A body of them."""
+    """A request body of these items."""
     return b'{"extractions": [' + b",".join(items) + b"]}"
 
 
 def filled(begin: bytes, unit: bytes, end: bytes, size: int) -> bytes:
-    """``unit`` so often that all of it takes ``size`` bytes at most."""
+    """A body with as many repeats of ``unit`` as fit into ``size`` bytes."""
     return begin + b",".join([unit] * ((size - len(begin) - len(end)) // (len(unit) + 1))) + end
 
 
 def members(count: int, value: bytes) -> bytes:
-    """An object of so many."""
+    """A JSON object of ``count`` members."""
     return b"{" + b",".join(b'"m%d":%b' % (number, value) for number in range(count)) + b"}"
 
 
 def marks() -> bytes:
-    """A text that has the most combining characters there may be, none in its order."""
+    """A text with as many combining characters as allowed, all out of order."""
     return handed_in(item(1, text=("\u0301\u0323" * 490 + "a") * 1_000))
 
 
@@ -107,11 +108,14 @@ BODIES: dict[str, Body] = {
     ),
     "a million combining characters": (HAND_IN, marks),
 }
-"""By what it is: where it is sent, and the body."""
+"""The path and the body of each test, by title."""
 
 
 async def slowest_beside(url: str, path: str, body: bytes) -> tuple[float, int, float]:
-    """The slowest answer of ``/health/live`` in ms, the status that the body got, and after how many ms."""
+    """Send a body while asking for ``/health/live``.
+
+    Returns the slowest response of the latter in ms, and the status and the time in ms of the body.
+    """
     slowest, over = 0.0, False
 
     async def look() -> None:
@@ -130,7 +134,7 @@ async def slowest_beside(url: str, path: str, body: bytes) -> tuple[float, int, 
         try:
             status, _ = await connection.request("POST", path, body)
         except ConnectionError:
-            status = 0  # refused while it was still being sent
+            status = 0  # rejected while it was still being sent
         seconds = time.perf_counter() - started
     await asyncio.sleep(0.1)
     over = True
@@ -139,7 +143,7 @@ async def slowest_beside(url: str, path: str, body: bytes) -> tuple[float, int, 
 
 
 def peak_mib(folder: Path) -> float:
-    """What the service in that folder has taken at most."""
+    """The peak memory of the service in that folder."""
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             if (status.parent / "cwd").readlink() == folder and b"serve" in (
@@ -153,7 +157,7 @@ def peak_mib(folder: Path) -> float:
 
 
 def main() -> None:
-    """Print a line a body."""
+    """Measure each body, and print a line for it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds

@@ -1,4 +1,4 @@
-"""How many texts a second the default embedder takes, against the library's own call.
+"""Texts a second of the default embedder, against the library's own call.
 
 The texts are the example's definitions. Run with ``python bench/embedding.py``.
 """
@@ -15,14 +15,14 @@ from app.services.embedding.wordllama import WordllamaEmbedder, _load
 
 
 def rate(embed: Callable[[], object], texts: int) -> float:
-    """Texts a second."""
+    """Measure texts a second."""
     started = time.perf_counter()
     embed()
     return texts / (time.perf_counter() - started)
 
 
 def main(texts: list[str], rounds: int) -> None:
-    """Take turns, so that what else the machine does falls on both, and print the medians and their ratio."""
+    """Take turns, so that other load affects both, and print the medians and their ratio."""
     library = _load()
     library.tokenizer.enable_padding()
     with lane("embedding") as its_lane:

@@ -1,11 +1,12 @@
-"""Exports against the least that could do it: rows from the driver, through the same kind of serialisation.
+"""Exports against a minimal baseline: rows from the driver, with the same serialization.
 
     python bench/export.py [--extractions 100000] [--repeats 5] [--folder DIR]
 
-SQLite: against one `SELECT` by `sqlite3`, row by row. PostgreSQL: against `COPY ... TO STDOUT` by psycopg. What they read is
-made lines by the product's own encoder, and each runs in a process of its own; they take turns. Rates are medians, by the
-clock and by the CPU time of the process (without the server's). The ratio of each turn is taken, and their median told. The command's peak
-memory, for JSON lines and Parquet, is that of a process that writes all of it to a file.
+The baseline on SQLite is one `SELECT` by `sqlite3`, row by row; on PostgreSQL, `COPY ... TO STDOUT`
+by psycopg. Both write lines by the product's encoder. Each contestant runs in a separate process;
+they take turns. Rates are medians, by the clock and by the CPU time of the process (without the
+server's). Ratios are medians of the ratios of all turns. Peak memory is that of the command, for
+JSON lines and Parquet, writing everything to a file.
 """
 
 import argparse
@@ -38,7 +39,7 @@ _QUERY = """
 
 
 def raw(number: int) -> dict[str, Any]:
-    """A fact of about 400 bytes as a line."""
+    """A fact of about 400 bytes as a JSON line."""
     return {
         "source_uri": f"https://example.org/documents/{number // 4}",
         "source_group": f"group-{number // 4 % 5}",
@@ -53,7 +54,7 @@ def raw(number: int) -> dict[str, Any]:
 
 
 def fill(url: str, extractions: int) -> None:
-    """A store of so many, not indexed."""
+    """Make a store of ``extractions``, not indexed."""
     from app.config import Settings
     from app.domain.items import parse_item
     from app.settings.sections import DatabaseSettings, EmbeddingSettings, QdrantSettings
@@ -75,14 +76,14 @@ def fill(url: str, extractions: int) -> None:
     with running(create_container(settings), migrate=True) as container:
         asyncio.run(accept(container))
         with container.engine().begin() as connection:
-            connection.exec_driver_sql("ANALYZE")  # as PostgreSQL does by itself within a minute
+            connection.exec_driver_sql("ANALYZE")  # as autovacuum does within a minute
 
 
-# --- the contestants: each writes all lines to a file ----------------------------------------------------
+# --- the contestants: each writes all lines to a file ---------------------------------------------
 
 
 def ours(url: str, file: Path) -> None:
-    """The service and its encoder, on the container's threads."""
+    """Export by the service and its encoder, on the container's threads."""
     from app.config import Settings
     from app.domain.export import ExportFormat
     from app.services.export.formats import encoder_of
@@ -109,7 +110,7 @@ def ours(url: str, file: Path) -> None:
 
 
 def by_driver(url: str, file: Path) -> None:
-    """The rows as the driver has them, a thousand at a time."""
+    """Write the rows of the driver, a thousand at a time."""
     from app.domain.export import ExportFormat, ExportRow
     from app.services.export.formats import encoder_of
 
@@ -148,14 +149,14 @@ def _copied(url: str) -> "Iterator[ExportRow]":
 
 
 class timed:  # noqa: N801 - a context manager
-    """Prints how many seconds it took, by the clock and of this process's CPU."""
+    """Prints the seconds that a block took, by the clock and by this process's CPU time."""
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Start the clocks."""
         self._began = time.perf_counter(), time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Print the times."""
         clock, cpu = self._began
         print(json.dumps([time.perf_counter() - clock, time.process_time() - cpu]))
 
@@ -163,11 +164,11 @@ class timed:  # noqa: N801 - a context manager
 CONTESTANTS = {"ours": ours, "driver": by_driver}
 
 
-# --- the contest -----------------------------------------------------------------------------------------
+# --- the contest ----------------------------------------------------------------------------------
 
 
 def run(contestant: str, url: str, file: Path) -> tuple[float, float]:
-    """The seconds that a contestant took, in a process of its own."""
+    """Run a contestant in a separate process; return its seconds by the clock and of CPU."""
     command = [sys.executable, __file__, "--contestant", contestant, "--url", url, "--file", str(file)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
@@ -176,7 +177,7 @@ def run(contestant: str, url: str, file: Path) -> tuple[float, float]:
 
 
 def contest(url: str, extractions: int, repeats: int, folder: Path) -> float:
-    """Print the rates and the ratio on one database; returns our rate by CPU time."""
+    """Print the rates and the ratio on one database; return the product's rate by the clock."""
     kind = url.partition(":")[0]
     turns = []
     for _ in range(repeats):
@@ -188,14 +189,14 @@ def contest(url: str, extractions: int, repeats: int, folder: Path) -> float:
         }
         ratio = statistics.median(turn["driver"][which] / turn["ours"][which] for turn in turns)
         print(
-            f"{kind:12}{by:6}{rates['ours']:10,.0f} rows/s; the driver alone {rates['driver']:10,.0f}; "
+            f"{kind:12}{by:6}{rates['ours']:10,.0f} rows/s; only the driver {rates['driver']:10,.0f}; "
             f"{ratio:.2f} x"
         )
     return extractions / statistics.median(turn["ours"][0] for turn in turns)
 
 
 def peak_mb(url: str, form: str, folder: Path) -> int:
-    """Of the command in MB."""
+    """Run the command; return its peak memory in MB."""
     file = folder / f"out.{form}"
     command = [
         sys.executable,

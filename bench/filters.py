@@ -1,7 +1,8 @@
-"""Conditions on facts, their counts and their order, in SQL: how long each takes over a project of many facts.
+"""Filtering, counting and sorting by conditions in SQL, over a project of many facts.
 
-Prints the median for each, and its ratio to the plainest condition there is: a number that equals, read through all facts.
-With indexes, how long making them took, and the longest that another writer waited meanwhile, too.
+Prints the median for each, and its ratio to the simplest condition: equality with a number, by a
+scan of all facts. With indexes, it also prints how long building them took, and the longest time
+that another writer waited meanwhile.
 
     python bench/filters.py [--facts 1000000] [--postgres] [--times 3]
 """
@@ -60,7 +61,7 @@ INDEXED = (
 
 def documents(count: int) -> Iterator[dict[str, Any]]:
     """Data of about 300 bytes."""
-    rng = random.Random(1)  # noqa: S311 - drawn alike each time
+    rng = random.Random(1)  # noqa: S311 - test data, the same each time
     for number in range(count):
         yield {
             "name": f"a {rng.choice(('teapot', 'chair', 'lamp', 'rug'))} of the {rng.choice(('old', 'new'))} kind {number}",
@@ -75,7 +76,7 @@ def documents(count: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(engine: Engine, count: int) -> Any:  # noqa: ANN401 - the project's id
-    """Store so many facts of one source, without words and vectors; the project's id."""
+    """Store ``count`` facts of one source, without words and vectors; return the project's id."""
     from app.domain.ids import ExtractionId
     from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
     from app.services.storage.repositories.project import ProjectRepository
@@ -108,7 +109,7 @@ def fill(engine: Engine, count: int) -> Any:  # noqa: ANN401 - the project's id
 
 
 def median_s(work: Callable[[], object], times: int) -> float:
-    """The median of so many calls."""
+    """The median duration of ``times`` calls."""
     taken = []
     for _ in range(times):
         started = time.perf_counter()
@@ -118,14 +119,14 @@ def median_s(work: Callable[[], object], times: int) -> float:
 
 
 class Report:
-    """Prints what was measured: the first is what all others are compared with."""
+    """Prints measurements; all others are compared with the first."""
 
     def __init__(self, times: int) -> None:
         self._times = times
         self._base = 0.0
 
     def line(self, what: str, found: object, work: Callable[[], object]) -> None:
-        """A line for one call, repeated."""
+        """Measure a call several times, and print a line for it."""
         taken = median_s(work, self._times)
         self._base = self._base or taken
         print(f"{what:60} {found!s:>10} {taken * 1e3:9.1f} ms  {taken / self._base:8.4f} x", flush=True)
@@ -156,7 +157,7 @@ def measure(engine: Engine, project: Any, report: Report) -> None:  # noqa: ANN4
 
 
 async def make_indexes(engine: Engine) -> float:
-    """Make the indexes; returns the longest that a transaction beside it took which writes one row."""
+    """Build the indexes; return the longest time that a concurrent one-row write took."""
     from sqlalchemy import text
 
     from app.database import Database
@@ -186,14 +187,14 @@ async def make_indexes(engine: Engine) -> float:
 
 
 def measure_indexed(engine: Engine, project: Any, report: Report) -> None:  # noqa: ANN401 - as above
-    """Print lines for what indexes find."""
+    """Print lines for the conditions that indexes serve."""
     from app.domain.filters import Filters
     from app.intake.where_text import parse_order, parse_where
     from app.services.storage.repositories.extraction import ExtractionRepository
 
     for condition in INDEXED:
         filters = Filters(project, where=parse_where(condition))
-        # A session each, as a request has one.
+        # A new session for each condition, as for each request.
         with Session(engine) as session:
             extractions = ExtractionRepository(session)
             count = partial(extractions.count, filters)

@@ -1,9 +1,9 @@
-"""``agent-storage ingest`` on the embedded default, against LangChain's ``index()`` with the same embedder.
+"""``agent-storage ingest`` with the embedded default, against LangChain's ``index()``.
 
-Ours is the command in a process of its own, on a new folder: read, parse, store, embed, index, mark. Its rate
-counts from opening the file to the last mark, as the command says itself; its memory is the process's peak.
-LangChain's is ``index()`` with a SQLite record manager onto ``QdrantClient(path=...)``, on the first documents only,
-because it takes about a millisecond for each.
+Both use the same embedder. Ours is the command in a separate process, on a new folder: read, parse,
+store, embed, index, mark. Its rate is the command's own, from opening the file to the last mark;
+its memory is the process's peak. LangChain's is ``index()`` with a SQLite record manager onto
+``QdrantClient(path=...)``, for the first documents only, because each takes about a millisecond.
 
     python bench/ingest.py [FILE] [--rounds 3] [--langchain 2000]
 """
@@ -23,7 +23,7 @@ from _setup import EXAMPLE, ROOT, read_extractions
 
 
 def ours(file: Path) -> tuple[float, float, float]:
-    """Extractions a second, peak memory in MB, and seconds of the whole process, start and end included."""
+    """Run the command: extractions a second, peak memory in MB, seconds of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file.resolve()), "--json"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -41,7 +41,7 @@ def ours(file: Path) -> tuple[float, float, float]:
 def langchain(
     items: list[dict[str, Any]], *, cleanup: Literal["scoped_full"] | None = None, times: int = 1
 ) -> float:
-    """Documents a second, the last of so many ``times`` that the same are handed in."""
+    """Index the same documents ``times`` times; return documents a second of the last time."""
     from langchain_classic.indexes import SQLRecordManager, index
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
@@ -61,7 +61,7 @@ def langchain(
     def embed_query(self: object, text: str) -> list[float]:
         return embed_documents(self, [text])[0]
 
-    # Not a class statement, because for mypy the base is Any unless `make bench` has installed it.
+    # Not a class statement: for mypy, the base is Any unless `make bench` has installed it.
     embeddings = type("WordLlama", (Embeddings,), {f.__name__: f for f in (embed_documents, embed_query)})
 
     documents = [

@@ -1,8 +1,9 @@
-"""``agent-storage ingest`` of CSV, JSON arrays and Parquet, against the same extractions as JSON lines.
+"""``agent-storage ingest`` of CSV, JSON arrays and Parquet, against JSON lines.
 
-Each is the command in a process of its own, on a new folder; its rate counts from opening the file to the last mark, as
-the command says itself. The formats take turns, so that a busy machine is busy for all of them. Beside it, what reading
-and checking alone takes of the CPU, in this process, which is what differs between formats.
+All have the same extractions. Each run is the command in a separate process, on a new folder; its
+rate is the command's own, from opening the file to the last mark. The formats take turns, so that
+other load affects all of them. It also measures the CPU time of only reading and checking, in this
+process, since this is where the formats differ.
 
     python bench/ingest_formats.py [FILE] [--count 20000] [--rounds 3]
 """
@@ -27,7 +28,7 @@ NAMES = ("it.jsonl", "it.json", "it.csv", "it.parquet")
 
 
 def write(folder: Path, items: list[dict[str, Any]]) -> None:
-    """The same extractions in every format; those of the CSV with their data as people have them, in columns."""
+    """Write the same extractions in every format; the CSV has the data in columns, as is usual."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -45,7 +46,7 @@ def write(folder: Path, items: list[dict[str, Any]]) -> None:
 
 
 def ingested(file: Path) -> tuple[float, float]:
-    """Extractions a second of the whole command, and for each second of CPU that it took, start and end included."""
+    """Run the command: extractions a second, and per second of CPU time of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file), "--json"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -60,7 +61,7 @@ def ingested(file: Path) -> tuple[float, float]:
 
 
 def read_us(file: Path) -> float:
-    """Microseconds of CPU for each extraction that is read and checked."""
+    """Microseconds of CPU time to read and check an extraction."""
     from app.intake.opening import open_rows
 
     started, count = time.process_time(), 0
@@ -94,7 +95,7 @@ def main() -> None:
         lines, lines_for_cpu = medians[NAMES[0]]
         print(
             f"{Path(each).suffix[1:]:8} {rate:8,.0f} extractions/s, {rate / lines:.2f} x JSON lines; for a second of CPU "
-            f"{for_cpu / lines_for_cpu:.2f} x; reading alone {reading[each]:.0f} us of CPU each"
+            f"{for_cpu / lines_for_cpu:.2f} x; only reading {reading[each]:.0f} us of CPU each"
         )
 
 

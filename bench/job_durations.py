@@ -1,9 +1,10 @@
-"""Durations of a million jobs by type: exact ones against the usual inexact query, on SQLite and PostgreSQL.
+"""Exact durations of a million jobs by type, against the usual inexact query.
 
     python bench/job_durations.py [--jobs 1000000] [--repeats 7] [--dialects sqlite postgresql]
 
-Every query is run in turn, ``--repeats`` times; times are medians of one run, ratios are to the usual query,
-and the error is the greatest of any average, minimum or maximum against durations computed in Python.
+The queries take turns, ``--repeats`` times, on SQLite and PostgreSQL. Times are medians, ratios are
+to the usual query, and the error is the greatest of any average, minimum or maximum against
+durations computed in Python.
 """
 
 import argparse
@@ -56,8 +57,8 @@ Ask = Callable[[], Awaitable[Stats]]
 
 
 def jobs(count: int) -> Iterator[tuple[Any, ...]]:
-    """Completed jobs in the order of ``COLUMNS``; the same ones each time."""
-    chance = random.Random(0)  # noqa: S311  # no secret
+    """Completed jobs with the values of ``COLUMNS``; the same ones each time."""
+    chance = random.Random(0)  # noqa: S311 - test data, no secret
     for _ in range(count):
         start = FIRST_DAY + timedelta(microseconds=chance.randrange(YEAR_US))
         end = start + timedelta(seconds=chance.expovariate(1 / chance.choice(MEAN_SECONDS)))
@@ -66,7 +67,7 @@ def jobs(count: int) -> Iterator[tuple[Any, ...]]:
 
 
 def true_durations(count: int) -> Stats:
-    """By job type, as Python computes them, in whole microseconds until the end."""
+    """The durations by job type, computed in Python with whole microseconds."""
     by_type: dict[str, list[int]] = {}
     for row in jobs(count):
         by_type.setdefault(row[1], []).append((row[-1] - row[-2]) // timedelta(microseconds=1))
@@ -82,12 +83,12 @@ def true_durations(count: int) -> Stats:
 
 
 def fill_sqlite(engine: Engine, count: int) -> None:
-    """Insert so many jobs."""
+    """Insert ``count`` jobs."""
     places = ", ".join("?" * len(COLUMNS))
     raw: Any = engine.raw_connection()
     raw.execute("BEGIN")
     raw.executemany(
-        f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({places})",  # noqa: S608  # our own names
+        f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({places})",  # noqa: S608 - only constants of this file
         (as_text(row) for row in jobs(count)),
     )
     raw.commit()
@@ -102,7 +103,7 @@ def as_text(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def fill_postgres(engine: Engine, count: int) -> None:
-    """Insert so many jobs, and bring the statistics up to date."""
+    """Insert ``count`` jobs, and update the statistics."""
     raw: Any = engine.raw_connection()
     with raw.cursor().copy(f"COPY jobs ({', '.join(COLUMNS)}) FROM STDIN") as copy:
         for row in jobs(count):
@@ -117,16 +118,16 @@ FILL = {"sqlite": fill_sqlite, "postgresql": fill_postgres}
 
 
 class JuliandayDialect(SqliteDurationDialect):
-    """SQLite's usual, inexact duration in the place of the exact one."""
+    """SQLite's usual, inexact duration instead of the exact one."""
 
     def microseconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[int]:
-        """Up to a millisecond off."""
+        """The duration, up to a millisecond off."""
         days = func.julianday(end, type_=Float) - func.julianday(start, type_=Float)
         return cast(func.round(days * 86_400_000_000, type_=Float), BigInteger)
 
 
 class UsualCollector:
-    """What one writes first: each aggregate over the dialect's own floating seconds."""
+    """The obvious query: each aggregate over the dialect's own floating-point seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -141,19 +142,19 @@ class UsualCollector:
         )
 
     async def durations(self) -> Stats:
-        """By job type."""
+        """The durations by job type."""
         return await self._database.read(
             lambda session: {row[0]: JobDurationStats(*row[1:]) for row in session.execute(self._query)}
         )
 
 
 def ways(database: Database) -> dict[str, Ask]:
-    """The ways to ask, by name, the usual one first."""
+    """The queries, by name, the usual one first."""
     exact = MetricsCollector(database, duration_dialect_for(database.dialect))
     found: dict[str, Ask] = {"usual": UsualCollector(database).durations}
     if database.dialect == "sqlite":
-        found["julianday, computed once"] = MetricsCollector(database, JuliandayDialect())._job_duration_by_type  # noqa: SLF001
-    return found | {"exact": exact._job_duration_by_type}  # noqa: SLF001  # without the other metrics
+        found["julianday, computed once"] = MetricsCollector(database, JuliandayDialect())._job_duration_by_type  # noqa: SLF001 - as below
+    return found | {"exact": exact._job_duration_by_type}  # noqa: SLF001 - without the other metrics
 
 
 async def measure(engine: Engine, truth: Stats, repeats: int) -> None:
@@ -177,7 +178,7 @@ async def measure(engine: Engine, truth: Stats, repeats: int) -> None:
 
 
 def greatest_error(found: Stats, truth: Stats) -> float:
-    """In seconds."""
+    """The greatest error, in seconds."""
     if {name: each.count for name, each in found.items()} != {name: each.count for name, each in truth.items()}:
         raise SystemExit("the jobs were not all found")
     errors: list[float] = [

@@ -1,9 +1,10 @@
-"""No-op jobs on PostgreSQL with fsync on: the worker, against a loop by hand, procrastinate and SAQ.
+"""No-op jobs on PostgreSQL with fsync: the worker against a manual loop, procrastinate and SAQ.
 
-One worker process each, one at a time, all on one server whose data lie on disk. Every contestant starts with its
-jobs queued, and its rate counts from when its worker starts until the last job is settled. The worker keeps all its
-promises and runs with the default settings; the loop by hand claims one job, runs it and completes it, with two
-commits and no lease; the others run as they do by default (procrastinate one job at a time, SAQ ten).
+Each contestant has one worker process; they run one at a time, on one server with its data on disk.
+Every contestant starts with its jobs queued, and its rate counts from the worker's start until the
+last job is finished. The worker gives all its guarantees and runs with the default settings. The
+manual loop claims one job, runs it and completes it, with two commits and no lease. The others run
+with their defaults (procrastinate one job at a time, SAQ ten).
 
     python bench/jobs.py [--jobs 5000] [--rounds 3] [--only ours by-hand procrastinate saq]
 """
@@ -23,7 +24,7 @@ from sqlalchemy import create_engine, text
 
 
 def fresh_database(url: str, name: str) -> str:
-    """The URL of an empty database on that server, as libpq spells it."""
+    """Create an empty database on the server; return its URL in libpq's form."""
     from sqlalchemy import make_url
 
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
@@ -36,11 +37,11 @@ def fresh_database(url: str, name: str) -> str:
     return make_url(url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
 
 
-# --- the contestants: jobs a second ----------------------------------------------------------------------
+# --- the contestants: jobs a second ---------------------------------------------------------------
 
 
 def ours(url: str, jobs: int) -> float:
-    """``Worker.run`` from the container."""
+    """Run ``Worker.run`` from the container."""
     from app.config import Settings
     from app.database import ReadSession, WriteSession
     from app.services.jobs.running import RunningJob
@@ -65,7 +66,7 @@ def ours(url: str, jobs: int) -> float:
         worker = container.worker()
         started = time.perf_counter()
         working = asyncio.create_task(worker.run())
-        while await container.database().read(left):  # noqa: ASYNC110 - another process's would be polled too
+        while await container.database().read(left):  # noqa: ASYNC110 - a real client would poll too
             await asyncio.sleep(0.02)
         seconds = time.perf_counter() - started
         worker.stop()
@@ -77,7 +78,7 @@ def ours(url: str, jobs: int) -> float:
 
 
 def by_hand(url: str, jobs: int) -> float:
-    """What one writes first: claim one, run it, complete it."""
+    """Run the obvious loop: claim a job, run it, complete it."""
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
         connection.execute(
@@ -102,7 +103,7 @@ def by_hand(url: str, jobs: int) -> float:
 
 
 def procrastinate(url: str, jobs: int) -> float:
-    """Its worker, told to end when the queue is empty."""
+    """Run procrastinate's worker, which ends when the queue is empty."""
     from procrastinate import App, PsycopgConnector
 
     app = App(connector=PsycopgConnector(conninfo=url))
@@ -110,7 +111,7 @@ def procrastinate(url: str, jobs: int) -> float:
     async def noop(n: int) -> None:
         del n
 
-    # Not a decorator, because for mypy it is untyped unless `make bench` has installed it.
+    # Not a decorator: for mypy, it is untyped unless `make bench` has installed it.
     task: Any = app.task(name="noop")(noop)
 
     async def run() -> float:
@@ -126,7 +127,7 @@ def procrastinate(url: str, jobs: int) -> float:
 
 
 def saq(url: str, jobs: int) -> float:
-    """Its worker over its PostgreSQL queue."""
+    """Run SAQ's worker on its PostgreSQL queue."""
     from saq import Queue, Worker
 
     async def noop(_: object, *, n: int) -> None:

@@ -1,7 +1,7 @@
-"""How long the event loop is held up while 16 coroutines each upsert 256 x 384 and search.
+"""How long the event loop is blocked while 16 coroutines each upsert 256 x 384 and search.
 
-Compares the repository, in memory and embedded, with the same client called on the event loop. Run with
-``python bench/loop_stall.py``.
+Compares the repository, in memory and embedded, with the same client called on the event loop. Run
+with ``python bench/loop_stall.py``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TICK_S = 0.001
 
 
 class LoopProbe:
-    """Ticks every millisecond on the event loop it is entered on, and keeps how late each tick came."""
+    """Ticks every millisecond on the running event loop, and records how late each tick is."""
 
     async def __aenter__(self) -> Self:
         self._late: list[float] = []
@@ -47,23 +47,23 @@ class LoopProbe:
             self._late.append(time.perf_counter() - due)
 
     def p99_ms(self) -> float:
-        """One tick in a hundred came later than this."""
+        """The 99th percentile of the ticks' delays."""
         return float(np.percentile(self._late, 99)) * 1000
 
     def max_ms(self) -> float:
-        """No tick came later than this."""
+        """The longest delay of a tick."""
         return max(self._late) * 1000
 
 
 def make_items(rng: np.random.Generator, count: int, *, payload: bool = True) -> list[EmbeddingItem]:
-    """Points as the indexing service hands them in, or without anything to filter by."""
+    """Points as the indexing service makes them, or without a payload."""
     vectors = rng.standard_normal((count, DIMENSION)).astype(np.float32)
     fields = {"project_id": "p", "source_group": "g", "extraction_type": "definition", "confidence": 1.0}
     return [EmbeddingItem(str(uuid.uuid4()), vector, dict(fields) if payload else {}) for vector in vectors]
 
 
 async def load(rounds: int, work: Callable[[list[EmbeddingItem]], Awaitable[None]]) -> LoopProbe:
-    """Sixteen coroutines, each ``rounds`` times an upsert and a search; how the loop fared."""
+    """Run 16 coroutines with ``rounds`` upserts and searches each; return the probe of the loop."""
     rng = np.random.default_rng(7)
     batches = [[make_items(rng, POINTS) for _ in range(rounds)] for _ in range(COROUTINES)]
 
@@ -77,7 +77,7 @@ async def load(rounds: int, work: Callable[[list[EmbeddingItem]], Awaitable[None
 
 
 async def through_repository(client: VectorClient, rounds: int) -> LoopProbe:
-    """The load on the repository, whose calls run on the executor."""
+    """Run the load on the repository, whose calls run on the executor."""
     with lane("qdrant") as its_lane:
         repository = QdrantRepository(client, its_lane, dimension=DIMENSION)
         await repository.init_collection()
@@ -90,7 +90,7 @@ async def through_repository(client: VectorClient, rounds: int) -> LoopProbe:
 
 
 async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
-    """The load on the bare client, called where the coroutines run."""
+    """Run the load on the bare client, called on the event loop."""
     client.create_collection(DIMENSION)
 
     async def work(items: list[EmbeddingItem]) -> None:
@@ -104,12 +104,12 @@ async def on_the_loop(client: VectorClient, rounds: int) -> LoopProbe:
 
 
 async def measure(mode: QdrantMode, rounds: int) -> None:
-    """Print how the loop fared in ``mode``, both ways."""
+    """Print the stalls of the loop in ``mode``, for both ways."""
     for name, run in (("on the loop", on_the_loop), ("repository", through_repository)):
         with tempfile.TemporaryDirectory() as folder:
             client = open_vector_client(QdrantSettings(mode=mode, path=folder))
-            # As the entry points do once everything is open: a full collection over all that was
-            # imported would stop every thread for 60 to 120 ms.
+            # As the entry points do after start-up: a full collection over everything imported
+            # would pause all threads for 60 to 120 ms.
             gc.collect()
             gc.freeze()
             started = time.perf_counter()

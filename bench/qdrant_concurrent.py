@@ -1,7 +1,7 @@
 """200 concurrent searches of a server that takes 20 ms: the repository against AsyncQdrantClient.
 
-The server is a stub in another process, so what is measured is the client's side: queries a second, how late
-the event loop is, and failed calls. Both get the same connection limits. Run with
+The server is a stub in another process, so the benchmark measures the client's side: queries a
+second, the delay of the event loop, and failed calls. Both get the same connection limits. Run with
 ``python bench/qdrant_concurrent.py``.
 """
 
@@ -59,10 +59,10 @@ async def measure(name: str, queries: int, query: Query) -> tuple[float, float]:
         for _ in range(queries // CONCURRENT):
             try:
                 await query()
-            except Exception:  # noqa: BLE001 - counted, whatever it is
+            except Exception:  # noqa: BLE001 - any failure is counted
                 failures += 1
 
-    await asyncio.gather(*(query() for _ in range(CONCURRENT)))  # opens the connections that will be kept
+    await asyncio.gather(*(query() for _ in range(CONCURRENT)))  # opens the keep-alive connections
     started, cpu = time.perf_counter(), time.process_time()
     async with LoopProbe() as probe:
         await asyncio.gather(*(caller() for _ in range(CONCURRENT)))
@@ -74,7 +74,7 @@ async def measure(name: str, queries: int, query: Query) -> tuple[float, float]:
 
 
 async def with_async_client(url: str, limits: httpx.Limits, queries: int) -> tuple[float, float]:
-    """What users of qdrant-client do on an event loop."""
+    """Measure AsyncQdrantClient, as its users call it on an event loop."""
     client = AsyncQdrantClient(url=url, limits=limits, timeout=10, check_compatibility=False)
     vector = [0.05] * DIMENSION
     try:
@@ -86,7 +86,7 @@ async def with_async_client(url: str, limits: httpx.Limits, queries: int) -> tup
 
 
 async def with_repository(name: str, client: VectorClient, queries: int) -> tuple[float, float]:
-    """What this project does; closes ``client``."""
+    """Measure the repository; closes ``client``."""
     vector = np.full(DIMENSION, 0.05, np.float32)
     with closing(client), lane("qdrant", limit=THREADS, max_waiting=CONCURRENT) as its_lane:
         repository = QdrantRepository(client, its_lane, dimension=DIMENSION)
@@ -94,7 +94,7 @@ async def with_repository(name: str, client: VectorClient, queries: int) -> tupl
 
 
 def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
-    """The repository's client with other connection limits than its own."""
+    """The repository's client with other connection limits."""
     tls = httpx.create_ssl_context()
 
     def connect() -> Connection:
@@ -105,7 +105,7 @@ def adapter(url: str, limits: httpx.Limits) -> QdrantClientAdapter:
 
 
 async def compare(url: str, queries: int) -> None:
-    """Both clients, in turns, by each of the limits."""
+    """Measure both clients with each of the connection limits."""
     for title, limits in (
         ("localhost's default limits (no keep-alive)", LOCAL),
         ("100 connections, 20 kept", REMOTE),
@@ -120,7 +120,7 @@ async def compare(url: str, queries: int) -> None:
 
 
 def main() -> None:
-    """Measure against a stub started for it."""
+    """Measure against a stub server."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=4000)
     queries = parser.parse_args().queries

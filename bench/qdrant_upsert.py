@@ -1,7 +1,7 @@
-"""Vectors stored a second: the repository's upsert_batch, the bare engine, and QdrantClient on a path.
+"""Vectors stored a second: the repository's upsert_batch, the bare engine, and QdrantClient.
 
-All store the same points of 384 dimensions, to disk, with the same payload; the bare engine has the same
-payload indexes. Run with ``python bench/qdrant_upsert.py``.
+All store the same points of 384 dimensions on disk, with the same payload; the bare engine has the
+same payload indexes. QdrantClient runs on a path. Run with ``python bench/qdrant_upsert.py``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ BATCH = 256
 
 
 def raw_shard(folder: str, items: list[EmbeddingItem]) -> float:
-    """Points a second by a loop over the bare engine."""
+    """Measure points a second of a loop over the bare engine."""
     params = edge.EdgeVectorParams(size=DIMENSION, distance=edge.Distance.Cosine)
     shard = edge.EdgeShard.create(folder, edge.EdgeConfig(vectors=params))
     for field in KEYWORD_FIELDS:
@@ -38,7 +38,7 @@ def raw_shard(folder: str, items: list[EmbeddingItem]) -> float:
         shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Float))
     started = time.perf_counter()
     for start in range(0, len(items), BATCH):
-        points = [edge.Point(i.extraction_id, i.embedding, i.payload) for i in items[start : start + BATCH]]  # type: ignore[arg-type] # numpy rows do
+        points = [edge.Point(i.extraction_id, i.embedding, i.payload) for i in items[start : start + BATCH]]  # type: ignore[arg-type] - takes numpy rows too
         shard.update(edge.UpdateOperation.upsert_points(points))
     rate = len(items) / (time.perf_counter() - started)
     shard.close()
@@ -46,7 +46,7 @@ def raw_shard(folder: str, items: list[EmbeddingItem]) -> float:
 
 
 def repository(folder: str, items: list[EmbeddingItem]) -> float:
-    """Points a second by ``upsert_batch``."""
+    """Measure points a second of ``upsert_batch``."""
 
     async def run() -> float:
         client = open_vector_client(QdrantSettings(mode="embedded", path=folder))
@@ -62,7 +62,7 @@ def repository(folder: str, items: list[EmbeddingItem]) -> float:
 
 
 def client_on_path(folder: str, items: list[EmbeddingItem]) -> float:
-    """Points a second by qdrant-client's own embedded mode."""
+    """Measure points a second of qdrant-client's own embedded mode."""
     client = QdrantClient(path=folder)
     client.create_collection(
         COLLECTION, vectors_config=models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
@@ -80,7 +80,7 @@ def client_on_path(folder: str, items: list[EmbeddingItem]) -> float:
 
 
 def measure(store: Callable[[str, list[EmbeddingItem]], float], items: list[EmbeddingItem]) -> float:
-    """One run of ``store`` in a folder of its own."""
+    """Run ``store`` once in a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         return store(folder, items)
 
@@ -98,7 +98,7 @@ def compare(items: list[EmbeddingItem], slow_points: int, runs: int) -> None:
 
 
 def main() -> None:
-    """Measure with payloads, and vectors alone."""
+    """Measure with payloads, and with vectors only."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=8192)
     parser.add_argument("--slow-points", type=int, default=768, help="for QdrantClient on a path")
@@ -108,7 +108,7 @@ def main() -> None:
     print(
         f"{arguments.points} points of {DIMENSION} dimensions in calls of {BATCH}; median of {arguments.runs} runs"
     )
-    for title, payload in (("four payload fields, all indexed", True), ("vectors alone", False)):
+    for title, payload in (("four payload fields, all indexed", True), ("vectors only", False)):
         print(title)
         items = make_items(np.random.default_rng(7), arguments.points, payload=payload)
         compare(items, arguments.slow_points, arguments.runs)

@@ -1,13 +1,15 @@
-"""How well searches find, by meaning, by words and by both, on test collections with judged questions.
+"""The quality of searches by meaning, by words and by both, on test collections.
 
-Prints for each the share of questions with an answer in the first place (hit@1) and among the first ten (hit@10), and
-how good those ten are in what order (nDCG@10, with gains of 2^grade - 1). FOLDER may hold
+Prints for each the share of questions with an answer in the first place (hit@1) and among the first
+ten (hit@10), and the ranking of the first ten (nDCG@10, with gains of 2^grade - 1). FOLDER may hold
 
-    structured.jsonl                                     facts, each with its ``question``
-    xquad-docs.jsonl.gz, xquad-queries.jsonl.gz          lines for ``ingest``; {"query", "lang", "relevant": {source_uri: grade}}
+    structured.jsonl         facts, each with its ``question``
+    xquad-docs.jsonl.gz      lines for ``ingest``
+    xquad-queries.jsonl.gz   {"query", "lang", "relevant": {source_uri: grade}}
     cranfield-docs.jsonl.gz, cranfield-queries.jsonl.gz  likewise
 
-and by default is the one that ships, with the first of these. The product codes are made here.
+The default is the folder in the repository, which has the first of these. The product codes are
+generated.
 
     python bench/quality.py [FOLDER] [--embedder NAME] [--sample N]
 """
@@ -35,7 +37,7 @@ PATIENCE = 5  # tries: on a busy machine one side may be late
 
 
 class Score(NamedTuple):
-    """How well a question was answered."""
+    """The scores of the answer to a question."""
 
     hit_at_1: float
     hit_at_10: float
@@ -43,19 +45,19 @@ class Score(NamedTuple):
 
 
 def gain(grades: Sequence[int]) -> float:
-    """The discounted gain of ten results, which have these grades."""
+    """The discounted gain of the first ten results with these grades."""
     return sum((2.0**grade - 1) / math.log2(place + 2) for place, grade in enumerate(grades[:10]))
 
 
 def score(found: Sequence[str], relevant: Mapping[str, int]) -> Score:
-    """Of the keys of ten results, best first."""
+    """Score the keys of ten results, best first."""
     grades = [relevant.get(key, 0) for key in found]
     best = gain(sorted(relevant.values(), reverse=True))
     return Score(float(grades[:1] > [0]), float(any(grades)), gain(grades) / best)
 
 
 async def fill(container: Container, collection: Collection) -> None:
-    """Store and index all of its facts."""
+    """Store and index all facts of the collection."""
     await container.indexing().prepare()
     items, worker = collection.items(), container.worker()
     for start in range(0, len(items), 500):
@@ -78,7 +80,7 @@ async def ask(
             found = await search.search(Query(text, PROJECT, mode=mode))
             if not found.degraded:
                 return found
-        raise SystemExit(f"no whole answer to {text!r}: a side was late {PATIENCE} times")
+        raise SystemExit(f"no complete result for {text!r}: one side was late {PATIENCE} times")
 
     for question in questions:
         found = await whole_answer(question.text)
@@ -111,7 +113,7 @@ def embedding_of(name: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Each collection in a store of its own, which goes afterwards."""
+    """Measure each collection in a new store, which is then removed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=SHIPPED)
     parser.add_argument("--embedder", default="wordllama", help="wordllama, multilingual or model2vec:FOLDER")

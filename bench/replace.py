@@ -1,11 +1,13 @@
-"""Following sources: a replace of what is there already, against its first ingest and against LangChain.
+"""A replace of stored facts, against their first ingest and against LangChain.
 
-Ours are commands in processes of their own, on a new folder: ``ingest`` of the file, ``ingest --replace source`` of
-the same file, and of one in which 1 % of the facts differ. Their rates count from opening the file to the last
-mark. LangChain's is the second ``index(cleanup="scoped_full")`` of the same documents with its SQL record manager, on
-the first ones only. The feed's page is read by the service, on a ledger of a million entries.
+Ours are commands in separate processes, on a new folder: ``ingest`` of the file, ``ingest --replace
+source`` of the same file, and of one in which 1 % of the facts differ. Their rates count from
+opening the file to the last mark. LangChain's is the second ``index(cleanup="scoped_full")`` of the
+same documents with its SQL record manager, for the first ones only. The page of the feed is read by
+the service, on a ledger of a million entries.
 
-    python bench/replace.py [FILE] [--count 50000] [--per-source 1] [--langchain 2000] [--entries 1000000]
+    python bench/replace.py [FILE] [--count 50000] [--per-source 1] [--langchain 2000]
+                            [--entries 1000000]
 """
 
 import argparse
@@ -27,7 +29,7 @@ PAGE = 1_000
 
 
 def ingest(folder: str, file: Path, *options: str) -> dict[str, Any]:
-    """What the command reports."""
+    """Run the command; return its report."""
     command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file), "--json", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
@@ -36,13 +38,13 @@ def ingest(folder: str, file: Path, *options: str) -> dict[str, Any]:
 
 
 def write(path: Path, items: list[dict[str, Any]]) -> Path:
-    """A file of JSON lines."""
+    """Write a file of JSON lines."""
     path.write_text("".join(json.dumps(item) + "\n" for item in items))
     return path
 
 
 def follow(items: list[dict[str, Any]]) -> dict[str, float]:
-    """Facts a second: first, replaced unchanged, and with 1 % changed."""
+    """Measure facts a second: ingested first, replaced unchanged, and with 1 % changed."""
     other = [
         {**item, "data": {**item["data"], "fact_text": f"{item['data']['fact_text']} Changed."}}
         if number % 100 == 0
@@ -61,7 +63,7 @@ def follow(items: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def page_of_changes(entries: int) -> float:
-    """Milliseconds for a page of 1,000 changes late in a ledger of so many entries, one fact each."""
+    """Milliseconds for a page of 1,000 changes, late in a ledger with one fact per entry."""
     from app.domain.changes import FeedPlace
     from app.domain.items import parse_item
     from app.domain.sources import ReplaceOptions, SourceFacts

@@ -1,15 +1,17 @@
-"""What each thing costs at ten thousand, a hundred thousand and a million extractions, on SQLite and on PostgreSQL.
+"""The cost of each operation at 10,000 to a million extractions, on SQLite and on PostgreSQL.
 
-Vectors are in the embedded engine both times, because a Qdrant server can't be had from a package. Each size is
-filled in one process, by what `ingest` runs, and used in another: it opens the stores, searches (unfiltered, and by
-project and group), compares them (`verify`), takes the exact snapshot and a scrape, optimizes the index and searches
-again. Texts are the example's, the words of each with the meanings of others: as long as real ones.
+Vectors are always in the embedded engine, because no package provides a Qdrant server. Each size is
+filled in one process, as by `ingest`, and used in another: it opens the stores, searches
+(unfiltered, and by project and group), compares them (`verify`), takes the exact snapshot and a
+scrape, optimizes the index and searches again. Texts are the example's words, each with the
+meanings of others, so they are as long as real ones.
 
-    python bench/scale.py [--sizes 10000 100000] [--stores sqlite postgresql] [--searches 300] [--no-optimize]
-                          [--lines FILE]
+    python bench/scale.py [--sizes 10000 100000] [--stores sqlite postgresql] [--searches 300]
+                          [--no-optimize] [--lines FILE]
 
-A million takes about a quarter of an hour and 5 GB in the directory for temporary files, for each store. Memory is
-what this process held at most; PostgreSQL's own isn't counted. `--lines` adds each run's figures to a file, as JSON.
+A million takes about a quarter of an hour and 5 GB in the directory for temporary files, for each
+store. Memory is the peak of this process; PostgreSQL's own isn't counted. `--lines` appends the
+figures of each run to a file, as JSON.
 """
 
 import argparse
@@ -68,18 +70,18 @@ ROWS = {  # what the table shows: its title, its unit and digits, and the figure
 }
 
 
-# --- the stores ------------------------------------------------------------------------------------------
+# --- the stores -----------------------------------------------------------------------------------
 
 
 @contextmanager
 def sqlite_url(folder: Path) -> Iterator[str]:
-    """A new SQLite file."""
+    """The URL of a new SQLite file."""
     yield f"sqlite:///{folder / 'a.db'}"
 
 
 @contextmanager
 def postgres_url(folder: Path) -> Iterator[str]:
-    """A new database on a server of its own, on disk with fsync on."""
+    """The URL of a new database on a new server, on disk with fsync on."""
     with postgres_server(folder) as url:
         yield fresh_database(url, "scale")
 
@@ -88,7 +90,7 @@ STORES = {"sqlite": sqlite_url, "postgresql": postgres_url}
 
 
 def sql_sizes(url: str, folder: Path) -> Figures:
-    """What SQL takes on disk, in MB of 10^6 bytes; on PostgreSQL also by table, with its indexes."""
+    """The disk space of SQL, in MB of 10^6 bytes; on PostgreSQL also by table, with its indexes."""
     if url.startswith("sqlite"):
         return {"sql_mb": disk_mb(*folder.glob("a.db*"))}
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
@@ -105,11 +107,11 @@ def _bytes(engine: Engine, expression: str) -> int:
         return int(connection.scalar(text(f"SELECT {expression}")) or 0)
 
 
-# --- one run ---------------------------------------------------------------------------------------------
+# --- one run --------------------------------------------------------------------------------------
 
 
 def measure(store: str, size: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fill and use a new store, each in a process of its own."""
+    """Fill and use a new store, each in a separate process."""
     figures: dict[str, Any] = {"store": store, "size": size, "load": [round(os.getloadavg()[0], 1)]}
     with tempfile.TemporaryDirectory(prefix="scale-") as name, STORES[store](Path(name)) as url:
         folder = Path(name)
@@ -125,7 +127,7 @@ def measure(store: str, size: int, arguments: argparse.Namespace) -> dict[str, A
 
 
 def in_a_process(phase: str, url: str, folder: Path, count: int, *, optimize: bool = False) -> Figures:
-    """The figures that this script prints as ``--run``."""
+    """Run this script with ``--run`` in a new process; return the figures that it prints."""
     command = [sys.executable, __file__, "--run", phase, url, str(folder), str(count)]
     command += [] if optimize else ["--no-optimize"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
@@ -134,17 +136,17 @@ def in_a_process(phase: str, url: str, folder: Path, count: int, *, optimize: bo
 
 
 def run_phase(phase: str, url: str, folder: str, count: str, *, optimize: bool) -> Figures:
-    """What the processes do."""
+    """Run one phase, in the process started for it."""
     if phase == "fill":
         return fill(url, Path(folder), int(count))
     return use(url, Path(folder), int(count), optimize=optimize)
 
 
-# --- the table -------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """In Markdown: a column a run."""
+    """The figures as a Markdown table, with a column for each run."""
     titles = [f"{run['store']}, {run['size']:,}" for run in runs]
     lines = [["", *titles], ["---"] + ["---:"] * len(runs)]
     for title, (form, name) in ROWS.items():

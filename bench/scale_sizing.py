@@ -1,8 +1,9 @@
-"""How much it takes to keep ten million, a billion and a hundred billion extractions: the table of docs/scaling.md.
+"""Resources for ten million, a billion and a hundred billion extractions: docs/scaling.md's table.
 
-Every figure follows from the constants below by the formulas below; put your own in and run it again.
+All figures are computed from the constants below. Change them to your own, and run it again.
 
-    python bench/scale_sizing.py [--extractions 1e7 1e9 1e11] [--dimensions 256 1024] [--load-days 30]
+    python bench/scale_sizing.py [--extractions 1e7 1e9 1e11] [--dimensions 256 1024]
+                                 [--load-days 30]
 """
 
 import argparse
@@ -10,43 +11,43 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Measured by scale.py at a million extractions of 228 bytes of JSON, each with a source of its own.
+# Measured by scale.py at a million extractions of 228 bytes of JSON, each with its own source.
 EXTRACTION_BYTES = 760
-"""A row of `extractions` on PostgreSQL, with its indexes and the dead rows that were there at the time."""
+"""A row of `extractions` on PostgreSQL, with its indexes and the dead rows at the time."""
 SOURCE_BYTES = 246
 """A row of `sources`, likewise."""
 JOB_BYTES = 42
-"""What an `embed` job keeps for each of its extractions until it is pruned."""
+"""The space of an `embed` job per extraction, until the job is pruned."""
 POINT_BYTES = 540
-"""On the vector engine's disk, besides the vector: id, payload, four payload indexes, the graph's links."""
+"""Disk space of a point without its vector: id, payload, four payload indexes, graph links."""
 WORKER_RATE = 5_000
 """Extractions a second that a worker on two cores reads, embeds (wordllama), indexes and marks."""
 
-# Assumed; change them to what you have.
+# Assumptions; change them to your own.
 BLOAT = 1.2
-"""For the dead rows and half-full pages that years of use add."""
+"""The factor for dead rows and half-full pages after years of use."""
 KEPT_DAYS = 7
 """`worker.keep_finished`."""
 PARTITION_BYTES = 100e9
-"""What one partition may take, so that a vacuum or an index build of it ends within hours."""
+"""The largest partition for which a vacuum or an index build ends within hours."""
 SERVER_BYTES = 4e12
-"""What one PostgreSQL server may hold, so that it can be restored within a day at 50 MB/s."""
+"""The most data on a PostgreSQL server that can be restored within a day at 50 MB/s."""
 NODE_RAM_BYTES = 256e9 * 0.8
-"""What a Qdrant node of 256 GB can give to vectors."""
+"""The memory for vectors on a Qdrant node of 256 GB."""
 NODE_DISK_BYTES = 8e12 * 0.7
-"""What a Qdrant node's 8 TB can hold while segments are rewritten."""
+"""The usable disk space of a Qdrant node with 8 TB while segments are rewritten."""
 COPIES = 2
 """`qdrant.replication_factor`."""
 ENDPOINT_RATE = 500
-"""Texts a second that one embedding endpoint of a larger model (1,024 numbers) answers, on one GPU."""
+"""Texts a second of one embedding endpoint with a larger model (1,024 numbers), on one GPU."""
 DAY_S = 86_400
 RAM_FACTOR = 1.5
-"""Qdrant's rule: the vectors, and half as much again for ids, indexes and segments being rewritten."""
+"""Qdrant's rule: the vectors, and half as much again for ids, indexes and rewriting segments."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """How many extractions, with vectors of how many numbers, loaded within how many days."""
+    """A number of extractions, the dimension of their vectors, and the days to load them in."""
 
     extractions: float
     dimension: int
@@ -59,7 +60,7 @@ class Case:
 
     @property
     def sql_bytes(self) -> float:
-        """Rows and indexes of extractions and sources, and the finished jobs that are still kept."""
+        """The rows and indexes of extractions and sources, and the finished jobs not pruned yet."""
         rows = self.extractions * (EXTRACTION_BYTES + SOURCE_BYTES)
         recent = min(self.extractions, self.rate * KEPT_DAYS * DAY_S)
         return (rows + recent * JOB_BYTES) * BLOAT
@@ -71,7 +72,7 @@ class Case:
 
     @property
     def servers(self) -> int:
-        """PostgreSQL primaries; each has a standby besides."""
+        """PostgreSQL primaries; each also has a standby."""
         return math.ceil(self.sql_bytes / SERVER_BYTES)
 
     @property
@@ -86,7 +87,7 @@ class Case:
 
     @property
     def disk_bytes(self) -> float:
-        """The vectors on disk, with what stands beside them and the quantized copy, one copy."""
+        """The points on disk, with the original and the quantized vectors, one copy."""
         return self.extractions * (self.dimension * (4 + 1) + POINT_BYTES)
 
     @property
@@ -101,7 +102,7 @@ class Case:
 
     @property
     def workers(self) -> int:
-        """Worker processes that embed by themselves, for the load."""
+        """Worker processes with the local embedder, for the load."""
         return math.ceil(self.rate / WORKER_RATE)
 
     @property
@@ -115,7 +116,7 @@ class Case:
 
 
 def spelled(size: float) -> str:
-    """Bytes with a decimal unit."""
+    """Write bytes with a decimal unit."""
     for unit in ("MB", "GB", "TB"):
         size /= 1e6 if unit == "MB" else 1e3
         if size < 1e3:  # noqa: PLR2004 - the next unit begins there
@@ -145,7 +146,7 @@ BY_DIMENSION: tuple[tuple[str, Callable[[Case], str]], ...] = (
 
 
 def sizing_table(sizes: list[float], dimensions: list[int], load_days: float) -> str:
-    """In Markdown: a column for each number of extractions."""
+    """The figures as a Markdown table, with a column for each number of extractions."""
     lines = [["extractions", *(_counted(size) for size in sizes)], ["---"] + ["---:"] * len(sizes)]
     for title, figure in BY_SIZE:
         lines.append([title, *(figure(Case(size, dimensions[0], load_days)) for size in sizes)])

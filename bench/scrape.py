@@ -1,9 +1,11 @@
-"""What a scrape asks of SQL, on a few and on many ended jobs, beside the exact snapshot, on SQLite and PostgreSQL.
+"""The SQL queries of a scrape with few and with many ended jobs, beside the exact snapshot.
 
-    python bench/scrape.py [--few 10000] [--jobs 10000000] [--open 1000] [--repeats 30] [--dialects sqlite postgresql]
+    python bench/scrape.py [--few 10000] [--jobs 10000000] [--open 1000] [--repeats 30]
+                           [--dialects sqlite postgresql]
 
-Both databases hold the same number of open jobs. Times are medians; the ratio of `sample()` has to be 3 at most. Ten
-million jobs take some minutes and 4 GB in the directory for temporary files, for each dialect.
+Both databases have the same number of open jobs. Times are medians; the ratio of `sample()` has to
+be 3 at most. Ten million jobs take some minutes and 4 GB in the directory for temporary files, for
+each dialect.
 """
 
 import argparse
@@ -45,24 +47,24 @@ MOMENT = {  # a job a second, each of which takes up to 100 seconds
 
 
 def inserting(dialect: str, first: int, last: int, *, ended: bool) -> str:
-    """The statement that inserts a job for each number."""
+    """The statement that inserts a job for each number from ``first`` to ``last``."""
     created, completed = (MOMENT[dialect].format(seconds=seconds) for seconds in ("n", "n + n % 100"))
     series = SERIES[dialect].format(first=first, last=last)
     values = (
         f"{ID[dialect]}, {TYPE}, {ENDED if ended else OPEN}, 0, 1, {created}, {created}, {created}, "
         f"{completed if ended else 'NULL'}, '{{}}', {created}, 0, 0, 0"
     )
-    return f"INSERT INTO jobs ({COLUMNS}) {series} SELECT {values} FROM series"  # noqa: S608 - our own names
+    return f"INSERT INTO jobs ({COLUMNS}) {series} SELECT {values} FROM series"  # noqa: S608 - only constants of this file
 
 
 def insert_jobs(engine: Engine, first: int, last: int, *, ended: bool) -> None:
-    """In one transaction."""
+    """Insert jobs in one transaction."""
     with begin_write(engine) as connection:
         connection.execute(text(inserting(engine.dialect.name, first, last, ended=ended)))
 
 
 def fill_totals(engine: Engine, exact: Metrics) -> None:
-    """What would have been counted, had each of the jobs ended by itself."""
+    """Insert the totals that the jobs would have been counted into if the worker had run them."""
     rows = []
     for (job_type, status), jobs in exact.jobs.items():
         if status in {"queued", "running", "cancelling"}:
@@ -82,7 +84,7 @@ def fill_totals(engine: Engine, exact: Metrics) -> None:
 
 
 async def median(ask: Callable[[], Awaitable[object]], repeats: int) -> float:
-    """In seconds."""
+    """The median duration, in seconds."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -92,7 +94,7 @@ async def median(ask: Callable[[], Awaitable[object]], repeats: int) -> float:
 
 
 async def measure(engine: Engine, jobs: int, repeats: int) -> tuple[float, float]:
-    """The medians of ``sample()`` and ``collect()``, which have to agree."""
+    """The median durations of ``sample()`` and ``collect()``, whose results have to agree."""
     with lane("database") as its_lane:
         database = Database(engine, its_lane)
         collector = MetricsCollector(database, duration_dialect_for(database.dialect))

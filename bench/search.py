@@ -1,6 +1,7 @@
-"""Search end to end (embed the query, rank, hydrate from SQL) on the embedded default, before and after ``optimize``.
+"""Search end to end with the embedded default, before and after ``optimize``.
 
-Prints the median of each kind of search, and its ratio to the engine's own part of it: the raw ``query`` of the same vectors.
+A search embeds the query, ranks, and loads the rows from SQL. Prints the median of each kind of
+search, and its ratio to the engine's part: the raw ``query`` of the same vectors.
 
     python bench/search.py FILE [--searches 200]
 """
@@ -28,7 +29,7 @@ WORDS = ("a person who teaches", "a vehicle with wheels", "speak loudly", "large
 
 
 async def fill(container: Container, file: Path, fields: tuple[str, ...]) -> int:
-    """Store and index the whole file; returns how many extractions."""
+    """Store and index the whole file; return the number of extractions."""
     stored, worker = 0, container.worker()
     await container.indexing().prepare()
     with open_rows(str(file), fields) as reader:
@@ -40,7 +41,7 @@ async def fill(container: Container, file: Path, fields: tuple[str, ...]) -> int
 
 
 async def median_ms(search: Callable[[int], Awaitable[Any]], count: int) -> float:
-    """The median of ``count`` calls, in milliseconds, after ten that warm up."""
+    """The median of ``count`` calls, in milliseconds, after ten calls of warm-up."""
     taken = []
     for number in range(-10, count):
         started = time.perf_counter()

@@ -1,11 +1,12 @@
-"""Searches through a real Qdrant server: by our service called directly and over HTTP, against the raw client.
+"""Searches on a real Qdrant server: the service, directly and over HTTP, against the raw client.
 
-Each query is another one, so that nothing is answered from what is remembered. The raw client asks for the same vectors
-under the same filter, over HTTP and over gRPC, and gets payloads as we do. All take turns, a query at a time.
+All queries are different, so that no cache helps. The raw client asks for the same vectors with the
+same filter, over HTTP and over gRPC, and gets payloads as the service does. All take turns, one
+query at a time.
 
     python bench/search_server.py QDRANT FILE [--facts 100000] [--searches 400] [--postgres]
 
-QDRANT is the server's program; FILE has extractions, which are combined with each other where more are asked for.
+QDRANT is the server's program. FILE has extractions; if more are needed, they are combined.
 """
 
 import argparse
@@ -43,7 +44,7 @@ Call = Callable[[int], Awaitable[object]]
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -52,7 +53,7 @@ def free_port() -> int:
 
 @contextmanager
 def qdrant_server(program: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """The ports, for HTTP and gRPC, of a server with its data under ``folder``."""
+    """The ports, for HTTP and gRPC, of a new server with its data under ``folder``."""
     http, grpc = free_port(), free_port()
     settings = {
         "SERVICE__HOST": "127.0.0.1",
@@ -81,7 +82,7 @@ def qdrant_server(program: Path, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def facts_of(file: Path, count: int) -> list[dict[str, Any]]:
-    """So many facts: those of the file, then two of them in one."""
+    """``count`` facts: those of the file, then combinations of two of them."""
     known = read_extractions(file)
     made = known[:count]
     for place in range(count - len(made)):
@@ -92,8 +93,8 @@ def facts_of(file: Path, count: int) -> list[dict[str, Any]]:
 
 
 def queries_of(facts: Sequence[dict[str, Any]], count: int) -> list[str]:
-    """As many different queries: four words in a row, of a text drawn at random."""
-    drawn = random.Random(4)  # noqa: S311 - for drawing questions
+    """``count`` different queries: four consecutive words of a random text."""
+    drawn = random.Random(4)  # noqa: S311 - test data, no secret
     queries = dict[str, None]()
     while len(queries) < count:
         words = drawn.choice(facts)["data"]["fact_text"].split()
@@ -103,7 +104,7 @@ def queries_of(facts: Sequence[dict[str, Any]], count: int) -> list[str]:
 
 
 async def fill(container: Container, facts: Sequence[dict[str, Any]], fields: Sequence[str]) -> None:
-    """Store and index them."""
+    """Store and index the facts."""
     await container.indexing().prepare()
     worker = container.worker()
     for start in range(0, len(facts), BATCH):
@@ -115,7 +116,7 @@ async def fill(container: Container, facts: Sequence[dict[str, Any]], fields: Se
 
 
 async def take_turns(calls: dict[str, Call], count: int) -> dict[str, list[float]]:
-    """Seconds of each call, sorted; each takes every query once."""
+    """Measure the calls in seconds, sorted; each contestant takes every query once."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(-WARM_UP, count):
         for name, call in calls.items():
@@ -142,7 +143,7 @@ async def rate(call: Call, count: int) -> float:
 async def report(
     container: Container, url: str, clients: dict[str, QdrantClient], queries: Sequence[str], count: int
 ) -> None:
-    """Take turns and print."""
+    """Take turns, and print the latencies and the rates."""
     search, collection = container.search(), container.qdrant_repository().collection
     vectors = [vector.tolist() for vector in await container.embedder().embed(queries)]
     of_project = models.FieldCondition(

@@ -1,9 +1,10 @@
-"""Marking extractions as indexed: the repository against the best statement by hand and one update() a row.
+"""Marking extractions as indexed: the repository against the best SQL and an update() per row.
 
     python bench/update_embedding_ids.py [--ids 10000] [--repeats 9] [--dialects sqlite postgresql]
 
-The ways take turns, ``--repeats`` times, each in a transaction of its own on rows that aren't marked. Rates are
-medians of one run in rows a second, ratios are to the statement by hand. Single updates get a tenth of the ids.
+The ways take turns, ``--repeats`` times, each in its own transaction on rows that aren't marked.
+Rates are medians in rows a second, ratios are to the SQL written by hand. Single updates get a
+tenth of the ids.
 """
 
 import argparse
@@ -35,7 +36,7 @@ BY_HAND = {
 
 
 def by_hand(session: WriteSession, ids: Ids) -> int:
-    """The driver's own call, with what suits it best."""
+    """Call the driver with the fastest statement for it."""
     dialect = session.get_bind().dialect.name
     connection: Any = session.connection().connection.driver_connection
     given = orjson.dumps(ids).decode() if dialect == "sqlite" else list(ids)
@@ -43,12 +44,12 @@ def by_hand(session: WriteSession, ids: Ids) -> int:
 
 
 def repository(session: WriteSession, ids: Ids) -> int:
-    """What the product does."""
+    """Mark as the product does."""
     return ExtractionRepository(session).update_embedding_ids_batch(ids)
 
 
 def one_update_a_row(session: WriteSession, ids: Ids) -> int:
-    """What one writes first."""
+    """Mark in the obvious way, row by row."""
     for each in ids:
         session.execute(update(Extraction).where(Extraction.id == each).values(embedding_id=str(each)))
     return len(ids)
@@ -62,7 +63,7 @@ WAYS: dict[str, tuple[Callable[[WriteSession, Ids], int], int]] = {
 
 
 def fill(engine: Engine, count: int) -> list[ExtractionId]:
-    """Twice ``count`` extractions; ``count`` of them, at random."""
+    """Store twice ``count`` extractions; return ``count`` random ids of them."""
     with WriteSession(engine) as session, session.begin():
         project = ProjectRepository(session).get_or_create("bench").id
         source = SourceRepository(session).create_batch(project, [("bench:", None)])[0]["bench:"]
@@ -75,7 +76,7 @@ def fill(engine: Engine, count: int) -> list[ExtractionId]:
 
 
 def unmark(engine: Engine) -> None:
-    """Take all marks off, and with them what the last way left behind."""
+    """Remove all marks, and the dead rows that the last way left."""
     with WriteSession(engine) as session, session.begin():
         ExtractionRepository(session).clear_all_embedding_ids()
     if engine.dialect.name == "postgresql":
@@ -84,7 +85,7 @@ def unmark(engine: Engine) -> None:
 
 
 def seconds_a_row(engine: Engine, way: str, ids: Ids) -> float:
-    """Of one transaction."""
+    """Measure one transaction, in seconds per row."""
     mark, share = WAYS[way]
     chosen = ids[: len(ids) // share]
     unmark(engine)
