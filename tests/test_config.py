@@ -37,7 +37,7 @@ def python(code: str, cwd: Path, **variables: str) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
-# --- defaults, and the file that documents them ----------------------------------------------------------
+# --- defaults, and the file that documents them ---------------------------------------------------
 
 
 def test_defaults_alone_without_any_source() -> None:
@@ -63,7 +63,7 @@ def test_every_setting_says_what_is_allowed() -> None:
     assert [key for key in KEYS if not description(key)] == []
 
 
-# --- sources and their precedence ------------------------------------------------------------------------
+# --- sources and their precedence -----------------------------------------------------------------
 
 PRINT_POOL_SIZE = "from app.config import settings; print(settings.db_pool_size)"
 
@@ -290,7 +290,7 @@ def test_a_mapping_is_written_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().worker.time_limits == {}
 
 
-# --- the object ------------------------------------------------------------------------------------------
+# --- the object -----------------------------------------------------------------------------------
 
 
 def test_settings_are_frozen() -> None:

@@ -45,7 +45,7 @@ async def stores_and_finds(container: Container) -> None:
     assert hit.extraction.source_uri == "doc:0"
 
 
-# --- reset and run again ---------------------------------------------------------------------------------
+# --- reset and run again --------------------------------------------------------------------------
 
 
 async def test_singletons_are_reset_between_two_uses(tmp_path: Path, engine: Engine) -> None:
@@ -104,7 +104,7 @@ def test_a_part_that_was_handed_in_outlives_a_run(settings: Settings, fake: Dete
             assert consumers_of(container) == {fake}
 
 
-# --- overriding ------------------------------------------------------------------------------------------
+# --- overriding -----------------------------------------------------------------------------------
 
 
 def test_an_override_reaches_who_is_asked_for_inside(settings: Settings, fake: DeterministicEmbedder) -> None:
@@ -138,7 +138,7 @@ def held_by(part: object) -> Iterator[object]:
         yield from getattr(each, "__dict__", {}).values()
 
 
-# --- filling `config` ------------------------------------------------------------------------------------
+# --- filling `config` -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_it_is_nested_in_another_applications_container(settings: Settings
         assert application.service().search is container.search()
 
 
-# --- a subclass, and a copy ------------------------------------------------------------------------------
+# --- a subclass, and a copy -----------------------------------------------------------------------
 
 
 class Seven:
@@ -276,7 +276,7 @@ def test_a_subclass_is_replaced_in_too(settings: Settings, fake: DeterministicEm
         assert [type(each).__name__ for each in wakeup] == ["Wakeup"]
 
 
-# --- opened without `running` ----------------------------------------------------------------------------
+# --- opened without `running` ---------------------------------------------------------------------
 
 
 @pytest.fixture

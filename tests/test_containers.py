@@ -101,7 +101,7 @@ def test_32_threads_asking_at_once_get_one_instance(settings: Settings) -> None:
             assert len({id(instance) for instance in instances}) == 1, name
 
 
-# --- replacements ----------------------------------------------------------------------------------------
+# --- replacements ---------------------------------------------------------------------------------
 
 
 def objects_within(root: Any) -> set[int]:
@@ -188,7 +188,7 @@ async def test_a_failing_client_surfaces_as_our_error(tmp_path: Path) -> None:
     assert "connection refused" in qdrant.error
 
 
-# --- opening and closing ---------------------------------------------------------------------------------
+# --- opening and closing --------------------------------------------------------------------------
 
 
 def resources_behind(provider: Any, name: str, found: set[str]) -> set[str]:
@@ -291,7 +291,7 @@ def test_a_dialect_without_a_strategy_is_refused_at_start(settings: Settings) ->
         pytest.fail("no strategy")
 
 
-# --- the protocols of those who use it --------------------------------------------------------------------
+# --- the protocols of those who use it ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", [ApiParts, CommandParts, ServiceParts])

@@ -94,7 +94,7 @@ async def assert_every_slot_is_usable(lane: Lane) -> None:
     assert gate.most == lane.limit
 
 
-# --- running ---------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 async def test_runs_on_a_thread_of_the_pool_and_returns_the_result(executor: BoundedExecutor) -> None:
@@ -175,7 +175,7 @@ async def test_the_loop_stays_free_while_calls_block(executor: BoundedExecutor, 
     assert await asyncio.gather(*tasks) == ["held", "held"]
 
 
-# --- bounds ----------------------------------------------------------------------------------------------
+# --- bounds ---------------------------------------------------------------------------------------
 
 
 async def test_never_more_than_the_limit_run_at_once(executor: BoundedExecutor) -> None:
@@ -283,7 +283,7 @@ async def test_a_stuck_lane_does_not_delay_another(executor: BoundedExecutor, ga
     assert not any(task.done() for task in held)
 
 
-# --- cancellation ----------------------------------------------------------------------------------------
+# --- cancellation ---------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_call_keeps_its_slot_until_the_thread_is_free(
@@ -389,7 +389,7 @@ async def test_a_thousand_deadlines_at_random_moments_leak_no_slot(executor: Bou
     await assert_every_slot_is_usable(lane)
 
 
-# --- several event loops ---------------------------------------------------------------------------------
+# --- several event loops --------------------------------------------------------------------------
 
 
 def on_loops(count: int, main: Callable[[int], object]) -> None:
@@ -468,7 +468,7 @@ def test_an_event_loop_closed_with_waiters_loses_no_slot(executor: BoundedExecut
     asyncio.run(assert_every_slot_is_usable(lane))
 
 
-# --- closing ---------------------------------------------------------------------------------------------
+# --- closing --------------------------------------------------------------------------------------
 
 
 async def in_thread(fn: Callable[..., bool], *args: object) -> "asyncio.Task[bool]":
@@ -565,7 +565,7 @@ os._exit(0 if closed is False else 1)
     assert done.returncode == 0
 
 
-# --- counters and making ---------------------------------------------------------------------------------
+# --- counters and making --------------------------------------------------------------------------
 
 
 async def test_counters_follow_the_calls(executor: BoundedExecutor, gate: Gate) -> None:

@@ -56,7 +56,7 @@ def log() -> Log:
     return stream
 
 
-# --- one line --------------------------------------------------------------------------------------------
+# --- one line -------------------------------------------------------------------------------------
 
 
 def test_a_line_is_one_json_object(log: Log) -> None:
@@ -133,7 +133,7 @@ def test_configured_twice_writes_once() -> None:
     assert (first.lines, second.line["event"]) == ([], "x")
 
 
-# --- who is heard ----------------------------------------------------------------------------------------
+# --- who is heard ---------------------------------------------------------------------------------
 
 HEARD = {
     "DEBUG": {"app.x": "debug", "containers": "debug", "httpx2": "warning", "uvicorn.error": "info"},
@@ -157,7 +157,7 @@ def test_each_logger_is_heard_from_its_level_on(level: str) -> None:
     assert quietest == HEARD[level]
 
 
-# --- context ---------------------------------------------------------------------------------------------
+# --- context --------------------------------------------------------------------------------------
 
 
 async def test_what_is_bound_reaches_the_threads_of_a_lane(log: Log, make_lane: Callable[..., Lane]) -> None:
@@ -183,7 +183,7 @@ async def _say(event: str) -> None:
     logger.info(event)
 
 
-# --- secrets ---------------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
 def test_a_password_in_an_exception_is_masked(log: Log) -> None:
@@ -219,7 +219,7 @@ def test_secrets_in_values_are_masked(log: Log) -> None:
     assert log.line["given"]["ok"] is True
 
 
-# --- a process -------------------------------------------------------------------------------------------
+# --- a process ------------------------------------------------------------------------------------
 
 PROGRAM = f"""
 import logging

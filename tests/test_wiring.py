@@ -38,7 +38,7 @@ def used(key: str, given: object, read: Read, expected: object = None, **others:
     return pytest.param(sections, read, given if expected is None else expected, id=key)
 
 
-# --- who uses what -----------------------------------------------------------------------------------------
+# --- who uses what --------------------------------------------------------------------------------
 
 
 def pool(container: Container) -> Any:

@@ -166,7 +166,7 @@ with sqlite3.connect(sys.argv[1]) as connection:
 """
 
 
-# --- PostgreSQL ------------------------------------------------------------------------------------------
+# --- PostgreSQL -----------------------------------------------------------------------------------
 
 
 def test_for_postgresql_the_commands_are_named_without_the_password(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_near_and_api_exclude_each_other(cli: Cli) -> None:
         assert "give one of them" in cli(name, "--near", "--api", "http://127.0.0.1:9", code=2).stderr.decode()
 
 
-# --- what they do there ----------------------------------------------------------------------------------
+# --- what they do there ---------------------------------------------------------------------------
 
 
 def test_commands_through_a_service_say_what_they_say_here(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_ctrl_c_leaves_the_service_to_its_job_and_says_so(tmp_path: Path) -> Non
         assert cli.json("jobs", "cancel", job["id"])["status"] == "cancelled"
 
 
-# --- how the service is found ----------------------------------------------------------------------------
+# --- how the service is found ---------------------------------------------------------------------
 
 
 def test_the_note_is_there_for_its_owner_as_long_as_the_service(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_metrics_show_the_pool_and_every_lane_in_use(cli: Cli) -> None:
     assert [cell.strip() for cell in lane.split("│")[1:7]] == ["database", "8", "0", "0", "0", "0"]
 
 
-# --- doctor ----------------------------------------------------------------------------------------------
+# --- doctor ---------------------------------------------------------------------------------------
 
 
 def test_doctor_finds_every_part_well(cli: Cli) -> None:
@@ -119,7 +119,7 @@ def test_doctor_lists_what_is_wrong_with_the_settings(tmp_path: Path) -> None:
     assert "api.port" in row["error"]
 
 
-# --- warnings and logging --------------------------------------------------------------------------------
+# --- warnings and logging -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", [("search", "x"), ("metrics",), ("doctor",)])
@@ -147,7 +147,7 @@ def test_the_configured_level_is_the_loggers(tmp_path: Path, level: str, shown: 
     assert done.stdout.split() == [str(shown), str(max(shown, 30))]
 
 
-# --- output that can't be written ------------------------------------------------------------------------
+# --- output that can't be written -----------------------------------------------------------------
 
 
 def shell(cli: Cli, script: str) -> subprocess.CompletedProcess[str]:
@@ -204,7 +204,7 @@ def test_ctrl_c_while_the_command_is_loaded_is_quiet(cli: Cli) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, b"", b"")
 
 
-# --- how it is said --------------------------------------------------------------------------------------
+# --- how it is said -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

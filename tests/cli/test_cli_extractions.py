@@ -332,7 +332,7 @@ def test_extractions_are_listed_while_another_process_has_the_index(here: Place,
         assert len(listed(here)) == 7
 
 
-# --- terminals and pipes ---------------------------------------------------------------------------------
+# --- terminals and pipes --------------------------------------------------------------------------
 
 
 def on_a_terminal(cli: Cli, columns: int, *arguments: str) -> list[str]:

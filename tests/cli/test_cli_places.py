@@ -77,7 +77,7 @@ def test_a_server_of_the_index_is_named_by_its_address(cli: Cli) -> None:
     assert "hidden" not in told
 
 
-# --- AGENT_STORAGE_HOME ----------------------------------------------------------------------------------
+# --- AGENT_STORAGE_HOME ---------------------------------------------------------------------------
 
 
 def test_one_folder_holds_data_and_configuration_whatever_the_current_directory(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_home_folder_of_nobody_is_named_and_nothing_made(cli: Cli, variable: s
     assert list(cli.folder.iterdir()) == []
 
 
-# --- a newer schema --------------------------------------------------------------------------------------
+# --- a newer schema -------------------------------------------------------------------------------
 
 
 def test_an_old_program_says_what_helps_against_a_newer_schema(cli: Cli) -> None:

@@ -93,7 +93,7 @@ def error_of(done: "subprocess.CompletedProcess[bytes]") -> str:
     return " ".join(told.split())
 
 
-# --- the same commands, near and far ---------------------------------------------------------------------
+# --- the same commands, near and far --------------------------------------------------------------
 
 
 def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Service) -> None:
@@ -256,7 +256,7 @@ def test_all_projects_are_searched_in_one_request(cli: Cli, service: Service) ->
     assert sorted(hit["data"]["n"] for hit in every) == [0, 1, 2]
 
 
-# --- keys ------------------------------------------------------------------------------------------------
+# --- keys -----------------------------------------------------------------------------------------
 
 
 def test_a_service_with_keys_wants_one_of_them(cli: Cli, home: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_service_with_keys_wants_one_of_them(cli: Cli, home: Path) -> None:
         assert "schl" not in error
 
 
-# --- where no service is ---------------------------------------------------------------------------------
+# --- where no service is --------------------------------------------------------------------------
 
 
 def test_nobody_there_is_told_at_once_with_what_to_do(cli: Cli) -> None:
@@ -372,7 +372,7 @@ def test_another_server_there_is_told(cli: Cli, status: int, body: bytes) -> Non
     assert "\x1b" not in error
 
 
-# --- faults on the way -----------------------------------------------------------------------------------
+# --- faults on the way ----------------------------------------------------------------------------
 
 
 def relay(handler: Asked, url: str) -> httpx2.Response:
@@ -455,7 +455,7 @@ async def test_an_answer_of_another_version_is_told() -> None:
         await parts.search().search(Query("x", project="a"))
 
 
-# --- a service that is stopped meanwhile -----------------------------------------------------------------
+# --- a service that is stopped meanwhile ----------------------------------------------------------
 
 
 def feed(process: Process, content: bytes) -> None:
@@ -514,7 +514,7 @@ def test_ctrl_c_ends_soon_and_says_what_was_stored(cli: Cli, service: Service) -
     assert said == stored(service)
 
 
-# --- jobs that don't end well ----------------------------------------------------------------------------
+# --- jobs that don't end well ---------------------------------------------------------------------
 
 
 def test_a_job_that_is_cancelled_ends_the_ingest_that_waits_for_it(cli: Cli, home: Path) -> None:

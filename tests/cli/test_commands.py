@@ -104,7 +104,7 @@ def test_search_filters(cli: Cli) -> None:
     assert b"no project 'nowhere'" in cli("search", "fact", "--project", "nowhere", code=1).stderr
 
 
-# --- bad input -------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 BAD_LINES = {
     "not json": b"{bad\n",
@@ -216,7 +216,7 @@ def test_no_such_command_is_a_usage_error(cli: Cli) -> None:
     cli("ingest", code=2)
 
 
-# --- other processes, signals, terminals -----------------------------------------------------------------
+# --- other processes, signals, terminals ----------------------------------------------------------
 
 
 def test_a_second_process_is_told_which_directory_is_in_use(cli: Cli) -> None:

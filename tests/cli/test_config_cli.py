@@ -36,7 +36,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(root, [str(argument) for argument in arguments])
 
 
-# --- show ------------------------------------------------------------------------------------------------
+# --- show -----------------------------------------------------------------------------------------
 
 
 def test_show_prints_every_setting_with_its_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_show_works_without_the_file_it_was_told(folder: Path, monkeypatch: pyte
     )
 
 
-# --- check -----------------------------------------------------------------------------------------------
+# --- check ----------------------------------------------------------------------------------------
 
 
 def test_check_says_ok() -> None:

@@ -41,7 +41,7 @@ def ours(names: Iterator[str] | list[str] | set[str]) -> set[str]:
     return {name for name in names if name.partition("_")[0] in SECTIONS and "_" in name}
 
 
-# --- compose ---------------------------------------------------------------------------------------------
+# --- compose --------------------------------------------------------------------------------------
 
 
 def test_all_services_are_there() -> None:
@@ -185,7 +185,7 @@ def test_the_schema_is_up_to_date_before_anything_of_ours_starts() -> None:
         assert waits["postgres"] == waits["qdrant"] == {"condition": "service_healthy"}
 
 
-# --- the image -------------------------------------------------------------------------------------------
+# --- the image ------------------------------------------------------------------------------------
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -255,7 +255,7 @@ def test_the_data_lies_in_the_volume() -> None:
     assert of("VOLUME") == ["/data"]
 
 
-# --- systemd ---------------------------------------------------------------------------------------------
+# --- systemd --------------------------------------------------------------------------------------
 
 
 def unit(path: Path) -> dict[str, str]:
@@ -329,7 +329,7 @@ def test_systemd_finds_little_that_a_unit_could_do(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-# --- the workflow ----------------------------------------------------------------------------------------
+# --- the workflow ---------------------------------------------------------------------------------
 
 
 def test_the_workflow_audits_what_is_installed_every_week() -> None:
@@ -353,7 +353,7 @@ def test_every_action_is_pinned() -> None:
     assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
 
 
-# --- command lines ---------------------------------------------------------------------------------------
+# --- command lines --------------------------------------------------------------------------------
 
 
 def written_commands() -> Iterator[tuple[str, str]]:

@@ -61,7 +61,7 @@ def pins(lock: str) -> list[Requirement]:
     return [Requirement(line.rstrip(" \\")) for line in text.splitlines() if line[:1].isalnum()]
 
 
-# --- the wheel ---------------------------------------------------------------------------------------------
+# --- the wheel ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +145,7 @@ def test_the_installed_command_stores_and_finds(clean_bin: Path, tmp_path: Path)
     assert "person, individual" in found.stdout
 
 
-# --- the locks ---------------------------------------------------------------------------------------------
+# --- the locks ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -181,7 +181,7 @@ def test_the_build_requirement_is_the_locked_one() -> None:
     assert table["build-system"]["requires"] == project()["build"]
 
 
-# --- the Makefile ------------------------------------------------------------------------------------------
+# --- the Makefile ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_a_page_names_only_targets_that_exist(page: str) -> None:
     assert named <= targets
 
 
-# --- the example -------------------------------------------------------------------------------------------
+# --- the example ----------------------------------------------------------------------------------
 
 
 def test_the_example_holds_2000_extractions() -> None:

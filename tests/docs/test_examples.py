@@ -66,7 +66,7 @@ async def test_a_web_application_indexes_beside_its_requests(tmp_path: Path) -> 
     assert found == ["A new ferry"]
 
 
-# --- an embedder -----------------------------------------------------------------------------------------
+# --- an embedder ----------------------------------------------------------------------------------
 
 
 async def test_an_embedder_of_ones_own_is_used_by_every_part(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def find_over_http(client: httpx2.Client, text: str, query: str) -> float:
     pytest.fail("it never was found")
 
 
-# --- a type of job ---------------------------------------------------------------------------------------
+# --- a type of job --------------------------------------------------------------------------------
 
 
 async def test_a_job_of_ones_own_runs_beside_the_others(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ async def test_a_job_of_ones_own_runs_beside_the_others(tmp_path: Path) -> None:
     assert job["result"]["words"]["river"] == 120  # 60 as the first word, 60 as the second
 
 
-# --- a dialect strategy ----------------------------------------------------------------------------------
+# --- a dialect strategy ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

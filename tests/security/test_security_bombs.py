@@ -77,7 +77,7 @@ def embedder_at(url: str, lane: Lane, connections: Connections, seconds: float =
     return OpenAIEmbedder(lane, connections, settings)
 
 
-# --- lines -----------------------------------------------------------------------------------------------
+# --- lines ----------------------------------------------------------------------------------------
 
 
 def read(content: io.BufferedReader, *, skip_invalid: bool) -> list[RowBatch]:
@@ -128,7 +128,7 @@ def test_what_follows_too_much_blank_in_a_line_is_not_lost_silently() -> None:
     assert [reject.reason for reject in batch.rejects] == ["the line is longer than 8 MiB"]
 
 
-# --- requests --------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 PACKED = {
     "gzip": gzip.compress(b"x" * MIB),
@@ -164,7 +164,7 @@ async def test_no_route_unpacks_a_body(api: Api) -> None:
     assert (await api.raw(head + packed)).startswith(b"HTTP/1.1 4")
 
 
-# --- answers ---------------------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])

@@ -89,7 +89,7 @@ def redirecting(status: int, location: str) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-# --- redirects -------------------------------------------------------------------------------------------
+# --- redirects ------------------------------------------------------------------------------------
 
 
 async def refusal(stub: EmbeddingStub, lane: Lane, status: int, location: str) -> str:
@@ -179,7 +179,7 @@ async def test_a_service_leads_the_command_line_nowhere(
     assert len(asked) == 2
 
 
-# --- nothing a caller sends chooses an address -----------------------------------------------------------
+# --- nothing a caller sends chooses an address ----------------------------------------------------
 
 
 @pytest.mark.slow

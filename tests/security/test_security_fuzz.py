@@ -92,7 +92,7 @@ def outcome(call: Callable[[], object]) -> object:
         return refused
 
 
-# --- lines and items -------------------------------------------------------------------------------------
+# --- lines and items ------------------------------------------------------------------------------
 
 
 @settings(max_examples=400 * FUZZ, database=None)
@@ -170,7 +170,7 @@ def test_a_line_made_to_be_slow_takes_no_square_time(line: bytes) -> None:
     assert min(seconds(line) for _ in range(3)) < 40 * max(tenth, 0.002)
 
 
-# --- filters ---------------------------------------------------------------------------------------------
+# --- filters --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300 * FUZZ, database=None)
@@ -226,7 +226,7 @@ def test_any_filter_of_a_search_is_built_or_refused(
         assert any("\ud800" <= char <= "\udfff" for text in (project, *groups) for char in text)
 
 
-# --- the API ---------------------------------------------------------------------------------------------
+# --- the API --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

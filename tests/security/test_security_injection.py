@@ -141,7 +141,7 @@ def filled(target: Target) -> Target:
     return target
 
 
-# --- filters give what comparing gives -------------------------------------------------------------------
+# --- filters give what comparing gives ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["extraction_types", "source_groups", "where"])
@@ -238,7 +238,7 @@ def test_a_type_of_job_is_a_label_like_any(target: Target) -> None:
                 assert target.client.get("/v1/job-types").json() == {"paused": []}
 
 
-# --- every parameter there is ----------------------------------------------------------------------------
+# --- every parameter there is ---------------------------------------------------------------------
 
 DEFAULTS = Settings.model_validate({})
 DOCUMENT = create_app(create_container(DEFAULTS), options_of(DEFAULTS)).openapi()
@@ -336,7 +336,7 @@ def _ask(  # noqa: PLR0913, PLR0917 - each is a part of the request
     )
 
 
-# --- the command line ------------------------------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
 
 ENDLESS = {"serve", "worker", "graph"}
 ALL_AT_ONCE = f"a' OR 1=1; DROP TABLE jobs -- \"].$.b[*] %(x)s :id ={MARK}"

@@ -27,7 +27,7 @@ KEY = "k3yK3yk3y.0123456789"
 OTHER = "0ther-key.0123456789"
 
 
-# --- how they are compared -------------------------------------------------------------------------------
+# --- how they are compared ------------------------------------------------------------------------
 
 
 class Wary(str):
@@ -113,7 +113,7 @@ async def test_a_request_is_let_in_by_that_comparison_alone(header: bytes) -> No
     assert told == [401]
 
 
-# --- where they are kept ---------------------------------------------------------------------------------
+# --- where they are kept --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def assert_hides(*texts: str) -> None:
         assert AS_BASIC not in text, text
 
 
-# --- servers that refuse ---------------------------------------------------------------------------------
+# --- servers that refuse --------------------------------------------------------------------------
 
 
 class Refusing(socketserver.BaseRequestHandler):
@@ -114,7 +114,7 @@ def qdrant() -> Iterator[QdrantStub]:
         yield stub
 
 
-# --- commands --------------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
 def scenes(postgres: int, embeddings: EmbeddingStub, qdrant: QdrantStub) -> dict[str, Mapping[str, str]]:
@@ -201,7 +201,7 @@ def test_a_command_that_fails_hides_every_secret(
     assert_hides(printed)
 
 
-# --- a service -------------------------------------------------------------------------------------------
+# --- a service ------------------------------------------------------------------------------------
 
 
 def test_a_service_whose_parts_refuse_hides_every_secret(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def _handed_in(client: httpx2.Client, number: int) -> httpx2.Response:
     return answer
 
 
-# --- in the process --------------------------------------------------------------------------------------
+# --- in the process -------------------------------------------------------------------------------
 
 
 def test_no_part_shows_a_secret_in_its_repr(tmp_path: Path) -> None:

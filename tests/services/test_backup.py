@@ -83,7 +83,7 @@ def damage(file: Path, start: int, length: int) -> None:
         opened.write(b"\x5a" * min(length, file.stat().st_size - start))
 
 
-# --- making one ------------------------------------------------------------------------------------------
+# --- making one -----------------------------------------------------------------------------------
 
 
 async def test_a_backup_is_the_store_row_by_row_and_says_so_itself(store: Path, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ async def cancelled_in(step: str, container: Any, start: Callable[[Any], Any]) -
     await until(lambda: container.files_lane().stats().active == 0)
 
 
-# --- restoring -------------------------------------------------------------------------------------------
+# --- restoring ------------------------------------------------------------------------------------
 
 
 async def test_a_lost_store_is_restored_row_by_row(store: Path, tmp_path: Path) -> None:
@@ -530,7 +530,7 @@ async def test_a_restore_without_room_leaves_the_store(tmp_path: Path, large: tu
         assert rows_of(disk.folder / "test.db") == before
 
 
-# --- looking at what is there ----------------------------------------------------------------------------
+# --- looking at what is there ---------------------------------------------------------------------
 
 
 async def test_a_check_says_what_a_store_holds(store: Path) -> None:

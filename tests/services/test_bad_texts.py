@@ -303,7 +303,7 @@ async def test_a_bad_query_is_refused_in_time(tmp_path: Path, engine: Engine, st
     assert len(stub.asked) - before < 8
 
 
-# --- texts that are too long -----------------------------------------------------------------------------
+# --- texts that are too long ----------------------------------------------------------------------
 
 LONG = "word " * 100
 

@@ -147,7 +147,7 @@ def assert_unit_rows(vectors: NDArray[np.float32], shape: tuple[int, int]) -> No
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1, atol=1e-5)
 
 
-# --- the contract ----------------------------------------------------------------------------------------
+# --- the contract ---------------------------------------------------------------------------------
 
 
 async def test_one_unit_vector_a_text(embedder: Embedder) -> None:
@@ -311,7 +311,7 @@ def test_its_identity_is_whole(embedder: Embedder) -> None:
     assert identity == embedder.identity
 
 
-# --- splitting -------------------------------------------------------------------------------------------
+# --- splitting ------------------------------------------------------------------------------------
 
 
 def split(texts: Sequence[str], *, max_texts: int = 3, max_characters: int = 10) -> list[list[str]]:
@@ -332,7 +332,7 @@ def test_batches_know_their_rows() -> None:
     assert [str(batch) for batch in split] == ["one of texts 0 to 2", "one of texts 3 to 5", "text 6"]
 
 
-# --- wordllama -------------------------------------------------------------------------------------------
+# --- wordllama ------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -456,7 +456,7 @@ def test_wordllama_without_its_model_says_so(tmp_path: Path) -> None:
     assert "the wordllama package lacks its model; reinstall it" in in_a_fresh_interpreter(program, tmp_path)
 
 
-# --- deterministic ---------------------------------------------------------------------------------------
+# --- deterministic --------------------------------------------------------------------------------
 
 
 async def test_deterministic_texts_that_share_words_are_closer(deterministic: DeterministicEmbedder) -> None:
@@ -479,7 +479,7 @@ async def test_deterministic_vectors_never_change(lane: Lane) -> None:
     np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
 
 
-# --- openai: what is sent --------------------------------------------------------------------------------
+# --- openai: what is sent -------------------------------------------------------------------------
 
 
 async def test_openai_sends_each_text_with_the_prefix_of_its_role(
@@ -567,7 +567,7 @@ def test_openai_is_the_same_behind_another_address(make_openai: MakeOpenAI) -> N
     assert identity != make_openai(model="large").identity
 
 
-# --- openai: trying again --------------------------------------------------------------------------------
+# --- openai: trying again -------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -669,7 +669,7 @@ async def test_openai_pings_within_the_time_of_one_try(make_openai: MakeOpenAI, 
         await embedder.ping()
 
 
-# --- openai: refusals ------------------------------------------------------------------------------------
+# --- openai: refusals -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 418])
@@ -735,7 +735,7 @@ async def test_openai_gives_the_endpoints_reason_in_one_short_line(
     assert "\n" not in str(caught.value)
 
 
-# --- openai: answers that aren't right -------------------------------------------------------------------
+# --- openai: answers that aren't right ------------------------------------------------------------
 
 
 def numbered(*pairs: tuple[Any, Any]) -> Answer:
@@ -800,7 +800,7 @@ async def test_openai_numbers_too_large_for_float32_keep_their_direction(
     )
 
 
-# --- openai: secrets -------------------------------------------------------------------------------------
+# --- openai: secrets ------------------------------------------------------------------------------
 
 PRIVATE = "Jane Roe of 7 Elm Street was treated for a rare illness in March"
 

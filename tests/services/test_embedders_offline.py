@@ -39,7 +39,7 @@ def engine() -> _Engine:
     return _Engine()
 
 
-# --- multilingual ----------------------------------------------------------------------------------------
+# --- multilingual ---------------------------------------------------------------------------------
 
 
 async def test_a_question_finds_its_answer_in_another_language(multilingual: MultilingualEmbedder) -> None:
@@ -198,7 +198,7 @@ def test_neither_package_is_imported_before_a_text_is_embedded(tmp_path: Path) -
     assert second == "False False"
 
 
-# --- model2vec -------------------------------------------------------------------------------------------
+# --- model2vec ------------------------------------------------------------------------------------
 
 
 def static(lane: Lane, folder: Path, dimension: int | None = None) -> Model2VecEmbedder:

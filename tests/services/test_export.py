@@ -76,7 +76,7 @@ async def in_sql(container: Container) -> list[tuple[Any, ...]]:
     ]
 
 
-# --- there and back --------------------------------------------------------------------------------------
+# --- there and back -------------------------------------------------------------------------------
 
 
 async def test_a_round_trip_over_both_databases_changes_nothing(
@@ -105,7 +105,7 @@ async def test_a_round_trip_over_both_databases_changes_nothing(
             assert await exported(target) == lines
 
 
-# --- pages -----------------------------------------------------------------------------------------------
+# --- pages ----------------------------------------------------------------------------------------
 
 
 async def test_pages_have_a_fixed_order_and_any_cursor_goes_on(container: Container) -> None:
@@ -212,7 +212,7 @@ async def test_a_page_is_of_one_state(container: Container) -> None:
     await writing
 
 
-# --- cursors ---------------------------------------------------------------------------------------------
+# --- cursors --------------------------------------------------------------------------------------
 
 
 def test_a_cursor_carries_the_project_and_the_place() -> None:
@@ -241,7 +241,7 @@ async def test_a_cursor_of_another_project_is_refused_by_every_call(container: C
             await call
 
 
-# --- formats ---------------------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 
 async def stored_odd(container: Container) -> list[ExportRow]:
@@ -298,7 +298,7 @@ def test_large_parquet_has_several_row_groups() -> None:
     assert [row["id"] for row in file.read(["id"]).to_pylist()] == [row.id for row in rows]
 
 
-# --- how it is read --------------------------------------------------------------------------------------
+# --- how it is read -------------------------------------------------------------------------------
 
 
 async def test_a_page_is_found_by_the_index(container: Container, engine: Engine) -> None:

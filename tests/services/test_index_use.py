@@ -125,7 +125,7 @@ async def found_by(container: Container, text: str, **filters: Any) -> list[tupl
     return [(round(hit.score, 3), hit.extraction.data["n"]) for hit in hits]
 
 
-# --- payloads --------------------------------------------------------------------------------------------
+# --- payloads -------------------------------------------------------------------------------------
 
 
 class TestPayloads:
@@ -204,7 +204,7 @@ class TestPayloads:
         assert await compared(container) == Differences(extractions=1, points=1)
 
 
-# --- rebuilding ------------------------------------------------------------------------------------------
+# --- rebuilding -----------------------------------------------------------------------------------
 
 
 class TestRebuilding:
@@ -361,7 +361,7 @@ async def searched(api: Api) -> Any:
     return await api.client.post("/v1/projects/papers/search", json={"query": "mountain", "mode": "meaning"})
 
 
-# --- two embedders ---------------------------------------------------------------------------------------
+# --- two embedders --------------------------------------------------------------------------------
 
 
 class TestTwoEmbedders:
@@ -483,7 +483,7 @@ class TestTwoEmbedders:
         assert (await found_by(old, make_item(7).data["fact_text"]))[0] == (1.0, 7)
 
 
-# --- two stores ------------------------------------------------------------------------------------------
+# --- two stores -----------------------------------------------------------------------------------
 
 
 @contextmanager

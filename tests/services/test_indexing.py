@@ -378,7 +378,7 @@ class NotingEmbedder(DeterministicEmbedder):
         return await super().embed(texts, role)
 
 
-# --- what made the vectors -------------------------------------------------------------------------------
+# --- what made the vectors ------------------------------------------------------------------------
 
 
 async def test_another_embedder_is_refused_with_the_way_out(

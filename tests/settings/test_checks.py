@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return enter_empty_place(tmp_path, monkeypatch)
 
 
-# --- values ----------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 WHOLE = [key for key in KEYS if "whole number" in str(description(key))]
 SECONDS = [key for key in KEYS if "number of seconds, more" in str(description(key))]
@@ -197,7 +197,7 @@ def test_any_yaml_gives_settings_or_problems_in_words(
     assert json.dumps([entry.value for entry in reading.entries])
 
 
-# --- rules between settings ------------------------------------------------------------------------------
+# --- rules between settings -----------------------------------------------------------------------
 
 BROKEN: list[tuple[dict[str, dict[str, object]], str, str]] = [
     ({"database": {"url": "data.db"}}, "database.url", "must be a URL: sqlite:///FILE"),
@@ -326,7 +326,7 @@ def test_the_dimension_follows_the_provider(provider: str, dimension: int) -> No
     assert Settings.model_validate({"embedding": {"provider": provider}}).embedding.dimension == dimension
 
 
-# --- lanes -----------------------------------------------------------------------------------------------
+# --- lanes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_knows_a_database_in_memory(url: str, in_memory: bool) -> None:
     assert Settings.model_validate({"database": {"url": url}}).database.in_memory is in_memory
 
 
-# --- secrets ---------------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
 def test_settings_can_be_printed_without_their_secrets() -> None:

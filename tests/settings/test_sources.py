@@ -15,7 +15,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return enter_empty_place(tmp_path, monkeypatch)
 
 
-# --- which file ------------------------------------------------------------------------------------------
+# --- which file -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
@@ -109,7 +109,7 @@ def test_a_dotenv_file_that_is_no_text_is_refused(folder: Path) -> None:
         load_settings()
 
 
-# --- names -----------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_other_variables_are_no_concern_of_ours(name: str, monkeypatch: pytest.M
     assert (reading.settings, reading.warnings) == (Settings(), ())
 
 
-# --- what a plain value means ----------------------------------------------------------------------------
+# --- what a plain value means ---------------------------------------------------------------------
 
 
 def test_a_number_with_leading_zeros_is_decimal(folder: Path) -> None:

@@ -53,7 +53,7 @@ class TestBorrowed(VectorClientContract):
         theirs.close()
 
 
-# --- in the container ------------------------------------------------------------------------------------
+# --- in the container -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("qdrant_limit", [None, 3])
@@ -101,7 +101,7 @@ def test_the_configured_engines_keep_their_limit(tmp_path: Path) -> None:
         assert container.qdrant_lane().limit == 1
 
 
-# --- replacements that can't work ------------------------------------------------------------------------
+# --- replacements that can't work -----------------------------------------------------------------
 
 
 class Partial:

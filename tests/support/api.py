@@ -1,4 +1,4 @@
-"""The API over real sockets: the application of a fresh container, on the test's own event loop."""
+"""The API of a new container over real sockets, on the test's event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _OF_A_REPLACE = ("replace", "run", "observed_at", "dry_run", "allow_mass_delete"
 
 
 def raw_item(number: int, **changes: Any) -> dict[str, Any]:
-    """An extraction in JSON that differs from those of other numbers; its text holds two of ``WORDS``."""
+    """An extraction as JSON, different for each number; its text has two of ``WORDS``."""
     item = {
         "source_uri": f"doc:{number // 2}",
         "source_group": f"group-{number // 2 % 3}",
@@ -39,13 +39,13 @@ def raw_item(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def ndjson(items: Sequence[object]) -> bytes:
-    """One line each."""
+    """Encode each item as one line."""
     return b"".join(orjson.dumps(item) + b"\n" for item in items)
 
 
 @dataclass(frozen=True)
 class Api:
-    """A running API: a client that talks to it, and what is behind it."""
+    """A running API, with a client for it and the parts behind it."""
 
     client: httpx2.AsyncClient
     app: FastAPI
@@ -56,7 +56,7 @@ class Api:
     async def post(
         self, path: str, body: object = None, status: int = 200, headers: dict[str, str] | None = None
     ) -> Any:
-        """Post JSON; the answer must have that status."""
+        """Post JSON; the response must have ``status``."""
         return checked(await self.client.post(path, json=body, headers=headers), status)
 
     async def get(self, path: str, **params: Any) -> Any:
@@ -64,7 +64,7 @@ class Api:
         return checked(await self.client.get(path, params=params), 200)
 
     async def delete(self, path: str, status: int = 202) -> Any:
-        """Delete; the answer must have that status."""
+        """Delete; the response must have ``status``."""
         return checked(await self.client.delete(path), status)
 
     async def hand_in(
@@ -86,17 +86,17 @@ class Api:
         return await self.client.post(path, content=body, params=params, headers=given)
 
     async def replaced(self, items: Sequence[object], *, status: int = 202, **options: Any) -> Any:
-        """Hand in as :meth:`hand_in` what the sources hold now; the parameters are those of a replace."""
+        """Replace the sources of the items; ``options`` include the parameters of a replace."""
         parameters = {name: options.pop(name) for name in _OF_A_REPLACE if name in options}
         response = await self.hand_in(items, params={"replace": "source", **parameters}, **options)
         return checked(response, status)
 
     async def accepted(self, items: Sequence[object], **options: Any) -> Any:
-        """As :meth:`hand_in`, which must succeed."""
+        """Call :meth:`hand_in`, which must succeed."""
         return checked(await self.hand_in(items, **options), 202)
 
     async def work(self) -> None:
-        """Run every job that is queued; one that fails stands as failed."""
+        """Run every queued job; a job may fail."""
         worker = self.container.worker()
         while True:
             with suppress(AgentStorageError):
@@ -104,11 +104,11 @@ class Api:
                     return
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A bare connection."""
+        """Open a bare connection."""
         return await asyncio.open_connection(LOOPBACK, self.port)
 
     async def raw(self, sent: bytes, *, patience_s: float = PATIENCE_S) -> bytes:
-        """What is answered to these bytes, while the connection stays open on this side."""
+        """Send bytes, and return the response, without closing the connection before it."""
         reader, writer = await self.connect()
         try:
             writer.write(sent)
@@ -124,13 +124,13 @@ class Api:
 
 
 def checked(response: httpx2.Response, status: int) -> Any:
-    """The answer's JSON, once its status is the expected one."""
+    """Check the status of a response; return its JSON."""
     assert response.status_code == status, (response.status_code, response.text)
     return response.json()
 
 
 def problem_of(response: httpx2.Response, status: int, slug: str) -> dict[str, Any]:
-    """The problem that an answer tells, once it has what every problem has."""
+    """Check that a response is a problem with all its members; return the problem."""
     assert response.status_code == status, (response.status_code, response.text)
     assert response.headers["content-type"] == "application/problem+json"
     told: dict[str, Any] = response.json()
@@ -151,9 +151,9 @@ async def serving(
     status_only: bool = False,
     **replacements: object,
 ) -> AsyncIterator[Api]:
-    """The API over all real parts under ``folder`` unless replaced; ``sections`` are settings.
+    """Serve the API with real parts under ``folder``, unless replaced; ``sections`` are settings.
 
-    ``status_only`` serves what a process that runs workers alone serves.
+    ``status_only`` serves only what a process with workers and no API serves.
     """
     settings = settings_for(folder, **{"worker": {"batch_size": 50}, **(sections or {})})
     create = create_status_app if status_only else create_app

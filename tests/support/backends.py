@@ -1,7 +1,7 @@
-"""The SQL backends that tests run on, and what each of them can do.
+"""The SQL backends that tests run on, and their abilities.
 
-A test runs on those that can do what it needs; which they are is worked out here, and no test names one of them
-unless it is about that one.
+A test runs on all backends with the abilities that it needs. No test names a backend, unless it is
+about that backend.
 """
 
 import sqlite3
@@ -16,15 +16,15 @@ from sqlalchemy import Engine
 from support.postgres import open_test_engine
 
 URL = "url"
-"""Another engine, of this process or another one, can open the same database."""
+"""Another engine, in this process or another one, can open the same database."""
 
 CONNECTIONS = "connections"
-"""Several transactions run at once."""
+"""Several transactions can run at once."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """``lane_limit`` is how many transactions the settings would let run at once."""
+    """A backend. ``lane_limit`` is how many transactions the settings would run at once."""
 
     name: str
     abilities: frozenset[str]
@@ -43,7 +43,7 @@ BACKENDS = (
 
 
 def backends_for(metafunc: pytest.Metafunc) -> list[Backend]:
-    """Those that a test runs on: the one in memory only in the suites of a contract that it keeps itself."""
+    """The backends for a test; the one in memory only for the suites of a contract."""
     needs = {need for mark in metafunc.definition.iter_markers("needs") for need in mark.args}
     if "database_url" in metafunc.fixturenames:
         needs.add(URL)
@@ -52,7 +52,10 @@ def backends_for(metafunc: pytest.Metafunc) -> list[Backend]:
 
 
 def open_memory_engine(template: Path) -> Engine:
-    """An engine on a copy in memory of a migrated SQLite file; it has one connection, which all threads share."""
+    """An engine on an in-memory copy of a migrated SQLite file.
+
+    It has one connection, which all threads share.
+    """
     engine = open_test_engine("sqlite://")
     with closing(sqlite3.connect(template)) as source, engine.connect() as connection:
         ours: Any = connection.connection.driver_connection

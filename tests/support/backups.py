@@ -1,4 +1,4 @@
-"""Stores for tests of backups: what is in them row by row, and the container of a command that works on one."""
+"""Helpers for tests of backups: the rows of a store, and the container of its commands."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,22 +13,25 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def rows_of(file: Path, *, resting: bool = False) -> Rows:
-    """Every row of every table of a SQLite file, in order; of a ``resting`` one, leaving nothing beside it."""
+    """Every row of every table of a SQLite file, in order.
+
+    With ``resting``, the file isn't in use, and SQLite makes no files beside it.
+    """
     how = "immutable=1" if resting else "mode=ro"
     with closing(sqlite3.connect(f"{file.as_uri()}?{how}", uri=True)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
         return {
-            name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr)  # noqa: S608 - a table's name
+            name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr)  # noqa: S608 - a table name
             for (name,) in tables.fetchall()
         }
 
 
 @contextmanager
 def command_on(folder: Path, **sections: Any) -> Iterator[Container]:
-    """The container as ``backup`` and ``restore`` open it: on the database as it is."""
+    """The container as ``backup`` and ``restore`` open it, without migration and checks."""
     with running(create_container(settings_for(folder, **sections)), migrate=False, check=False) as container:
         yield container
 
 
 def ignore(_step: str, _done: int, _total: int) -> None:
-    """What a work may tell its progress to."""
+    """Ignore the progress of a task."""

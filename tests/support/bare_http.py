@@ -23,14 +23,14 @@ NARROW_BYTES = 8 * 2**10
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def problem(self, status: int, slug: str) -> dict[str, Any]:
-        """The problem that it tells, as one that no application was asked about, and after which nothing follows."""
+        """Check that the response is a problem of the server, which closes the connection."""
         assert self.status == status, self
         assert self.headers["content-type"] == "application/problem+json"
         assert self.headers["connection"] == "close"
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass
 class SmallApp:
-    """Answers by path, and counts the requests at work."""
+    """Answers by path, and counts the requests in progress."""
 
     release: asyncio.Event = field(default_factory=asyncio.Event)
     begun: Counter[str] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ class SmallApp:
         }
 
     async def _echo(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The query, the names of the headers, and the body."""
+        """Answer with the query, the names of the headers, and the body."""
         body = await self._body(receive)
         if body is not None:
             names = [name.decode() for name, _ in scope["headers"]]
@@ -80,18 +80,18 @@ class SmallApp:
             await _answer(send, orjson.dumps(told))
 
     async def _early(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """An answer before the body is read."""
+        """Answer before the body is read."""
         await _answer(send, b"early")
 
     async def _held(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """An answer once the test says so; the client's leaving is seen."""
+        """Answer when the test releases it; notices when the client disconnects."""
         leaving = asyncio.create_task(self._leaving(receive))
         await self.release.wait()
         leaving.cancel()
         await _answer(send, b"held")
 
     async def _large(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """That many bytes, 64 KiB at a time."""
+        """Answer with as many bytes as the query says, 64 KiB at a time."""
         size = int(parse_qs(scope["query_string"])[b"bytes"][0])
         await send(_start(size))
         while size:
@@ -100,7 +100,7 @@ class SmallApp:
             await send({"type": "http.response.body", "body": b"x" * part, "more_body": size > 0})
 
     async def _endless(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A stream that ends when its client does."""
+        """Answer with a stream that ends when the client disconnects."""
         scope["state"][ENDLESS] = True
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"first", "more_body": True})
@@ -136,7 +136,7 @@ async def _answer(send: Send, body: bytes) -> None:
 
 @dataclass(frozen=True)
 class Bare:
-    """The application, served."""
+    """The running application."""
 
     app: SmallApp
     server: HttpServer
@@ -144,19 +144,19 @@ class Bare:
 
     @property
     def connections(self) -> int:
-        """How many are open on the server's side."""
+        """How many connections are open on the server's side."""
         return len(self.server.server_state.connections)
 
     @asynccontextmanager
     async def connected(self, *, narrow: bool = False) -> AsyncIterator["Client"]:
-        """A connection; it is dropped at the end, with what the server hasn't read.
+        """Open a connection; it is aborted at the end, and unread data is dropped.
 
-        Of a ``narrow`` one the client's system keeps little that isn't read.
+        A ``narrow`` one has a small receive buffer on the client's side.
         """
         sock = socket.socket()
         if narrow:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
-        sock.setblocking(False)  # noqa: FBT003 - it takes no keyword
+        sock.setblocking(False)  # noqa: FBT003 - takes no keyword
         await asyncio.get_running_loop().sock_connect(sock, (HOST, self.port))
         limit = NARROW_BYTES if narrow else 2**16
         reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
@@ -169,20 +169,20 @@ class Bare:
 
     @asynccontextmanager
     async def crowd(self, count: int, *, narrow: bool = False) -> AsyncIterator[list["Client"]]:
-        """So many connections, in the order in which the server took them."""
+        """Open ``count`` connections, in the order in which the server accepts them."""
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.connected(narrow=narrow)) for _ in range(count)]
 
 
 @dataclass(frozen=True)
 class Client:
-    """One connection."""
+    """The client's side of one connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes, *, cut: int | None = None) -> None:
-        """Send all of it, or ``cut`` bytes at a time, each of which arrives by itself."""
+        """Send the data, at once or in separate pieces of ``cut`` bytes."""
         step = cut or max(1, len(data))
         for start in range(0, len(data), step):
             self.writer.write(data[start : start + step])
@@ -191,7 +191,7 @@ class Client:
                 await asyncio.sleep(0.001)
 
     async def answer(self) -> Answer:
-        """The next answer, whole."""
+        """Read the next response."""
         async with asyncio.timeout(PATIENCE_S):
             first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.split(": ", 1) for line in lines if line)
@@ -199,12 +199,12 @@ class Client:
         return Answer(int(first.split(" ")[1]), headers, body)
 
     async def asked(self, data: bytes, *, cut: int | None = None) -> Answer:
-        """What is answered to that."""
+        """Send a request, and read the response."""
         await self.send(data, cut=cut)
         return await self.answer()
 
     async def end(self) -> bytes:
-        """What else comes until the server closes."""
+        """Read the rest until the server closes the connection."""
         async with asyncio.timeout(PATIENCE_S):
             with suppress(ConnectionResetError):
                 return await self.reader.read()
@@ -234,13 +234,13 @@ def get(path: str, *headers: str) -> bytes:
 
 
 def post(path: str, body: bytes, *headers: str) -> bytes:
-    """A request with one."""
+    """A request with a body."""
     lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def chunked(path: str, *chunks: bytes, trailers: bytes = b"") -> bytes:
-    """A request whose body comes in chunks, with trailers after it."""
+    """A request with a chunked body, followed by trailers."""
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return head + body + b"0\r\n" + trailers + b"\r\n"

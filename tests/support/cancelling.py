@@ -1,4 +1,4 @@
-"""A caller that leaves at a chosen await, its own or that of a task which works for it."""
+"""Cancels a caller at a chosen await, in the caller itself or in a task that it started."""
 
 import asyncio
 from collections.abc import Coroutine, Generator
@@ -10,7 +10,7 @@ Work = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
 
 
 class _Leaving:
-    """Cancels the ``caller`` where it or one of its tasks is suspended for the ``nth`` time, in all."""
+    """Cancels the ``caller`` at the ``nth`` suspension, counted over the caller and its tasks."""
 
     def __init__(self, caller: "asyncio.Task[Any]", nth: int, moment: Moment) -> None:
         self._caller = caller
@@ -19,7 +19,7 @@ class _Leaving:
         self.count = 0
 
     def suspended(self, awaited: "asyncio.Future[Any] | None") -> None:
-        """Somebody waits for this, or only lets the event loop run."""
+        """Count a suspension, on a future or (None) only for the event loop to run."""
         self.count += 1
         if self.count != self._nth:
             return
@@ -33,7 +33,7 @@ _LEAVING: ContextVar[_Leaving | None] = ContextVar("leaving", default=None)
 
 
 class _Watched:
-    """Awaits a task's work, step by step as the task would."""
+    """Awaits a coroutine step by step, as a task does."""
 
     def __init__(self, work: Work, leaving: _Leaving) -> None:
         self._work = work
@@ -50,7 +50,7 @@ class _Watched:
             error = None
             try:
                 yield awaited
-            except BaseException as raised:  # noqa: BLE001 - it is the work's to handle
+            except BaseException as raised:  # noqa: BLE001 - thrown into the coroutine
                 error = raised
 
 
@@ -59,19 +59,19 @@ async def _watch(work: Work, leaving: _Leaving) -> Any:
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, work: Work, **options: Any) -> "asyncio.Task[Any]":
-    """A task factory: what a watched caller starts is watched too."""
+    """A task factory that also watches the tasks started by a watched caller."""
     leaving = _LEAVING.get()
     if leaving is None:
         return asyncio.Task(work, loop=loop, **options)
     task = asyncio.Task(_watch(work, leaving), loop=loop, **options)
-    # A task that is cancelled before its first step never reaches the work, which Python would warn
-    # of.
+    # A task that is cancelled before its first step never awaits the coroutine, and Python would
+    # warn.
     task.add_done_callback(lambda _: work.close())
     return task
 
 
 async def left(work: Coroutine[Any, Any, object], nth: int, moment: Moment) -> bool:
-    """Whether the caller of ``work`` was to leave at the ``nth`` suspension; False when there were fewer."""
+    """Run ``work`` and cancel its caller at the ``nth`` suspension; False if there were fewer."""
     loop = asyncio.get_running_loop()
     seen = list[_Leaving]()
 

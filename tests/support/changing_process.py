@@ -1,6 +1,7 @@
-"""A process that changes a project at random until it is told to stop; settings come from the environment.
+"""A process that changes a project at random; settings come from the environment.
 
-``python -m support.changing_process SEED STOP``: ingests, replaces, deletes and undoes until there is a file ``STOP``.
+``python -m support.changing_process SEED STOP`` ingests, replaces, deletes and undoes until the
+file ``STOP`` exists.
 """
 
 import asyncio
@@ -23,14 +24,14 @@ _SOURCES = [f"doc:{number}" for number in range(8)]
 
 
 class Changing:
-    """Draws what is done next. What another writer has ended or deleted meanwhile is let be."""
+    """Makes random changes. Ignores errors for what another writer has ended or deleted."""
 
     def __init__(self, container: Container, seed: int) -> None:
         self._container = container
-        self._random = random.Random(seed)  # noqa: S311 - drawn, no secret
+        self._random = random.Random(seed)  # noqa: S311 - test data, no secret
 
     async def step(self) -> None:
-        """One change, or none where there is nothing to change."""
+        """Make one change, or none if there is nothing to change."""
         steps = (self._ingest, self._ingest, self._replace, self._replace, self._delete, self._undo)
         with suppress(NotFound, RunEnded):
             await self._random.choice(steps)()

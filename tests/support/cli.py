@@ -1,4 +1,4 @@
-"""The command line as a person uses it: a process of its own, in a folder of its own."""
+"""The command line as a user runs it: in a separate process, in its own folder."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "wordnet.jsonl"
 MODULE = "app.entrypoints.cli"
 COMMAND = (sys.executable, "-m", MODULE)
-"""What starts it afresh, with all imports."""
+"""The command that starts a new interpreter, with all imports."""
 
 _TELL_MODULES = """
 import atexit, json, sys
@@ -26,7 +26,7 @@ main()
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without settings, so that a test's own are all there are."""
+    """This process's environment without settings, so that only a test's own apply."""
     prefixes = (
         "DATABASE_",
         "DB_",
@@ -45,7 +45,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 class Cli:
-    """Runs commands in ``folder``, where their stores are."""
+    """Runs commands in ``folder``, which has their stores."""
 
     def __init__(self, folder: Path, **extra: str) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Cli:
     def loaded(
         self, names: Iterable[str], *arguments: str, stdin: bytes | None = None, code: int = 0
     ) -> set[str]:
-        """Which of the modules ``names`` a command has imported by its end, in an interpreter of its own."""
+        """Run a command in a new interpreter; return which of the modules ``names`` it imported."""
         done = subprocess.run(
             [sys.executable, "-c", _TELL_MODULES, *arguments],
             input=stdin or b"",

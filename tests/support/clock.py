@@ -1,4 +1,4 @@
-"""The database's clock, set forward or back by a test."""
+"""Shifts the database's clock for tests."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ _FUNCTION = (
 
 
 class Clock:
-    """``shift_s`` is how far it is from the right time."""
+    """The shifted clock. ``shift_s`` is the difference from the real time."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.shift_s = 0.0
 
     def set(self, shift_s: float) -> None:
-        """From the next statement on."""
+        """Shift the clock from the next statement on."""
         self.shift_s = shift_s
         if self.engine.dialect.name == "postgresql":
             with self.engine.begin() as connection:
@@ -32,7 +32,7 @@ class Clock:
 
 @contextmanager
 def clock_of(engine: Engine) -> Iterator[Clock]:
-    """What ``engine`` takes for the database's clock, on every connection that it makes from now on."""
+    """Replace the database's clock, on every connection that ``engine`` makes from now on."""
     clock = Clock(engine)
     engine.dispose()
     if engine.dialect.name == "sqlite":
@@ -52,7 +52,7 @@ def clock_of(engine: Engine) -> Iterator[Clock]:
 
 
 def _set_sqlite(connection: sqlite3.Connection, clock: Clock) -> None:
-    """Shadow SQLite's function, which asks the machine for the time."""
+    """Replace SQLite's function, which reads the system's time."""
     with_right_time = sqlite3.connect(":memory:", check_same_thread=False)
 
     def strftime(*arguments: Any) -> Any:
@@ -66,7 +66,7 @@ def _set_sqlite(connection: sqlite3.Connection, clock: Clock) -> None:
 
 
 def _make_postgres(connection: Connection) -> None:
-    """Shadow PostgreSQL's function by one that is found before it."""
+    """Shadow PostgreSQL's function by one that comes first in the search path."""
     for statement in (
         f"CREATE SCHEMA {_SCHEMA}",
         f"CREATE TABLE {_SCHEMA}.shift AS SELECT 0.0::float AS seconds",

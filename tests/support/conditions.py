@@ -1,4 +1,4 @@
-"""What conditions mean, in plain Python, and conditions and facts to try them on."""
+"""A reference implementation of conditions in Python, and strategies for conditions and facts."""
 
 import operator
 import re
@@ -32,7 +32,7 @@ from app.domain.conditions import (
 )
 from app.domain.times import time_of
 
-# --- the meaning -----------------------------------------------------------------------------------------
+# --- the meaning ----------------------------------------------------------------------------------
 
 _WORD = re.compile(r"[^\W_]+")
 _ORDERED: Mapping[Op, Callable[[Any, Any], bool]] = {
@@ -45,7 +45,10 @@ _ORDERED: Mapping[Op, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact as conditions see it. What is None isn't there; ``runs`` are the ids of the first and the last run."""
+    """A fact as conditions see it; None is absent.
+
+    ``runs`` are the ids of the first and the last run.
+    """
 
     data: dict[str, Any]
     metadata: dict[str, Any] | None = None
@@ -75,7 +78,7 @@ def matches(condition: Condition, fact: Fact) -> bool:
 
 
 def led_to(path: Path, fact: Fact) -> Iterator[Any]:
-    """All that a path leads to."""
+    """All values that a path leads to."""
     match path:
         case Field("run"):
             yield from fact.runs
@@ -96,7 +99,7 @@ def _followed(value: Any, keys: tuple[str, ...]) -> Iterator[Any]:
 
 
 def _with_elements(values: list[Any]) -> list[Any]:
-    """The values, and the elements of those that are arrays."""
+    """The values, and the elements of arrays among them."""
     return [inner for value in values for inner in [value, *(value if isinstance(value, list) else [])]]
 
 
@@ -130,7 +133,7 @@ def _equal(found: Any, value: Value) -> bool:
 
 
 def _comparable(found: Any, value: Value) -> tuple[Any, Any] | None:
-    """Both as one type that has an order; None where they have none in common."""
+    """Both values as one ordered type; None if there is none."""
     if isinstance(value, datetime):
         moment = time_of(found) if isinstance(found, str) else found
         return (moment, value) if isinstance(moment, datetime) else None
@@ -150,15 +153,15 @@ def _words(text: str) -> list[str]:
 
 
 def _small(character: str) -> str:
-    """Its case folded, if that is one character."""
+    """The character with its case folded, if that is one character."""
     return next((each for each in (character.casefold(), character.lower()) if len(each) == 1), character)
 
 
-# --- what to draw ----------------------------------------------------------------------------------------
+# --- what to draw ---------------------------------------------------------------------------------
 
 
 def _nfc(text: str) -> str:
-    """As all texts are stored."""
+    """Normalize a text as it is stored."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -234,7 +237,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 json_objects = st.dictionaries(keys, json_values, max_size=4)
-"""Objects such as a fact's data; the common keys and values are in many of them."""
+"""Objects like a fact's data; many of them have the common keys and values."""
 
 _key_paths = st.lists(keys, min_size=1, max_size=3).map(tuple)
 _paths = _key_paths.map(InData) | _key_paths.map(InMetadata)
@@ -290,11 +293,11 @@ facts: st.SearchStrategy[Fact] = st.builds(
     runs=st.lists(_run_ids, max_size=2).map(tuple),
     indexed=st.booleans(),
 )
-"""Facts that many of the conditions hold for."""
+"""Facts for which many of the conditions hold."""
 
 
 def cases() -> st.SearchStrategy[tuple[Condition, Fact]]:
-    """A condition and a fact, where half of the leaves look at what the fact holds, or at what is near to it."""
+    """A condition and a fact; half of the leaves are about values of the fact or similar ones."""
     return facts.flatmap(lambda fact: st.tuples(_conditions_near(fact), st.just(fact)))
 
 
@@ -310,7 +313,7 @@ def _conditions_near(fact: Fact) -> st.SearchStrategy[Condition]:
 
 
 def _spots(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value inside a value, and the keys that lead to it, through arrays in arrays too."""
+    """Every value inside a value, with the keys to it, also through nested arrays."""
     yield path, value
     if isinstance(value, dict):
         for key, member in value.items():
@@ -339,7 +342,7 @@ def _leaves_near(path: Path, value: Any) -> st.SearchStrategy[Leaf]:
 
 
 def _near(value: Any) -> st.SearchStrategy[Any]:
-    """The value, and others that a careless implementation takes for it or for its neighbours."""
+    """The value, and others that a careless implementation confuses with it."""
     if isinstance(value, str):
         moment = time_of(value)
         others = [

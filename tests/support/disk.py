@@ -1,4 +1,4 @@
-"""Disks that run full and folders that can't be written to, on any machine."""
+"""Full disks and read-only folders, on any machine."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ _NOBODY = 65_534
 
 
 class SmallDisk:
-    """A disk of its own at ``folder``."""
+    """A separate small disk mounted at ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,33 +27,33 @@ class SmallDisk:
             os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - but)
 
     def free(self) -> None:
-        """Take away what :meth:`fill` has filled it with."""
+        """Remove the file of :meth:`fill`."""
         self._filler.unlink()
 
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[SmallDisk]:
-    """A tmpfs of that ``size`` mounted on ``folder``; skips the test where nothing may be mounted."""
+    """Mount a tmpfs of ``size`` on ``folder``; skip the test if mounting isn't allowed."""
     folder.mkdir(exist_ok=True)
     mounting = ["mount", "-t", "tmpfs", "-o", f"size={size}", "agent-storage-test", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode:
-        pytest.skip("a disk of its own can be mounted by root alone, outside of most containers")
+        pytest.skip("needs root, outside of most containers, to mount a disk")
     try:
         yield SmallDisk(folder)
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607 - wherever it is
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607 - found by PATH
 
 
 @contextmanager
 def no_more_pages(engine: Engine) -> Iterator[None]:
-    """SQLite's file can't grow meanwhile: SQLite itself fails as it does on a full disk, without one."""
+    """Prevent SQLite's file from growing, so that SQLite fails as on a full disk."""
 
     def limit(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {most}")
 
     event.listen(engine, "begin", limit)
     try:
-        most = 1  # raised by SQLite to as many as there are
+        most = 1  # SQLite raises it to the current number of pages
         yield
         most = 2**31
         with engine.begin():
@@ -64,7 +64,7 @@ def no_more_pages(engine: Engine) -> Iterator[None]:
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A new folder that every user may reach, unlike pytest's own; removed at the end."""
+    """Make a temporary folder that every user can access, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -73,7 +73,10 @@ def open_folder() -> Iterator[Path]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Nothing in ``folder`` can be written to meanwhile; root, whom no mode keeps out, is somebody else meanwhile."""
+    """Make ``folder`` and its contents read-only.
+
+    Root ignores file modes, so root's process runs as another user meanwhile.
+    """
     paths = [folder, *folder.rglob("*")]
     modes = {path: path.stat().st_mode for path in paths}
     for path in paths:

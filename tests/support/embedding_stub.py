@@ -1,4 +1,4 @@
-"""A small real HTTP server that speaks OpenAI's ``/v1/embeddings`` on a free port of the loopback."""
+"""A small HTTP server with OpenAI's ``/v1/embeddings``, on a free port of the loopback."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer instead of embeddings; ``hang_up`` closes the connection without an answer."""
+    """A response instead of embeddings; ``hang_up`` closes the connection without one."""
 
     status: int = 200
     body: bytes = b""
@@ -35,10 +35,10 @@ class Asked:
 
 
 class EmbeddingStub:
-    """Answers each text by numbers from its hash, of norm far from 1 and in reverse order of ``index``.
+    """Answers each text with numbers from its hash, with a norm far from 1, in reverse order.
 
-    ``script`` holds answers to give first, one a request. ``judge`` sees each request that is left
-    and may give an answer of its own. ``hold`` keeps every request waiting until it is set.
+    ``script`` holds answers to give first, one per request. ``judge`` sees each request after these
+    and may return an answer. While ``hold`` isn't set, every request waits.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -63,21 +63,21 @@ class EmbeddingStub:
 
 
 def embeddings_answer(vectors: list[Any]) -> Answer:
-    """A well-formed answer, last text first."""
+    """A valid answer, last text first."""
     data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]
     body = {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
     return Answer(body=json.dumps(body).encode())
 
 
 def error_answer(status: int, message: str, **headers: str) -> Answer:
-    """An error as OpenAI spells it."""
+    """An error in OpenAI's format."""
     body = json.dumps({"error": {"message": message, "type": "error", "code": None}}).encode()
     return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @contextmanager
 def serving(dimension: int) -> Iterator[EmbeddingStub]:
-    """Serve in threads of its own until the end of the block."""
+    """Serve in separate threads until the end of the block."""
     stub = EmbeddingStub(dimension)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(stub))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -95,7 +95,7 @@ def serving(dimension: int) -> Iterator[EmbeddingStub]:
 def _handler_for(stub: EmbeddingStub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # or the body waits 40 ms for an acknowledgement of the head
+        disable_nagle_algorithm = True  # else the body waits 40 ms for the acknowledgement of the head
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -114,6 +114,6 @@ def _handler_for(stub: EmbeddingStub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""One error of each class that a caller can meet, made of what its constructor asks for."""
+"""One error of each class that a caller can get, made from its constructor's signature."""
 
 import inspect
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _SAMPLES: dict[str, Any] = {
 
 
 def one_of_each() -> Iterator[errors.AgentStorageError]:
-    """Every class of the tree, the roots too."""
+    """Make an error of every class of the tree, including the roots."""
     waiting: list[type[errors.AgentStorageError]] = [errors.AgentStorageError]
     while waiting:
         made = waiting.pop()
@@ -43,4 +43,4 @@ def _ours(made: type[errors.AgentStorageError]) -> Iterator[type]:
 
 
 def _sample(hint: object) -> Any:
-    return {int: 1, float: 1.0}.get(hint, "something")  # type: ignore[call-overload]  # any hint may be asked for
+    return {int: 1, float: 1.0}.get(hint, "something")  # type: ignore[call-overload] - any hint may occur

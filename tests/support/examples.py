@@ -1,8 +1,8 @@
-"""How many examples a property is tried with."""
+"""The number of examples for a property test."""
 
 import os
 
 
 def examples(usual: int) -> int:
-    """``usual``, or as many as ``TEST_EXAMPLES`` says."""
+    """``usual``, or the number in ``TEST_EXAMPLES``."""
     return int(os.environ.get("TEST_EXAMPLES", usual))

@@ -1,4 +1,4 @@
-"""A scrape of a container in which everything that is measured has happened, and what a scrape's text says."""
+"""A scrape of a container in which every measured event has happened, and a parser for scrapes."""
 
 import asyncio
 from functools import partial
@@ -19,7 +19,7 @@ Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
 
 def run_jobs(session: WriteSession, job_type: str, status: JobStatus, count: int = 1) -> None:
-    """Queue, claim and settle so many jobs of a type that has no others."""
+    """Queue, claim and settle ``count`` jobs of a type that has no others."""
     for _ in range(count):
         JobRepository(session).create(job_type, {})
     leases = LeaseRepository(session)
@@ -28,7 +28,7 @@ def run_jobs(session: WriteSession, job_type: str, status: JobStatus, count: int
 
 
 async def make_busy(container: Container) -> None:
-    """Let something of everything happen."""
+    """Cause at least one event of each measured kind."""
     await container.indexing().prepare()
     await container.ingestion().accept("papers", [make_item(number) for number in range(3)])
     await container.search().search(Query("river"))
@@ -44,7 +44,7 @@ async def scrape(container: Container, *, stores: bool = True) -> str:
 
 
 def busy_exposition(folder: Path) -> str:
-    """All that a process with the stores exports."""
+    """The metrics that a process with the stores exports."""
 
     async def run(container: Container) -> str:
         await make_busy(container)
@@ -55,7 +55,7 @@ def busy_exposition(folder: Path) -> str:
 
 
 def samples(exposition: str) -> Samples:
-    """Every sample by its name and its labels."""
+    """Parse every sample, by its name and its labels."""
     found: dict[str, Any] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:

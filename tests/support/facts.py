@@ -1,4 +1,4 @@
-"""Facts of sources, put in by the services where no test is about handing in."""
+"""Facts of sources, stored by the services."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from containers import Container
 
 
 def fact(uri: str, text: str, **members: Any) -> Item:
-    """A fact of a source; ``members`` are further ones of the item."""
+    """A fact of a source; ``members`` are additional fields of the item."""
     raw = {"source_uri": uri, "extraction_type": "fact", "data": {"fact_text": text}, **members}
     return parse_item(raw, ["fact_text"])
 
@@ -23,7 +23,7 @@ async def replaced(
     confidence: float | None = None,
     **options: Any,
 ) -> Replaced:
-    """Make these a source's facts, or with none empty it; ``options`` are those of a replace."""
+    """Replace a source's facts by these, or empty it; ``options`` are those of a replace."""
     facts = [fact(uri, text, source_group=group, confidence=confidence) for text in texts]
     source = SourceFacts(uri, facts, gone=not facts)
     return await container.ingestion().replace(project, [source], ReplaceOptions(**options))

@@ -1,4 +1,4 @@
-"""What every fault is followed by: the stores are compared, and used again."""
+"""Checks after a fault: the stores are compared, and used again."""
 
 from app.domain.upkeep import Differences
 from containers import Container
@@ -6,13 +6,13 @@ from support.parts import index_all, make_item
 
 
 async def compared(container: Container, *, repair: bool = False) -> Differences:
-    """What differs between the stores; with ``repair``, what is left of it."""
+    """The differences between the stores; with ``repair``, those left after it."""
     states = [Differences()] + [state async for state in container.reconciliation().run(repair=repair)]
     return states[-1]
 
 
 async def assert_goes_on(container: Container, *, number: int = 900_000) -> None:
-    """The next call works: an extraction is accepted and indexed, and both stores agree."""
+    """Check that an extraction is accepted and indexed, and that both stores agree."""
     accepted = await container.ingestion().accept("next", [make_item(number)])
     assert len(accepted.new) == 1
     await index_all(container)

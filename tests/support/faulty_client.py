@@ -1,4 +1,4 @@
-"""A real Qdrant client, behind which a chosen call goes wrong."""
+"""A real Qdrant client with a fault at a chosen call."""
 
 import threading
 from collections.abc import Callable
@@ -22,19 +22,19 @@ _REQUESTS = frozenset(
 )
 
 
-class Died(Exception):  # noqa: N818 - the process ended here, and nothing handles it
-    """Stands for the end of the process: whoever sees it does nothing more."""
+class Died(Exception):  # noqa: N818 - stands for the end of the process, not for an error
+    """Stands for the end of the process; nothing handles it."""
 
 
 class When(NamedTuple):
-    """Which request from now on, counted from 1, and whether it has had its effect by then."""
+    """A future request, counted from 1, and whether the fault comes after its effect."""
 
     call: int
     done: bool
 
 
 class FaultyClient:
-    """Passes every call on to ``real``, and does something else as well at one of them, once."""
+    """Forwards every call to ``real``, and causes a fault at one of them, once."""
 
     def __init__(self, real: VectorClient) -> None:
         self._real = real
@@ -46,20 +46,23 @@ class FaultyClient:
         self.is_held = False
 
     def die(self, when: When) -> None:
-        """The process ends at that call."""
+        """End the process at that call."""
         self._arrange(when, die)
 
     def refuse(self, when: When) -> None:
-        """That call fails, for good."""
+        """Let that call fail with a permanent error."""
         self._arrange(when, refuse)
 
     def hold(self, when: When, end: Callable[[], None] | None = None) -> None:
-        """That call waits for :meth:`go_on`, and has its effect at the latest then; ``end`` is what comes after."""
+        """Block that call until :meth:`go_on`; ``end`` is called after it.
+
+        If the call isn't done by then, it takes effect after :meth:`go_on`.
+        """
         self._arrange(when, self._wait)
         self._end = end or _nothing
 
     def go_on(self) -> None:
-        """Let the call that is held go on, and let nothing go wrong any more."""
+        """Release the blocked call, and cause no more faults."""
         self._left = 0
         self._going_on.set()
 
@@ -86,19 +89,19 @@ class FaultyClient:
 
     def _wait(self) -> None:
         self.is_held = True
-        assert self._going_on.wait(60.0), "nobody let it go on"
+        assert self._going_on.wait(60.0), "go_on() was never called"
         self.is_held = False
 
 
 def die() -> None:
-    """What a process that ends does."""
+    """End the process."""
     raise Died
 
 
 def refuse() -> None:
-    """What a Qdrant does that won't."""
-    raise ClientFailure("it doesn't want to")
+    """Fail as a Qdrant server that rejects the request."""
+    raise ClientFailure("the request is rejected")
 
 
 def _nothing() -> None:
-    """No fault has been arranged."""
+    """Cause no fault."""

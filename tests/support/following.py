@@ -1,4 +1,4 @@
-"""Two readings of two pages, each a run, in the stores of the commands in a folder; and the commands, near and far."""
+"""Two crawls of two pages, each a run, and the commands on their stores, local and remote."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def source_id(uri: str, project: str = "default") -> str:
 
 @contextmanager
 def open_stores(folder: Path) -> Iterator[Container]:
-    """The stores of the commands that run in ``folder``, in this process; closed at the end."""
+    """Open the stores of the commands that run in ``folder``, in this process."""
     settings = settings_for(
         folder,
         "embedded",
@@ -37,7 +37,7 @@ def open_stores(folder: Path) -> Iterator[Container]:
 
 
 def facts(uri: str, *texts: str | tuple[str, float], group: str | None = None) -> SourceFacts:
-    """All facts of a source: each a text, or a text and a confidence. Without any, the source is gone."""
+    """All facts of a source: texts, or texts with a confidence. Without any, the source is gone."""
     items = []
     for each in texts:
         text, confidence = (each, None) if isinstance(each, str) else each
@@ -49,7 +49,7 @@ def facts(uri: str, *texts: str | tuple[str, float], group: str | None = None) -
 async def replace(
     container: Container, run: str, sources: Sequence[SourceFacts], *, project: str = "default"
 ) -> str:
-    """Replace the sources in a run of that name, and bring the index in line; returns the run's id."""
+    """Replace the sources in a run with that name, and update the index; return the run's id."""
     await container.indexing().prepare()
     begun = await container.runs().begin(project, run, {"model": "m-1", "temperature": 0})
     await container.ingestion().replace(project, sources, ReplaceOptions(run_id=begun.id))
@@ -73,7 +73,7 @@ TUESDAY = (
 
 
 def read_twice(folder: Path) -> tuple[str, str]:
-    """Monday's reading and Tuesday's; returns the ids of their runs."""
+    """Make Monday's and Tuesday's crawls; return the ids of their runs."""
 
     async def read(container: Container) -> tuple[str, str]:
         return await replace(container, "monday", MONDAY), await replace(container, "tuesday", TUESDAY)
@@ -83,28 +83,28 @@ def read_twice(folder: Path) -> tuple[str, str]:
 
 
 class Place:
-    """The commands: those of the stores here, or with ``--api`` for those of a service."""
+    """The commands on the local stores, or with ``--api`` on those of a service."""
 
     def __init__(self, cli: Cli, api: tuple[str, ...] = ()) -> None:
         self.cli = cli
         self.api = api
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> str:
-        """What a command said, on standard output and then on standard error, on one line, without frames."""
+        """Run a command; return its output and then its errors, on one line and without frames."""
         done = self.cli(*arguments, *self.api, stdin=stdin, code=code)
         return " ".join((done.stdout + done.stderr).decode().replace("│", " ").split())
 
     def json(self, *arguments: str) -> Any:
-        """What a command printed as one JSON document."""
+        """Run a command; return the JSON document that it prints."""
         return self.cli.json(*arguments, *self.api)
 
     def lines(self, *arguments: str) -> list[Any]:
-        """What a command printed as JSON lines."""
+        """Run a command; return the JSON lines that it prints."""
         printed = self.cli(*arguments, *self.api, "--json").stdout
         return [json.loads(line) for line in printed.splitlines()]
 
     def found(self, query: str) -> list[str]:
-        """The texts that a search finds, in order of their spelling."""
+        """The texts that a search finds, sorted."""
         return sorted(hit["data"]["fact_text"] for hit in self.json("search", query, "--limit", "50"))
 
 
@@ -113,7 +113,7 @@ PLACES = ("here", "there")
 
 @contextmanager
 def open_place(kind: str, folder: Path) -> Iterator[Place]:
-    """The commands on the stores in ``folder``: in that folder, or elsewhere over a service that has them."""
+    """The commands on the stores in ``folder``, local or over a service."""
     if kind == "here":
         yield Place(Cli(folder))
         return

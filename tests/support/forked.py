@@ -1,4 +1,4 @@
-"""Programs of this project as processes that start at once; see :mod:`support.forkserver`."""
+"""Programs of this project as processes that start fast; see :mod:`support.forkserver`."""
 
 import atexit
 import contextlib
@@ -22,7 +22,10 @@ _Stream = int | IO[bytes]
 
 
 class Process:
-    """As ``subprocess.Popen`` where tests need it. A stream that is ``subprocess.PIPE`` is the attribute of that name."""
+    """The part of ``subprocess.Popen`` that tests need.
+
+    A stream given as ``subprocess.PIPE`` is the attribute with that name.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,7 @@ class Process:
         stdout: _Stream = subprocess.DEVNULL,
         stderr: _Stream = subprocess.DEVNULL,
     ) -> None:
-        """Starts the program."""
+        """Start the program."""
         self._told, keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with contextlib.ExitStack() as given:
             given.enter_context(keeper)
@@ -46,13 +49,13 @@ class Process:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
+        """Return the exit code, negative for a signal; None while the program runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(timeout=0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end, ``timeout`` seconds at most."""
+        """Wait for the end, ``timeout`` seconds at most."""
         if self.returncode is None:
             self._told.settimeout(timeout)
             try:
@@ -63,7 +66,7 @@ class Process:
         return self.returncode
 
     def communicate(self, content: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """Write ``content``, read all that it prints, and wait for its end."""
+        """Write ``content``, read all output, and wait for the end."""
         with ThreadPoolExecutor(3) as threads:
             feeding = threads.submit(self._feed, content)
             reading = [threads.submit(_drained, stream) for stream in (self.stdout, self.stderr)]
@@ -77,16 +80,16 @@ class Process:
         return out, err
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the program has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:
@@ -112,7 +115,10 @@ def _drained(stream: IO[bytes] | None) -> bytes:
 
 
 def _connected(given: contextlib.ExitStack, stream: _Stream, mode: str) -> tuple[IO[bytes] | None, int]:
-    """Our end of a stream, if there is one, and the program's, which is closed with ``given`` if it is ours to close."""
+    """Return this side's end of a stream, if there is one, and the program's end.
+
+    ``given`` closes the program's end here if it was opened here.
+    """
     if stream == subprocess.PIPE:
         reading, writing = os.pipe()
         ours, theirs = (writing, reading) if mode == "wb" else (reading, writing)
@@ -127,7 +133,7 @@ def _connected(given: contextlib.ExitStack, stream: _Stream, mode: str) -> tuple
 
 @functools.cache
 def _server() -> socket.socket:
-    """This process's fork server, which ends with it."""
+    """Return this process's fork server, which ends with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     variables = {
         **os.environ,

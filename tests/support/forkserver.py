@@ -1,10 +1,11 @@
-"""A process that has imported the product once, and forks a process for each program that a test runs.
+"""A process that imports the product once, and forks a process for each program that a test runs.
 
-``python -m support.forkserver FD``: importing takes most of a short command's time, and tests run hundreds of them. A
-request on the socket ``FD`` names a module, whose ``main`` is run in a fresh process with the request's arguments,
-folder, environment, standard streams and signals as they would be after an ``exec``. Ends when the socket is closed.
+Run as ``python -m support.forkserver FD``. Importing takes most of a short command's time, and
+tests run hundreds of them. A request on the socket ``FD`` names a module. Its ``main`` runs in a
+new process with the request's arguments, folder, environment and standard streams, and with signals
+as after an ``exec``. The server ends when the socket is closed.
 
-What must see a real start (that little is imported, what happens while it is) is run without it.
+Tests of a real start (what is imported, and what the imports do) run without it.
 """
 
 import atexit
@@ -54,7 +55,7 @@ _REQUEST_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Program:
-    """What to run: ``main`` of ``module``."""
+    """A program to run: ``main`` of ``module``."""
 
     module: str
     arguments: list[str]
@@ -68,7 +69,7 @@ class Program:
 def main() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
-    gc.freeze()  # a collection would copy every page
+    gc.freeze()  # else a collection in a child would copy every page
     asked = socket.socket(fileno=int(sys.argv[1]))
     while True:
         request, descriptors, _, _ = socket.recv_fds(asked, _REQUEST_BYTES, _STREAMS + 1)
@@ -84,7 +85,7 @@ def main() -> None:
 
 
 def _keep(program: Program, streams: list[int], told: socket.socket) -> None:
-    """Run the program in a child, and tell its pid and then how it ended; in the child, return when it has."""
+    """Run the program in a child; send its pid, and its exit code at the end."""
     if pid := os.fork():
         for descriptor in streams:
             os.close(descriptor)
@@ -102,35 +103,38 @@ def _keep(program: Program, streams: list[int], told: socket.socket) -> None:
 
 
 def _run(main: Callable[[], None]) -> NoReturn:
-    """As the interpreter runs and ends a program, but for clearing up each object, which takes as long as importing."""
+    """Run and end a program as the interpreter does, but without destroying objects.
+
+    Destroying them takes as long as the imports.
+    """
     code: str | int | None = 1
     try:
         main()
         code = 0
     except SystemExit as leaving:
         code = leaving.code
-    except BaseException:  # noqa: BLE001 - the interpreter would print it
+    except BaseException:  # noqa: BLE001 - printed as by the interpreter
         traceback.print_exc()
     if isinstance(code, str):
         print(code, file=sys.stderr)  # noqa: T201 - likewise
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined] - private, but the interpreter calls it
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _open_streams(descriptors: list[int]) -> None:
-    """Give the standard streams new files, as they remember of the old ones whether one may seek in them."""
+    """Make new files for the standard streams: the old ones cache whether they are seekable."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - likewise
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115 - likewise
 
 
 def _reap() -> None:
-    """Collect the keepers that have ended."""
+    """Reap the ended children."""
     try:
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass

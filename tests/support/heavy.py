@@ -1,4 +1,7 @@
-"""Deletes many ids in a process of its own, whose memory is its own: ``python -m support.heavy FOLDER COUNT``."""
+"""Deletes many ids in a separate process, to measure its memory.
+
+Run as ``python -m support.heavy FOLDER COUNT``.
+"""
 
 import asyncio
 import json
@@ -11,7 +14,7 @@ from support.parts import fill, index_all, make_item, open_container
 
 
 async def main(folder: Path, count: int) -> None:
-    """Half of 100 extractions are deleted by the repository alone, the others through SQL and its jobs."""
+    """Delete half of 100 extractions only in the repository, the rest through SQL and its jobs."""
     with open_container(folder, mode="embedded") as container:
         await fill(container, [make_item(number) for number in range(100)])
         points = [point async for page in container.qdrant_repository().iter_point_ids() for point in page]
@@ -23,7 +26,7 @@ async def main(folder: Path, count: int) -> None:
         rows = (await container.extractions().delete_batch("papers", ids)).extractions
         await index_all(container)
         left = await container.qdrant_repository().count()
-        print(json.dumps([vectors, rows, left, peak_mib() - before_mib]))  # noqa: T201 - its answer
+        print(json.dumps([vectors, rows, left, peak_mib() - before_mib]))  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The service in the test's own event loop: over a real socket, with its parts at hand."""
+"""The service on the test's event loop, over a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from containers import Container
 
 @asynccontextmanager
 async def serving(container: Container, settings: Settings) -> AsyncIterator[tuple[str, int]]:
-    """The address at which an open container is served, with a worker beside; both are wound up at the end."""
+    """Serve an open container, with a worker; return the address. Both are stopped at the end."""
     await container.indexing().prepare()
     with listen("127.0.0.1", 0) as listening:
         app = create_app(container, options_of(settings))

@@ -1,9 +1,9 @@
-"""Import every module of some packages and report what the imports do besides defining things.
+"""Import every module of some packages, and report side effects of the imports.
 
-Run as a script, in an interpreter of its own: ``python import_probe.py DIRECTORY ROOT...``. Prints a line
-``module: event`` for each thing done that should wait until it is asked for, and exits 1 if there was any.
+Run as a script, in a new interpreter: ``python import_probe.py DIRECTORY ROOT...``. Prints a line
+``module: event`` for each side effect, and exits with 1 if there was any.
 
-What a library does when it is imported is its own affair, such as trying whether there is IPv6.
+Side effects of libraries, such as a check for IPv6, are allowed.
 """
 
 import importlib
@@ -26,12 +26,12 @@ FORBIDDEN = {
     "subprocess.Popen",
 }
 
-# Alembic runs the scripts in here itself, and they may import it.
+# Alembic runs these scripts, and they may import it.
 SCRIPT = re.compile(r"app\.sql\.migrations\.(?!__init__$).+")
 
 
 class Watch:
-    """An audit hook that blames the module being imported. It can't be removed again, only switched off."""
+    """An audit hook that reports events of the current module; it can only be disabled."""
 
     def __init__(self, directory: Path) -> None:
         self.module = ""
@@ -43,7 +43,7 @@ class Watch:
             self.findings.append(f"{self.module}: {event} {arguments[:1]}")
 
     def _asked_by_project(self) -> bool:
-        """Whether the innermost frame that is the project's or the import system's is the project's."""
+        """Whether the innermost frame of the project or the import system is the project's."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
@@ -56,21 +56,21 @@ class Watch:
 
 
 def modules_of(directory: Path, root: str) -> list[str]:
-    """The root and every module below it, a package before its modules; scripts of the migration tool left out."""
+    """The root and every module below it, packages first, without the migration scripts."""
     files = sorted((directory / root).rglob("*.py"))
     names = [".".join(file.relative_to(directory).with_suffix("").parts) for file in files] or [root]
     return [name.removesuffix(".__init__") for name in names if not SCRIPT.fullmatch(name)]
 
 
 def report_threads(watch: Watch) -> None:
-    """Starting a thread is no audit event before Python 3.12."""
+    """Report starts of threads, which aren't audit events before Python 3.12."""
     start = threading.Thread.start
 
     def reported(thread: threading.Thread) -> None:
         watch.findings.append(f"{watch.module}: thread {thread.name}")
         start(thread)
 
-    threading.Thread.start = reported  # type: ignore[assignment]  # the probe's process runs nothing else
+    threading.Thread.start = reported  # type: ignore[assignment] - only in the probe's process
 
 
 def main(directory: Path, roots: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Jobs for tests of workers: queue them, look at them, wait for them."""
+"""Helpers to queue and read jobs in tests of workers."""
 
 from collections import Counter
 from typing import Any
@@ -13,7 +13,7 @@ from support.rows import writing
 
 
 def queue_jobs(engine: Engine, job_type: str, count: int = 1, priority: int = 0, **payload: Any) -> list[JobId]:
-    """Queue that many jobs in one transaction."""
+    """Queue ``count`` jobs in one transaction."""
     with writing(engine) as session:
         jobs = JobRepository(session)
         return [jobs.create(job_type, payload, priority) for _ in range(count)]

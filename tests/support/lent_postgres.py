@@ -1,4 +1,4 @@
-"""PostgreSQL databases that are lent to one test after another: emptying one takes a fiftieth of making one."""
+"""PostgreSQL databases that tests reuse: emptying one takes a fiftieth of creating one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,10 @@ class _Lent(NamedTuple):
 
 
 class Lender:
-    """Lends migrated, empty databases of a server. One whose tables were changed or grew large isn't lent again."""
+    """Lends migrated, empty databases of a server.
+
+    A database whose tables were changed or grew large is dropped.
+    """
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
@@ -38,7 +41,7 @@ class Lender:
 
     @contextmanager
     def lent(self) -> Iterator[str]:
-        """The URL of a database that is nobody else's until the end of the block."""
+        """Lend a database until the end of the block; return its URL."""
         one = self._free.pop() if self._free else self._make()
         yield one.url
         one.connection.exec_driver_sql(_DISCONNECT)
@@ -49,7 +52,7 @@ class Lender:
             self._drop(one)
 
     def close(self) -> None:
-        """Drop them all."""
+        """Drop all databases."""
         while self._free:
             self._drop(self._free.pop())
 
@@ -58,7 +61,7 @@ class Lender:
         engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         connection = engine.connect()
         revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
-        emptying = [f"DELETE FROM {table}" for table in [*_TABLES, "alembic_version"]]  # noqa: S608 - our own names
+        emptying = [f"DELETE FROM {table}" for table in [*_TABLES, "alembic_version"]]  # noqa: S608 - our table names
         emptying.append(f"INSERT INTO alembic_version VALUES ('{revision}')")  # noqa: S608 - likewise
         return _Lent(name, url, connection, _state(connection), ";".join(emptying))
 

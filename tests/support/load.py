@@ -1,7 +1,8 @@
-"""Many clients at once, in a process of their own: ``python -m support.load PORT CLIENTS SECONDS``.
+"""Many concurrent clients in a separate process: ``python -m support.load PORT CLIENTS SECONDS``.
 
-Each keeps a connection and ingests or searches, whichever comes, one request after the other. Prints, as JSON, the
-latencies by kind, how often each status came, how many 503s lacked Retry-After, and the ids that were accepted.
+Each keeps a connection, and ingests or searches at random, one request after the other. Prints, as
+JSON, the latencies by kind, how often each status came, how many 503s lacked Retry-After, and the
+accepted ids.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Outcome:
-    """What the clients have met."""
+    """The results of all clients."""
 
     latencies: dict[str, list[float]] = field(default_factory=lambda: {"ingest": [], "search": []})
     statuses: Counter[str] = field(default_factory=Counter)
@@ -33,7 +34,7 @@ class Outcome:
     ids: dict[int, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
-        """Everything."""
+        """Return everything as JSON."""
         return json.dumps(
             {
                 "latencies": self.latencies,
@@ -45,14 +46,14 @@ class Outcome:
 
 
 class Client:
-    """One connection, with just enough of HTTP: a busy client must not slow the service down that it measures."""
+    """One connection with minimal HTTP, so that the client doesn't slow down the service."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: Any) -> Answer:
-        """Status, headers and body of the answer."""
+        """Post JSON; return status, headers and body of the response."""
         payload = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}"
         if self._streams is None:
@@ -65,7 +66,7 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
@@ -78,7 +79,7 @@ async def _read(reader: asyncio.StreamReader) -> Answer:
 
 
 async def be_client(port: int, number: int, until: float, outcome: Outcome) -> None:
-    """Ingest and search in turn until then."""
+    """Ingest and search at random until the time ``until``."""
     client, batch = Client(port), 0
     while time.monotonic() < until:
         kind = random.choice(("ingest", "search"))  # noqa: S311 - no secret
@@ -104,7 +105,7 @@ async def be_client(port: int, number: int, until: float, outcome: Outcome) -> N
 
 
 async def run(port: int, clients: int, seconds: float) -> Outcome:
-    """All clients, until the time is up and the last answer has come."""
+    """Run all clients until the time is up and the last response has come."""
     outcome = Outcome()
     until = time.monotonic() + seconds
     await asyncio.gather(*(be_client(port, number, until, outcome) for number in range(clients)))
@@ -114,7 +115,7 @@ async def run(port: int, clients: int, seconds: float) -> Outcome:
 def main() -> None:
     """Run and print."""
     port, clients, seconds = sys.argv[1:]
-    print(asyncio.run(run(int(port), int(clients), float(seconds))).as_json())  # noqa: T201 - whoever started it reads it
+    print(asyncio.run(run(int(port), int(clients), float(seconds))).as_json())  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Logging that a test sets up, and that the next one doesn't meet."""
+"""Isolates the logging that a test configures."""
 
 import logging
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ LOGGERS = ("", "app", "containers", "uvicorn", "uvicorn.error", "uvicorn.access"
 
 @contextmanager
 def logging_as_before() -> Iterator[None]:
-    """All that ``configure_logging`` changes is put back at the end."""
+    """Restore everything that ``configure_logging`` changes at the end."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(each.level, each.handlers[:], each.propagate) for each in loggers]
     try:

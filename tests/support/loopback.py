@@ -1,6 +1,9 @@
-"""What clients of this machine's own plain HTTP servers share."""
+"""A TLS context for clients of plain HTTP servers on this machine."""
 
 import ssl
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody: a client that makes its own loads the system's authorities, which takes longer than most tests."""
+"""Trusts no authority.
+
+By default, a client loads the system's authorities, which takes longer than most tests.
+"""

@@ -1,6 +1,6 @@
-"""The most memory that a process has taken.
+"""The peak memory of a process.
 
-Not ``ru_maxrss``, in which a child begins with what its parent had taken.
+Not by ``ru_maxrss``, which starts in a child with the parent's peak.
 """
 
 import re
@@ -14,7 +14,7 @@ _LOOKING_S = 0.01
 
 
 def peak_mib(pid: int | str = "self") -> int:
-    """The peak so far of a process that runs, in MiB; 0 if it has ended."""
+    """The peak so far of a running process, in MiB; 0 if it has ended."""
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         return int(found[1]) // 1024 if found else 0
@@ -24,7 +24,7 @@ def peak_mib(pid: int | str = "self") -> int:
 def run_measured(
     command: Sequence[str], folder: Path, variables: Mapping[str, str]
 ) -> tuple[subprocess.CompletedProcess[bytes], int]:
-    """Run a command to its end; what it wrote to both of its outputs, together, and its peak."""
+    """Run a command to its end; return its result, with both outputs combined, and its peak."""
     output, peak = folder / "output", 0
     with output.open("wb") as file:
         process = subprocess.Popen(command, cwd=folder, env=variables, stdout=file, stderr=file)

@@ -1,4 +1,4 @@
-"""nginx in front of a service, with the location that the documentation gives."""
+"""nginx in front of a service, with the documented location."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def documented_location(service_url: str) -> str:
-    """The documentation's, in front of that service."""
+    """The documented location, with the URL of that service."""
     location: str
     [location] = re.findall(r"^```nginx\n(.*?)^```", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert "http://127.0.0.1:8000/" in location
@@ -32,7 +32,7 @@ def documented_location(service_url: str) -> str:
 
 @contextmanager
 def running_nginx(folder: Path, service_url: str) -> Iterator[str]:
-    """Its URL."""
+    """Run nginx; return its URL."""
     port = free_port()
     places = "".join(f"{each}_temp_path {folder / each};" for each in _TEMPORARY)
     server = f"server {{ listen 127.0.0.1:{port}; {documented_location(service_url)} }}"

@@ -1,4 +1,4 @@
-"""Facts that a careless reader or writer would change: long and odd numbers, odd texts, all that may be absent."""
+"""Facts that a careless reader or writer would change: odd numbers, odd texts, absent fields."""
 
 import random
 from typing import Any
@@ -35,8 +35,8 @@ CONFIDENCES = (None, 0.0, 1.0, 0.1, 0.1 + 0.2, 1 / 3, 5e-324, 0.3000000000000000
 
 
 def odd_fact(number: int) -> dict[str, Any]:
-    """A fact in JSON, always the same for a number. No two numbers give the same, and one source is in one group."""
-    choose = random.Random(number)  # noqa: S311 - so that a failure can be seen again
+    """A fact as JSON, different for each number and always the same. A source is in one group."""
+    choose = random.Random(number)  # noqa: S311 - so that a failure can be reproduced
     source = number // 3
     text = ODD_TEXTS[number % len(ODD_TEXTS)]
     fact: dict[str, Any] = {

@@ -14,7 +14,7 @@ WORDS = ["river", "mountain", "engine", "violin", "bread", "glacier", "compass",
 
 
 def settings_for(folder: Path, mode: str = "memory", **sections: object) -> Settings:
-    """Settings with their stores under ``folder``, the deterministic embedder, and ``sections`` over that."""
+    """Settings with stores under ``folder``, the deterministic embedder, and ``sections``."""
     given = {
         "database": {"url": f"sqlite:///{folder / 'test.db'}"},
         "qdrant": {"mode": mode, "path": str(folder / "qdrant"), "url": "http://127.0.0.1:9"},
@@ -27,14 +27,14 @@ def settings_for(folder: Path, mode: str = "memory", **sections: object) -> Sett
 def open_container(
     folder: Path, *, mode: str = "memory", batch_size: int = 50, **replacements: object
 ) -> Iterator[Container]:
-    """All real parts on SQLite under ``folder``, with the deterministic embedder, unless replaced."""
+    """A container on SQLite under ``folder``, with the deterministic embedder, unless replaced."""
     settings = settings_for(folder, mode, worker={"batch_size": batch_size})
     with running(create_container(settings, **replacements)) as container:
         yield container
 
 
 def make_item(number: int, **changes: Any) -> Item:
-    """An item that differs from those of other numbers; its text holds two of ``WORDS``."""
+    """An item, different for each number; its text has two of ``WORDS``."""
     raw = {
         "source_uri": f"doc:{number // 2}",
         "source_group": f"group-{number // 2 % 3}",
@@ -52,7 +52,7 @@ def make_item(number: int, **changes: Any) -> Item:
 
 
 async def index_all(container: Container) -> int:
-    """Run the queued index jobs; returns how many extractions got their vector."""
+    """Run the queued index jobs; return how many extractions got their vector."""
     indexed, worker = 0, container.worker()
     while (ended := await worker.run_one()) is not None:
         indexed += (ended.result or {}).get("indexed", 0)

@@ -1,4 +1,4 @@
-"""pgbouncer, from Debian's package of that name, in front of the test's PostgreSQL server."""
+"""pgbouncer, from Debian's package, in front of the test's PostgreSQL server."""
 
 import os
 import shutil
@@ -36,7 +36,10 @@ default_pool_size = {pool_size}
 
 @contextmanager
 def running_pgbouncer(folder: Path, server_url: str) -> Iterator[int]:
-    """Its port of loopback. It pools by transaction, with ``POOL_SIZE`` connections to each of the server's databases."""
+    """Run pgbouncer; return its port on the loopback.
+
+    It pools by transaction, with ``POOL_SIZE`` connections to each of the server's databases.
+    """
     port = free_port()
     config = folder / "pgbouncer.ini"
     config.write_text(_CONFIG.format(server=_server(server_url), port=port, pool_size=POOL_SIZE))
@@ -50,7 +53,7 @@ def running_pgbouncer(folder: Path, server_url: str) -> Iterator[int]:
 
 
 def through(port: int, url: str) -> str:
-    """The URL of that database through the pgbouncer at ``port``."""
+    """The URL of a database through the pgbouncer at ``port``."""
     return f"postgresql://postgres@127.0.0.1:{port}/{make_url(url).database}"
 
 
@@ -58,13 +61,13 @@ def _command(server_url: str) -> Sequence[str]:
     assert PROGRAM is not None
     if os.geteuid() != 0:
         return [PROGRAM]
-    # It refuses to run as root, and the folder of the server's socket may be its owner's alone.
+    # It refuses to run as root, and only the owner may access the folder of the server's socket.
     host = str(_host(server_url))
     return [PROGRAM, f"--user={Path(host).owner() if host.startswith('/') else 'nobody'}"]
 
 
 def _host(url: str) -> object:
-    """A name, or the folder of a socket."""
+    """The host of a URL: a name, or the folder of a socket."""
     parsed = make_url(url)
     return parsed.query.get("host", parsed.host)
 

@@ -1,4 +1,4 @@
-"""Query plans: which index a statement uses."""
+"""Query plans, which show the index that a statement uses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,10 @@ from app.sql.transactions import begin_write
 
 
 def plan(engine: Engine, work: Callable[[Any], Any]) -> str:
-    """How the database would run the last statement of ``work`` over what its tables hold; they mustn't be empty.
+    """Return the database's plan for the last statement of ``work``; the tables mustn't be empty.
 
-    They are vacuumed and analysed first, as autovacuum does some time or other: the plan would
-    depend on when. PostgreSQL is told to avoid reading whole tables and sorting, as it would avoid
-    them on large tables.
+    The tables are vacuumed and analysed first; with autovacuum, the plan would depend on the time.
+    PostgreSQL is set to avoid sequential scans and sorting, as it does on large tables.
     """
     sent: list[tuple[str, Any]] = []
 

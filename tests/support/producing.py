@@ -1,4 +1,4 @@
-"""A producer that loses nothing: what wasn't accepted is handed in again, whatever becomes of the service."""
+"""A producer that loses nothing: it retries until the service has accepted each batch."""
 
 import random
 import threading
@@ -16,12 +16,12 @@ _SENDERS = 4
 
 
 class Producer:
-    """Hands extractions in from several threads. ``ids`` has those accepted so far, by number."""
+    """Sends extractions from several threads. ``ids`` has the accepted ones, by number."""
 
     def __init__(self, url: str, count: int) -> None:
         self.ids: dict[int, str] = {}
         self.refused: list[str] = []
-        """Answers other than 202 and 503; there must be none."""
+        """Responses other than 202 and 503; there must be none."""
         self.url = url
         self._batches: SimpleQueue[range] = SimpleQueue()
         self._allowed = threading.Semaphore(0)
@@ -33,7 +33,7 @@ class Producer:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Send what is allowed until the end."""
+        """Send as much as is allowed, until the end of the block."""
         senders = [threading.Thread(target=self._send_all, name="sender") for _ in range(_SENDERS)]
         for sender in senders:
             sender.start()
@@ -45,7 +45,7 @@ class Producer:
                 sender.join(timeout=60)
 
     def allow(self, share: float) -> None:
-        """Let this share of all be sent, beside what was allowed before."""
+        """Allow sending another share of all extractions."""
         self._allowed.release(max(1, int(share * self._count / BATCH)))
 
     def finish(self, patience_s: float = 200.0) -> None:

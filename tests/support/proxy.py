@@ -1,4 +1,4 @@
-"""A TCP proxy whose other side can go away and come back."""
+"""A TCP proxy that can drop, block and restore its connections."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Proxy:
-    """Forwards a port of loopback to ``connect()``, from a thread of its own, until the end."""
+    """Forwards a port of the loopback to ``connect()``, in a separate thread."""
 
     def __init__(self, connect: Callable[[], Awaitable[Streams]]) -> None:
         self.port = 0
@@ -37,11 +37,11 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(self._go_away(), self._loop).result(timeout=30)
 
     def hang(self) -> None:
-        """Accept whatever comes, and pass nothing on."""
+        """Accept connections, but forward nothing."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def come_back(self) -> None:
-        """Accept connections, on the same port as before, and pass everything on."""
+        """Accept connections, on the same port as before, and forward everything."""
         asyncio.run_coroutine_threadsafe(self._come_back(), self._loop).result(timeout=30)
 
     async def _come_back(self) -> None:
@@ -90,10 +90,10 @@ class Proxy:
 
 
 def to_unix(path: str) -> Callable[[], Awaitable[Streams]]:
-    """Connects to a socket of this machine's file system."""
+    """Connect to a Unix socket."""
     return lambda: asyncio.open_unix_connection(path)
 
 
 def to_tcp(port: int) -> Callable[[], Awaitable[Streams]]:
-    """Connects to a port of loopback."""
+    """Connect to a port of the loopback."""
     return lambda: asyncio.open_connection("127.0.0.1", port)

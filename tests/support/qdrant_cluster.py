@@ -1,4 +1,4 @@
-"""A Qdrant cluster of real nodes behind a load balancer, of which each can be killed and started again."""
+"""A Qdrant cluster of real nodes behind a load balancer; each node can be killed and restarted."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ STARTING_S = 60.0
 
 
 class Node:
-    """One node, over a folder that stays when it is killed."""
+    """One node, whose folder survives a kill."""
 
     def __init__(self, number: int, folder: Path, first: "Node | None") -> None:
         self.http, self._grpc, self._p2p = free_ports(3)
@@ -75,7 +75,7 @@ class Node:
 
 
 class Cluster:
-    """Three nodes; ``url`` is the load balancer's, which takes a new connection to a node that listens."""
+    """Three nodes; ``url`` is the load balancer's, which connects to any node that listens."""
 
     def __init__(self, folder: Path) -> None:
         first = Node(1, folder, None)
@@ -105,7 +105,7 @@ class Cluster:
         node.start()
 
     def copies(self, collection: str) -> dict[int, list[tuple[str, int]]]:
-        """The state of each shard's copies and how many points each holds, by shard."""
+        """The states of each shard's copies, and how many points each has."""
         found: dict[int, list[tuple[str, int]]] = {}
         for node in self.nodes:
             for shard in node.get(f"/collections/{collection}/cluster")["local_shards"]:
@@ -123,7 +123,7 @@ class Cluster:
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Its folder is on shared memory, and gone at the end."""
+    """Run a cluster with its folder on shared memory; both are removed at the end."""
     place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     with (
         tempfile.TemporaryDirectory(prefix="agent-storage-cluster-", dir=place) as folder,

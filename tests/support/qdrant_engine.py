@@ -1,6 +1,6 @@
-"""What a Qdrant server does with requests, in terms of its REST protocol, over its own engine in this process.
+"""The part of Qdrant's REST protocol that the repository uses, over its embedded engine.
 
-The part that the repository uses; :mod:`support.qdrant_stub` and :mod:`support.qdrant_grpc_stub` speak it over a socket.
+:mod:`support.qdrant_stub` and :mod:`support.qdrant_grpc_stub` serve it over a socket.
 """
 
 import tempfile
@@ -14,9 +14,9 @@ import qdrant_edge as edge
 
 Json = Any
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its speed matters; each collection gets a folder of its own
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - for speed; each collection has its own folder
 FAST_FOLDER = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
-"""Where a collection is made in a tenth of the time it takes on disk; None: where temporary files go."""
+"""A folder where creating a collection takes a tenth of the time on disk; None for the default."""
 
 _SCHEMAS = {"keyword": edge.PayloadSchemaType.Keyword, "float": edge.PayloadSchemaType.Float}
 _CLUSTER = ("shard_number", "replication_factor", "write_consistency_factor")
@@ -36,8 +36,8 @@ _CANNED = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - it is what the server answers
-    """A request the server refuses, with an HTTP status."""
+class Refused(Exception):  # noqa: N818 - a response of the server
+    """The server rejects a request, with an HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
@@ -54,31 +54,31 @@ class Collection:
 
 
 class Engine:
-    """The collections of one server. Any thread may call; ``canned`` answers every query alike."""
+    """The collections of one server. Thread-safe. ``canned`` answers every query the same."""
 
     def __init__(self, *, canned: bool = False) -> None:
         self._canned = canned
         self._collections: dict[str, Collection] = {}
         self._changing = threading.Lock()
         self.created: list[Json] = []
-        """What each collection was asked to be."""
+        """The body of each request that created a collection."""
 
     def close(self) -> None:
         for name in list(self._collections):
             self._drop(name)
 
     def answer(self, method: str, path: str, body: Json) -> Json:
-        """The result of a request.
+        """Return the result of a request.
 
         Raises:
-            Refused: with the status that a server answers.
+            Refused: the request is rejected, with the status of a real server.
         """
         try:
             return self._route(method, path.partition("?")[0].strip("/").split("/"), body)
         except Refused:
             raise
         except Exception as error:
-            # Whatever the engine refuses is the client's fault.
+            # Errors of the engine are the client's fault.
             raise Refused(400, f"Wrong input: {error}") from error
 
     def _route(self, method: str, parts: list[str], body: Json) -> Json:  # noqa: PLR0911 - one case a route

@@ -1,6 +1,7 @@
-"""The part of Qdrant's gRPC protocol that the repository uses, over the same engine, with faults to order.
+"""The part of Qdrant's gRPC protocol that the repository uses, with faults on request.
 
-In a test: ``with QdrantGrpcStub() as stub: ... stub.port``; ``stub.faults`` is consumed one fault a call.
+In a test: ``with QdrantGrpcStub() as stub: ... stub.port``. Each call consumes one of
+``stub.faults``.
 """
 
 import time
@@ -24,15 +25,15 @@ _CODES = {
 }
 _SCHEMAS = {pb.FieldType.FieldTypeKeyword: "keyword", pb.FieldType.FieldTypeFloat: "float"}
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-"""As a server of Qdrant's, which takes messages of any size."""
+"""As in a real Qdrant server, which accepts messages of any size."""
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcFault:
-    """What happens to one call instead of an answer.
+    """A fault of one call.
 
-    ``code`` names the status it ends with; ``after_effect`` carries it out before; ``delay_s``
-    answers late.
+    ``code`` is the status that the call ends with; ``after_effect`` carries it out first;
+    ``delay_s`` delays the answer.
     """
 
     code: str | None = None
@@ -43,18 +44,18 @@ class GrpcFault:
 
 @dataclass
 class QdrantGrpcStub:
-    """A server on a free port of loopback, over an engine of its own or, as a server's other port, a given one."""
+    """A server on a free port of the loopback, over a new engine or that of a REST stub."""
 
     engine: Engine = field(default_factory=Engine)
     credentials: grpc.ServerCredentials | None = None
     faults: deque[GrpcFault] = field(default_factory=deque)
     requests: list[tuple[str, int]] = field(default_factory=list)
-    """Name and size of each call served."""
+    """The name and the size of each call."""
     waited: list[bool] = field(default_factory=list)
-    """Of each write, whether it asked to be acknowledged only when it was done."""
+    """For each write, whether it asked to be acknowledged only after it is done."""
     api_keys: set[str] = field(default_factory=set)
     peers: set[str] = field(default_factory=set)
-    """The connections that calls came by."""
+    """The connections of the calls."""
     port: int = 0
 
     def __enter__(self) -> Self:
@@ -66,7 +67,7 @@ class QdrantGrpcStub:
         self.engine.close()
 
     def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
+        """Listen, on the same port as before, if any."""
         self._threads = ThreadPoolExecutor(32, "qdrant-grpc-stub")
         self._server = grpc.server(self._threads, options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
@@ -81,7 +82,7 @@ class QdrantGrpcStub:
         self._server.start()
 
     def stop(self) -> None:
-        """Close what is open and refuse what comes."""
+        """Close all connections, and refuse new ones."""
         self._server.stop(0).wait()
         self._threads.shutdown()
 
@@ -133,7 +134,7 @@ def _end(context: grpc.ServicerContext, fault: GrpcFault) -> NoReturn:
     raise AssertionError  # abort() raises
 
 
-# --- what each call is in the REST protocol ----------------------------------------------------------------
+# --- what each call is in the REST protocol -------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Every implementation of the vector client that the one contract is run against."""
+"""The implementations of the vector client that the contract's tests run on."""
 
 import os
 import tempfile
@@ -19,25 +19,25 @@ from support.qdrant_stub import QdrantStub
 Contract = Literal["memory", "embedded", "rest", "grpc", "real-rest", "real-grpc"]
 
 STUBS: tuple[Contract, ...] = ("rest", "grpc")
-"""A stub of a server over a real socket."""
+"""The stubs of a server, over real sockets."""
 REAL_SERVERS: tuple[Contract, ...] = ("real-rest", "real-grpc") if is_available() else ()
 SERVERS: tuple[Contract, ...] = (*STUBS, *REAL_SERVERS)
 MODES: tuple[Contract, ...] = ("memory", "embedded", *SERVERS)
 
 CONNECTIONS = 4
-"""How many a client has to a server at most."""
+"""The most connections of a client to a server."""
 _IDS_A_PAGE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stubs:
-    """One server, by both of its ports."""
+    """One server with both of its ports."""
 
     rest: QdrantStub
     grpc: QdrantGrpcStub
 
     def settings(self, mode: Contract, **others: Any) -> QdrantSettings:
-        """How the server of ``mode`` is reached, and ``others`` of the section's fields."""
+        """The settings for the server of ``mode``, with ``others`` of the section's fields."""
         if mode in REAL_SERVERS:
             return settings_of_real(mode, **others)
         return QdrantSettings(
@@ -45,7 +45,7 @@ class Stubs:
         )
 
     def forget(self) -> None:
-        """What was asked so far, and what was ordered and not consumed."""
+        """Forget all requests, and all faults that weren't consumed."""
         for each in (self.rest, self.grpc):
             each.faults.clear()
             each.requests.clear()
@@ -55,7 +55,7 @@ class Stubs:
 
 
 def settings_of_real(mode: Contract, **others: Any) -> QdrantSettings:
-    """How the real server is reached in that way, with a collection of this process's own."""
+    """The settings for the real server in ``mode``, with a collection for this process."""
     real = real_server()
     others.setdefault("collection", f"tests-{os.getpid()}")
     return QdrantSettings(url=real.url, prefer_grpc=mode.endswith("grpc"), grpc_port=real.grpc_port, **others)
@@ -68,7 +68,7 @@ def stub_servers() -> Iterator[Stubs]:
 
 
 class Clients:
-    """Opens a client of each mode when it is asked for, and keeps it open until the end."""
+    """Opens a client of each mode on first use, and keeps it open until the end."""
 
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs
@@ -83,7 +83,7 @@ class Clients:
         self._closing.close()
 
     def __call__(self, mode: Contract) -> VectorClient:
-        """The client of ``mode``, on no collection or an empty one."""
+        """Return the client of ``mode``, on no collection or an empty one."""
         if mode not in self._opened:
             self._opened[mode] = client = self.open(mode)
             self._closing.callback(client.close)
@@ -93,7 +93,10 @@ class Clients:
         return self._opened[mode]
 
     def open(self, mode: Contract) -> VectorClient:
-        """Another client of ``mode``, which the caller closes; only one may be open of the embedded engine."""
+        """Open another client of ``mode``, which the caller closes.
+
+        Only one client of the embedded engine may be open.
+        """
         if mode in SERVERS:
             return open_vector_client(self._stubs.settings(mode), connections=CONNECTIONS)
         engine: QdrantMode = "memory" if mode == "memory" else "embedded"
@@ -106,7 +109,7 @@ def _drop(client: VectorClient) -> None:
 
 
 def empty(client: VectorClient, dimension: int = 16) -> None:
-    """Delete the points of a collection as the repository makes it, and drop any other."""
+    """Delete the points of a collection like the repository's, and drop any other collection."""
     try:
         found = client.get_collection()
     except ClientFailure:  # it has named vectors

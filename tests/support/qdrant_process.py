@@ -1,4 +1,4 @@
-"""The stub of a Qdrant server as a process, reached over a real socket."""
+"""The stub of a Qdrant server as a process, over a real socket."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from support.processes import TESTS, end
 
 @contextmanager
 def qdrant_process() -> Iterator[str]:
-    """Its URL."""
+    """Run the stub; return its URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "support.qdrant_stub"],
         cwd=TESTS,

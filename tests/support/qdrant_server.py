@@ -1,7 +1,8 @@
 """A real Qdrant server for the tests.
 
-``TEST_QDRANT_URL`` names one that runs already, whose gRPC port is ``TEST_QDRANT_GRPC_PORT``. ``TEST_QDRANT_BINARY``
-names the program: each test process starts a server of its own when it first needs one, and stops it at its end.
+``TEST_QDRANT_URL`` is the URL of a running one, with its gRPC port in ``TEST_QDRANT_GRPC_PORT``.
+``TEST_QDRANT_BINARY`` is the program: each test process starts its own server when it first needs
+one, and stops it at the end.
 """
 
 import os
@@ -28,7 +29,7 @@ HOW_TO = (
 
 @dataclass(frozen=True, slots=True)
 class RealServer:
-    """Where it listens."""
+    """The address of a real server."""
 
     url: str
     grpc_port: int
@@ -44,17 +45,17 @@ class _Own:
 _own: list[_Own] = []
 
 _TRUSTING = ssl.create_default_context()
-"""Of a test's own authority; whether it answers is all that is asked."""
+"""Accepts any certificate, because it only checks whether the server answers."""
 _TRUSTING.check_hostname, _TRUSTING.verify_mode = False, ssl.CERT_NONE
 
 
 def is_available() -> bool:
-    """Whether there is one to be had."""
+    """Whether a real server is available."""
     return bool(os.environ.get("TEST_QDRANT_URL") or os.environ.get("TEST_QDRANT_BINARY"))
 
 
 def real_server() -> RealServer:
-    """The server, started if need be."""
+    """Return the server, and start it if necessary."""
     if url := os.environ.get("TEST_QDRANT_URL"):
         return RealServer(url, int(os.environ.get("TEST_QDRANT_GRPC_PORT", "6334")))
     if not _own:
@@ -72,7 +73,7 @@ def stop_own_server() -> None:
 
 @contextmanager
 def own_server(**settings: str) -> Iterator[RealServer]:
-    """Another server, set by these variables of Qdrant's, until the end of the block."""
+    """Run another server with these variables of Qdrant, until the end of the block."""
     own = _start(Path(os.environ["TEST_QDRANT_BINARY"]), settings)
     try:
         yield own.server
@@ -103,7 +104,7 @@ def _start(binary: Path, settings: Mapping[str, str] | None = None) -> _Own:
 def _is_ready(server: RealServer, process: "subprocess.Popen[bytes]", folder: Path) -> bool:
     assert process.poll() is None, (folder / "log").read_text()[-2_000:]
     try:
-        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5, context=_TRUSTING) as answer:  # noqa: S310 - our own server
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5, context=_TRUSTING) as answer:  # noqa: S310 - the test's server
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -1,7 +1,8 @@
-"""The part of Qdrant's REST protocol that the repository uses, over the same engine, with faults to order.
+"""The part of Qdrant's REST protocol that the repository uses, with faults on request.
 
-In a test: ``with QdrantStub() as stub: ... stub.url``; ``stub.faults`` is consumed one fault a request. As a
-program, ``python -m support.qdrant_stub --delay 0.02 --canned`` prints its URL and serves until its stdin is closed.
+In a test: ``with QdrantStub() as stub: ... stub.url``. Each request consumes one of
+``stub.faults``. As a program, ``python -m support.qdrant_stub --delay 0.02 --canned`` prints its
+URL and serves until its stdin is closed.
 """
 
 import argparse
@@ -23,11 +24,11 @@ _ORDERED = {"status": {"error": "a fault was ordered"}}
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request instead of an answer.
+    """A fault of one request.
 
-    ``status`` answers it with that; ``cut`` closes the connection after that many bytes of the
-    answer (with a reset when ``reset``); ``after_effect`` carries the request out before it is cut;
-    ``delay_s`` answers late.
+    ``status`` is the status of the answer; ``cut`` closes the connection after that many bytes of
+    the answer (by a reset if ``reset``); ``after_effect`` carries the request out first;
+    ``delay_s`` delays the answer.
     """
 
     status: int | None = None
@@ -42,12 +43,12 @@ class Fault:
 class QdrantStub:
     delay_s: float = 0.0
     canned: bool = False
-    """Answer every query alike, so that a benchmark measures the client."""
+    """Answer every query with the same points, so that a benchmark measures the client."""
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault = field(default_factory=Fault)
-    """What happens to every request for which there is none in ``faults``."""
+    """The fault of every request when ``faults`` is empty."""
     requests: list[tuple[str, str, int]] = field(default_factory=list)
-    """Method, path and body size of each request served."""
+    """The method, path and body size of each request."""
     url: str = ""
     api_keys: set[str] = field(default_factory=set)
     connections: int = 0
@@ -69,7 +70,7 @@ class QdrantStub:
         self.engine.close()
 
     def drop_connections(self) -> None:
-        """Close what is open, as a server that restarts does."""
+        """Close all connections, as a restarting server does."""
         for writer in list(self._writers):
             self._loop.call_soon_threadsafe(writer.close)
 
@@ -105,7 +106,7 @@ class QdrantStub:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Serve one request; False when the connection is to be closed."""
+        """Serve one request; return False to close the connection."""
         method, path, headers, body = await _read_request(reader)
         self.requests.append((method, path, len(body)))
         if "api-key" in headers:
@@ -127,7 +128,7 @@ class QdrantStub:
     def _answer(self, method: str, path: str, body: bytes) -> tuple[int, Json]:
         try:
             if len(body) > _MAX_BODY_BYTES:
-                raise Refused(413, "Payload Too Large")  # noqa: TRY301 - as any other refusal
+                raise Refused(413, "Payload Too Large")  # noqa: TRY301 - handled as the engine's refusals
             result = self.engine.answer(method, path, json.loads(body or b"{}"))
         except Refused as refused:
             return refused.status, {"status": {"error": str(refused)}, "time": 0.0}
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--canned", action="store_true")
     arguments = parser.parse_args()
     with QdrantStub(arguments.delay, canned=arguments.canned) as stub, contextlib.suppress(KeyboardInterrupt):
-        print(stub.url, flush=True)  # noqa: T201 - whoever started this program reads it
+        print(stub.url, flush=True)  # noqa: T201 - the parent process reads it
         sys.stdin.read()
 
 

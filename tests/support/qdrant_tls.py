@@ -1,4 +1,4 @@
-"""Certificates for the stubs of a Qdrant server, of an authority made for the test, by the ``openssl`` program."""
+"""Certificates for the stubs of a Qdrant server, by a test authority, made with ``openssl``."""
 
 import ssl
 import subprocess
@@ -8,14 +8,14 @@ from pathlib import Path
 import grpc
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-# What the strict checks of Python 3.13 and newer ask for.
+# Required by the strict checks of Python 3.13 and newer.
 _AUTHORITY = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
 _EXTENSIONS = "subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files in ``folder``: ``ca``, and ``server`` and ``client`` signed by it, each .pem with its .key."""
+    """PEM files and keys in ``folder``: ``ca``, and ``server`` and ``client``, signed by it."""
 
     folder: Path
 
@@ -40,7 +40,10 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """In ``folder``, where there are also ``encrypted.key``, the client's with a password, and ``bad.pem``."""
+    """Make the certificates in ``folder``.
+
+    There are also ``encrypted.key``, the client's key with a password, and the invalid ``bad.pem``.
+    """
     (folder / "extensions").write_text(_EXTENSIONS)
     (folder / "bad.pem").write_text("no certificate")
     _openssl(
@@ -57,4 +60,4 @@ def make_certificates(folder: Path) -> Certificates:
 
 
 def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)  # noqa: S607 - PATH's
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)  # noqa: S607 - by PATH

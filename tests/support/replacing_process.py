@@ -1,7 +1,7 @@
-"""A process that replaces all of a project again and again; settings come from the environment.
+"""A process that replaces a whole project repeatedly; settings come from the environment.
 
-``python -m support.replacing_process FROM``: reads the world as it is in generation ``FROM``, then in the next one, and
-prints each generation once it is replaced.
+``python -m support.replacing_process FROM`` replaces the project by generation ``FROM``, then by
+the next ones, and prints each generation afterwards.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from support.facts import fact
 
 PROJECT = "papers"
 PARTS = (("doc:a", "doc:b"), ("doc:c", "doc:d"))
-"""The sources of each transaction; in odd generations the world has no ``doc:d``."""
+"""The sources of each transaction; odd generations have no ``doc:d``."""
 
 KEPT, NEW = 6, 4
-"""How many facts of a source stay from one generation to the next, and how many are another's."""
+"""How many facts of a source stay in all generations, and how many are new in each."""
 
 
 def facts_of(uri: str, generation: int) -> dict[str, float]:
@@ -31,7 +31,7 @@ def facts_of(uri: str, generation: int) -> dict[str, float]:
 
 
 async def replace_all(container: Container, generation: int) -> Counts:
-    """As a nightly crawl would: a stream of transactions, and at its end what wasn't named is emptied."""
+    """Replace as a nightly crawl does: several transactions, then empty the sources not named."""
     options = ReplaceOptions(ReplaceScope.PROJECT, allow_mass_delete=True)
     stream = container.ingestion().replacing(PROJECT, options, key=f"generation {generation}")
     counts = Counts()

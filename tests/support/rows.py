@@ -24,7 +24,7 @@ def writing(engine: Engine) -> Iterator[WriteSession]:
 
 
 def empty(engine: Engine) -> None:
-    """Delete every row there is, but for the store's own id: it stays the same store."""
+    """Delete every row except the store's id, so that it stays the same store."""
     tables = [table for table in Base.metadata.sorted_tables if table is not StoreIdentity.__table__]
     with writing(engine) as session:
         for table in reversed(tables):
@@ -33,7 +33,7 @@ def empty(engine: Engine) -> None:
 
 @contextmanager
 def statements(engine: Engine) -> Iterator[list[str]]:
-    """The statements that are sent meanwhile, without those that begin or end transactions."""
+    """Record the statements sent meanwhile, without those that begin or end transactions."""
     sent: list[str] = []
 
     def note(_connection: Connection, _cursor: object, statement: str, *_others: object) -> None:
@@ -48,12 +48,12 @@ def statements(engine: Engine) -> Iterator[list[str]]:
 
 
 def make_project(session: Session, name: str = "papers") -> ProjectId:
-    """The id of that project, which is made if need be."""
+    """Return the id of a project, and create the project if necessary."""
     return ProjectRepository(session).get_or_create(name).id
 
 
 def new_extraction(session: Session, project: ProjectId, **changes: Any) -> NewExtraction:
-    """An extraction of a random id, not stored yet; ``uri`` and ``group`` say which source it has."""
+    """An extraction with a random id, not stored yet; ``uri`` and ``group`` are its source's."""
     uri, group = changes.pop("uri", "file:a"), changes.pop("group", None)
     source = SourceRepository(session).create_batch(project, [(uri, group)])[0][uri]
     values: dict[str, Any] = {
@@ -69,7 +69,7 @@ def new_extraction(session: Session, project: ProjectId, **changes: Any) -> NewE
 def store_extractions(
     session: Session, count: int, project: str = "papers", **changes: Any
 ) -> list[ExtractionId]:
-    """Store so many extractions of one source; their ids, sorted."""
+    """Store ``count`` extractions of one source; return their ids, sorted."""
     template = new_extraction(session, make_project(session, project), **changes)
     rows = [template._replace(id=ExtractionId(uuid.uuid4())) for _ in range(count)]
     ExtractionRepository(session).create_batch(rows)
@@ -77,7 +77,7 @@ def store_extractions(
 
 
 def store_data(session: Session, documents: Sequence[dict[str, Any]]) -> list[ExtractionId]:
-    """Store an extraction for each of these data; their ids, in order."""
+    """Store an extraction for each of the documents; return their ids, in order."""
     template = new_extraction(session, make_project(session))
     rows = [template._replace(id=ExtractionId(uuid.uuid4()), data=data) for data in documents]
     ExtractionRepository(session).create_batch(rows)

@@ -1,4 +1,4 @@
-"""The API on a thread of its own, for tests that call it from theirs: many inputs over one server."""
+"""The API in a separate thread, for tests without an event loop: many inputs on one server."""
 
 import asyncio
 import threading
@@ -16,8 +16,9 @@ from support.waiting import PATIENCE_S
 
 @contextmanager
 def served(folder: Path, *, key: str | None = None, **options: Any) -> Iterator[tuple[httpx2.Client, Api]]:
-    """A client, and what is behind it: its engine may be looked at, its own client is of the other thread.
+    """Serve the API; return a client and the API.
 
+    Use this client, because the API's own belongs to the other thread; its engine may be used.
     ``options`` are those of :func:`support.api.serving`.
     """
     started, stopping = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""A client of the service for tests: hand in, wait, compare and find, trying again like a producer would."""
+"""A client of the service for tests, which retries as a producer does."""
 
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -15,19 +15,19 @@ Json = Any
 
 
 def raw_item(number: int) -> dict[str, Json]:
-    """An extraction that differs from those of other numbers; its text is like no other's."""
+    """An extraction, different for each number; its text is unique."""
     words = f"{WORDS[number % 10]} {WORDS[number // 10 % 10]} {number}"
     return {"source_uri": f"doc:{number // 10}", "extraction_type": "fact", "data": {"fact_text": words}}
 
 
 def text_of(number: int) -> str:
-    """What is embedded of that extraction."""
+    """The text of that extraction that is embedded."""
     text: str = raw_item(number)["data"]["fact_text"]
     return text
 
 
 class ServiceClient:
-    """Over one connection at a time, to ``url``; for one thread."""
+    """A client with one connection at a time; for one thread."""
 
     def __init__(self, client: httpx2.Client, project: str = "papers") -> None:
         self.http = client
@@ -44,11 +44,11 @@ class ServiceClient:
         return self.http.post(f"{self._project}/search", json=asked)
 
     def get(self, path: str, **parameters: Json) -> Json:
-        """The JSON of an answer that must be there."""
+        """Get JSON; the request must succeed."""
         return self.http.get(path, params=parameters).raise_for_status().json()
 
     def jobs(self, *statuses: str) -> list[Json]:
-        """The newest of the jobs of these statuses."""
+        """The newest jobs with these statuses."""
         items: list[Json] = self.get("/v1/jobs", status=list(statuses), limit=1_000)["items"]
         return items
 
@@ -58,14 +58,14 @@ class ServiceClient:
         assert self.jobs("failed", "cancelled") == []
 
     def verify(self) -> dict[str, int]:
-        """What a comparison of the stores says, run as a job."""
+        """Compare the stores in a job; return its result."""
         job = self.http.post("/v1/verify", json={}).raise_for_status().json()
         wait_for(lambda: self.get(f"/v1/jobs/{job['id']}")["completed_at"])
         result: dict[str, int] = self.get(f"/v1/jobs/{job['id']}")["result"]
         return result
 
     def ids(self) -> Iterator[str]:
-        """The id of every extraction that can be found by search."""
+        """The id of every extraction that a search can find."""
         cursor: dict[str, str] = {}
         while True:
             page = self.get(f"{self._project}/extractions", limit=1_000, **cursor)
@@ -75,7 +75,7 @@ class ServiceClient:
             cursor = {"cursor": page["next_cursor"]}
 
     def assert_holds(self, accepted: Collection[str]) -> None:
-        """Exactly these are stored and indexed, and the stores agree."""
+        """Check that exactly these are stored and indexed, and that the stores agree."""
         self.wait_until_done()
         assert set(self.ids()) == set(accepted)
         found = self.verify()
@@ -83,7 +83,7 @@ class ServiceClient:
         assert found["extractions"] == found["points"] == len(set(accepted)), found
 
     def assert_finds(self, ids: dict[int, str], numbers: Sequence[int]) -> None:
-        """Each of these extractions is among what is found by its own text; an embedder may see others alike."""
+        """Check that a search for each extraction's text finds it, perhaps after similar ones."""
         for number in numbers:
             hits = self.search(text_of(number), limit=100).raise_for_status().json()["items"]
             assert ids[number] in {hit["extraction"]["id"] for hit in hits}, number
@@ -99,7 +99,7 @@ def client_of(url: str, timeout_s: float = 60.0) -> Iterator[ServiceClient]:
 def post_until_accepted(
     client: ServiceClient, items: Sequence[Json], key: str | None = None
 ) -> httpx2.Response:
-    """Hand in until it is accepted, whatever becomes of the service meanwhile."""
+    """Retry until the items are accepted, even if the service is down meanwhile."""
     deadline = time.monotonic() + 60.0
     while True:
         assert time.monotonic() < deadline, "it was never accepted"

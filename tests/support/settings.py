@@ -1,4 +1,4 @@
-"""What the tests of the settings share."""
+"""Helpers for the tests of the settings."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from app.settings.sources import section_types, setting_keys
 
 SECTIONS = section_types(Settings)
 KEYS = setting_keys(Settings)
-SECRET = "hunter2"  # noqa: S105 - of nothing
+SECRET = "hunter2"  # noqa: S105 - no real secret
 SECRETS: dict[str, dict[str, object]] = {
     "database": {"url": f"postgresql://me:{SECRET}@db/x?sslpassword={SECRET}"},
     "qdrant": {"url": f"https://{SECRET}@cloud", "api_key": SECRET},
@@ -29,7 +29,7 @@ def environment_without_settings() -> dict[str, str]:
 
 
 def enter_empty_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make ``folder`` the current directory, and the environment one without settings."""
+    """Make ``folder`` the current directory, and remove settings from the environment."""
     monkeypatch.chdir(folder)
     for name in os.environ.keys() - environment_without_settings().keys():
         monkeypatch.delenv(name)
@@ -42,18 +42,18 @@ def write_yaml(path: Path, values: object) -> Path:
 
 
 def variable(key: str) -> str:
-    """The variable of a dotted key."""
+    """The environment variable of a dotted key."""
     return key.replace(".", "_", 1).upper()
 
 
 def description(key: str) -> str:
-    """What is allowed for a setting, in words."""
+    """The description of a setting."""
     section, _, name = key.partition(".")
     return SECTIONS[section].model_fields[name].description or ""
 
 
 def problems_of(values: Mapping[str, object], folder: Path) -> list[Problem]:
-    """What is wrong when ``values`` stand in the YAML file."""
+    """The problems of a YAML file with ``values``."""
     with pytest.raises(ConfigurationError) as caught:
         load_settings(write_yaml(folder / "given.yml", values))
     return list(caught.value.problems)

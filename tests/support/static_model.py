@@ -1,4 +1,4 @@
-"""A small model2vec model in a folder: a vector a word, drawn from a seed."""
+"""A small model2vec model in a folder, with random vectors for some words."""
 
 from pathlib import Path
 
@@ -13,7 +13,10 @@ _WORDS = ("cat", "kitten", "bank", "money", "again", "between", "text", "number"
 
 
 def save_static_model(folder: Path, *, seed: int = 7, weighted: bool = False, dtype: str = "float32") -> Path:
-    """Save a model whose tokens are some words, and beyond them single characters; ``weighted`` shares vectors."""
+    """Save a model whose tokens are some words and single characters.
+
+    In a ``weighted`` one, tokens have weights and share vectors.
+    """
     tokens = ["[PAD]", UNKNOWN, *_WORDS, *(f"##{letter}" for letter in _LETTERS), *_LETTERS]
     vocabulary = {token: place for place, token in enumerate(tokens)}
     pieces = models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=20_000)

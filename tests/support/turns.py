@@ -1,4 +1,4 @@
-"""Whether long work lets others run: other threads, and the other tasks of an event loop."""
+"""Measures whether long work blocks other threads, or other tasks of the event loop."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 
 def turns_beside(work: Callable[[], object]) -> int:
-    """How often this thread gets Python's lock while another does ``work``: about every 5 ms where nothing holds it."""
+    """How often this thread gets the GIL during ``work``: about every 5 ms if it isn't held."""
     turns = 0
     working = threading.Thread(target=work)
     working.start()
@@ -18,7 +18,7 @@ def turns_beside(work: Callable[[], object]) -> int:
 
 
 async def longest_hold(work: Awaitable[object]) -> float:
-    """For which part of the time that ``work`` takes the event loop was held at most; 1.0 is all of it."""
+    """The longest block of the event loop, as a share of the time of ``work``; 1.0 is all of it."""
     working = asyncio.ensure_future(work)
     started = last = time.monotonic()
     longest = 0.0

@@ -1,4 +1,4 @@
-"""Two processes over the same stores, what can happen to them, and what has to hold after it."""
+"""Two processes on the same stores, the events that can occur, and the invariants after them."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -28,15 +28,15 @@ from support.rows import empty, writing
 
 ALL = (0, 1, 2)
 CALM = ("run", "delete", "return", "lapse", "overtake", "die")
-"""What the jobs alone have to make good."""
+"""Events after which the jobs have to make the stores equal again, without a repair."""
 
 HARM = ("cancel", "retry", "fail", "repair", "queue a repair", "die in a repair", "lose", "delete project")
 ENDS: dict[str, Callable[[], None] | None] = {"wake up": None, "die": die, "fail": refuse}
-"""What a process that stalled does next."""
+"""What a stalled process does next."""
 
 
 class Event(NamedTuple):
-    """Something that happens in the first process: to some of a project's rows, or at a request to Qdrant."""
+    """An event in the first process: on some of a project's rows, or at a request to Qdrant."""
 
     name: str
     numbers: Sequence[int] = ALL
@@ -44,9 +44,10 @@ class Event(NamedTuple):
 
 
 class Stall(NamedTuple):
-    """The other process stops in a job at a request to Qdrant, and after what happens meanwhile it comes to its end.
+    """The other process stalls in a job at a request to Qdrant.
 
-    ``settled`` says whether the stores have to be equal then, or only after what follows.
+    After ``meanwhile``, it continues with ``end``. ``settled`` says whether the stores have to be
+    equal then, or only after the next stalls.
     """
 
     project: str
@@ -57,7 +58,7 @@ class Stall(NamedTuple):
 
 
 class Processes(NamedTuple):
-    """Two processes over the same stores, of which the other one stalls."""
+    """Two processes on the same stores; ``other`` is the one that stalls."""
 
     engine: Engine
     client: VectorClient
@@ -70,7 +71,7 @@ class Processes(NamedTuple):
 
 @contextmanager
 def two_processes(engine: Engine, qdrant: QdrantSettings, folder: Path) -> Iterator[Processes]:
-    """Both run in this one, each with its own container."""
+    """Run both in this process, each with its own container."""
     with ExitStack() as stack:
         client = open_vector_client(qdrant)
         stack.callback(client.close)
@@ -84,10 +85,10 @@ def two_processes(engine: Engine, qdrant: QdrantSettings, folder: Path) -> Itera
 
 
 class TwoStores:
-    """What was done to the stores, and so what there must be in them; they are empty at first, and at the end.
+    """Performs events on the stores, and keeps their expected contents.
 
-    ``deleted`` are the ids whose vectors somebody has had a reason to delete since the stores were
-    equal, ``doubtful`` those that only a repair can bring in order.
+    The stores are empty at the beginning and at the end. ``deleted`` are the ids whose vectors may
+    have been deleted since the stores were equal; ``doubtful`` are those that only a repair fixes.
     """
 
     def __init__(self, processes: Processes) -> None:
@@ -99,7 +100,7 @@ class TwoStores:
         self.doubtful: set[str] = set()
 
     def go_through(self, stalls: Sequence[Stall]) -> None:
-        """All of it happens, and the stores end equal."""
+        """Perform all stalls, and check that the stores are equal at the end."""
         self.run(self.container.indexing().prepare())
         try:
             for stall in stalls:
@@ -132,14 +133,14 @@ class TwoStores:
             try:
                 self.run(_outcome(attempt))
             except (Died, QdrantError):
-                if is_lost:  # its last request came after all others, and nobody looks again
+                if is_lost:  # its last request came after all others, and no job follows it
                     self.doubtful |= self.ids() | self.deleted
         self.check_on_the_way()
         if stall.settled:
             self.settle()
 
     def queue_something(self, project: str) -> None:
-        """So that there is a job to be in, of either kind."""
+        """Delete or ingest, so that there is a job of either kind."""
         if all((project, number) in self.rows for number in ALL):
             self.delete(project, ALL)
         else:
@@ -150,7 +151,7 @@ class TwoStores:
 
     async def held(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         attempt = asyncio.create_task(work)
-        while not (attempt.done() or self.faulty_other.is_held):  # noqa: ASYNC110 - it is held on a thread
+        while not (attempt.done() or self.faulty_other.is_held):  # noqa: ASYNC110 - set by a thread
             await asyncio.sleep(0.0005)
         return attempt
 
@@ -222,7 +223,7 @@ class TwoStores:
         self.faulty.go_on()
 
     def die_in_a_repair(self, when: When) -> None:
-        """One that is no job, and so nobody goes on with it."""
+        """End the process in a repair that isn't a job, so it isn't resumed."""
         self.faulty.die(when)
         try:
             self.repair()
@@ -235,7 +236,7 @@ class TwoStores:
             LeaseRepository(session).expire_all()
 
     def overtake(self) -> None:
-        """What the other process stalls in, this one does."""
+        """Run the jobs in which the other process stalls."""
         self.let_leases_lapse()
         self.run(index_all(self.container))
 
@@ -261,14 +262,14 @@ class TwoStores:
         return {str(id_): mark for id_, mark in rows}
 
     def check_on_the_way(self) -> None:
-        """No row is lost, and none is marked before its vector is there."""
+        """Check that no row is lost, and that none is marked before its vector exists."""
         marks = self.marks()
         assert marks.keys() == self.ids()
         marked = {id_ for id_, mark in marks.items() if mark is not None}
         assert marked - self.deleted - self.doubtful <= self.points()
 
     def settle(self) -> None:
-        """What was cancelled or failed is tried again, and then the jobs alone have made the stores equal."""
+        """Retry cancelled and failed jobs, and check that the jobs have made the stores equal."""
         self.let_leases_lapse()
         with writing(self.engine) as session:
             LeaseRepository(session).sweep()
@@ -293,7 +294,7 @@ async def _outcome(attempt: asyncio.Task[Any]) -> None:
 
 
 async def _unsettled(engine: Engine, container: Container) -> None:
-    """An attempt whose end nobody notes, even if the handler has come to its own."""
+    """Run an attempt that isn't settled, even if the handler finishes."""
     handlers = container.handlers()
     with writing(engine) as session:
         claimed = LeaseRepository(session).claim(list(handlers), limit=1, lease_s=60.0)

@@ -1,4 +1,4 @@
-"""Conditions that name the values that paths lead to."""
+"""Conditions for the values at paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from app.intake.where_text import parse_path
 
 
 def where(values: Mapping[str, Any]) -> Condition:
-    """All of these paths lead to these values."""
+    """The condition that all these paths have these values."""
     parts = tuple(Compare(parse_path(path), Op.EQ, value) for path, value in values.items())
     return parts[0] if len(parts) == 1 else And(parts)
 
 
 def where_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As :func:`where`, as a body has it."""
+    """The condition of :func:`where` as JSON."""
     return write_where_json(where(values))

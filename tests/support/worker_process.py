@@ -1,7 +1,8 @@
-"""A worker as a process of its own, with handlers for tests; settings come from the environment.
+"""A worker in a separate process, with handlers for tests; settings come from the environment.
 
-``python -m support.worker_process [WORKERS]``. A job of type ``effect`` inserts a row into ``effects``, in the
-transaction that settles it; ``sleep`` sleeps for ``payload["seconds"]``; ``stubborn`` doesn't end when told to.
+Run as ``python -m support.worker_process [WORKERS]``. A job of type ``effect`` inserts a row into
+``effects``, in the transaction that settles it; ``sleep`` sleeps for ``payload["seconds"]``;
+``stubborn`` ignores cancellation.
 """
 
 import asyncio
