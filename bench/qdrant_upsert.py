@@ -38,7 +38,7 @@ def raw_shard(folder: str, items: list[EmbeddingItem]) -> float:
         shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Float))
     started = time.perf_counter()
     for start in range(0, len(items), BATCH):
-        points = [edge.Point(i.extraction_id, i.embedding, i.payload) for i in items[start : start + BATCH]]  # type: ignore[arg-type] - takes numpy rows too
+        points = [edge.Point(i.extraction_id, i.embedding, i.payload) for i in items[start : start + BATCH]]  # type: ignore[arg-type]  # takes numpy rows too
         shard.update(edge.UpdateOperation.upsert_points(points))
     rate = len(items) / (time.perf_counter() - started)
     shard.close()

@@ -139,7 +139,7 @@ def _compared(path: Path, op: str, value: Value) -> Leaf:
         case "contains":
             return Contains(path, value)
         case "starts":
-            return Starts(path, value)  # type: ignore[arg-type] - Starts checks the type
+            return Starts(path, value)  # type: ignore[arg-type]  # Starts checks the type
     return Compare(path, Op(op), value)
 
 

@@ -117,7 +117,7 @@ class Parser:
                 return self._made(start, lambda: Contains(path, value))
             case "starts":
                 text = self._value(path)
-                return self._made(start, lambda: Starts(path, text))  # type: ignore[arg-type] - Starts checks it
+                return self._made(start, lambda: Starts(path, text))  # type: ignore[arg-type]  # Starts checks it
             case "=" | "!=" | "<" | "<=" | ">" | ">=":
                 value = self._value(path)
                 return self._made(start, lambda: Compare(path, Op(operator), value))

@@ -43,4 +43,4 @@ def _ours(made: type[errors.AgentStorageError]) -> Iterator[type]:
 
 
 def _sample(hint: object) -> Any:
-    return {int: 1, float: 1.0}.get(hint, "something")  # type: ignore[call-overload] - any hint may occur
+    return {int: 1, float: 1.0}.get(hint, "something")  # type: ignore[call-overload]  # any hint may occur

@@ -117,7 +117,7 @@ def _run(main: Callable[[], None]) -> NoReturn:
         traceback.print_exc()
     if isinstance(code, str):
         print(code, file=sys.stderr)  # noqa: T201 - likewise
-    threading._shutdown()  # type: ignore[attr-defined] - private, but the interpreter calls it
+    threading._shutdown()  # type: ignore[attr-defined]  # private, but the interpreter calls it
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))

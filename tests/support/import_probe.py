@@ -70,7 +70,7 @@ def report_threads(watch: Watch) -> None:
         watch.findings.append(f"{watch.module}: thread {thread.name}")
         start(thread)
 
-    threading.Thread.start = reported  # type: ignore[assignment] - only in the probe's process
+    threading.Thread.start = reported  # type: ignore[assignment]  # only in the probe's process
 
 
 def main(directory: Path, roots: list[str]) -> int:
