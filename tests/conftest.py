@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: an engine on a fresh, migrated database of each backend, and an executor."""
+"""Shared fixtures: an engine on a new, migrated database of each backend, and an executor."""
 
 import gc
 import os
@@ -41,7 +41,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported to itself, or each container that opens has the collector walk through all of it."""
+    """Keep imported objects out of collection; else each new container scans all of them."""
     gc.collect()
     gc.freeze()
 
@@ -60,7 +60,7 @@ def disk_path() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file that nobody writes to."""
+    """A migrated SQLite file, which is only read."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     engine = open_test_engine(f"sqlite:///{path}")
     schema.upgrade(engine)
@@ -141,7 +141,7 @@ def engine(backend: Backend, request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="session")
 def engines(sqlite_template: Path, postgres_lender: Lender) -> Iterator[list[Engine]]:
-    """An engine of each dialect, for properties that are tried many times: who writes takes it back."""
+    """An engine of each dialect, for property tests, which have to undo their writes."""
     with postgres_lender.lent() as url:
         engines = [open_memory_engine(sqlite_template), open_test_engine(url)]
         yield engines
@@ -158,7 +158,7 @@ def executor() -> Iterator[BoundedExecutor]:
 
 @pytest.fixture
 def make_lane(executor: BoundedExecutor) -> Callable[..., Lane]:
-    """``make_lane(name, limit=4, max_waiting=1000, wait_timeout_s=30.0)``: a lane of this test's executor."""
+    """A function that makes a lane of this test's executor."""
 
     def make(name: str, *, limit: int = 4, max_waiting: int = 1000, wait_timeout_s: float = 30.0) -> Lane:
         return executor.lane(name, limit=limit, max_waiting=max_waiting, wait_timeout_s=wait_timeout_s)

@@ -168,7 +168,7 @@ def imported_modules(tree: ast.Module) -> set[str]:
 
 
 def probe_imports(directory: Path, *roots: str) -> subprocess.CompletedProcess[str]:
-    """Import every module below ``roots`` in a fresh interpreter that reports what they do besides."""
+    """Import every module below ``roots`` in a new interpreter that reports side effects."""
     return subprocess.run(
         [sys.executable, "-B", PROBE, directory, *roots],
         cwd=directory,
@@ -190,7 +190,7 @@ def test_importing_any_module_opens_nothing() -> None:
 
 @pytest.mark.slow
 def test_the_entry_point_loads_nothing_heavy() -> None:
-    """So that ``--help`` answers at once, and the embedded default never pays for the server's client."""
+    """``--help`` has to be fast, and the embedded default mustn't load the server's client."""
     code = "import sys, containers, app.cli.main, app.entrypoints.cli; print(*sys.modules)"
     outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(outcome.stdout.split())

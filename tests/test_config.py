@@ -345,4 +345,4 @@ with ThreadPoolExecutor(16) as pool:
 
 def test_the_module_has_no_other_lazy_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'setings'"):
-        app.config.setings  # type: ignore[attr-defined] # noqa: B018 - asking is the point
+        app.config.setings  # type: ignore[attr-defined]  # noqa: B018 - asking is the point

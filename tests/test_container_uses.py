@@ -1,4 +1,7 @@
-"""The container as dependency-injector documents it: filled, reset, overridden, subclassed, copied, nested, run again."""
+"""The container in the ways that dependency-injector documents.
+
+Filled, reset, overridden, subclassed, copied, nested, run again.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager

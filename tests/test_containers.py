@@ -201,7 +201,7 @@ def resources_behind(provider: Any, name: str, found: set[str]) -> set[str]:
 
 
 def test_the_edges_between_resources_give_the_closing_order() -> None:
-    """The threads stop first, because they use all the others; dependency_injector closes along direct edges."""
+    """Threads stop first, as they use all others; dependency_injector closes along direct edges."""
     edges = {
         name: resources_behind(provider, name, set())
         for name, provider in Container.providers.items()
@@ -296,8 +296,9 @@ def test_a_dialect_without_a_strategy_is_refused_at_start(settings: Settings) ->
 
 @pytest.mark.parametrize("protocol", [ApiParts, CommandParts, ServiceParts])
 def test_a_protocol_names_providers(protocol: type) -> None:
-    """mypy compares the types, since no cast stands between the container and who uses it. It takes any name: the
-    library's stubs give a container every attribute.
+    """mypy checks the types, as there are no casts, but not the names.
+
+    The library's stubs give a container every attribute.
     """
     named = {name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")}
     assert named

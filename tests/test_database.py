@@ -1,4 +1,4 @@
-"""Transactions on the database lane: what they see, what they keep, and what they say when they fail."""
+"""Transactions on the database lane: isolation, commits, and errors."""
 
 import asyncio
 import signal
@@ -273,7 +273,7 @@ class TestTimestamps:
         assert found.tzinfo is UTC
 
     async def test_without_a_timezone_are_refused(self, database: Database) -> None:
-        row = {"id": project_id_of("a"), "name": "a", "created_at": datetime(2024, 1, 1)}  # noqa: DTZ001  # the point
+        row = {"id": project_id_of("a"), "name": "a", "created_at": datetime(2024, 1, 1)}  # noqa: DTZ001 - a naive time is tested
         with pytest.raises(DatabaseError):
             await database.write(lambda session: session.execute(insert(Project), row))
 

@@ -1,4 +1,4 @@
-"""The executor with real threads and real event loops; gates, not sleeps, decide what happens when."""
+"""The executor with real threads and event loops; gates, not sleeps, control the order."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ Act = Callable[[], object]
 
 
 class Gate:
-    """Holds the threads that call it until it opens; says how many came, and how many at most at once."""
+    """Blocks threads until it opens; counts them, and the most at a time."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
@@ -356,7 +356,7 @@ async def test_a_waiter_whose_time_is_up_as_it_is_granted_the_slot_passes_it_on(
 def flaky(seconds: float) -> None:
     time.sleep(seconds)
     if seconds > 0.0015:
-        raise ValueError("nobody may be listening any more")
+        raise ValueError("the caller may have been cancelled")
 
 
 @pytest.mark.slow
@@ -393,7 +393,7 @@ async def test_a_thousand_deadlines_at_random_moments_leak_no_slot(executor: Bou
 
 
 def on_loops(count: int, main: Callable[[int], object]) -> None:
-    """Run ``main(number)`` on ``count`` event loops, each in a thread of its own; raise what one raised."""
+    """Run ``main(number)`` on ``count`` event loops in separate threads; raise an error of any."""
     errors: list[BaseException] = []
 
     def thread(number: int) -> None:
@@ -462,7 +462,7 @@ def test_an_event_loop_closed_with_waiters_loses_no_slot(executor: BoundedExecut
         call.result(30)
     assert (lane.stats().active, lane.stats().waiting, unwanted.entered) == (0, 0, 0)
     for task in tasks:
-        task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio's own way to say "I know"
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own way to say "I know"
     del tasks, task
     gc.collect()  # their coroutines are closed now, and must not give back a slot they never had
     asyncio.run(assert_every_slot_is_usable(lane))
@@ -472,7 +472,7 @@ def test_an_event_loop_closed_with_waiters_loses_no_slot(executor: BoundedExecut
 
 
 async def in_thread(fn: Callable[..., bool], *args: object) -> "asyncio.Task[bool]":
-    """Close from a thread of its own, as the entry points do, and not on the loop."""
+    """Call from a separate thread, as the entry points do, and not on the loop."""
     return asyncio.create_task(asyncio.to_thread(fn, *args))
 
 

@@ -56,7 +56,7 @@ class TestUpdateEmbeddingIdsBatch:
 
     @pytest.mark.slow
     def test_takes_300_000_ids_in_one_call(self, engine: Engine) -> None:
-        """More than either database takes parameters; most have no row, since storing them would take the time."""
+        """More ids than either database allows parameters; most have no row, to save time."""
         with writing(engine) as session:
             ids = store_extractions(session, 2_000)
         many = [

@@ -1,4 +1,4 @@
-"""What is stored is for its owner alone, whatever the umask."""
+"""Only the owner can access the stored files, under any umask."""
 
 import os
 import stat
@@ -59,7 +59,7 @@ def test_the_folders_and_the_database_of_a_program_that_opens_the_container(umas
         assert {mode_of(path) for path in files} == {0o600}
         for folder in ("a", "a/b", "a/c", "a/c/qdrant"):
             assert mode_of(tmp_path / folder) == 0o700
-    assert os.umask(umask) == umask  # a program's own is left alone
+    assert os.umask(umask) == umask  # the program's umask isn't changed
 
 
 def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:

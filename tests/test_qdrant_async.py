@@ -1,4 +1,4 @@
-"""Every call of the Qdrant client runs on the shared executor, and the event loop stays free meanwhile."""
+"""Every call of the Qdrant client runs on the shared executor, without blocking the event loop."""
 
 import asyncio
 import tempfile
@@ -40,7 +40,7 @@ OPERATIONS: dict[str, Operation] = {
 
 @dataclass
 class WatchedClient:
-    """A real client that keeps which threads call it, and holds them up while its gate is closed."""
+    """A real client that records its calling threads, and blocks them while its gate is closed."""
 
     client: VectorClient
     threads: list[threading.Thread] = field(default_factory=list)
@@ -53,7 +53,7 @@ class WatchedClient:
         self.threads.append(threading.current_thread())
         if not self.gate.is_set():
             self.blocked += 1
-            assert self.gate.wait(10), "nobody opened the gate: the event loop was blocked"
+            assert self.gate.wait(10), "the gate stayed closed: the event loop was blocked"
         yield self.client
 
     def batch_size(self, dimension: int) -> int:
@@ -138,7 +138,7 @@ def client(request: pytest.FixtureRequest, opened: dict[QdrantMode, VectorClient
 
 @pytest.fixture
 async def repository(client: WatchedClient, make_lane: MakeLane) -> QdrantRepository:
-    """With a collection that holds all of ``IDS``; the client has forgotten who called it so far."""
+    """A repository whose collection has all of ``IDS``; the recorded threads are cleared."""
     repository = QdrantRepository(client, make_lane("qdrant"), dimension=DIMENSION)
     await repository.init_collection()
     await repository.upsert_batch([EmbeddingItem(i, VECTOR, {}) for i in IDS])

@@ -10,7 +10,7 @@ from app.reading_ahead import reading_ahead
 
 
 class Numbers:
-    """Counts what it was asked to make; fails at ``fails_at``, and waits forever at ``hangs_at``."""
+    """Counts the numbers that it made; fails at ``fails_at``, and hangs at ``hangs_at``."""
 
     def __init__(self, fails_at: int = -1, hangs_at: int = -1) -> None:
         self.made = 0

@@ -20,7 +20,7 @@ def judge(error: Exception) -> float | None:
 
 
 def failing(*errors: Exception, seen: list[float] | None = None) -> Callable[[float], Awaitable[str]]:
-    """An attempt that raises the errors in turn and then succeeds; ``seen`` gets the seconds left."""
+    """An attempt that raises the errors in turn, then succeeds; ``seen`` gets the seconds left."""
     remaining = list(errors)
 
     async def attempt(left_s: float) -> str:

@@ -67,7 +67,7 @@ def in_postgres(setting: str) -> Read:
 
     def read(container: Container) -> float:
         with container.engine().connect() as connection:
-            shown = connection.execute(text(f"SELECT setting FROM pg_settings WHERE name = '{setting}'"))  # noqa: S608
+            shown = connection.execute(text(f"SELECT setting FROM pg_settings WHERE name = '{setting}'"))  # noqa: S608 - a constant
             return float(shown.scalar_one()) / 1_000
 
     return read
@@ -210,7 +210,7 @@ def test_a_setting_reaches_its_part(
 
 
 def settings_with(folder: Path, sections: dict[str, dict[str, object]]) -> Settings:
-    """The settings of other tests, with ``sections`` over them; what those derive is derived again."""
+    """The usual settings overridden by ``sections``; derived values are derived again."""
     base = settings_for(folder).model_dump()
     base["embedding"]["dimension"] = None
     return Settings.model_validate(

@@ -58,7 +58,7 @@ class CellsByLook:
         name = shlex.quote(self._column)
         return (
             f"The column {self._column!r} has numbers, and some cells that were kept as text to preserve their digits, such "
-            f"as {self._text[:_TOLD_CHARS]!r}. --number {name} reads all as numbers, --text {name} all as text."
+            f"as {self._text[:_TOLD_CHARS]!r}. --number {name} takes all as numbers, --text {name} as text."
         )
 
 

@@ -1,4 +1,4 @@
-"""What stands in front of the API: proxies that strip prefixes and look at its health, browsers, and both families of addresses."""
+"""The API behind proxies that strip prefixes and check its health, with browsers and over IPv6."""
 
 import socket
 from collections.abc import AsyncIterator, Iterator

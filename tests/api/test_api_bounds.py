@@ -38,7 +38,7 @@ async def test_a_line_of_blanks_without_an_end_is_refused(api: Api, blank: bytes
 
 
 async def test_a_long_text_of_escapes_is_handed_in(api: Api) -> None:
-    """Were the guard to begin anew at each quotation mark, this would stop the event loop for minutes."""
+    """If the guard restarted at each quotation mark, this would block the loop for minutes."""
     text = (HTML * 20_000).encode()
     body = b'{"extractions": [%b]}' % orjson.dumps(raw_item(1)).replace(b'"n":1', b'"n":"%b"' % text)
     headers = {"content-type": "application/json"}
@@ -69,7 +69,7 @@ async def test_of_streams_asked_for_at_once_no_more_are_opened_than_may_be(api: 
     writers: list[asyncio.StreamWriter] = []
 
     async def status(number: int) -> int:
-        """Of one asked for by one of seven callers, each at an address of its own."""
+        """The status of a stream for one of seven callers, each with its own address."""
         address = f"127.0.0.{2 + number // MAX_STREAMS_A_CALLER}"
         reader, writer = await asyncio.open_connection(LOOPBACK, api.port, local_addr=(address, 0))
         writers.append(writer)

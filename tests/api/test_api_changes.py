@@ -55,7 +55,7 @@ async def make_changes(api: Api) -> None:
 
 
 def place_of(change: dict[str, Any]) -> tuple[object, ...]:
-    """What of a change stays the same, whatever becomes of its extraction."""
+    """The parts of a change that never change, even if its extraction does."""
     return change["number"], change["kind"], change["extraction_id"]
 
 

@@ -292,7 +292,7 @@ class TestReading:
             assert {each["data"]["n"] for each in await pages(api, 3, **filters)} == wanted, filters
 
     async def test_runs_and_what_became_of_the_vector_filter_too(self, api: Api) -> None:
-        """1 and 2 of one run are indexed; 2, asserted by another run too, 3 and 4 of that run alone aren't yet or can't."""
+        """Run one asserts 1 and 2, which are indexed. Run two asserts 2, 3 and 4; 4 can't be."""
         first = await api.accepted([raw_item(1), raw_item(2)], params={"run": "first"})
         await api.work()
         second = await api.accepted([raw_item(n) for n in (2, 3, 4)], params={"run": "second"})

@@ -22,7 +22,7 @@ from containers import Container
 
 
 class Handlers:
-    """What jobs of the tests' own types do: ``fine`` nothing, ``broken`` fails, ``slow`` waits to be let go."""
+    """Handlers for tests: ``fine`` does nothing, ``broken`` fails, ``slow`` waits for release."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()

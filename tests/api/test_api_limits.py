@@ -1,4 +1,4 @@
-"""Limits on bodies: refused early, over real sockets, and by the guard as exactly as by a parser."""
+"""Limits on bodies: early rejection over real sockets, and a guard as exact as a parser."""
 
 import asyncio
 import json
@@ -294,7 +294,7 @@ class TestTheGuard:
 
     @given(st.binary(max_size=200), CUTS)
     def test_it_takes_whatever_comes(self, body: bytes, cuts: list[int]) -> None:
-        """Broken JSON is the parser's to refuse; the verdict depends on the bytes and not on where they are cut."""
+        """The parser rejects broken JSON. The verdict depends on the bytes, not on the cuts."""
         for limits in ({"max_depth": 2}, {"max_items": 3}, {"max_bytes": 100}):
             assert verdict(body, cuts, **limits) == verdict(body, [], **limits)
 
@@ -307,7 +307,7 @@ class TestTheGuard:
                 assert verdict(body, [cut, other], max_items=2) == "too-many-items"
 
     def test_many_small_pieces_of_a_long_string_take_no_square_time(self) -> None:
-        """Each piece is looked at once: a megabyte in pieces of 100 bytes would be 5 GB otherwise."""
+        """Each piece is scanned once; else a megabyte in pieces of 100 bytes would be 5 GB."""
         guard = JsonGuard(max_bytes=10**9, max_items=10, max_depth=10, max_string_chars=10**9)
         guard.feed(b'["')
         for _ in range(10_000):

@@ -50,7 +50,7 @@ UNDOING: dict[type[AgentStorageError], AgentStorageError] = {
 
 
 class Faulty:
-    """A search that raises what it is told to."""
+    """A search that raises a given error."""
 
     def __init__(self) -> None:
         self.fault: BaseException = RuntimeError("nothing was said")
@@ -89,7 +89,7 @@ class TestErrorsOfOurs:
             assert 400 <= KINDS[nearest].status < 600
 
     def test_what_can_be_tried_again_says_so(self) -> None:
-        """A retryable error is a 503; only those of workers and of other services never come here."""
+        """A retryable error is a 503; only errors of workers and other services never get here."""
         elsewhere = {
             errors.HandlerCrashed,
             errors.JobStalled,

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running service: no answer that it doesn't tell of, and no server error."""
+"""The OpenAPI document against the running service: no undocumented response, no server error."""
 
 import asyncio
 import threading
@@ -26,7 +26,10 @@ EXAMPLES = 15
 
 @contextmanager
 def in_background(folder: Path, **options: Any) -> Iterator[str]:
-    """The API with a worker inside on a thread of its own, because schemathesis calls it from this one; its URL."""
+    """Run the API with a worker in a separate thread; return its URL.
+
+    schemathesis calls it from this thread.
+    """
     started, stopping = threading.Event(), threading.Event()
     url: list[str] = []
 

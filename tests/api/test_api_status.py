@@ -20,7 +20,7 @@ from containers import create_container, running
 
 
 class FaultyClient:
-    """A Qdrant client that hangs, or fails with words that are nobody's business, as long as it is told to."""
+    """A Qdrant client that hangs, or fails with a message that mustn't be shown, on request."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""``backup`` and ``restore`` as a person uses them: beside a service, in a terminal, for PostgreSQL, and interrupted."""
+"""``backup`` and ``restore``: beside a service, in a terminal, for PostgreSQL, and interrupted."""
 
 import json
 import os

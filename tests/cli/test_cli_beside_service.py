@@ -1,4 +1,4 @@
-"""Every command in the folder of a running service: those that need the index go through it, and say so."""
+"""Every command beside a running service: those that need the index go through it, and say so."""
 
 import json
 import signal
@@ -62,7 +62,7 @@ OURS = {
     "config show": "",
     "config check": "",
 }
-"""Commands that need SQL alone, or less, and work beside the service."""
+"""Commands that need only SQL, or less, and work beside the service."""
 
 REFUSED = {
     "serve": ("--port 65000", "It is the service at"),
@@ -75,7 +75,7 @@ REFUSED = {
     "jobs retry": (ANY_JOB, "no job"),
     "jobs cancel": (ANY_JOB, "no job"),
 }
-"""Commands that end with exit code 1, with a reason: the service is in the way, or there is no such job."""
+"""Commands that exit with code 1 and a reason: the service blocks them, or there is no job."""
 
 NO_API = {
     "serve",
@@ -249,7 +249,7 @@ def test_doctor_tells_what_a_service_lacks(tmp_path: Path) -> None:
     with serve_process(tmp_path, {}, workers=0) as service:
         job = json.loads(_post(service, "/v1/reindex"))
         assert job["type"] == "reindex"
-        assert all(row["ok"] for row in cli.json("doctor")), "nobody has begun it"
+        assert all(row["ok"] for row in cli.json("doctor")), "the job has not begun"
         service.process.send_signal(signal.SIGSTOP)
         try:
             rows = {row["part"]: row for row in cli.json("doctor", code=1)}
@@ -261,7 +261,7 @@ def test_doctor_tells_what_a_service_lacks(tmp_path: Path) -> None:
 
 
 def _post(service: Service, path: str) -> bytes:
-    import httpx2  # noqa: PLC0415 - here alone
+    import httpx2  # noqa: PLC0415 - only used here
 
     return httpx2.post(service.url + path).raise_for_status().content
 

@@ -78,7 +78,7 @@ def test_a_program_that_is_none_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_promises_hold_on_one_machine(tmp_path: Path) -> None:
-    """It leaves the stores of the settings alone."""
+    """It doesn't touch the stores of the settings."""
     cli = Cli(tmp_path)
     item = {"source_uri": "a", "extraction_type": "fact", "data": {"text": "precious"}}
     cli("ingest", "-", stdin=json.dumps(item).encode())

@@ -1,4 +1,4 @@
-"""Indexes on data from the command line: made and dropped by ``db upgrade``, as the settings say."""
+"""Indexes on data from the command line: ``db upgrade`` creates and drops them by the settings."""
 
 import json
 from pathlib import Path

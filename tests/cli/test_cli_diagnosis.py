@@ -1,4 +1,4 @@
-"""What the command line says of itself: metrics, doctor, warnings, and output that can't be written."""
+"""Diagnosis by the command line: metrics, doctor, warnings, and output that can't be written."""
 
 import os
 import pty
@@ -187,7 +187,7 @@ def test_a_reader_that_leaves_is_no_error(cli: Cli, flags: str) -> None:
 
 
 def test_ctrl_c_while_the_command_is_loaded_is_quiet(cli: Cli) -> None:
-    """The signal is sent by the import itself, so that it comes at this moment whatever the machine's load."""
+    """The import sends the signal, so that its time doesn't depend on the machine's load."""
     code = (
         "import os, signal, sys\n"
         "from app.entrypoints.cli import main\n"

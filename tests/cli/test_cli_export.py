@@ -1,4 +1,4 @@
-"""``agent-storage export``: to a file and to a pipe, here and from a service, whole and broken off."""
+"""``agent-storage export``: to files and pipes, local and remote, complete and interrupted."""
 
 import asyncio
 import csv
@@ -147,7 +147,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 
 
 def interrupted(cli: Cli, part: Path, *arguments: str) -> str:
-    """What a command says that is told to stop once it has begun to write; one that is quicker is tried again."""
+    """Interrupt a command while it writes, and return its errors; retry if it was too fast."""
     for _ in range(20):
         with cli.start(*arguments) as process:
             wait_for(lambda: part.exists() or process.poll() is not None)

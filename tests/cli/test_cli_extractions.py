@@ -1,4 +1,4 @@
-"""``agent-storage extractions``, on the stores of this process and on those of a service that runs elsewhere."""
+"""``agent-storage extractions``, on local stores and on those of a service."""
 
 import asyncio
 import fcntl
@@ -42,7 +42,10 @@ class Stored:
 
 
 async def _store(container: Container) -> Stored:
-    """Monday's three are indexed; of Tuesday's, ``one`` waits, the others are set aside, ``four`` without a text."""
+    """Monday's three are indexed; of Tuesday's, ``one`` waits and the others are set aside.
+
+    ``four`` has no text.
+    """
     await replace(container, "monday", [facts(PAGE, "bread", ("open", 0.5), "street", group="shops")])
     tuesday = await container.runs().begin("default", "tuesday")
     [source] = [facts(OTHER, "one", ("two", 0.9), "three", "four")]

@@ -1,4 +1,4 @@
-"""``agent-storage history``, on the stores of this process and on those of a service that runs elsewhere."""
+"""``agent-storage history``, on local stores and on those of a service."""
 
 import asyncio
 from collections.abc import Iterator

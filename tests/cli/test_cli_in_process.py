@@ -1,6 +1,6 @@
-"""Commands in this process, with all branches of what they print: near, and over the API of the same stores.
+"""Commands in this process, with all branches of their output, locally and over the API.
 
-The other tests of the command line run it as a person does, in processes of its own, which coverage doesn't see.
+The other tests of the command line run it in separate processes, which coverage doesn't see.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ SECOND = [fact("a", "36 euro", source_group="h"), fact("a", "open", confidence=0
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of its own with two files; what commands set of logging is undone."""
+    """A new folder with two files; the commands' changes to logging are undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMBEDDING_PROVIDER", "deterministic")
     for name, items in (("1.jsonl", FIRST), ("2.jsonl", [*SECOND, {"source_uri": "b", "gone": True}])):

@@ -1,4 +1,4 @@
-"""``agent-storage ingest`` of what people have: CSV, JSON arrays and Parquet, here and by a service."""
+"""``agent-storage ingest`` of CSV, JSON arrays and Parquet, locally and by a service."""
 
 import csv
 import gzip
@@ -233,7 +233,7 @@ def test_what_was_guessed_is_said(here: Place, tmp_path: Path) -> None:
     done = here.cli("ingest", str(path), *options, "--json")
     assert json.loads(done.stdout)["stored"] == 2
     assert b"separated by semicolons; the header has commas too" in done.stderr
-    assert b"such as '1.50'. --number 'price, EUR' reads all as numbers" in done.stderr
+    assert b"such as '1.50'. --number 'price, EUR' takes all as numbers" in done.stderr
     numbers = here("ingest", str(path), *options, "--number", "price, EUR", "--replace", "source")
     assert "--number" not in numbers
     found = {hit["data"]["price, EUR"] for hit in here.json("search", "x")}

@@ -1,4 +1,4 @@
-"""Stopping an ingest at any moment: what was said to be stored is, and the next run finishes the rest."""
+"""An ingest stopped at any moment: what it reported as stored is stored; the next run finishes."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""``agent-storage jobs``, on the stores of this process and on those of a service that runs elsewhere."""
+"""``agent-storage jobs``, on local stores and on those of a service."""
 
 import uuid
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs are: the commands, with ``--api`` for those of a service, and the database behind them."""
+    """The commands, with ``--api`` for a service, and the database behind them."""
 
     cli: Cli
     api: tuple[str, ...]
@@ -197,7 +197,7 @@ def test_wrong_filters_are_usage_errors(place: Place) -> None:
 
 
 def test_jobs_are_read_beside_a_service_that_has_the_stores_open(tmp_path: Path) -> None:
-    """They need SQL alone, so the embedded index may be another process's."""
+    """They need only SQL, so another process may have the embedded index open."""
     cli = Cli(tmp_path)
     line = b'{"source_uri": "doc:1", "extraction_type": "fact", "data": {"text": "x"}}\n'
     with serve_process(tmp_path, {}) as service:

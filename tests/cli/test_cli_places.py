@@ -1,4 +1,4 @@
-"""Which store a command uses: it says so where that isn't plain, and makes none where it only looks."""
+"""Which store a command uses: it says so if unclear, and creates none when it only reads."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_ingest_says_where_it_stores_what(cli: Cli) -> None:
     assert again == (
         f"No --project was given: storing in project default, in the database {database}, and the index in {index}.\n"
     )
-    assert cli("ingest", "-", "-p", "default", stdin=FACT).stderr == b"", "whoever names it knows"
+    assert cli("ingest", "-", "-p", "default", stdin=FACT).stderr == b"", "a named project needs no note"
     assert cli("search", "fact").stderr == b""
 
 
@@ -158,7 +158,7 @@ def test_a_home_folder_of_nobody_is_named_and_nothing_made(cli: Cli, variable: s
 
 
 def test_an_old_program_says_what_helps_against_a_newer_schema(cli: Cli) -> None:
-    import sqlite3  # noqa: PLC0415 - here alone
+    import sqlite3  # noqa: PLC0415 - only used here
 
     cli("db", "upgrade")
     with sqlite3.connect(cli.folder / "data" / "agent-storage.db") as database:

@@ -1,4 +1,4 @@
-"""``ingest``, ``search`` and ``jobs`` with ``--api``: a service in a process of its own, used over its socket."""
+"""``ingest``, ``search`` and ``jobs`` with ``--api``, on a service in a separate process."""
 
 import json
 import signal
@@ -97,7 +97,7 @@ def error_of(done: "subprocess.CompletedProcess[bytes]") -> str:
 
 
 def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Service) -> None:
-    """Reports, results, scores and ids are the same, because both are the same code on the same data."""
+    """Reports, results, scores and ids are equal: both run the same code on the same data."""
     here = Cli(cli.folder / "here", WORKER_BATCH_SIZE="100")
     here.folder.mkdir()
     there = ("--api", service.url)

@@ -1,4 +1,4 @@
-"""``agent-storage runs``, on the stores of this process and on those of a service that runs elsewhere."""
+"""``agent-storage runs``, on local stores and on those of a service."""
 
 import asyncio
 import signal

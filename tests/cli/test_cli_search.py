@@ -1,4 +1,4 @@
-"""``agent-storage search``, on the stores of this process and on those of a service that runs elsewhere."""
+"""``agent-storage search``, on local stores and on those of a service."""
 
 import asyncio
 import json

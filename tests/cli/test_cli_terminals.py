@@ -80,7 +80,7 @@ def test_data_drives_no_terminal(folder: Path) -> None:
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_another_encoding_degrades_and_json_stays_valid(folder: Path, encoding: str) -> None:
     def run(*command: str) -> bytes:
-        """In an interpreter of its own, which asks for its encoding when it starts."""
+        """Run in a new interpreter, which reads its encoding at its start."""
         done = subprocess.run(
             [*COMMAND, *command],
             cwd=folder,

@@ -1,4 +1,4 @@
-"""The benchmark of scale keeps running: on a few extractions, and as the formulas of the sizing table."""
+"""The scale benchmark runs on a few extractions, and the formulas make the sizing table."""
 
 import sys
 from itertools import islice

@@ -1,4 +1,4 @@
-"""What is shipped for running the service: checked as far as it can be without an engine for containers."""
+"""The files for deploying the service, checked as far as possible without a container engine."""
 
 import json
 import re
@@ -189,7 +189,7 @@ def test_the_schema_is_up_to_date_before_anything_of_ours_starts() -> None:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions with their arguments, comments and continued lines put together."""
+    """The Dockerfile's instructions with their arguments, without comments, with lines joined."""
     text = re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
     split = [line.strip().partition(" ") for line in text.splitlines() if line.strip()]
     return [(word.upper(), rest.strip()) for word, _, rest in split]
@@ -284,7 +284,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         (tmp_path / path.name).write_text(text)
         paths.append(str(tmp_path / path.name.replace("@.", "@1.")))
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *paths],  # noqa: S607 - wherever it is
+        ["systemd-analyze", "verify", "--man=no", *paths],  # noqa: S607 - found by PATH
         capture_output=True,
         text=True,
         check=False,
@@ -318,9 +318,9 @@ def test_the_settings_of_a_unit_are_settings(path: Path) -> None:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_systemd_finds_little_that_a_unit_could_do(path: Path) -> None:
-    """At most 14 of its 100 points of exposure; most of those left are for the network that the service is for."""
+    """At most 14 of 100 points of exposure; most of them are for the network that it needs."""
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=yes", "--threshold=14", "--no-pager", path],  # noqa: S607 - wherever it is
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=14", "--no-pager", path],  # noqa: S607 - found by PATH
         capture_output=True,
         text=True,
         check=False,

@@ -75,7 +75,7 @@ def test_every_label_of_an_expression_exists(exported: dict[str, set[str]]) -> N
 
 
 def test_every_metric_of_ours_is_charted(exported: dict[str, set[str]]) -> None:
-    """What nobody can see needn't be measured."""
+    """A metric without a chart is useless."""
     seen = {name for expression in charted() for name in names_in(expression)}
     seen = {re.sub(r"_(bucket|count|sum)$", "", name) for name in seen}
     ours = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exported if name.startswith("agent_storage_")}

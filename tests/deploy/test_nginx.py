@@ -1,4 +1,4 @@
-"""Behind nginx, as the documentation has it: every link leads back, and events pass at once, also later ones."""
+"""The service behind nginx as documented: links lead back, and events pass without delay."""
 
 import threading
 import time

@@ -79,7 +79,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that holds the wheel and what ``requirements.lock`` names, no more.
+    """The programs of an environment with only the wheel and the packages of ``requirements.lock``.
 
     The locked packages aren't downloaded again: each is linked from the environment that runs the
     tests.

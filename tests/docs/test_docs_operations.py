@@ -33,7 +33,7 @@ def command_line(folder: Path) -> Cli:
 
 
 def back_up(folder: Path) -> Path:
-    """As the page has it, in a process of its own."""
+    """Run the page's backup command in a separate process."""
     _, *arguments = printed("agent-storage backup /backups --keep")
     command_line(folder)(*(str(folder / "backups") if each == "/backups" else each for each in arguments))
     return folder / "backups"
@@ -46,7 +46,7 @@ def restore(folder: Path, backups: Path) -> None:
 
 
 def copy_by_hand(folder: Path) -> Path:
-    """As another program does it that knows nothing of ours."""
+    """Copy the database by SQL, as any other program can."""
     assert "VACUUM INTO" in PAGE
     backup = folder / "backup.db"
     with closing(sqlite3.connect(folder / "test.db")) as connection:

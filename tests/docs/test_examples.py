@@ -109,7 +109,7 @@ def test_an_embedder_of_ones_own_serves(tmp_path: Path) -> None:
 
 
 def find_over_http(client: httpx2.Client, text: str, query: str) -> float:
-    """Store a text as soon as the service answers, and return its score as soon as it can be found."""
+    """Store a text once the service answers, and return its score once it is found."""
     items = [{"source_uri": "doc", "extraction_type": "fact", "data": {"text": text}}]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

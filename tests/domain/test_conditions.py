@@ -137,7 +137,7 @@ class TestValues:
 
     def test_an_integer_that_python_wont_write_is_refused(self) -> None:
         assert "at most 64 bits" in refused(lambda: Compare(A, Op.EQ, 10**5_000))
-        assert "an integer of more than 64 bits" in refused(lambda: Starts(A, 10**5_000))  # type: ignore[arg-type] # the mistake
+        assert "an integer of more than 64 bits" in refused(lambda: Starts(A, 10**5_000))  # type: ignore[arg-type]  # the mistake
 
     @pytest.mark.parametrize("value", [5, None, True, ["x"], "x" * 10_001])
     def test_a_start_is_a_text(self, value: Any) -> None:
@@ -149,8 +149,8 @@ class TestValues:
         assert refused(lambda: Compare(A, op, value)).endswith(f"numbers and times, and {name} is none of them")
 
     def test_an_operator_is_a_known_one(self) -> None:
-        assert Compare(A, ">=", 1).op is Op.GE  # type: ignore[arg-type] # its text will do
-        assert "no comparison '~'" in refused(lambda: Compare(A, "~", 1))  # type: ignore[arg-type] # the mistake
+        assert Compare(A, ">=", 1).op is Op.GE  # type: ignore[arg-type]  # its text will do
+        assert "no comparison '~'" in refused(lambda: Compare(A, "~", 1))  # type: ignore[arg-type]  # the mistake
 
     @pytest.mark.parametrize("values", [(), [], "abc", None])
     def test_in_takes_some_values(self, values: Any) -> None:
@@ -255,7 +255,7 @@ class TestBounds:
         refused(lambda: Or(parts))
 
     def test_what_is_negated_is_a_condition(self) -> None:
-        assert "not a Field" in refused(lambda: Not(Field("type")))  # type: ignore[arg-type] # the mistake
+        assert "not a Field" in refused(lambda: Not(Field("type")))  # type: ignore[arg-type]  # the mistake
 
     @given(drawn.conditions)
     def test_the_size_is_what_is_counted(self, condition: Condition) -> None:

@@ -67,7 +67,7 @@ class TestMapping:
 
     def test_a_key_that_is_no_text_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="no filter 7"):
-            filters_of({7: "x"})  # type: ignore[dict-item] # the mistake tested for
+            filters_of({7: "x"})  # type: ignore[dict-item]  # the mistake tested for
 
     @pytest.mark.parametrize("given", ["project_id", ["project_id"], 7])
     def test_anything_else_is_refused(self, given: Any) -> None:

@@ -1,4 +1,4 @@
-"""``container.factory``: every command and service runs with the container that the user's function makes."""
+"""``container.factory``: every command and service runs with the user's container."""
 
 import signal
 import time

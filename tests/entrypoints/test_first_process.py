@@ -1,4 +1,4 @@
-"""A service that is a container's first process, from which the kernel keeps signals that it has no handler for."""
+"""A service as a container's first process, which gets only the signals that it handles."""
 
 import os
 import re

@@ -1,4 +1,7 @@
-"""The HTTP server's own bounds, over real sockets: heads, time, pipelines, unread answers, connections, the log."""
+"""The HTTP server's limits, over real sockets.
+
+Heads, time, pipelines, unread responses, connections, the log.
+"""
 
 import asyncio
 import logging
@@ -133,7 +136,7 @@ class TestHeads:
 
     @pytest.mark.parametrize("cut", [None, 30])
     async def test_the_offer_of_another_protocol_is_ignored(self, cut: int | None) -> None:
-        """Java's client makes it with the first request of each connection, which may have a body."""
+        """Java's client makes it in the first request of a connection, which may have a body."""
         offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
         async with serving_small() as bare, bare.connected() as client:
             sent = post("/echo", b"GET /held HTTP/1.1\r\n\r\n", *offer)
@@ -307,7 +310,7 @@ class TestPipelines:
 
     @pytest.mark.parametrize("headers", [[], ["connection: close"]])
     async def test_one_answer_that_nobody_reads_is_dropped(self, headers: list[str]) -> None:
-        """Complete for the application, it waits in the server: 64 KiB may, beyond what the system keeps."""
+        """After the application is done, the server buffers up to 64 KiB, and the system more."""
         async with (
             serving_small(unread_s=SHORT_S, idle_s=SHORT_S) as bare,
             bare.connected(narrow=True) as client,

@@ -30,7 +30,7 @@ SECRET = "hunter2"  # noqa: S105 - of nothing
 
 
 class Stores(NamedTuple):
-    """A PostgreSQL and a Qdrant that come when they are told to. ``settings`` are the variables that name them."""
+    """A PostgreSQL and a Qdrant that a test makes available. ``settings`` are their variables."""
 
     settings: dict[str, str]
     link: Path

@@ -1,4 +1,4 @@
-"""Backups under load, stores that are destroyed, and ``kill -9`` in the midst of a backup or a restore."""
+"""Backups under load, destroyed stores, and ``kill -9`` during a backup or a restore."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def moment_s(most_s: float) -> float:
 
 
 def ids_in(file: Path, query: str = "SELECT id FROM extractions") -> set[str]:
-    """Of a file that nobody writes to."""
+    """The ids in a file that isn't in use."""
     with closing(sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True)) as connection:
         return {str(id_) for (id_,) in connection.execute(query)}
 
@@ -85,7 +85,10 @@ def test_stores_that_are_destroyed_come_back_as_they_were_under_load(disk_path: 
 
 
 def backed_up_meanwhile(cli: Cli, producer: Producer) -> Path:
-    """A backup made while the producer sends: what was accepted before is in it, and jobs for all that wait."""
+    """Make a backup while the producer sends.
+
+    It has everything accepted before it, and the jobs for everything that waits.
+    """
     producer.allow(1 / 4)
     time.sleep(moment_s(0.5))
     accepted = set(producer.ids.values())
@@ -149,7 +152,7 @@ def test_a_killed_restore_leaves_the_old_store_or_the_new_one(disk_path: Path) -
 
 
 def kill_when_written(process: Process, files: Callable[[], Iterable[Path]], size_bytes: int) -> None:
-    """``kill -9`` when one of the files has some share of these bytes, or soon after the process has written all."""
+    """``kill -9`` when one of the files has a random share of the size, or soon after the end."""
     share = moment_s(1.2) * size_bytes
     while process.poll() is None and share > size_of(files()):
         pass

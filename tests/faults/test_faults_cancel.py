@@ -1,4 +1,4 @@
-"""A caller that is cancelled, at every await of what it can call: nothing is lost, kept or left behind."""
+"""A caller cancelled at every await of every call: nothing is lost, kept or left behind."""
 
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -55,7 +55,7 @@ CALLS: dict[str, tuple[Call, int]] = {
     "delete": (delete_and_unindex, 12),
     "repair": (repair, 6),
 }
-"""Each with how many awaits it has at least: one that nobody reaches any more would prove nothing."""
+"""The calls with their minimal numbers of awaits; a test that reached fewer would prove nothing."""
 
 
 @pytest.mark.parametrize("moment", ["as it begins to wait", "as its answer comes"])
@@ -82,9 +82,7 @@ async def cancel_at_every_await(engine: Engine, folder: Path, name: str, moment:
             await until(lambda: not any(lane.active or lane.waiting for lane in container.executor().stats()))
             assert isinstance(engine.pool, QueuePool)
             assert engine.pool.checkedout() == 0
-            with writing(
-                engine
-            ) as session:  # nobody else has a cancelled caller's job until its lease has run out
+            with writing(engine) as session:  # the cancelled caller's job is only free after its lease
                 LeaseRepository(session).expire_all()
             await assert_goes_on(container, number=2_000_000 + nth)
             if not was_left:

@@ -1,4 +1,4 @@
-"""The database's clock is set back or forward by an hour while jobs run: each takes effect once, and none waits."""
+"""The database's clock jumps by an hour while jobs run: each takes effect once, and none waits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

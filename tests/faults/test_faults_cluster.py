@@ -1,4 +1,4 @@
-"""Three Qdrant nodes, two copies of each shard: a node is killed and started again under load, and nothing is lost."""
+"""Three Qdrant nodes, two copies of each shard: restarting a node under load loses nothing."""
 
 import asyncio
 import os

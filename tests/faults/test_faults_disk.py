@@ -1,4 +1,4 @@
-"""Disks that are full, damaged or read-only: what is told, what is kept, and that it goes on afterwards."""
+"""Full, damaged and read-only disks: the errors, the data, and the recovery."""
 
 import os
 import shutil
@@ -89,7 +89,7 @@ async def test_a_full_disk_under_sqlite(sqlite_disk: tuple[Path, FullWith]) -> N
 
 
 async def test_a_full_disk_under_the_embedded_engine(tmp_path: Path) -> None:
-    """The engine writes to mapped memory: on a disk without room the kernel would kill this very process."""
+    """The engine writes to mapped memory, so on a full disk the kernel would kill this process."""
     with small_disk(tmp_path / "qdrant", "160m") as disk:
         async with serving(
             tmp_path, sections={"qdrant": {"mode": "embedded", "path": str(disk.folder)}}
@@ -199,7 +199,7 @@ async def test_a_damaged_sqlite_file(tmp_path: Path, part: str) -> None:
 
 
 def damage(file: Path, start: int, length: int) -> None:
-    """Overwrite a part of a file that nobody has open."""
+    """Overwrite a part of a file that isn't open."""
     with file.open("r+b") as opened:
         opened.seek(start)
         opened.write(b"\x5a" * min(length, file.stat().st_size - start))

@@ -1,4 +1,4 @@
-"""A database that can only be read for a while: a standby behind the same address, read-only by default, a locked file."""
+"""A database that is read-only for a while: by a failover, by its settings, by a locked file."""
 
 import asyncio
 import shutil
@@ -51,7 +51,7 @@ SETTINGS = {
 
 
 class Address:
-    """One address of two servers: connections lead to ``server``, and stay with the one they were made to."""
+    """One address for two servers: new connections go to ``server``, old ones stay."""
 
     def __init__(self, server: PostgresProcess) -> None:
         self.server = server
@@ -116,7 +116,7 @@ def read(session: Session) -> int:
 
 
 def refused(answer: httpx2.Response) -> bool:
-    """Whether it is the problem that tells a client to come back; it must be if it is an error at all."""
+    """Whether it is a 503 with Retry-After; no other error may occur."""
     if answer.is_success:
         return False
     assert answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE, answer.text

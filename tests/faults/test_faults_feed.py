@@ -1,4 +1,4 @@
-"""The feed while four processes write to a project and are killed: those who follow it miss nothing, and end with a copy."""
+"""The feed while four writers are killed: consumers miss nothing, and end with a copy."""
 
 import asyncio
 import os

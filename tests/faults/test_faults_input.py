@@ -1,4 +1,4 @@
-"""More input than fits: a million ids, megabytes in each extraction. Memory stays bounded, and it goes on."""
+"""Oversized input: a million ids, megabytes in each extraction. Memory stays bounded."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``kill -9`` of any process at any moment: what was accepted is stored, indexed and found, once."""
+"""``kill -9`` of any process at any time: accepted items are stored, indexed and found, once."""
 
 import os
 import random
@@ -92,7 +92,7 @@ def test_killed_workers_and_apis_lose_nothing_that_was_accepted(postgres_url: st
 
 
 class Killable:
-    """A process that can be killed and started anew; ``start`` opens it."""
+    """A process that can be killed and restarted; ``start`` opens it."""
 
     def __init__(self, start: Start) -> None:
         self._start = start

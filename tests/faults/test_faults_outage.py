@@ -1,4 +1,4 @@
-"""A database or a Qdrant that goes away and comes back: nothing is lost or stuck, and the rest goes on meanwhile."""
+"""Outages of the database or Qdrant: nothing is lost or stuck, and everything else works."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 AWAY_S = 10.0
 BATCHES, BATCH = 40, 50
 HANGING_S = 10.0
-"""Longer than any answer may take that doesn't wait for what is away, however busy the machine is."""
+"""Longer than a response takes on a busy machine, if it doesn't wait for the outage."""
 
 SETTINGS = {
     "WORKER_BATCH_SIZE": "10",
@@ -58,7 +58,7 @@ def hand_in(client: ServiceClient, batches: range) -> dict[int, str]:
 
 
 def asked_again_later(answer: httpx2.Response) -> bool:
-    """Whether it is the problem that tells a client to come back; it must be if it is an error at all."""
+    """Whether it is a 503 problem with Retry-After; no other error may occur."""
     if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
         assert answer.is_success, answer.text
         return False
@@ -204,7 +204,7 @@ def qdrant_proxy(stub: QdrantStub) -> Iterator[Proxy]:
 
 @contextmanager
 def failing(stub: QdrantStub, proxy: Proxy, fault: Fault | None) -> Iterator[None]:
-    """Every request meets the fault; None: nobody listens."""
+    """Every request has the fault; None: the server is down."""
     if fault is None:
         proxy.go_away()
     else:
@@ -228,7 +228,7 @@ def failing(stub: QdrantStub, proxy: Proxy, fault: Fault | None) -> Iterator[Non
 def test_a_qdrant_that_fails_and_recovers(
     stub: QdrantStub, qdrant_proxy: Proxy, fault: Fault | None, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """What needs SQL alone goes on as if nothing were the matter."""
+    """Operations that need only SQL aren't affected."""
     settings = {**SETTINGS, "QDRANT_URL": f"http://127.0.0.1:{qdrant_proxy.port}"}
     latencies = Latencies()
     with serve_process(tmp_path, settings) as service, client_of(service.url) as client:
@@ -258,7 +258,7 @@ def test_a_qdrant_that_fails_and_recovers(
 
 
 def search_meanwhile(client: ServiceClient, until: float) -> None:
-    """Searches by meaning get the problem that says to come back; others are answered by words, and say so."""
+    """Searches by meaning get a 503 with Retry-After; others are answered by words, and say so."""
     while time.monotonic() < until:
         assert asked_again_later(client.search("river", mode="meaning"))
         answer = client.search("river").raise_for_status().json()

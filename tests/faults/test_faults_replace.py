@@ -1,4 +1,4 @@
-"""Kills in the midst of a replace or of an undoing: each source is as it was or as it shall be, and the jobs are there."""
+"""Kills during a replace or an undo: each source is in the old or the new state, with its jobs."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(engine: Engine, statement: int) -> Iterator[None]:
-    """Whoever sends that statement, counted from 0, is killed before it is carried out."""
+    """Kill the sender of that statement, counted from 0, before it is executed."""
     left = statement
 
     def count(*_: object) -> None:
@@ -62,7 +62,7 @@ def killed_at(engine: Engine, statement: int) -> Iterator[None]:
 
 
 async def kills(engine: Engine, work: Callable[[], Awaitable[object]], check: Callable[[], None]) -> int:
-    """Kill the work at each of its statements in turn, check what it leaves, and let it come to its end at last."""
+    """Kill the work at each of its statements, check the state each time, and finally finish it."""
     statement = 0
     while True:
         try:
@@ -127,7 +127,7 @@ async def test_a_kill_at_any_statement_of_a_replace_leaves_nothing_of_it(
 
 
 async def test_an_undoing_killed_at_any_statement_goes_on(container: Container, engine: Engine) -> None:
-    """One of several transactions: what an interrupted one has done stays, and what it hasn't follows."""
+    """An undo of several transactions: those committed before the kill stay, the others follow."""
     uris = [f"doc:{number}" for number in range(150)]
     await container.ingestion().replace(PROJECT, [SourceFacts(uri, [fact(uri, "old")]) for uri in uris[::2]])
     await settle(container)
@@ -194,7 +194,7 @@ def done_in(log: Path) -> int:
 
 
 async def assert_old_or_new(container: Container, done: int) -> None:
-    """Each source is as in the generation that was done last or as in the next, together with those of its transaction."""
+    """Check that each source is in the last generation or the next, like its whole transaction."""
     a, b, c = [await generation_of(container, uri, done) for uri in ("doc:a", "doc:b", "doc:c")]
     assert a == b >= c, "the parts follow each other"
     d = await stored(container, "doc:d")

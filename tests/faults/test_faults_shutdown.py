@@ -1,4 +1,4 @@
-"""Every lane busy: callers are refused in words for as long as it lasts, and closing loses nothing."""
+"""Every lane busy: callers are rejected with a clear error meanwhile, and closing loses nothing."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ async def test_a_saturated_executor_refuses_at_once_and_recovers(tmp_path: Path)
 
 
 async def test_closing_while_every_lane_is_busy(tmp_path: Path) -> None:
-    """What was accepted is stored; who waits is told; what runs is waited for, up to the bound."""
+    """Accepted items are stored, waiting callers get an error, and running work gets a deadline."""
     settings = settings_for(tmp_path, "embedded", executor={"shutdown_timeout": 0.5})
     release = threading.Event()
     try:

@@ -1,4 +1,4 @@
-"""Hundreds of clients at once on the embedded default: all that was accepted is found, and nothing grows or breaks."""
+"""Hundreds of concurrent clients on the embedded default: nothing is lost, grows or breaks."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SECONDS = float(os.environ.get("TEST_LOAD_SECONDS", "10"))
 """A thorough run takes 500 clients and 30 seconds."""
 
 GROWTH = 1.25
-"""What memory may grow by from the middle third to the last: what was stored meanwhile is indexed and cached."""
+"""The allowed growth of memory from the middle third to the last, for new index data and caches."""
 
 
 @pytest.mark.parametrize("max_waiting", [1_000, 30])

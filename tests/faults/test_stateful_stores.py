@@ -1,7 +1,7 @@
-"""Whatever is done to the stores in whatever order, they end equal, and no row is ever lost.
+"""After any sequence of events the stores end equal, and no row is ever lost.
 
-The sequences are drawn here and not by Hypothesis: of few examples it spends most on variations of one another,
-and on runs in which next to nothing happens.
+The sequences aren't drawn by Hypothesis: with few examples, it spends most of them on variations of
+one another, and on runs with almost no events.
 """
 
 import uuid
@@ -35,7 +35,7 @@ STALLS = 4
 
 
 def draw_stalls(random: Random) -> list[Stall]:
-    """In two of three sequences nothing happens that hides what the jobs alone have to do."""
+    """Draw stalls; two of three sequences have only events that need no repair."""
     possible = CALM + HARM * (random.random() < 0.33)
     names = random.sample(possible, random.randint(4, len(possible)))
 
@@ -72,7 +72,7 @@ def _events(way: str) -> list[Event]:
 def failure_of(processes: Processes, stalls: list[Stall]) -> Exception | None:
     try:
         TwoStores(processes).go_through(stalls)
-    except Exception as error:  # noqa: BLE001 - whatever it is, a shorter sequence is looked for
+    except Exception as error:  # noqa: BLE001 - any failure is shrunk
         return error
     return None
 

@@ -60,7 +60,7 @@ def test_a_column_of_numbers_and_texts_of_digits_is_told() -> None:
     assert cells("1.55") == 1.55
     assert cells("n/a") == "n/a"
     assert cells.remark is not None
-    assert "'1.50'. --number price reads all as numbers, --text price all as text" in cells.remark
+    assert "'1.50'. --number price takes all as numbers, --text price as text" in cells.remark
 
 
 def test_text_and_number_decide() -> None:

@@ -193,7 +193,7 @@ CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 def test_what_was_written_comes_back(
     table: list[tuple[str, str, int]], delimiter: str, end: str, quoted: bool, size: int
 ) -> None:
-    """Whatever text, number and delimiter; only that an empty cell is absent."""
+    """Any text, number and delimiter; only an empty cell becomes absent."""
     assume(
         quoted or not any("\r" in a + b for a, b, _ in table)
     )  # which the writer leaves without quotation marks

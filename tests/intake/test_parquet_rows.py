@@ -1,4 +1,4 @@
-"""Parquet: types stay what they are, and a column of a wrong type is refused before a row is read."""
+"""Parquet: types are kept, and a column of a wrong type is rejected before a row is read."""
 
 import datetime as dt
 import sys

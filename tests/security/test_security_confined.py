@@ -1,5 +1,7 @@
-"""The service as the container runs it, as far as that can be shown without a container: as nobody, in a file system
-that is read-only but for its data and its temporary files, and without any capability.
+"""The service confined as in the container, as far as possible without one.
+
+It runs as the user nobody, without capabilities, on a file system that is read-only except for its
+data and its temporary files.
 """
 
 import os
@@ -77,7 +79,7 @@ def hidden_folder(interpreter: Path) -> str:
 
 @contextmanager
 def confined(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str, Path]]:
-    """``agent-storage serve`` with its stores in ``folder/data``: the process, its URL and its log."""
+    """Run ``agent-storage serve`` with stores in ``folder/data``; return process, URL and log."""
     places = {name: folder / name for name in ("data", "temporary", "stage")}
     for place in places.values():
         place.mkdir()
@@ -128,7 +130,7 @@ def await_life(process: "subprocess.Popen[bytes]", client: httpx2.Client, log: P
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that nobody may enter, which those of pytest are not."""
+    """A folder that the user nobody may enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory(prefix="agent-storage-") as name:
         Path(name).chmod(0o755)
         yield Path(name)

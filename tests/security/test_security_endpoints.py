@@ -1,4 +1,4 @@
-"""A key goes to the address that the settings or the operator named, whoever would lead it elsewhere."""
+"""A key goes only to the address in the settings or from the operator, despite redirects."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Whatever is handed in: an answer or an error of ours, and nothing else. Seeds are mutated, so that much of it is almost right."""
+"""Fuzzing: any input gives a result or one of the project's errors.
+
+Seeds are mutated, so that many inputs are almost valid.
+"""
 
 import base64
 import gzip
@@ -85,7 +88,7 @@ def sent(value: object) -> bytes:
 
 
 def outcome(call: Callable[[], object]) -> object:
-    """What a call returns, or how it refuses; whatever else it raises is a fault."""
+    """Return the result of a call, or its InvalidInput; any other exception is a fault."""
     try:
         return call()
     except InvalidInput as refused:
@@ -159,7 +162,7 @@ def test_any_value_is_an_item_or_refused(raw: dict[str, Any]) -> None:
     "line", [b"[" * 1_000_000, b'{"":' * 300_000, b"0" * 4_000_000, b'"' + b"\\" * 4_000_001]
 )
 def test_a_line_made_to_be_slow_takes_no_square_time(line: bytes) -> None:
-    """Ten times the line takes some ten times as long, of this thread's own time; a square would be a hundred."""
+    """Ten times the line takes about ten times the CPU time; quadratic time would be a hundred."""
 
     def seconds(line: bytes) -> float:
         started = time.thread_time()

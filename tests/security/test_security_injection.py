@@ -1,4 +1,4 @@
-"""What a caller sends is compared, and is never a part of a statement: every parameter, on both dialects."""
+"""Input never becomes a part of an SQL statement: every parameter, on both dialects."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -95,7 +95,7 @@ class Target:
 
     @contextmanager
     def unharmed(self, *but: str) -> Iterator[None]:
-        """Nothing is changed meanwhile but in those tables, and nothing sent stands in a statement."""
+        """Check that only those tables change, and that no statement contains the input."""
         before = contents(self.engine, but)
         with statements(self.engine) as sent:
             yield
@@ -330,7 +330,7 @@ def _ask(  # noqa: PLR0913, PLR0917 - each is a part of the request
     if place == "header":
         # What no client can send as a header is for the fuzzer of bytes.
         headers[name] = re.sub(r"[^\x20-\x7e]", "", attack).strip()
-    # The body fits nothing, so that whatever goes through for its parameters changes nothing.
+    # The body is never valid, so a request whose parameters are accepted changes nothing.
     return client.request(
         method, url, params={name: attack} if place == "query" else None, headers=headers, content=b"[]"
     )

@@ -1,4 +1,4 @@
-"""The service's keys: compared in a time that tells nothing, and kept nowhere, wherever a caller puts one."""
+"""The service's keys are compared in constant time, and aren't kept anywhere."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ OTHER = "0ther-key.0123456789"
 
 
 class Wary(str):
-    """A key that may be asked for its bytes and nothing else: comparing one by ``==`` or ``in`` fails."""
+    """A key that only gives its bytes: comparing one by ``==`` or ``in`` fails."""
 
     __slots__ = ()
 
@@ -72,7 +72,7 @@ def compared(given: bytes) -> tuple[bool, list[str]]:
 
 
 def test_every_key_is_compared_by_all_of_it_whichever_fits() -> None:
-    """What is executed is the same for every input: only the time within ``compare_digest`` could differ."""
+    """The executed code is the same for every input; only ``compare_digest`` could take longer."""
     fitting = [compared(key.encode()) for key in KEYS]
     wrong = [
         compared(given) for given in (b"", b"f", KEYS[0][:-1].encode(), KEYS[0].encode() + b"x", bytes(999))

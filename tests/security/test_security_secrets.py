@@ -1,4 +1,4 @@
-"""No secret of the settings is said by anything, whatever fails: commands and a service as processes, at DEBUG."""
+"""No failure reveals a secret of the settings: commands and a service as processes, at DEBUG."""
 
 import base64
 import io
@@ -59,7 +59,7 @@ def assert_hides(*texts: str) -> None:
 
 
 class Refusing(socketserver.BaseRequestHandler):
-    """PostgreSQL's protocol as far as a wrong password: without TLS, and with the reason it gives."""
+    """PostgreSQL's protocol without TLS, up to the error for a wrong password."""
 
     def handle(self) -> None:
         length = 0
@@ -177,7 +177,7 @@ ARGUMENTS = {"doctor": ["doctor"], "search": ["search", "x", "--project", "p"]}
 def said(
     tmp_path_factory: pytest.TempPathFactory, postgres_port: int, embeddings: EmbeddingStub, qdrant: QdrantStub
 ) -> dict[tuple[str, str], tuple[int, str]]:
-    """The exit code of each command in each scene, and all that it printed. They run side by side."""
+    """The exit code and the output of each command in each scene. They run concurrently."""
     found = scenes(postgres_port, embeddings, qdrant)
     started: dict[tuple[str, str], Process] = {}
     for scene, command in RUNS:

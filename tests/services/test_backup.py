@@ -1,4 +1,4 @@
-"""Backups of SQLite's file: what they hold, which are whole, and what a restore refuses or puts in place."""
+"""Backups of SQLite's file: their contents, their integrity, and what a restore rejects or does."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""One text that an embedding endpoint won't take stops no other, in whichever way the endpoint says so."""
+"""A text that an embedding endpoint rejects, in any way, doesn't stop other texts."""
 
 import json
 import time
@@ -89,7 +89,7 @@ def spoilt(stub: EmbeddingStub, ruin: Ruin) -> Callable[[Asked], Answer | None]:
 
 
 def refusing(answer: Answer) -> Callable[[EmbeddingStub], Callable[[Asked], Answer | None]]:
-    """Cut or not, and whatever follows."""
+    """Reject texts with the poison, also cut ones, or with other text after it."""
     return lambda _: (
         lambda asked: (
             answer if any(text[: len(POISON)] == POISON[: len(text)] for text in asked.texts) else None

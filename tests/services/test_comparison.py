@@ -28,7 +28,7 @@ def lane() -> Iterator[Lane]:
 
 
 class Placed:
-    """An embedder whose vectors are given for each text; a text of more than nine characters is too long for it."""
+    """An embedder with a given vector for each text; more than nine characters are too long."""
 
     identity = EmbedderIdentity("placed", "1", 2)
     languages = frozenset({"en"})

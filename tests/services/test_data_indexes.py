@@ -1,4 +1,4 @@
-"""Indexes on data: made, filled and dropped while facts come and go, and never a fact that one doesn't find."""
+"""Indexes on data are created, filled and dropped during writes, and always find every fact."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def made(container: Container, *paths: str) -> Arranged:
 
 
 async def brought_on(container: Container) -> list[tuple[str, int, int | None]]:
-    return [tuple(each) async for each in indexing(container).carry_out()]  # type: ignore[misc]
+    return [tuple(each) async for each in indexing(container).carry_out()]  # type: ignore[misc]  # a named tuple
 
 
 def store(engine: Engine, count: int, start: int = 0) -> None:
@@ -130,7 +130,7 @@ async def test_the_job_goes_on_where_it_was_cut_short(container: Container, engi
     await indexing(container, "n").arrange()
     fill = indexing(container).carry_out()
     assert (await anext(fill)).done == 500
-    await fill.aclose()  # type: ignore[attr-defined]
+    await fill.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert (states(engine), keys(engine)) == ({"n": "filling"}, 500)
     done = await indexing(container).index_data(claimed(container, engine))
     assert done.result == {"done": 1_800}
@@ -233,7 +233,7 @@ async def test_a_path_that_is_none_is_refused_and_nothing_changes(
 async def test_a_fact_that_is_being_stored_while_an_index_is_made_is_found(
     tmp_path: Path, postgres_engine: Engine
 ) -> None:
-    """Its transaction has read which indexes there are before there is one; making one waits for it."""
+    """Its transaction read the list of indexes before the new one, whose creation waits for it."""
     with open_container(tmp_path, engine=postgres_engine) as container:
         with writing(postgres_engine) as session:
             extraction = new_extraction(session, make_project(session), data={"n": 5})

@@ -1,4 +1,4 @@
-"""What every embedder promises, on all of them; then what each promises alone."""
+"""The contract of all embedders, and then the specifics of each."""
 
 import asyncio
 import hashlib

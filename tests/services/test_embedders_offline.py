@@ -1,4 +1,4 @@
-"""What the embedders that come as extras promise alone; what all promise is in test_embedders."""
+"""The specifics of the embedders that come as extras; test_embedders has the common contract."""
 
 import asyncio
 import shutil
@@ -79,7 +79,7 @@ async def test_a_text_in_which_the_model_sees_nothing_is_refused(
 
 
 def test_a_text_that_grows_in_normal_form_stays_inside_the_engines_buffer() -> None:
-    """In a process of its own: before texts were normalised, this ended it with ``malloc(): corrupted top size``."""
+    """Runs in a separate process: without normalization, it ends with a corrupted heap."""
     program = (
         "from app.services.embedding.multilingual import _Engine\n"
         "engine = _Engine()\n"

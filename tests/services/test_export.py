@@ -1,4 +1,4 @@
-"""Exports: what comes out goes in again and is the same, in pages that are small, whole and in order."""
+"""Exports: ingesting one gives the same facts; pages are small, complete and in order."""
 
 import asyncio
 import csv
@@ -184,7 +184,7 @@ async def test_what_stays_comes_exactly_once_while_others_write(container: Conta
 
 
 async def test_a_page_is_of_one_state(container: Container) -> None:
-    """Each state has one source in one group: whoever saw two states in one page would see two groups."""
+    """Each state has one source in one group, so a page of two states would have two groups."""
     facts = [f"fact {number}" for number in range(900)]
 
     async def regroup(group: str) -> None:
@@ -302,7 +302,7 @@ def test_large_parquet_has_several_row_groups() -> None:
 
 
 async def test_a_page_is_found_by_the_index(container: Container, engine: Engine) -> None:
-    """However far along, a page reads its own rows alone."""
+    """A page reads only its own rows, wherever it is."""
     await container.ingestion().accept(PROJECT, [make_item(number) for number in range(2_000)])
     project = project_id_of(PROJECT)
     filters = Filters(project_id=project)

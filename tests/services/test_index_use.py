@@ -1,4 +1,4 @@
-"""The index in use by several at once: payloads that change, rebuilds, other embedders, other stores."""
+"""Concurrent use of the index: changing payloads, rebuilds, other embedders, other stores."""
 
 import asyncio
 import os
@@ -211,7 +211,7 @@ class TestRebuilding:
     async def test_what_other_workers_do_meanwhile_leaves_no_row_without_its_vector(
         self, open_process: Callable[..., Container], engine: Engine, client: VectorClient
     ) -> None:
-        """One stands before its upsert, one after it; both go on when the collection is another one."""
+        """One is held before its upsert, one after it; both continue on a new collection."""
         before, after = FaultyClient(client), FaultyClient(client)
         first = open_process()
         late = [open_process(qdrant_client=before), open_process(qdrant_client=after)]
@@ -276,7 +276,7 @@ class TestRebuilding:
     async def test_a_reindex_that_another_has_overtaken_ends_neither_well_nor_the_others(
         self, open_process: Callable[..., Container], lane: Lane
     ) -> None:
-        """The other is of another embedder; the first has embedded all and stands before its end."""
+        """The other has another embedder; the first has embedded all, but hasn't finished."""
         gated = GatedEmbedder(lane)
         first, second = open_process(), open_process(embedder=gated)
         await fill(first, [make_item(n) for n in range(5)])
@@ -471,7 +471,7 @@ class TestTwoEmbedders:
     async def test_a_database_of_before_a_reindex_takes_no_vector_of_its_successor_for_its_own(
         self, open_process: Callable[..., Container], engine: Engine, lane: Lane
     ) -> None:
-        """As after the restore of an older backup: the index it tells of isn't the one that is there."""
+        """As after the restore of an older backup, which refers to an index that was replaced."""
         old, new = open_process(), open_process(embedder=ReversedEmbedder(lane))
         await fill(old, [make_item(n) for n in range(20)])
         await rebuilt(new)
@@ -488,7 +488,7 @@ class TestTwoEmbedders:
 
 @contextmanager
 def deployment(folder: Path, client: VectorClient) -> Iterator[Container]:
-    """A store of its own under ``folder``, on the same collection."""
+    """A separate store under ``folder``, on the same collection."""
     folder.mkdir()
     with open_container(folder, batch_size=5, qdrant_client=client) as container:
         yield container

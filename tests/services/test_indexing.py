@@ -1,4 +1,4 @@
-"""The index jobs: what is marked, what is set aside, what goes back into the queue, and who made the vectors."""
+"""The index jobs: marks, texts set aside, retries, and the identity of the embedder."""
 
 import asyncio
 import shutil
@@ -196,7 +196,7 @@ async def test_a_row_deleted_while_it_is_embedded_leaves_no_vector(
 async def test_a_vector_that_a_dead_attempt_left_behind_is_deleted_with_its_row(
     container: Container, engine: Engine
 ) -> None:
-    """The deletion ran first, then the attempt upserted the vector and died before it could look again."""
+    """The deletion ran first; then the attempt upserted the vector and died before its check."""
     await container.indexing().prepare()
     accepted = await container.ingestion().accept("papers", [make_item(1)])
     with writing(engine) as session:
@@ -227,7 +227,7 @@ async def test_the_result_counts_what_earlier_attempts_did(container: Container,
 async def test_a_row_that_returns_between_an_upsert_and_its_mark_keeps_its_vector(
     container: Container, engine: Engine
 ) -> None:
-    """The deletion took the new vector with it; the row is marked, and yet embedded anew."""
+    """The deletion removed the new vector too; the row is marked, but is embedded again."""
     items = [make_item(n) for n in range(3)]
     await fill(container, items)
     ids = (await container.ingestion().accept("papers", items)).ids
@@ -403,13 +403,13 @@ async def test_texts_made_otherwise_are_refused_with_the_way_out(
         await other.ingestion().accept("papers", [make_item(2)])
         with refused:
             await other.worker().run_one()
-    assert [job.status for job in jobs(engine)] == ["completed", "queued"]  # for a worker that makes such texts
+    assert [job.status for job in jobs(engine)] == ["completed", "queued"]  # for a matching worker
     assert len([row for row in rows(engine) if row.embedding_id]) == 1
     await container.indexing().prepare()
 
 
 async def test_what_fields_mean_is_embedded_with_them(tmp_path: Path, lane: Lane) -> None:
-    """The embedder has the texts, and the words of a type's name and of a key find the extraction."""
+    """The embedder gets the texts, and the words in a type's name and a key find the extraction."""
     noting = NotingEmbedder(lane)
     item = make_item(
         1, extraction_type="headcount", data={"employeeCount": 250, "confidence": 1, "id": str(UUID(int=7))}

@@ -142,7 +142,7 @@ class TestQdrant:
             client = Failing(open_vector_client(QdrantSettings(mode="memory")), *failures)
             retry = RetryPolicy(total_s=5.0, first_delay_s=0.0)
             return QdrantRepository(
-                client,  # type: ignore[arg-type] # it has the other's methods
+                client,  # type: ignore[arg-type]  # it has the other's methods
                 make_lane("qdrant", limit=1),
                 dimension=4,
                 retry=retry,

@@ -91,7 +91,7 @@ async def test_repair_repairs_one_project_alone(container: Container) -> None:
 async def test_a_repair_that_lost_its_lease_clears_no_mark_that_another_has_set_anew(
     container: Container, engine: Engine, tmp_path: Path
 ) -> None:
-    """It has found a vector missing when its worker is stopped; meanwhile the next attempt repairs it."""
+    """Its worker stalls after it found a vector missing; the next attempt repairs it meanwhile."""
     await fill(container, [make_item(n) for n in range(5)])
     await spoil(container, "papers")
     await container.jobs().verify(repair=True)

@@ -82,7 +82,7 @@ async def test_the_tally_runs_over_batches_and_is_each_projects_own(watch: Langu
     assert await look(watch, [GERMAN], "other") == (), "too little to tell"
     assert await look(watch, [GERMAN]) == (), "an eighth"
     [warning] = await look(watch, [GERMAN])
-    assert warning.startswith("2"), "a fifth, and not of the last batch alone"
+    assert warning.startswith("2"), "a fifth, over all batches"
     assert await look(watch, [ENGLISH] * 8) == (), "and less than that again"
 
 

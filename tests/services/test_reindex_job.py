@@ -1,4 +1,4 @@
-"""The job that rebuilds the index: gone on with after an interruption, ended by another reindex, done exactly once."""
+"""The job that rebuilds the index: resumed after an interruption, superseded, done exactly once."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Replacing sources: what is added, changed, kept and removed, what that leaves to do, and what is refused."""
+"""Replacing sources: added, changed, kept and removed facts, the jobs, and rejections."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -358,7 +358,7 @@ async def test_a_fact_knows_its_first_run_and_its_last(container: Container) -> 
 
 
 async def test_what_is_unchanged_leaves_nothing_to_write(container: Container, engine: Engine) -> None:
-    """Without a run not even an entry in the ledger; in one, the run alone has asserted them."""
+    """Without a run there isn't even a ledger entry; with a run, only its assertion is noted."""
     given = facts("a", "one", "two", metadata={"b": 1, "a": [1.0, None]}, confidence=0.3, source_group="g")
     await replace(container, given)
     before = everything(engine, without=["sources"])
@@ -373,7 +373,7 @@ async def test_what_is_unchanged_leaves_nothing_to_write(container: Container, e
 
 @pytest.mark.needs(CONNECTIONS)
 async def test_replaces_of_the_same_sources_at_once_come_one_after_the_other(container: Container) -> None:
-    """Whichever is the last: all sources are as in one of them, and every change that was told has happened."""
+    """All sources are as in one of the replaces, and every reported change has happened."""
     await container.indexing().prepare()
     uris = ["a", "b", "c", "d"]
 

@@ -1,4 +1,4 @@
-"""What a scrape reads from SQL: the same as the exact snapshot, by indexes that ended jobs aren't in."""
+"""A scrape's SQL queries give the exact snapshot's figures, by indexes without the ended jobs."""
 
 import threading
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ class TestCost:
 
     @pytest.mark.slow
     def test_open_jobs_are_found_by_the_index_of_open_jobs(self, engine: Engine) -> None:
-        """What has ended was stored so: a job that was open first would leave its place in the index."""
+        """Ended jobs are stored as ended: one that was open first would leave an index entry."""
         ended = {"status": JobStatus.COMPLETED, "completed_at": datetime.now(UTC)}
         store_jobs(engine, *({"type": job_type, **ended} for job_type in JOB_TYPES for _ in range(500)))
         store_jobs(engine, *({"type": job_type} for job_type in JOB_TYPES))

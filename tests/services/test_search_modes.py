@@ -1,4 +1,4 @@
-"""Searching by meaning, by words and by both: what is found, why, and what is said when a side is missing."""
+"""Searching by meaning, by words and by both: the hits, the reasons, and a missing side."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -169,7 +169,7 @@ async def test_a_query_is_embedded_once(stores: Stores) -> None:
 
 
 async def test_of_nothing_nothing_is_missing(stores: Stores) -> None:
-    """A store that holds nothing answers wholly, even while Qdrant fails; one that holds something says what it lacks."""
+    """The result of an empty store is complete, even while Qdrant fails; others are degraded."""
     with writing(stores.container.engine()) as session:
         make_project(session, PROJECT)
     stores.client.fails = True

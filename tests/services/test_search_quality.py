@@ -1,4 +1,4 @@
-"""What searches find with the default embedder: floors on small collections, and cases that are easily lost."""
+"""Search quality with the default embedder: minimum scores, and cases that break easily."""
 
 import sys
 from collections.abc import Iterator

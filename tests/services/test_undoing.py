@@ -1,4 +1,4 @@
-"""Undoing runs of drawn histories: SQL row by row and the index point by point, and what later runs have touched."""
+"""Undoing runs of random histories, checked by row and by point, also after later runs."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -35,7 +35,7 @@ def container(tmp_path: Path, engine: Engine) -> Iterator[Container]:
 
 
 def rows(engine: Engine) -> State:
-    """The facts and their sources by id, column by column; but for when a fact changed, which an undoing does as well."""
+    """The facts and their sources by id, without ``changed_at``, which an undo sets too."""
     with Session(engine) as session:
         return {
             model.__tablename__: {
@@ -47,7 +47,7 @@ def rows(engine: Engine) -> State:
 
 
 async def state(container: Container, engine: Engine) -> State:
-    """The rows, and by id the payloads of the points and how near their vectors are to some others."""
+    """The rows, and by id the points' payloads and their similarities to some probe vectors."""
     await index_all(container)
     client = container.qdrant_client()
     points, end = client.scroll(None, 1_000, None)
@@ -148,7 +148,7 @@ async def undo(container: Container, run: object) -> RunId:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_an_undone_run_has_never_been(container: Container, engine: Engine, seed: int) -> None:
-    """Nor has an undone undoing; whatever it was that was undone before."""
+    """An undone undo leaves no trace either, after any earlier undo."""
     history = await begin(container, seed)
     await history.go(2)
     await history.run("earlier", 2)

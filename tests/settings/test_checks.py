@@ -236,7 +236,7 @@ BROKEN: list[tuple[dict[str, dict[str, object]], str, str]] = [
     ({"api": {"host": "0.0.0.0"}}, "api.host", "can be reached from other machines"),  # noqa: S104
     ({"api": {"host": "::"}}, "api.host", "can be reached from other machines"),
     ({"api": {"host": "storage.example"}}, "api.host", "can be reached from other machines"),
-    ({"worker": {"host": "0.0.0.0", "port": 9100}}, "worker.host", "can be reached from other machines"),  # noqa: S104
+    ({"worker": {"host": "0.0.0.0", "port": 9100}}, "worker.host", "can be reached from other machines"),  # noqa: S104 - tested
     ({"worker": {"retry_delay": 301}}, "worker.max_retry_delay", "must be at least 301 (worker.retry_delay)"),
     ({"worker": {"max_retry_delay": 0.5}}, "worker.max_retry_delay", "must be at least 1 (worker.retry_delay)"),
     ({"executor": {"embedding_limit": 8}}, "executor.max_workers", "gives 16 threads and the lanes want 18 (database 8, qdrant 1, embedding 8, files 1)"),
@@ -289,11 +289,11 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
         {"embedding": {"provider": "multilingual", "dimension": 384}},
         {"embedding": {"provider": "model2vec", "path": "models/own", "dimension": 64}},
         {"embedding": {"provider": "openai", "model": "m", "dimension": 3, "query_prefix": "query: "}},
-        {"api": {"host": "0.0.0.0", "api_keys": ["a-key-of-16-chars"]}},  # noqa: S104
+        {"api": {"host": "0.0.0.0", "api_keys": ["a-key-of-16-chars"]}},  # noqa: S104 - tested
         {"api": {"host": "localhost"}},
-        {"worker": {"host": "0.0.0.0"}},  # noqa: S104
+        {"worker": {"host": "0.0.0.0"}},  # noqa: S104 - tested
         {"worker": {"host": "127.0.0.1", "port": 9100}},
-        {"worker": {"host": "0.0.0.0", "port": 9100}, "api": {"api_keys": ["a-key-of-16-chars"]}},  # noqa: S104
+        {"worker": {"host": "0.0.0.0", "port": 9100}, "api": {"api_keys": ["a-key-of-16-chars"]}},  # noqa: S104 - tested
         {"worker": {"retry_delay": 5, "max_retry_delay": 5}},
         {"worker": {"time_limits": {"verify": 7200}}},
         {"api": {"host": "127.9.9.9"}},

@@ -127,7 +127,7 @@ def best_of_three(work: Callable[[str], object], text: str) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["a.", "token='", "postgresql://a:", "token ", '"', "\\", "bearer "])
 def test_a_long_text_takes_no_time(part: str) -> None:
-    """Ten times the text takes some ten times as long; a pattern that tries every split would take a hundred times."""
+    """Ten times the text takes about ten times as long; quadratic time would be a hundred."""
     short, long = (best_of_three(masked_text, part * count) for count in (10_000, 100_000))
     assert long < 40 * short
 

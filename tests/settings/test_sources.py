@@ -88,7 +88,7 @@ def test_a_directory_is_no_file(folder: Path) -> None:
 
 
 def test_nothing_is_filled_in_in_a_dotenv_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret may have such signs; what looks as if it should be filled in is told."""
+    """A secret may have these characters; what looks like a variable is reported."""
     monkeypatch.setenv("X", "filled")
     (folder / ".env").write_text(
         "QDRANT_API_KEY=a${X}b$c\nDATABASE_URL='postgresql://u:${PASSWORD}@h/n'\nOTHER=${X}\n"

@@ -1,4 +1,4 @@
-"""Transactions that are in each other's way: both take effect, within a bound, whatever the role's own isolation."""
+"""Conflicting transactions: both take effect within a deadline, at any isolation of the role."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Databases whose encoding can't hold every text, connections that would have another, and SQLite in UTF-16."""
+"""Databases with limited encodings, connections with other encodings, and SQLite in UTF-16."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ async def test_connections_speak_utf_8_whatever_else_is_wanted(
 
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
 async def test_sqlite_in_utf_16_answers_as_in_utf_8(encoding: str, tmp_path: Path) -> None:
-    """Whatever is ordered is ASCII: ids, times and project names."""
+    """Only ASCII is ordered: ids, times and project names."""
     file = tmp_path / "utf16.db"
     with sqlite3.connect(file) as connection:
         connection.execute(f"PRAGMA encoding = '{encoding}'")

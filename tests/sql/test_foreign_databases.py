@@ -1,4 +1,4 @@
-"""A database that isn't ours, or that lets us do too little: named, with the way out, and nothing changed."""
+"""Databases of other programs or without permissions: clear errors, and nothing is changed."""
 
 import uuid
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def bare(postgres_server: PostgresServer) -> Iterator[Engine]:
 
 
 def as_role(owner: Engine, path: str = "") -> Engine:
-    url = make_url(str(owner.url.render_as_string(hide_password=False))).set(username=ROLE, password="p")  # noqa: S106
+    url = make_url(str(owner.url.render_as_string(hide_password=False))).set(username=ROLE, password="p")  # noqa: S106 - test
     written = url.render_as_string(hide_password=False)
     if path:
         written += f"{'&' if '?' in written else '?'}options={quote(f'-csearch_path={path}')}"

@@ -1,4 +1,4 @@
-"""Statements that change rows without number aren't cut short by PostgreSQL's time limits; all others are."""
+"""PostgreSQL's time limits cancel all statements except those that change unlimited rows."""
 
 from collections.abc import Callable
 from typing import Any

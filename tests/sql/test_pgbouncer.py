@@ -173,7 +173,7 @@ async def working(pooled_url: str) -> AsyncIterator[Container]:
 
 
 async def test_from_ingest_to_search(working: Container, postgres_engine: Engine) -> None:
-    """By jobs that another process queued, too: nobody announces those."""
+    """Also by jobs that another process queued, which aren't announced."""
     ingestion = working.ingestion()
     batches = [[make_item(n) for n in range(start, 160, CALLERS)] for start in range(CALLERS)]
     await asyncio.gather(*(ingestion.accept("papers", batch) for batch in batches))

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how many there are, who waits where, what their time limits cut, and how they heal."""
+"""Connections to PostgreSQL: their number, waiting callers, time limits, and recovery."""
 
 import asyncio
 import threading
@@ -90,7 +90,7 @@ def waits(engine: Engine) -> int:
 async def test_who_finds_no_connection_waits_in_the_lane(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the server never sees more connections than the pool's, and the one that hears of jobs."""
+    """The server never sees more connections than the pool's and the one that listens for jobs."""
     enter_empty_place(tmp_path, monkeypatch)
     given = {
         "database": {
@@ -234,7 +234,7 @@ async def test_a_restart_of_the_server_fails_only_what_was_in_flight(make_lane: 
 
         def backend(session: Session) -> int:
             pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
-            together.wait(30)  # so that each has a connection of its own
+            together.wait(30)  # so that each has its own connection
             return pid
 
         async def use_all() -> set[int]:

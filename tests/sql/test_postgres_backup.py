@@ -1,4 +1,4 @@
-"""PostgreSQL backed up and restored by the very commands that are printed, and the look at what that has left."""
+"""PostgreSQL is backed up and restored by the printed commands, and the result is checked."""
 
 import os
 import shlex

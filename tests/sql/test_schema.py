@@ -41,7 +41,7 @@ def empty_engine(empty_url: str) -> Iterator[Engine]:
 
 
 def is_own(name: str | None, type_: str, _parents: object) -> bool:
-    """Whether it is one of the models' tables; those of SQLite's full-text index are its own affair."""
+    """Whether it is one of the models' tables, not an internal one of SQLite's full-text index."""
     return type_ != "table" or not str(name).startswith("extraction_words_index")
 
 

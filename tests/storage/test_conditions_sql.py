@@ -42,7 +42,7 @@ pytestmark = pytest.mark.contract
 
 
 def store(session: Session, facts: Sequence[Fact]) -> list[ExtractionId]:
-    """Each in a project of its own, since two may say different groups of one source."""
+    """Store each in its own project, because two may have different groups for one source."""
     ids = []
     for number, fact in enumerate(facts):
         runs = [RunId(uuid.UUID(run)) for run in fact.runs]

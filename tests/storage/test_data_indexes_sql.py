@@ -37,7 +37,7 @@ def make_indexes(session: Session, paths: Sequence[str]) -> None:
 
 
 def store(session: Session, facts: Sequence[Fact]) -> list[ExtractionId]:
-    """Store the facts in one project, each of a source of its own; their ids, in order."""
+    """Store the facts in one project, each with its own source; return their ids, in order."""
     project = make_project(session)
     rows = [
         new_extraction(
@@ -157,7 +157,7 @@ def test_of_two_indexes_the_one_is_used_that_finds_fewer(engine: Engine, project
     filters = Filters(project, where=parse_where('tags = outdoor and sku = "XR-7"'))
     with writing(engine) as session:
         numbers = DataIndexRepository(session).ready()
-        [narrowed] = DataIndexRepository(session).narrowed(filters.where, project, whole=False)  # type: ignore[arg-type]
+        [narrowed] = DataIndexRepository(session).narrowed(filters.where, project, whole=False)  # type: ignore[arg-type]  # not None
         used = narrowed.compile(engine).params.values()
     assert numbers["sku"] in used
     assert numbers["tags"] not in used

@@ -32,7 +32,7 @@ ABSENT: Any = object()
 
 
 def store(session: Session, values: Sequence[Any]) -> list[ExtractionId]:
-    """An extraction for each value of ``n``, stored a minute after another; the first changed last."""
+    """Store an extraction for each value of ``n``, a minute apart; the first changed last."""
     template = new_extraction(session, make_project(session))
     rows = []
     for number, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Searching and listing with any filters gives what filtering in Python gives, by every client alike."""
+"""With any filters, searching and listing give the result of filtering in Python."""
 
 import asyncio
 import uuid

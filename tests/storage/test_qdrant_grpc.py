@@ -1,4 +1,4 @@
-"""By gRPC, too, what fails for a moment is tried again and what fails for good surfaces at once."""
+"""Over gRPC too, transient errors are retried, and permanent ones are raised at once."""
 
 import asyncio
 import socket
@@ -147,7 +147,7 @@ async def test_nobody_listening(make_repository: MakeRepository) -> None:
 
 
 async def test_a_server_that_restarts_is_found_again(make_lane: Callable[..., Lane]) -> None:
-    """At the next try: a channel of its own would first wait for a second, and then longer and longer."""
+    """The next attempt finds it: a gRPC channel would wait for a second, and then ever longer."""
     with QdrantGrpcStub() as stub:
         settings = QdrantSettings(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=stub.port)
         client = open_vector_client(settings)

@@ -160,7 +160,7 @@ class TestPointsOfOtherPrograms:
     async def shared(
         self, request: pytest.FixtureRequest, clients: Clients, stubs: Stubs, make_lane: Callable[..., Lane]
     ) -> QdrantRepository:
-        """10 points of ours among 30 of another program's, all equally near."""
+        """10 points of the repository and 30 of another program, all equally near."""
         mode: Contract = request.param
         settings = stubs.settings(mode)
         repository = await opened(clients, mode, make_lane)

@@ -1,4 +1,4 @@
-"""Where nothing is said, a server is spoken to by gRPC if that answers, and over HTTP if it doesn't."""
+"""By default, a server is used over gRPC if that answers, else over HTTP."""
 
 import uuid
 from collections.abc import Iterator

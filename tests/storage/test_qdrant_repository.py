@@ -1,6 +1,6 @@
-"""One contract for all clients: in memory, embedded, and a server by REST and by gRPC over a real socket.
+"""One contract for all clients: in memory, embedded, and stubs of a server by REST and by gRPC.
 
-With a real server (see :mod:`support.qdrant_server`) that too, by REST and by gRPC.
+If there is a real server (see :mod:`support.qdrant_server`), it is tested too.
 """
 
 import asyncio
@@ -257,7 +257,7 @@ BAD_VECTORS: dict[str, ArrayLike] = {
     "text": ["1.0"] * 16,
     "booleans": [True] * 16,
     "complex": [1j] * 16,
-    "a hole": [None] * 16,  # type: ignore[dict-item] # the mistake tested for
+    "a hole": [None] * 16,  # type: ignore[dict-item]  # the mistake tested for
 }
 
 
@@ -278,11 +278,11 @@ class TestBadInput:
     @pytest.mark.parametrize("bad", ["", "1", 7, None, uuid.UUID(int=10).hex, str(uuid.UUID(int=10)).upper()])
     async def test_an_id_that_is_no_uuid_is_named(self, repository: QdrantRepository, bad: object) -> None:
         with pytest.raises(InvalidItem, match=r"item 1: .*not a UUID"):
-            await repository.upsert_batch([item(0), EmbeddingItem(bad, axis(0), {})])  # type: ignore[arg-type]
+            await repository.upsert_batch([item(0), EmbeddingItem(bad, axis(0), {})])  # type: ignore[arg-type]  # the mistake tested for
         with pytest.raises(InvalidItem, match="item 1: "):
-            await repository.delete_batch([point_id(0), bad])  # type: ignore[list-item] # the mistake tested for
+            await repository.delete_batch([point_id(0), bad])  # type: ignore[list-item]  # the mistake tested for
         with pytest.raises(InvalidItem, match="item 0: "):
-            await repository.existing_ids([bad])  # type: ignore[list-item] # the mistake tested for
+            await repository.existing_ids([bad])  # type: ignore[list-item]  # the mistake tested for
         assert await repository.count() == 0
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, {1}, "\ud800", 1 << 70], ids=repr)
@@ -526,7 +526,7 @@ class TestClosed:
 
 @pytest.mark.slow
 def test_threads_may_share_a_client(client: VectorClient) -> None:
-    """The in-memory imitation corrupts itself when two threads are in it; with ours they never are."""
+    """The in-memory imitation isn't thread-safe; the client never lets two threads in."""
     client.create_collection(DIMENSION)
 
     def work(thread: int) -> int:

@@ -1,4 +1,4 @@
-"""What fails for a moment is tried again, within one deadline; what fails for good surfaces at once."""
+"""Transient errors are retried within one deadline; permanent ones are raised at once."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A real Qdrant server that asks for keys and speaks TLS, and one that is set back to an older snapshot."""
+"""A real Qdrant server with keys and TLS, and one restored from an older snapshot."""
 
 import os
 import uuid

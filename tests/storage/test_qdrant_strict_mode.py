@@ -1,4 +1,4 @@
-"""A real server whose strict mode bounds what may be asked for at once: everything fits, in as many requests as it takes."""
+"""A real server in strict mode: requests are split to fit its limits."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -143,7 +143,7 @@ async def test_every_filter_is_by_an_indexed_field(repository: QdrantRepository,
 async def test_what_may_be_written_in_a_minute_is_kept_to(
     repository: QdrantRepository, collection: str
 ) -> None:
-    """More at once than the server ever lets through, and then more than it lets through just now."""
+    """First a batch above the server's limit, then one above its current allowance."""
     bound(collection, write_rate_limit=240)  # four points a second
     await repository.upsert_batch(items(0, 260))
     assert await repository.count() == 260

@@ -1,4 +1,4 @@
-"""TLS to a Qdrant server, by REST and by gRPC: whom we trust, who we are, and what is said of unusable files."""
+"""TLS to a Qdrant server: authorities, client certificates, and errors for unusable files."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @contextmanager
 def serving(certificates: Certificates, *, clients_need_one: bool) -> Iterator[QdrantSettings]:
-    """How its REST port is reached; it is trusted, and nobody is presented."""
+    """Settings that trust the server, without a client certificate."""
     with (
         QdrantStub(tls=certificates.for_rest(clients_need_one=clients_need_one)) as rest,
         QdrantGrpcStub(credentials=certificates.for_grpc(clients_need_one=clients_need_one)) as grpc,

@@ -124,7 +124,7 @@ class TestSources:
 
     @pytest.mark.needs(CONNECTIONS)
     def test_a_regrouping_waits_for_what_is_being_added(self, engine: Engine) -> None:
-        """Or the payload of an extraction that was added meanwhile would keep the group that was."""
+        """Else the payload of an extraction added meanwhile would keep the old group."""
         with writing(engine) as session:
             project = make_project(session)
             SourceRepository(session).create_batch(project, [("file:x", "old")])

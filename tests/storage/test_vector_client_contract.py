@@ -1,4 +1,4 @@
-"""The public contract of vector clients, kept by each of the package's own and by those of the documentation."""
+"""The public contract of vector clients, for the package's clients and those in the docs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -178,7 +178,10 @@ class TestFinding:
             assert ids_of(words.documents(rows, ALL)) == {str(ids[place]) for place in places}
 
     def test_tokens_that_look_like_operators_are_words(self, engine: Engine) -> None:
-        """``and``, ``or``, ``not`` and ``near`` have fewer than eight letters, and a token of digits stays one."""
+        """``and``, ``or``, ``not`` and ``near`` are shorter than eight letters, a token's length.
+
+        A token of digits stays one.
+        """
         with writing(engine) as session:
             ids = store_extractions(session, 2)
             names = ["22222222", "notandor", "nearnear", "2e234567"]

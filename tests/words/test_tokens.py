@@ -237,7 +237,7 @@ LONG = {
 @pytest.mark.parametrize("unit", LONG.values(), ids=LONG.keys())
 def test_cost_grows_with_the_length_alone(unit: str) -> None:
     def seconds(length: int) -> float:
-        """Of the fastest of three, because a neighbour on the same core slows down one or the other."""
+        """The fastest of three, because other load on the same core slows some down."""
         text = (unit * length)[:length]
         measured = []
         for _ in range(3):

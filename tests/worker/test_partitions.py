@@ -1,4 +1,4 @@
-"""What docs/scaling.md says of PostgreSQL: `extractions` may be partitioned by hash of the id, and nothing else changes."""
+"""docs/scaling.md on PostgreSQL: `extractions` can be partitioned by hash of the id."""
 
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session

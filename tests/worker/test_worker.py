@@ -28,7 +28,7 @@ QUICK = {"poll_interval": 0.05, "retry_delay": 0.01, "max_retry_delay": 0.02, "m
 
 @pytest.fixture
 def open_with(tmp_path: Path, engine: Engine) -> Iterator[Callable[..., Container]]:
-    """``open_with(handlers, **worker_settings)``: an open container whose workers have these handlers."""
+    """A function that opens a container whose workers have the given handlers and settings."""
     opened: list[Any] = []
 
     def open_(handlers: Mapping[str, Handler], **worker: Any) -> Container:
@@ -219,7 +219,7 @@ class TestFailing:
         caplog: pytest.LogCaptureFixture,
         text: str,
     ) -> None:
-        caplog.set_level(logging.CRITICAL, "app")  # what runs tests in parallel can't send such a log
+        caplog.set_level(logging.CRITICAL, "app")  # pytest-xdist can't send a log with this text
         queue_jobs(engine, "bad")
         async with working(open_with({"bad": raising(ValueError(text))})):
             [job] = await ended(engine)

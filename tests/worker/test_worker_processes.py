@@ -1,4 +1,4 @@
-"""Workers as processes: each job takes effect once, whatever becomes of the processes."""
+"""Workers as processes: each job takes effect once, even if processes are killed."""
 
 import signal
 import time
@@ -66,7 +66,7 @@ def test_a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on(
     [job_id] = queue_jobs(effects, "effect", seconds=1.0)
     with worker_process(tmp_path, database_url, WORKER_LEASE_TIMEOUT="1") as late:
         wait_for(lambda: job_of(effects, job_id).status == "running")
-        with writing(effects) as session:  # so that it holds no lock, which nobody would get from it
+        with writing(effects) as session:  # so that it holds no lock while it is stopped
             session.execute(text("SELECT 1"))
             late.send_signal(signal.SIGSTOP)
         with worker_process(tmp_path, database_url, WORKER_LEASE_TIMEOUT="1"):

@@ -25,7 +25,7 @@ def proxy(postgres_url: str) -> Iterator[Proxy]:
 async def test_stopping_does_not_wait_for_a_silent_database(
     proxy: Proxy, postgres_url: str, postgres_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither for a claim nor for a settlement that it doesn't answer; only the kernel's own patience is longer."""
+    """Neither for a claim nor for a settlement that isn't answered, until the kernel's timeout."""
     started = asyncio.Event()
 
     async def sleep(_: RunningJob) -> None:

@@ -61,7 +61,7 @@ def test_a_score_is_below_what_is_possible(texts: list[list[str]], weights: dict
 def test_each_document_has_its_own_score_wherever_it_stands(texts: list[list[str]], random: object) -> None:
     weights = weights_of({"a": 1.0, "b": 2.5})
     order = list(range(len(texts)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)  # type: ignore[attr-defined]  # hypothesis has no type for it
     scores = bm25(documents_of(texts), weights, 5.0)
     shuffled = bm25(documents_of([texts[place] for place in order]), weights, 5.0)
     assert shuffled.tolist() == scores[order].tolist()

@@ -42,7 +42,7 @@ TEXTS = [text_to_index("definition", data) for data in DATA]
 def stored(
     session: Session, documents: Sequence[dict[str, Any]], *, first: int = 0, **changes: Any
 ) -> list[ExtractionId]:
-    """Store an extraction for each of these with its words; ids that are the same on each dialect."""
+    """Store an extraction with its words for each document, with the same ids on each dialect."""
     project = make_project(session, changes.pop("project", "papers"))
     template = new_extraction(session, project, extraction_type="definition", **changes)
     ids = [id_of(project, place) for place in range(first, first + len(documents))]

@@ -1,4 +1,4 @@
-"""Words are those of the facts that are stored, whatever became of these."""
+"""The word index always matches the stored facts."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,7 +39,7 @@ async def container(tmp_path: Path, engine: Engine) -> AsyncIterator[Container]:
 
 
 def check(engine: Engine) -> int:
-    """Every extraction has the words that its data asks for, nothing else has any; returns how many there are."""
+    """Check that exactly the extractions have words, and the right ones; return how many."""
     with Session(engine) as session:
         extractions = {row.id: row for row in session.scalars(select(Extraction))}
         words = {row.extraction_id: row for row in session.scalars(select(ExtractionWords))}
@@ -175,13 +175,13 @@ class _EndsAt:
 
 
 async def test_the_job_goes_on_where_it_was_cut_short(container: Container, engine: Engine) -> None:
-    """Its pages have 1,000: the first is written, and the second attempt makes the others alone."""
+    """Pages have 1,000 rows: the first is written, and the second attempt makes only the others."""
     with writing(engine) as session:
         store_extractions(session, 2_300)
     job = claimed(container, engine)
     indexing = WordIndexing(container.database())
     with pytest.raises(_Ended):
-        await indexing.index_words(_EndsAt(job, 1))  # type: ignore[arg-type]
+        await indexing.index_words(_EndsAt(job, 1))  # type: ignore[arg-type]  # only what the job needs
     with Session(engine) as session:
         assert len(session.scalars(select(ExtractionWords.number)).all()) == 1_000
     done = await indexing.index_words(job)
