@@ -85,20 +85,34 @@ class SearchService:
         text = composed(query.text, "query")
         project_id = None if query.project is None else project_id_of(query.project)
         filters = replace(query.filters, project_id=project_id)
-        sides = await self._ask(text, filters, _depth(query), query)
+        match query.mode:
+            case SearchMode.MEANING:
+                return await self._by_meaning(query, text, filters)
+            case SearchMode.WORDS:
+                return await self._by_words(query, text, filters)
+            case SearchMode.AUTO:
+                return await self._by_both(query, text, filters)
+
+    async def _by_meaning(self, query: Query, text: str, filters: Filters) -> SearchHits:
+        def answer(session: ReadSession, found: list[FoundByMeaning]) -> SearchHits:
+            return _answer(session, query, _Sides(found, None, ()))
+
+        return await self._meaning.find(text, filters, _depth(query), answer)
+
+    async def _by_words(self, query: Query, text: str, filters: Filters) -> SearchHits:
+        def answer(session: ReadSession) -> SearchHits:
+            found = self._words.find(session, text, filters, _depth(query))
+            return _answer(session, query, _Sides(None, found, _incomplete(found)))
+
+        return await self._database.read(answer)
+
+    async def _by_both(self, query: Query, text: str, filters: Filters) -> SearchHits:
+        depth = _depth(query)
+        by_meaning = self._meaning.find(text, filters, depth, lambda _, found: found)
+        by_words = self._database.read(lambda session: self._words.find(session, text, filters, depth))
+        sides = await self._both(self._measured(by_meaning), by_words)
         unrelated = await self._meaning.unrelated() if sides.meaning and sides.words else 0.0
         return await self._database.read(lambda session: _answer(session, query, sides, unrelated))
-
-    async def _ask(self, text: str, filters: Filters, depth: int, query: Query) -> _Sides:
-        by_meaning = self._meaning.find(text, filters, depth)
-        if query.mode is SearchMode.MEANING:
-            return _Sides(await by_meaning, None, ())
-        by_words = self._database.read(lambda session: self._words.find(session, text, filters, depth))
-        if query.mode is SearchMode.WORDS:
-            by_meaning.close()
-            found = await by_words
-            return _Sides(None, found, _incomplete(found))
-        return await self._both(self._measured(by_meaning), by_words)
 
     async def _measured(self, finding: Awaitable[list[FoundByMeaning]]) -> list[FoundByMeaning]:
         """Find by meaning, and measure what unrelated texts score; either may fail this side."""
@@ -159,7 +173,7 @@ def _result(task: "asyncio.Future[T]") -> T | None:
     return task.result() if task.done() and task.exception() is None else None
 
 
-def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float) -> SearchHits:
+def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float = 0.0) -> SearchHits:
     """The page of hits that was asked for, from what the sides found."""
     if query.project is not None and not sides.meaning and not (sides.words and sides.words.matches):
         ProjectRepository(session).get(query.project)
