@@ -58,6 +58,7 @@ def _pool(settings: DatabaseSettings) -> dict[str, Any]:
     return {
         "poolclass": CountingPool,
         "pool_size": settings.pool_size,
+        "pool_use_lifo": True,
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
         "pool_recycle": settings.pool_recycle,
