@@ -23,7 +23,8 @@ define install
 @{ $(PIP) install --require-hashes --requirement $(1) 2>&1 || touch $(VENV)/failed; } | tee $(VENV)/pip.log | { \
 	all=$$(grep -c '==' $(1)) n=0; \
 	while read -r line; do case $$line in Collecting*|Ignoring*|'Requirement already'*) \
-		n=$$((n + 1)); printf '\r  %d of %d packages' $$n $$all;; esac; done; echo; }
+		n=$$((n + 1)); printf '\r  %d of %d packages' $$n $$all;; Installing*) printf ', installing';; esac; \
+	done; echo; }
 @[ ! -e $(VENV)/failed ] || { cat $(VENV)/pip.log >&2; exit 1; }
 endef
 
@@ -57,15 +58,19 @@ test-fast: $(DEV) ## the tests but those marked slow; a minute
 coverage: $(DEV) ## run the tests and print what they don't reach; fails below the floor in pyproject.toml
 	$(PYTEST) --cov $(ARGS)
 
-check: $(DEV) ## lint, format, types, and the direction of imports
+check: $(DEV) ## lint, format, types, the direction of imports, spelling and style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/codespell --dictionary .codespell-words.txt app bench config.yml containers.py deploy docs examples *.md
+	$(BIN)/mdformat --check $$(git ls-files '*.md')
 
 format: $(DEV) ## format the code and fix what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	$(BIN)/mdformat $$(git ls-files '*.md')
 
 bench: $(BENCH) ## run the benchmarks, each in a process of its own
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
@@ -92,7 +97,7 @@ $(RUNTIME): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
 		echo "agent-storage needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 			'Name another: make PYTHON=python3.12 ...' >&2; exit 1; }
-	@echo 'Setting up $(VENV), once: a minute or two'
+	@echo 'Setting up $(VENV), once: about a minute'
 	@$(PYTHON) -m venv $(VENV)
 	$(call install,requirements.lock)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
