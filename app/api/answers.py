@@ -147,12 +147,15 @@ class ExactRoute(APIRoute):
         """See :class:`APIRoute`."""
         handle = super().get_route_handler()
         parameters = Parameters.of(_query_params(self.dependant))
-        schema = None if self.body_field is None else _schema(self.body_field.field_info)
+        body = None if self.body_field is None else self.body_field.field_info
+        schema = None if body is None else _schema(body)
+        optional = body is not None and not body.is_required()
 
         async def handle_exactly(request: Request) -> Response:
             parameters.check(request.scope["query_string"])
             exact = ExactRequest(request.scope, request.receive)
-            if schema is not None:
+            left_out = optional and "content-type" not in request.headers
+            if schema is not None and not left_out:
                 if media_type(request.headers) != "application/json":
                     raise Refused(415, "media-type", "the body must be application/json")
                 await exact.check(schema, request.app.state.parts.files_lane())

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from app.cli import (
     backup,
@@ -29,8 +30,25 @@ from app.cli import (
 from app.cli.chaos import command as chaos
 from app.cli.context import at_home, context_of
 
+
+class _Commands(TyperGroup):
+    """Reports values that Typer's validator rejects in this project's words."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as TyperGroup's
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if errors := getattr(error.__cause__, "errors", None):
+                from app.intake.refusals import refusal_of
+
+                error.message = refusal_of(errors()[0])
+            raise
+
+
 app = typer.Typer(
     name="agent-storage",
+    cls=_Commands,
     help="Store extractions durably, index them in Qdrant, and find them by meaning and by filter.",
     no_args_is_help=True,
     add_completion=False,

@@ -8,6 +8,7 @@ from typing import overload
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId
 from app.domain.rows import ExtractionRow
+from app.errors import InvalidField
 
 MAX_HITS = 1_000
 """How many hits one search may ask for, including those that ``offset`` skips."""
@@ -40,6 +41,18 @@ class Query:
     offset: int = 0
     min_score: float | None = None
     collapse: bool = False
+
+    def __post_init__(self) -> None:
+        """Take the mode as text, too.
+
+        Raises:
+            InvalidField: there is no such mode.
+        """
+        try:
+            object.__setattr__(self, "mode", SearchMode(self.mode))
+        except ValueError:
+            modes = ", ".join(SearchMode)
+            raise InvalidField("mode", f"must be one of {modes}, not {self.mode!r:.60}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ def check_look(head: bytes, source: str, expected: Format) -> None:
     look = _binary_look(head, source, expected) or _text_look(head, source, expected)
     if look is None or look.format is expected:
         return
-    way_out = look.way_out or f"hand it in by `{_command(source, look.format)}`"
+    way_out = look.way_out or f"add `--format {look.format}`"
+    if source == "-" and look.format is Format.PARQUET:  # needs a file, which can be read from its end
+        way_out = f"hand it in by `{_command(source, look.format)}`"
     raise InvalidInput(f"{named(source)} looks like {look.what}, not {_TITLES[expected]}; {way_out}")
 
 

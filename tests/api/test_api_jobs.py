@@ -279,6 +279,8 @@ class TestVerify:
         assert (await api.post("/v1/verify", {"project": "papers"}, 202))["id"] == first["id"]
         other = await api.post("/v1/verify", {"project": "other"}, 202)
         everything = await api.post("/v1/verify", {}, 202)
+        bare = await api.client.post("/v1/verify")
+        assert (bare.status_code, bare.json()["id"]) == (202, everything["id"])
         repair = await api.post("/v1/verify", {"project": "papers", "repair": True}, 202)
         assert len({job["id"] for job in (first, other, everything, repair)}) == 4
         assert first["type"] == "verify"

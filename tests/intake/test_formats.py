@@ -48,20 +48,20 @@ def test_a_name_means_a_format(name: str, expected: Format) -> None:
         (
             b'[{"a": 1}]',
             Format.JSONL,
-            "a JSON array, not JSON lines; hand it in by `agent-storage ingest it --format json`",
+            "a JSON array, not JSON lines; add `--format json`",
         ),
         (b"[\n", Format.JSONL, "a JSON array"),
         (
             b"url,price\nu,1\n",
             Format.JSONL,
-            "CSV, not JSON lines; hand it in by `agent-storage ingest it --format csv`",
+            "CSV, not JSON lines; add `--format csv`",
         ),
         (b"\xef\xbb\xbfurl;price\n", Format.JSONL, "CSV"),
         (b"url\tprice\nu\t1", Format.JSON, "CSV, not a JSON array"),
         (
             b"PAR1\x15\x04",
             Format.JSONL,
-            "Parquet, not JSON lines; hand it in by `agent-storage ingest it --format parquet`",
+            "Parquet, not JSON lines; add `--format parquet`",
         ),
         (XLSX, Format.CSV, "an Excel workbook, not CSV; save it as CSV there"),
         (XLSX, Format.JSONL, "an Excel workbook, not JSON lines"),
@@ -86,7 +86,7 @@ def test_a_name_means_a_format(name: str, expected: Format) -> None:
             Format.JSON,
             "a file packed by zstd, not a JSON array; hand it in by `zstd -dc it | ",
         ),
-        (LINE, Format.CSV, "JSON lines, not CSV; hand it in by `agent-storage ingest it --format jsonl`"),
+        (LINE, Format.CSV, "JSON lines, not CSV; add `--format jsonl`"),
         (LINE * 2, Format.JSON, "JSON lines, not a JSON array"),
         (b'[{"a": 1}]', Format.CSV, "a JSON array, not CSV"),
         (
@@ -136,11 +136,9 @@ def test_what_may_be_of_the_format_is_read(head: bytes, expected: Format) -> Non
 
 
 def test_names_are_quoted_and_standard_input_is_a_dash() -> None:
-    with pytest.raises(InvalidInput, match="`agent-storage ingest 'my file' --format csv`"):
-        check_look(b"a,b\n1,2\n", "my file", Format.JSONL)
-    with pytest.raises(
-        InvalidInput, match=r"^standard input looks like CSV.*`agent-storage ingest - --format csv`"
-    ):
+    with pytest.raises(InvalidInput, match="`agent-storage ingest 'my file' --format jsonl`"):
+        check_look(b'{"extractions": []}', "my file", Format.JSON)
+    with pytest.raises(InvalidInput, match=r"^standard input looks like CSV.*add `--format csv`"):
         check_look(b"a,b\n1,2\n", "-", Format.JSONL)
     with pytest.raises(InvalidInput, match="`agent-storage ingest FILE --format parquet`"):
         check_look(b"PAR1", "-", Format.JSONL)

@@ -32,6 +32,7 @@ from app.services.jobs.service import Cursor
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=ExactRoute)
 
+_ALL = Verification()
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
 
 JobIdOf = Annotated[UUID, Path(description="The job's id.")]
@@ -104,7 +105,7 @@ async def prune_jobs(parts: PartsOf, body: Pruning) -> Pruned:
 
 
 @router.post("/verify", status_code=202, responses=documented(404))
-async def verify(parts: PartsOf, body: Verification) -> Job:
+async def verify(parts: PartsOf, body: Verification = _ALL) -> Job:
     """Queue a comparison of SQL with Qdrant; the job's result lists the differences.
 
     One runs at a time for a project.
