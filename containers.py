@@ -144,6 +144,7 @@ def _seconds_of_days(days: float) -> float:
 
 def _is_exclusive(qdrant: QdrantSettings, database: DatabaseSettings) -> bool:
     """Whether no other process can run index jobs on these stores."""
+    # If one can, expiring its leases runs its jobs twice: docs/decisions/exclusive.md
     return qdrant.mode == "embedded" and database.url.startswith("sqlite")
 
 

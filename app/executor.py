@@ -169,6 +169,7 @@ class Lane:
             if self._active < self.limit:
                 self._active += 1
                 return
+            # Which calls may be exempt: docs/decisions/lanes.md
             if len(self._waiting) >= self.max_waiting and not exempt_from_max_waiting:
                 self._rejected += 1
                 raise Saturated(self.name, len(self._waiting))

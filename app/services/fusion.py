@@ -70,6 +70,7 @@ def fuse(meaning: Side, words: Side, shares: Mapping[str, float], unrelated: flo
     lowest = min((each.score for each in meaning.ranked.values()), default=unrelated)
     scale = max(1.0 - unrelated, 1e-6)
 
+    # No score may depend on the other hits' scores, except `lowest`: docs/decisions/fusion.md
     def score(id_: str) -> float:
         by_words = words.ranked[id_].score if id_ in words.ranked else shares.get(id_, 0.0)
         cosine = meaning.ranked[id_].score if id_ in meaning.ranked else lowest

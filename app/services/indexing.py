@@ -261,6 +261,7 @@ class IndexingService:
         return True
 
     async def _save(self, vectors: MadeVectors, ids: Sequence[ExtractionId], unit: UnitOfWork) -> None:
+        # Without the compensation, a late upsert leaves a ghost: docs/decisions/lost-lease.md
         await unit.save(
             lambda session: self._mark(session, vectors),
             compensation=lambda session: _make_good(session, vectors, ids),

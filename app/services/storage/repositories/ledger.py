@@ -131,6 +131,7 @@ class LedgerRepository:
         changes = [each for each in changes if each.matter(run_id)]
         if not changes:
             return
+        # A sequence is out of commit order, and has gaps: docs/decisions/ledger-order.md
         raised = (
             update(_PROJECTS)
             .where(_PROJECTS.c.id == project_id)
