@@ -1,4 +1,4 @@
-"""Say in this project's words what pydantic refuses."""
+"""Translate pydantic's validation errors to this project's words."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ _WANTED = {
     "tuple": "a list",
     "uuid": "a UUID",
 }
-"""By the first word of an error's type, which is ``int_type``, ``int_parsing``, ``int_from_float`` …"""
+"""By the first word of an error's type, as in ``int_type``, ``int_parsing``, ``int_from_float``."""
 
 _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "required",
@@ -46,7 +46,7 @@ _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def refusal_of(error: Mapping[str, Any]) -> str:
-    """Say what is wrong with a value, and what it may be, from one of ``ValidationError.errors()``."""
+    """Say what a value must be instead, from one of ``ValidationError.errors()``."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _PHRASES:
         return _PHRASES[kind](context)

@@ -143,7 +143,7 @@ class TestDirectory:
         shard.mkdir(parents=True)
         for file in files:
             (shard / file).write_text("dear reader")
-        with pytest.raises(QdrantError, match="not a shard") as raised:
+        with pytest.raises(QdrantError, match="isn't a shard") as raised:
             open_edge()
         assert str(shard) in str(raised.value)
         assert [file.name for file in shard.rglob("*")] == files

@@ -92,12 +92,12 @@ async def test_what_is_no_id_is_named(repository: QdrantRepository, bad: Any) ->
 
 async def test_one_where_a_list_is_meant_is_refused(repository: QdrantRepository) -> None:
     item: Any = EmbeddingItem(ID, VECTOR, {})
-    with pytest.raises(InvalidInput, match="a list of items is needed, and EmbeddingItem"):
+    with pytest.raises(InvalidInput, match="expected a list of items, not a single one, EmbeddingItem"):
         await repository.upsert_batch(item)
     one: Any
     for one in (ID, str(ID)):
         for call in (repository.delete_batch, repository.existing_ids, repository.payloads):
-            with pytest.raises(InvalidInput, match=r"a list of ids is needed, and .* is one alone"):
+            with pytest.raises(InvalidInput, match=r"list of ids, not a single one, .*; put it in a list"):
                 await call(one)
 
 
@@ -111,14 +111,14 @@ async def test_an_iterator_is_refused_because_it_would_be_read_twice(repository:
 
 @pytest.mark.parametrize("item", [(ID, VECTOR, {}), {"extraction_id": ID}, None])
 async def test_what_is_no_item_is_named(repository: QdrantRepository, item: Any) -> None:
-    with pytest.raises(InvalidItem, match=r"item 1: .*no EmbeddingItem"):
+    with pytest.raises(InvalidItem, match=r"item 1: .*not an EmbeddingItem"):
         await repository.upsert_batch([EmbeddingItem(ID, VECTOR, {}), item])
     assert await repository.count() == 0
 
 
 @pytest.mark.parametrize("payload", [None, [], "text"])
 async def test_a_payload_is_a_dict(repository: QdrantRepository, payload: Any) -> None:
-    with pytest.raises(InvalidItem, match=r"item 0: the payload is a .* and not a dict"):
+    with pytest.raises(InvalidItem, match=r"item 0: the payload is a .*, not a dict"):
         await repository.upsert(ID, VECTOR, payload)
 
 
@@ -144,7 +144,9 @@ class TestSearch:
             await anext(repository.iter_ids(filters={"projct_id": "p1"}))
 
     async def test_refuses_a_text_where_a_list_is_meant(self, repository: QdrantRepository) -> None:
-        with pytest.raises(InvalidInput, match=r"source_groups takes a list, not 'reports' alone"):
+        with pytest.raises(
+            InvalidInput, match=r"source_groups takes a list, not 'reports'; write \['reports'\]"
+        ):
             await repository.search(VECTOR, filters={"source_groups": "reports"})
 
     @pytest.mark.parametrize("limit", ["10", 2.0, True, None])
@@ -177,7 +179,7 @@ class TestPointsOfOtherPrograms:
         assert [result.extraction_id.int for result in found] == list(range(10))[offset : offset + limit]
 
     async def test_are_told_when_the_extractions_are_listed(self, shared: QdrantRepository) -> None:
-        with pytest.raises(QdrantError, match=r"the point \d+, whose ID is no extraction's"):
+        with pytest.raises(QdrantError, match=r"the point \d+, whose ID isn't an extraction's"):
             async for _ in shared.iter_ids():
                 pass
         points = [id_ async for page in shared.iter_point_ids(7) for id_ in page]

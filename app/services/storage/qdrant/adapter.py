@@ -1,7 +1,8 @@
 """The client of a Qdrant server, and of ``qdrant_client``'s in-memory imitation of one.
 
-Each ``QdrantClient`` is used by one thread at a time: the imitation corrupts itself otherwise, and threads that
-share an HTTP connection pool close each other's sockets (docs/decisions/qdrant-connections.md).
+Each ``QdrantClient`` is used by one thread at a time. Otherwise the imitation corrupts itself, and
+threads that share an HTTP connection pool close each other's sockets
+(docs/decisions/qdrant-connections.md).
 """
 
 import threading
@@ -36,18 +37,18 @@ _INDEXES = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD) | dic
 
 
 _OWNER = "agent_storage_owner"
-"""The member of a collection's metadata that says whose index it is."""
+"""The member of a collection's metadata that holds the id of the owning store."""
 
 
 class Connection(NamedTuple):
-    """An open client, and how the frequent requests go through it."""
+    """An open client, and the implementation of its frequent requests."""
 
     client: QdrantClient
     calls: PointCalls
 
 
 def memory_client(collection: str = COLLECTION) -> "QdrantClientAdapter":
-    """A client of an imitation in this process, which is gone when it is closed. For tests and trials."""
+    """Open a client of an in-memory imitation, which is lost on close. For tests and trials."""
     calls = CallsByModels(collection)
     return QdrantClientAdapter(
         lambda: Connection(QdrantClient(":memory:"), calls),
@@ -59,8 +60,8 @@ def memory_client(collection: str = COLLECTION) -> "QdrantClientAdapter":
 
 
 def borrowed_client(client: QdrantClient, collection: str) -> "QdrantClientAdapter":
-    """A client over another's ``QdrantClient``, used by one thread at a time and closed by its owner alone."""
-    imitation = isinstance(client._client, QdrantLocal)  # noqa: SLF001 - it says so nowhere else
+    """Wrap a caller's ``QdrantClient``, which only its owner closes, for one thread at a time."""
+    imitation = isinstance(client._client, QdrantLocal)  # noqa: SLF001 - no public member says so
     connection = Connection(client, CallsByModels(collection))
     return QdrantClientAdapter(
         lambda: connection, collection, size=1, batch_size=64, has_indexes=not imitation, owned=False
@@ -70,10 +71,10 @@ def borrowed_client(client: QdrantClient, collection: str) -> "QdrantClientAdapt
 class QdrantClientAdapter:
     """A :class:`VectorClient` over up to ``size`` connections, each used by one thread at a time.
 
-    A thread that finds all of them in use waits; with ``size`` at the lane's limit none does.
+    If all are in use, a thread waits. With ``size`` equal to the lane's limit, no thread has to.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a property of the engine behind it
+    def __init__(  # noqa: PLR0913 - each is a property of the engine
         self,
         connect: Callable[[], Connection],
         collection: str,
@@ -84,10 +85,10 @@ class QdrantClientAdapter:
         cluster: Mapping[str, Any] | None = None,
         owned: bool = True,
     ) -> None:
-        """Takes what opens a connection; ``has_indexes`` is False for the imitation, which has none.
+        """``connect`` opens a connection; ``has_indexes`` is False for the imitation.
 
-        ``cluster`` is what the collection is made with besides its vectors. Clients that aren't
-        ``owned`` are never closed.
+        ``cluster`` has further options for creating the collection. Clients that aren't ``owned``
+        are never closed.
         """
         self.max_calls: int | None = size
         self._clients = _Clients(connect, size, owned=owned)
@@ -96,13 +97,13 @@ class QdrantClientAdapter:
         self._indexes = _INDEXES if has_indexes else {}
         self._cluster = dict(cluster or {})
 
-    def batch_size(self, dimension: int) -> int:  # noqa: ARG002 - requests are bounded by bytes besides
+    def batch_size(self, dimension: int) -> int:  # noqa: ARG002 - bytes bound requests too
         """See :class:`VectorClient`."""
         return self._batch_size
 
     @property
     def protocol(self) -> str:
-        """How a server is spoken to, REST or gRPC; empty before the first call, and where there is no server."""
+        """The protocol, REST or gRPC; empty before the first call, and without a server."""
         return self._clients.protocol
 
     def get_collection(self) -> CollectionInfo | None:
@@ -139,7 +140,7 @@ class QdrantClientAdapter:
                 self._collection, vectors_config=vectors, metadata=metadata, **self._cluster
             )
         except (UnexpectedResponse, RpcError):
-            # Another process may have made it in the meantime.
+            # Another process may have created it in the meantime.
             if not client.collection_exists(self._collection):
                 raise
 
@@ -170,7 +171,7 @@ class QdrantClientAdapter:
 
     def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
         """See :class:`VectorClient`."""
-        # By a filter, because a list of points is refused as a whole where one of them isn't there.
+        # By a filter, because Qdrant refuses a whole list of points if one of them is missing.
         operations = [
             models.OverwritePayloadOperation(
                 overwrite_payload=models.SetPayload(
@@ -202,7 +203,7 @@ class QdrantClientAdapter:
             return client.count(self._collection, exact=True).count
 
     def optimize(self) -> None:
-        """A server optimises by itself, and the imitation has nothing to optimise."""
+        """Do nothing: a server optimises without being asked, and the imitation never."""
 
     def ping(self) -> None:
         """See :class:`VectorClient`."""
@@ -215,7 +216,7 @@ class QdrantClientAdapter:
 
 
 def _strict_mode(config: models.StrictModeConfigOutput | None) -> str | None:
-    """What the server was told to allow and forbid."""
+    """The limits and permissions of the server's strict mode, as text."""
     if config is None or not config.enabled:
         return None
     told = config.model_dump(exclude={"enabled"}, exclude_none=True, exclude_defaults=True)
@@ -223,7 +224,10 @@ def _strict_mode(config: models.StrictModeConfigOutput | None) -> str | None:
 
 
 class _Clients:
-    """Up to ``size`` connections, opened when needed, the last used first; each is lent to one thread at a time."""
+    """Up to ``size`` connections, each lent to one thread at a time.
+
+    They are opened when needed, and the last used is lent first.
+    """
 
     def __init__(self, connect: Callable[[], Connection], size: int, *, owned: bool) -> None:
         self._connect = connect
@@ -236,15 +240,14 @@ class _Clients:
 
     @contextmanager
     def one(self) -> Iterator[Connection]:
-        """A connection for this thread alone, whose errors are translated."""
+        """Lend a connection to this thread, and translate its errors."""
         with self._slots, translated():
             connection = self._take()
             reusable = True
             try:
                 yield connection
             except RpcError as error:
-                # A channel may keep a dead connection, and waits longer and longer before it
-                # connects anew.
+                # A channel may keep a dead connection, and its pauses before it reconnects grow.
                 reusable = not (self._owned and is_passing(error))
                 raise
             finally:

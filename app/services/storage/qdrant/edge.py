@@ -1,6 +1,6 @@
 """The embedded client: Qdrant's own engine as a library, in this process.
 
-A call holds the GIL from its start to its end, so calls are kept short.
+A call holds the GIL until it returns, so calls are kept short.
 """
 
 import errno
@@ -41,38 +41,44 @@ _INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.
 _CONFIG = "edge_config.json"
 _OWNER_FILE = ".owner"
 _NEW, _OLD = ".new", ".old"
-"""No collection is called that, since its name begins with a letter or a digit."""
+"""These can't be collections, whose names begin with a letter or a digit."""
 
 _FLOATS_A_CALL = 49_152
 """An upsert of 128 x 384 with its payload indexes holds the GIL for 3 ms."""
 
 _RESERVE_BYTES = 64 * 2**20
-"""What must be free before the engine writes. It writes to mapped memory, and where the disk has no room for that the
-kernel kills the process. A request takes 0.5 MB, opening 30 MB, a segment of the write-ahead log 32 MB."""
+"""The space that must be free before the engine writes.
+
+It writes to mapped memory, and if the disk is full the kernel kills the process. A request takes
+0.5 MB, opening 30 MB, a segment of the write-ahead log 32 MB.
+"""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 _LOG_BYTES = 8 * 2**20
-"""How much may be logged before the engine writes out what it holds and begins its log anew. Otherwise the log would grow
-as long as the process lives, and whoever opens it after a kill would index all of it again. Writing out holds the GIL: for
-45 ms after 8 MB, and for 310 ms after 128 MB; with less than 8 MB upserts take longer."""
+"""The size of the log at which the engine is flushed, which empties the log.
+
+Otherwise the log grows while the process lives, and the next process after a kill indexes all of it
+again. A flush holds the GIL: for 45 ms after 8 MB, and for 310 ms after 128 MB. With less than
+8 MB, upserts take longer.
+"""
 _PAYLOAD_BYTES = 400
-"""What the log takes for a point besides its vector, with the labels that extractions have."""
+"""A point's size in the log besides its vector, with the usual labels of extractions."""
 
 
 class EdgeClient:
-    """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, alone in its data directory.
+    """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, the only one in its data directory.
 
-    The directory holds ``lock``, held as long as this process has it open, ``.owner``, the id of
-    the store whose index it is, and the shard, named after the collection; and of a service
-    ``.service``, which says where it can be reached. A shard is made in ``.new`` and dropped in
-    ``.old``, so that whatever a crash leaves opens again. The write-ahead log is on: what was
-    acknowledged survives a killed process. Nothing is written while less than ``reserve_bytes`` are
-    free on its disk. The log is emptied each time that ``log_bytes`` were written to it.
+    The directory holds ``lock``, which is locked while this process has the directory open,
+    ``.owner``, the id of the owning store, and the shard, named after the collection. A service
+    adds ``.service``, with its address. A shard is created in ``.new`` and dropped in ``.old``, so
+    that the directory opens again after a crash at any moment. The write-ahead log is on:
+    acknowledged writes survive a killed process. Nothing is written while less than
+    ``reserve_bytes`` are free on its disk. The log is emptied after every ``log_bytes``.
     """
 
+    # More calls at once would only wait for the GIL: docs/decisions/exclusive.md
     max_calls: int | None = 1
-    """Calls hold the interpreter's lock."""
 
     def __init__(
         self,
@@ -82,12 +88,12 @@ class EdgeClient:
         reserve_bytes: int = _RESERVE_BYTES,
         log_bytes: int = _LOG_BYTES,
     ) -> None:
-        """Open the directory, making it if need be.
+        """Open the directory; create it if it is missing.
 
         Raises:
             DataDirectoryLocked: it is open already, most likely in another process.
-            QdrantDiskFull: there is too little room to open what it holds.
-            QdrantError: it can't be made, or what it holds can't be opened.
+            QdrantDiskFull: there is too little space to open its shard.
+            QdrantError: it can't be created, or its shard can't be opened.
         """
         self._path = path
         self._reserve_bytes = reserve_bytes
@@ -118,7 +124,7 @@ class EdgeClient:
         if shard is None:
             return None
         with _translated():
-            # The shard answers everything but how it was configured.
+            # The shard doesn't report its configuration.
             vectors = json.loads((self._shard_path / _CONFIG).read_bytes())["vectors"].get("")
             if vectors is None:
                 raise ClientFailure("its vectors are named or missing, so another application made it")
@@ -183,7 +189,7 @@ class EdgeClient:
         with self._using() as shard:
             self._require_room()
             for payload, ids in groups:
-                # By a filter, because a list of points is refused where one of them isn't there.
+                # By a filter, because the engine refuses a list of points if one is missing.
                 among = edge.Filter(must=[edge.HasIdCondition(set(ids))])
                 shard.update(edge.UpdateOperation.overwrite_payload_by_filter(among, payload))
                 self._empty_log_if_long(shard, _PAYLOAD_BYTES * len(ids))
@@ -216,7 +222,7 @@ class EdgeClient:
     def optimize(self) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
-            # It writes anew what there is before it drops the old.
+            # It writes a second copy of the shard before it drops the first.
             self._require_room(sum(file.stat().st_blocks * 512 for file in self._shard_path.rglob("*")))
             shard.optimize()
 
@@ -267,7 +273,7 @@ class EdgeClient:
             )
 
     def _require_room_to_open(self) -> None:
-        """Opening plays the write-ahead log back, which writes."""
+        """Require room, because opening replays the write-ahead log, which writes."""
         try:
             self._require_room()
         except ClientFailure as failure:
@@ -284,7 +290,7 @@ class EdgeClient:
         return edge.EdgeShard.load(str(self._shard_path))
 
     def _write_owner(self, owner: str | None) -> None:
-        """Through a file of another name, so that a crash leaves the old or the new one."""
+        """Write a new file and rename it, so that a crash leaves the old owner or the new one."""
         if owner is None:
             self._owner_file.unlink(missing_ok=True)
             return
@@ -293,7 +299,7 @@ class EdgeClient:
         self._rename(new, self._owner_file)
 
     def _rename(self, old: Path, new: Path) -> None:
-        """Rename, and make it last through a loss of power."""
+        """Rename, and sync the directory, so that the new name survives a power failure."""
         old.rename(new)
         directory = os.open(self._path, os.O_RDONLY)
         try:
@@ -307,7 +313,7 @@ class EdgeClient:
 
 
 def _lock(path: Path, collection: str) -> IO[bytes]:
-    """Take the directory for this process; closing the file, or the end of the process, gives it back."""
+    """Lock the directory for this process, until the file is closed or the process ends."""
     try:
         make_private_folder(path)
         lock_file = (path / "lock").open("ab")
@@ -321,14 +327,13 @@ def _lock(path: Path, collection: str) -> IO[bytes]:
         raise DataDirectoryLocked(str(path), collection, None if service is None else str(service)) from None
     except OSError as error:
         kind = QdrantDiskFull if error.errno in _NO_ROOM else QdrantError
-        way_out = "This process's user must be able to write to it; qdrant.path says which directory is meant."
+        way_out = "Let this process's user write to it, or set qdrant.path to another directory."
         raise kind("open the data directory", collection, f"{path}: {error.strerror}. {way_out}") from error
     return lock_file
 
 
 def _load(path: Path) -> edge.EdgeShard:
-    # Looked at first, because the engine leaves its own folders in a directory that isn't one of
-    # its shards.
+    # Checked first, because the engine would create its folders in a directory that isn't a shard.
     if not (path / _CONFIG).is_file():
         raise _damaged(path, f"it has no {_CONFIG}")
     try:
@@ -339,8 +344,8 @@ def _load(path: Path) -> edge.EdgeShard:
 
 
 def _damaged(path: Path, reason: str) -> QdrantError:
-    found = f"{path} is damaged or not a shard of this engine ({reason})"
-    way_out = "Move it away and run `agent-storage reindex`; the SQL data has everything it held."
+    found = f"{path} is damaged or isn't a shard of this engine ({reason})"
+    way_out = "Move it away and run `agent-storage reindex`; the SQL data has everything it contained."
     return QdrantError("open the data directory", path.name, f"{found}. {way_out}")
 
 
@@ -352,7 +357,7 @@ def _create_indexes(shard: edge.EdgeShard) -> None:
 
 
 def _has_no_file_left(error: Exception) -> bool:
-    """Whether this process may open no more files just now."""
+    """Whether the error says that the process or the system has too many open files."""
     number = error.errno if isinstance(error, OSError) else None
     return number in _NO_FILE or "os error 24" in str(error) or "os error 23" in str(error)
 
@@ -364,10 +369,10 @@ def _translated() -> Iterator[None]:
     except ClientFailure:
         raise
     except Exception as error:
-        # The engine raises bare Exception; what went wrong is in its text alone.
+        # The engine raises bare Exception; only its text tells the cause.
         raise ClientFailure(str(error), transient=_has_no_file_left(error)) from error
     except BaseException as error:
-        # A panic of the engine's derives from BaseException, so that nobody handles it by chance.
+        # A panic of the engine derives from BaseException, so that no `except Exception` hides it.
         if type(error).__name__ != "PanicException":
             raise
         raise ClientFailure(f"the engine panicked: {error}") from error

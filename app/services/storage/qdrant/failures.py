@@ -1,4 +1,4 @@
-"""What ``qdrant_client`` raises, over HTTP and over gRPC, as the one failure that the repository knows."""
+"""Translate the errors of ``qdrant_client``, over HTTP and gRPC, to :class:`ClientFailure`."""
 
 import re
 from collections.abc import Iterator
@@ -24,8 +24,7 @@ _TRANSIENT = frozenset(
         StatusCode.UNAVAILABLE,
         StatusCode.DEADLINE_EXCEEDED,
         StatusCode.RESOURCE_EXHAUSTED,
-        # What HTTP answers with 500, and what becomes of a call whose connection is cut or whose
-        # proxy fails.
+        # A server's internal error, and a call whose connection is cut or whose proxy fails.
         StatusCode.INTERNAL,
         StatusCode.UNKNOWN,
         StatusCode.CANCELLED,
@@ -35,19 +34,19 @@ _TRANSIENT = frozenset(
 
 
 def is_passing(error: RpcError) -> bool:
-    """Whether the same call may succeed later."""
+    """Whether the error is transient: the same call may succeed later."""
     return error.code() in _TRANSIENT
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Let nothing of the library's out but ClientFailure; none of its texts holds a secret."""
+    """Translate the library's errors to ClientFailure, without secrets in their texts."""
     try:
         yield
     except ResourceExhaustedResponse as error:
         raise ClientFailure(str(error), transient=True, retry_after_s=error.retry_after_s) from error
     except QdrantException as error:
-        # Raised in one place: a 429 whose Retry-After is a date.
+        # Only raised for a 429 whose Retry-After is a date.
         raise ClientFailure(str(error), transient=True) from error
     except UnexpectedResponse as error:
         raise _refused(error) from error
@@ -56,8 +55,7 @@ def translated() -> Iterator[None]:
     except RpcError as error:
         raise _ended(error) from error
     except (ApiException, ValueError, TypeError, KeyError, AssertionError) as error:
-        # The imitation, and the client's own checks, raise these for what a server would answer
-        # with 4xx.
+        # The imitation and the client's own checks raise these where a server answers 4xx.
         reason = str(error) or type(error).__name__
         raise ClientFailure(reason, missing=_names_no_collection(reason)) from error
 
@@ -76,8 +74,8 @@ def _refused(error: UnexpectedResponse) -> ClientFailure:
 
 def _unanswered(source: Exception) -> ClientFailure:
     if isinstance(source, httpx.LocalProtocolError):
-        # Its text quotes the header, which may be the API key.
-        return ClientFailure("the request is not valid HTTP; look at qdrant.url and qdrant.api_key")
+        # Its text quotes the header, which may have the API key.
+        return ClientFailure("the request is not valid HTTP; check qdrant.url and qdrant.api_key")
     reason = str(source)[:_REASON_CHARS] or type(source).__name__
     return ClientFailure(reason, transient=isinstance(source, httpx.TransportError))
 
@@ -91,7 +89,7 @@ def _ended(error: RpcError) -> ClientFailure:
 
 
 def _known(reason: str) -> ClientFailure | None:
-    """What only the text tells: a full disk, or more in one request than strict mode or a message may have."""
+    """The failure if it is known by its text: a full disk, or a request over a limit."""
     if _NO_SPACE.search(reason):
         return ClientFailure(f"the server's disk is full: {reason}. Free space on it.", disk_full=True)
     if found := _OVER_LIMIT.search(reason):
@@ -102,5 +100,5 @@ def _known(reason: str) -> ClientFailure | None:
 
 
 def _names_no_collection(text: str) -> bool:
-    """Whether a refusal says that the collection isn't there; a point or a path that isn't there says so too."""
+    """Whether a refusal says that the collection is missing, and not a point or a path."""
     return _NO_COLLECTION.search(text) is not None

@@ -1,4 +1,4 @@
-"""How each engine spells what a search is narrowed by."""
+"""Translate filters to each engine's form."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def edge_filter(filters: Filters | None) -> "qdrant_edge.Filter | None":
-    """In the embedded engine's classes; None when there is nothing to filter by."""
+    """The filter in the embedded engine's classes; None if there is nothing to filter by."""
     if filters is None:
         return None
     import qdrant_edge as edge  # noqa: PLC0415 - only the embedded mode needs it
 
     must: list[Any] = [
-        # Many values match half as fast, even if there is one.
+        # MatchAny is half as fast as MatchValue, even with one value.
         edge.FieldCondition(field, match=edge.MatchAny(values) if values[1:] else edge.MatchValue(values[0]))
         for field, values in _keywords(filters).items()
     ]
@@ -29,7 +29,7 @@ def edge_filter(filters: Filters | None) -> "qdrant_edge.Filter | None":
 
 
 def rest_filter(filters: Filters | None) -> dict[str, Any] | None:
-    """As the JSON that a server takes; None when there is nothing to filter by."""
+    """The filter as a server's JSON; None if there is nothing to filter by."""
     if filters is None:
         return None
     must: list[dict[str, Any]] = [
@@ -43,12 +43,12 @@ def rest_filter(filters: Filters | None) -> dict[str, Any] | None:
 
 
 def grpc_filter(filters: Filters | None) -> "grpc.Filter | None":
-    """As a message of gRPC; None when there is nothing to filter by."""
+    """The filter as a gRPC message; None if there is nothing to filter by."""
     if filters is None:
         return None
-    from qdrant_client import grpc  # noqa: PLC0415 - slow to import, and the embedded mode never does
+    from qdrant_client import grpc  # noqa: PLC0415 - slow to import; the embedded mode doesn't
 
-    def field(key: str, **condition: Any) -> grpc.Condition:  # noqa: ANN401 - one of the message's own fields
+    def field(key: str, **condition: Any) -> grpc.Condition:  # noqa: ANN401 - a field of the message
         return grpc.Condition(field=grpc.FieldCondition(key=key, **condition))
 
     must = [
@@ -64,11 +64,11 @@ def grpc_filter(filters: Filters | None) -> "grpc.Filter | None":
 
 
 def _keywords(filters: Filters) -> dict[str, list[str]]:
-    """The payload fields that must hold one of some values."""
+    """The allowed values by payload field."""
     if filters.for_sql:
         raise InvalidInput(
-            "Qdrant holds neither data, sources nor runs, nor what waits for its vector; a filter on `where`, "
-            "`source_uris`, `run_ids`, `indexed` or `set_aside` is for SQL"
+            "Qdrant can't filter on `where`, `source_uris`, `run_ids`, `indexed` or `set_aside`: its payloads "
+            "don't have these fields. A filter on them is for SQL"
         )
     fields = {
         "project_id": [] if filters.project_id is None else [str(filters.project_id)],
@@ -79,6 +79,6 @@ def _keywords(filters: Filters) -> dict[str, list[str]]:
 
 
 def _confidence_range(filters: Filters) -> dict[str, float]:
-    """The bounds that are given, by their name in both engines."""
+    """The given bounds, by their name in both engines."""
     bounds = {"gte": filters.min_confidence, "lte": filters.max_confidence}
     return {name: bound for name, bound in bounds.items() if bound is not None}

@@ -1,4 +1,4 @@
-"""Opening the vector client that the settings name; each engine's library is imported only where it is wanted."""
+"""Open the vector client that the settings name. Only its engine's library is imported."""
 
 from pathlib import Path
 from typing import assert_never
@@ -8,10 +8,10 @@ from app.settings.sections import QdrantSettings
 
 
 def adapted(client: object, collection: str) -> object:
-    """A plain ``QdrantClient`` as a :class:`VectorClient`, which its owner closes; anything else as it is."""
+    """Wrap a plain ``QdrantClient``, which its owner closes; return anything else unchanged."""
     if not type(client).__module__.startswith("qdrant_client."):
         return client
-    from qdrant_client import QdrantClient  # noqa: PLC0415 - loaded already by whoever made the client
+    from qdrant_client import QdrantClient  # noqa: PLC0415 - loaded with the given client
 
     from app.services.storage.qdrant.adapter import borrowed_client  # noqa: PLC0415 - slow to import
 
@@ -25,12 +25,12 @@ def open_vector_client(settings: QdrantSettings, *, connections: int = 1) -> Vec
 
     Raises:
         DataDirectoryLocked: another process uses the embedded engine's directory.
-        QdrantError: that directory holds something that can't be opened.
+        QdrantError: that directory can't be created, or its shard can't be opened.
         ConfigurationError: a PEM file or the API key of a server can't be used.
     """
     match settings.mode:
         case "embedded":
-            from app.services.storage.qdrant.edge import EdgeClient  # noqa: PLC0415 - only where it is wanted
+            from app.services.storage.qdrant.edge import EdgeClient  # noqa: PLC0415 - only this mode needs it
 
             return EdgeClient(Path(settings.path), settings.collection)
         case "memory":

@@ -1,8 +1,9 @@
-"""The requests about points, which run often: sent and read without a model of each point in between.
+"""The frequent requests, about points, without a model of each point.
 
-``qdrant_client`` checks each point of an answer against a model, which takes longer than the server takes to find it.
-So these go through the client's connection in the protocol's own form: one class over HTTP, one over gRPC, and one by
-the client's models for its imitation of a server, which knows no other form.
+``qdrant_client`` validates each point of an answer with a model, which takes longer than the search
+on the server. So these requests go through the client's connection in the protocol's own form, with
+a class for HTTP and one for gRPC. A third class uses the client's models, because its imitation of
+a server takes nothing else.
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,10 @@ Vectors = NDArray[np.float32]
 
 
 class PointCalls(Protocol):
-    """Requests to one collection, as :class:`VectorClient` has them; each fails as ``client`` does."""
+    """Requests to one collection, as in :class:`VectorClient`; they raise the client's errors."""
 
     name: str
-    """The protocol; empty where it is the client's own affair."""
+    """The protocol; empty if the client chooses it."""
 
     def upsert(
         self, client: QdrantClient, ids: Sequence[str], vectors: Vectors, payloads: Sequence[Payload]
@@ -33,10 +34,10 @@ class PointCalls(Protocol):
         """Store points."""
 
     def query(self, client: QdrantClient, vector: Vectors, query: PointQuery) -> list[ScoredPoint]:
-        """The points wanted."""
+        """The points that match the query."""
 
     def retrieve(self, client: QdrantClient, ids: Sequence[str], *, payloads: bool) -> dict[str, Payload]:
-        """Those that exist."""
+        """The payloads of the points that exist, by id."""
 
     def scroll(
         self,
@@ -47,11 +48,11 @@ class PointCalls(Protocol):
         *,
         payloads: bool,
     ) -> tuple[dict[str, Payload], str | None]:
-        """A page of ids."""
+        """A page of points by id, and the start of the next page."""
 
 
 class CallsByHttp:
-    """As JSON."""
+    """Sends JSON over HTTP."""
 
     name = "REST"
 
@@ -123,7 +124,7 @@ class CallsByHttp:
 
 
 class CallsByGrpc:
-    """As messages of gRPC. Each may take ``timeout_s``."""
+    """Sends gRPC messages. Each call may take ``timeout_s``."""
 
     name = "gRPC"
 
@@ -194,7 +195,7 @@ class CallsByGrpc:
 
 
 class CallsByModels:
-    """As the client's models, which any ``QdrantClient`` takes, its imitation of a server too."""
+    """Sends the client's models, which every ``QdrantClient`` takes, the imitation too."""
 
     name = ""
 
@@ -249,7 +250,10 @@ class CallsByModels:
 
 
 def as_sent(point_id: str) -> models.ExtendedPointId:
-    """Points of other programs may have numbers for IDs, and a server takes the text of one for a broken UUID."""
+    """Convert a number's text to a number, as in ids of other programs' points.
+
+    A server takes the text for a malformed UUID.
+    """
     return int(point_id) if point_id.isdecimal() else point_id
 
 

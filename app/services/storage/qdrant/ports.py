@@ -1,6 +1,6 @@
-"""What the repository needs of a Qdrant client: the port, and the values that pass through it.
+"""The Qdrant client's interface that the repository needs, and its values.
 
-They are plain values, so that the embedded engine is used without importing ``qdrant_client``.
+They are plain values, so that the embedded engine works without importing ``qdrant_client``.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.domain.filters import Filters
 
 COLLECTION = "extractions"
-"""The collection's name where nothing else is said."""
+"""The collection's default name."""
 
 DISTANCE = "Cosine"
 KEYWORD_FIELDS = ("project_id", "source_group", "extraction_type")
@@ -24,10 +24,10 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection as it stands; ``indexed`` is False while one of its payload indexes is missing.
+    """A collection's state; ``indexed`` is False while one of its payload indexes is missing.
 
-    ``owner`` is the id of the store whose index it is; None for one that was made without saying
-    so. ``strict_mode`` is what the server's allows, as text; None where it has none.
+    ``owner`` is the id of the store that owns it; None if it was created without one.
+    ``strict_mode`` describes the server's limits as text; None if there are none.
     """
 
     dimension: int
@@ -42,7 +42,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """A point that was found. ``id`` is the point's ID as text, and ``score`` the cosine similarity."""
+    """A hit: ``id`` is the point's ID as text, and ``score`` the cosine similarity."""
 
     id: str
     score: float
@@ -50,7 +50,10 @@ class ScoredPoint:
 
 
 class PointQuery(NamedTuple):
-    """Which points are wanted: the ``limit`` best after the first ``offset``, and of their payloads these fields, or all."""
+    """Asks for the best ``limit`` points after the first ``offset``, with these payload fields.
+
+    With ``fields`` None, payloads are complete.
+    """
 
     limit: int
     filters: Filters | None = None
@@ -58,12 +61,14 @@ class PointQuery(NamedTuple):
     offset: int = 0
 
 
-class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; callers meet QdrantError
-    """A client's call failed. ``transient``: the same call may succeed later, not before ``retry_after_s``.
+class ClientFailure(Exception):  # noqa: N818 - it never leaves this package
+    """A client's call failed; the repository translates it to a QdrantError.
 
-    ``disk_full``: not before there is room on the disk. ``missing``: there is no such collection.
-    ``too_much``: the same in smaller parts may succeed, of ``most`` members at most where the
-    server says so; ``of_filter``: members of a filter.
+    - ``transient``: the same call may succeed later, but not before ``retry_after_s``.
+    - ``disk_full``: it may succeed once there is space on the disk.
+    - ``missing``: there is no such collection.
+    - ``too_much``: it may succeed in smaller parts, of at most ``most`` members if the server says
+      how many; with ``of_filter``, these are members of a filter.
     """
 
     def __init__(  # noqa: PLR0913 - each is a kind of failure
@@ -90,41 +95,41 @@ class ClientFailure(Exception):  # noqa: N818 - it never leaves this package; ca
 
 
 class VectorClient(Protocol):
-    """A synchronous client of one collection, called from any thread, from several at once.
+    """A synchronous client of one collection. Thread-safe.
 
-    Every call but ``close`` raises :class:`ClientFailure` and nothing else. What is acknowledged is
-    visible to the next call.
+    Every call except ``close`` raises only :class:`ClientFailure`. An acknowledged write is visible
+    to the next call.
     """
 
     max_calls: int | None
-    """How many calls may run at once, which the lane then bounds; None leaves it to ``executor.qdrant_limit``."""
+    """The limit of concurrent calls, for the lane; with None, ``executor.qdrant_limit`` applies."""
 
     def batch_size(self, dimension: int) -> int:
-        """How many points an upsert should carry, so that other threads aren't held up."""
+        """How many points an upsert should have, so that it doesn't block other threads."""
 
     def get_collection(self) -> CollectionInfo | None:
-        """The collection as it stands, or None when there is none."""
+        """The collection's state, or None if there is none."""
 
     def create_collection(self, dimension: int, owner: str | None = None) -> None:
-        """Make what is missing of the collection and its payload indexes; what exists stays, its owner too."""
+        """Create the collection and its payload indexes if missing; keep an existing owner."""
 
     def set_owner(self, owner: str) -> None:
-        """Say whose index the collection is."""
+        """Set the store that owns the collection."""
 
     def delete_collection(self) -> None:
         """Drop the collection with all its points, if there is one."""
 
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
-        """Store points, replacing those with the same ids. ``vectors`` has one row of norm 1 a point."""
+        """Store or replace points. ``vectors`` has a row of norm 1 for each point."""
 
     def query_points(self, vector: NDArray[np.float32], query: PointQuery) -> list[ScoredPoint]:
-        """The points wanted, best first; fields beyond those asked for may be among their payloads."""
+        """The points that match, best first; payloads may have more fields than asked for."""
 
     def retrieve(self, ids: Sequence[str], *, payloads: bool = False) -> dict[str, Payload]:
-        """Those of ``ids`` that exist, with their payloads if asked for, else with empty ones."""
+        """The ``ids`` that exist, with their payloads, which are empty unless asked for."""
 
     def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
-        """Put each payload in the place of those of its points; ids without a point are ignored."""
+        """Replace the payloads of each group's points; ids without a point are ignored."""
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete these points; ids without a point are ignored."""
@@ -132,19 +137,19 @@ class VectorClient(Protocol):
     def scroll(
         self, start: str | None, limit: int, filters: Filters | None, *, payloads: bool = False
     ) -> tuple[dict[str, Payload], str | None]:
-        """Points by ID, in the order of their IDs from ``start`` on (None: the first), and where the next page starts.
+        """A page of points by ID, in the order of IDs, and the start of the next page, or None.
 
-        Their payloads are empty unless asked for.
+        The page begins at ``start`` (None: at the first). Payloads are empty unless asked for.
         """
 
     def count(self) -> int:
-        """How many points there are, exactly."""
+        """The exact number of points."""
 
     def optimize(self) -> None:
-        """Build the search indexes now. Embedded, this stops every thread of the process for long."""
+        """Build the search indexes now. Embedded, this blocks every thread for a long time."""
 
     def ping(self) -> None:
-        """Fail unless a call can be answered now."""
+        """Raise unless a call would be answered now."""
 
     def close(self) -> None:
-        """Release everything; a second time does nothing, a call afterwards fails."""
+        """Release all resources. A second call is a no-op; other calls fail from now on."""

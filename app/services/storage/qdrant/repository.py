@@ -48,7 +48,7 @@ _MAX_TIED = 40_000
 _IDS_A_CALL = 500
 _PAYLOADS_A_CALL = 100
 _TOGETHER = 2
-"""So many calls that look up payloads are under way at once."""
+"""How many lookups of payloads run at once."""
 _SCORE_DIGITS = 6
 
 _OF_FILTER = "ids of a filter"
@@ -60,9 +60,9 @@ _Page = tuple[dict[str, Payload], str | None]
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """An extraction's point that was found. ``score`` is the cosine similarity, to six digits.
+    """A hit: an extraction's point. ``score`` is the cosine similarity, to six digits.
 
-    ``extraction_id`` is equal to the id of its row.
+    ``extraction_id`` equals the id of the row.
     """
 
     extraction_id: ExtractionId
@@ -71,20 +71,20 @@ class SearchResult:
 
 
 class QdrantRepository:
-    """One collection: one cosine vector of ``dimension`` an extraction, under the extraction's id.
+    """One collection, with a cosine vector of ``dimension`` for each extraction, under its id.
 
-    Ids are taken as UUIDs or as their text, in lower case with hyphens. What is named an
-    extraction's id comes back as a UUID, equal to its row's; an upsert alone answers with the
-    point's ID, the text that a row's ``embedding_id`` holds. Points of other programs, whose IDs
-    are no UUIDs, are never among the results.
+    Ids are UUIDs or their text, in lower case with hyphens. Extraction ids are returned as UUIDs,
+    equal to their rows' ids; only an upsert returns the point's ID, the text that a row's
+    ``embedding_id`` holds. Points of other programs, whose IDs aren't UUIDs, are never among the
+    results.
 
-    Every call of the client runs on ``lane``. Transient failures are tried again as ``retry`` says,
-    whose total counts from when a request was asked for, waiting for the lane included; a call that
-    takes several requests gives each its own. All methods raise QdrantUnavailable when that runs
+    Every call of the client runs on ``lane``. Transient failures are retried according to
+    ``retry``. Its total counts from the request, including the wait for the lane; in a call with
+    several requests, it counts for each. All methods raise QdrantUnavailable when the total runs
     out, QdrantError at once for other failures, and Saturated when the lane is full.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part or a setting of its own
+    def __init__(  # noqa: PLR0913 - each is a separate part or setting
         self,
         client: VectorClient,
         lane: Lane,
@@ -95,8 +95,9 @@ class QdrantRepository:
         batch_size: int | None = None,
         instruments: RequestInstruments | None = None,
     ) -> None:
-        """``collection`` is what ``client`` calls it; ``batch_size`` is how many points an upsert sends at most, None
-        leaves it to the client.
+        """``collection`` must be the name that ``client`` uses.
+
+        ``batch_size`` is the most points that an upsert sends; with None, the client decides.
         """
         self.collection = collection
         self._client = client
@@ -107,11 +108,11 @@ class QdrantRepository:
 
     @property
     def protocol(self) -> str:
-        """How the server is spoken to, REST or gRPC; empty before the first request, and where there is no server."""
+        """The protocol, REST or gRPC; empty before the first request, and without a server."""
         return str(getattr(self._client, "protocol", ""))
 
     async def init_collection(self, owner: str | None = None) -> None:
-        """Make the collection, for the store ``owner``, and its payload indexes, where they are missing.
+        """Create the collection, for the store ``owner``, and its payload indexes, if missing.
 
         Raises:
             CollectionMismatch: it exists with another size or distance; it isn't altered.
@@ -120,11 +121,11 @@ class QdrantRepository:
         if found is None or not found.indexed:
             create = self._client.create_collection
             await self._requests.call("create the collection", create, self._dimension, owner)
-            # Another process may have made it in the meantime, for another embedder.
+            # Another process may have created it in the meantime, for another embedder.
             await self.find_collection()
 
     async def find_collection(self) -> CollectionInfo | None:
-        """The collection as it stands; None where there is none.
+        """The collection's state; None if there is none.
 
         Raises:
             CollectionMismatch: it exists with another size or distance.
@@ -136,15 +137,15 @@ class QdrantRepository:
         return found
 
     async def look_at_collection(self) -> CollectionInfo | None:
-        """As :meth:`find_collection`, whatever its size and distance."""
+        """Like :meth:`find_collection`, for a collection of any size and distance."""
         return await self._requests.call("look up the collection", self._client.get_collection)
 
     async def set_owner(self, owner: str) -> None:
-        """Say whose index the collection is, whoever's it was."""
+        """Set the store that owns the collection, replacing any other owner."""
         await self._requests.call("take the collection over", self._client.set_owner, owner)
 
     async def is_empty(self) -> bool:
-        """Whether there is no collection, or none of its points, whatever its size."""
+        """Whether there is no collection, or no point in it; its dimension doesn't matter."""
         return await self.look_at_collection() is None or await self.count() == 0
 
     async def drop_collection(self) -> None:
@@ -152,22 +153,22 @@ class QdrantRepository:
         await self._requests.call("drop the collection", self._client.delete_collection)
 
     async def upsert(self, extraction_id: UUID | str, embedding: ArrayLike, payload: Payload) -> str:
-        """Store one vector, replacing what has this id. Returns the point's ID, once Qdrant has acknowledged it:
-        ``str(extraction_id)``.
+        """Store or replace one vector; return the point's ID, once Qdrant has acknowledged it.
+
+        The ID is ``str(extraction_id)``.
         """
         [acknowledged] = await self.upsert_batch([EmbeddingItem(extraction_id, embedding, payload)])
         return acknowledged
 
     async def upsert_batch(self, items: Sequence[EmbeddingItem]) -> list[str]:
-        """Store vectors, replacing what has their ids. Returns the points' IDs in order, once all are acknowledged.
+        """Store or replace vectors; return the points' IDs in order, once all are acknowledged.
 
-        All items are checked before anything is sent. A failure or a cancellation half-way leaves
-        the first ones stored; storing them again changes nothing.
+        All items are checked before anything is sent. After a failure or a cancellation half-way,
+        the first ones are stored; storing them again is idempotent.
 
         Raises:
-            InvalidVector, InvalidItem: the item that can't be stored, by its index; nothing was
-                sent.
-            InvalidInput: it is a single item, and no list.
+            InvalidVector, InvalidItem: the item at this index can't be stored; nothing was sent.
+            InvalidInput: it is a single item, not a list.
         """
         acknowledged: list[str] = []
         checking = self._lane.run(checked_batches, items, self._dimension, self._batch_size)
@@ -189,20 +190,19 @@ class QdrantRepository:
         offset: int = 0,
         fields: Sequence[str] | None = None,
     ) -> list[SearchResult]:
-        """The points most similar to a vector: by falling score, and by id where scores are equal.
+        """The points most similar to a vector, by descending score, then by id.
 
         ``filters`` is a :class:`Filters`, or a mapping with some of its fields: ``{"project_id":
-        id_}``. Of the payloads at least these ``fields`` come back, which takes less time than all
-        of them.
+        id_}``. The payloads have at least these ``fields``, which takes less time than all of them.
 
         Raises:
-            InvalidInput: ``limit`` isn't in 1..10,000, ``offset`` not in 0..10,000, or there is no
-                such filter.
+            InvalidInput: ``limit`` isn't in 1..10,000, ``offset`` isn't in 0..10,000, or a filter
+                doesn't exist.
             InvalidVector: the vector has the wrong dimension, isn't finite in float32, or is zero.
         """
         if not _is_within(limit, 1, MAX_POINTS) or not _is_within(offset, 0, MAX_OFFSET):
             raise InvalidInput(
-                f"a limit is 1 to {MAX_POINTS}, an offset 0 to {MAX_OFFSET}; not {limit!r:.60} and {offset!r:.60}"
+                f"limit must be 1 to {MAX_POINTS} and offset 0 to {MAX_OFFSET}, not {limit!r:.60} and {offset!r:.60}"
             )
         vector = unit_vectors([query_embedding], self._dimension)[0]
         wanted = filters_of(filters)
@@ -214,8 +214,8 @@ class QdrantRepository:
             found = await self._query(vector, asked, wanted, fields)
             results = [result for point in found if (result := _result(point)) is not None]
             ranked = sorted(results, key=lambda result: (-result.score, result.extraction_id))
-            # Of those that score as little as the last one found, the engine chose which ones it
-            # gave.
+            # Among points with the lowest score found, the engine chose arbitrarily. So ask for
+            # more until all of those with the last result's score are known.
             lowest = min((round(point.score, _SCORE_DIGITS) for point in found), default=0.0)
             complete = len(ranked) >= last and ranked[last - 1].score > lowest
             if len(found) < asked or complete or asked >= _MAX_TIED:
@@ -223,29 +223,29 @@ class QdrantRepository:
             asked = min(4 * asked, _MAX_TIED)
 
     async def delete(self, extraction_id: UUID | str) -> bool:
-        """Delete one point; True when it was there."""
+        """Delete one point; return whether it existed."""
         return await self.delete_batch([extraction_id]) == 1
 
     async def delete_batch(self, extraction_ids: Collection[UUID | str]) -> int:
-        """Delete points; returns how many were there. Ids without a point are ignored, any number will do.
+        """Delete any number of points; return how many existed. Other ids are ignored.
 
         Raises:
             InvalidItem: an id isn't a UUID; nothing was deleted.
-            InvalidInput: it is a single id, and no list.
+            InvalidInput: it is a single id, not a list.
         """
         await self._lane.run(check_ids, extraction_ids)
         deleted = 0
         for some in slices(extraction_ids, _IDS_A_CALL):
             ids = list(map(str, some))
-            # Apart, so that a deletion tried again doesn't count what its first try deleted as
-            # missing.
+            # A separate request, so that a deletion that is retried also counts the points that
+            # its first attempt deleted.
             present = await self._requests.call("look up points", self._client.retrieve, ids)
             await self._requests.in_parts("delete points", list(present), self._client.delete)
             deleted += len(present)
         return deleted
 
     async def existing_ids(self, extraction_ids: Collection[UUID | str]) -> set[ExtractionId]:
-        """Which of these ids have a point. Any number will do.
+        """The ids that have a point, of any number.
 
         Raises:
             InvalidItem: an id isn't a UUID.
@@ -258,7 +258,7 @@ class QdrantRepository:
         return existing
 
     async def payloads(self, extraction_ids: Collection[UUID | str]) -> dict[ExtractionId, Payload]:
-        """The payloads of those of these ids that have a point. Any number will do.
+        """The payloads by id, for the ids that have a point, of any number.
 
         Raises:
             InvalidItem: an id isn't a UUID.
@@ -276,7 +276,7 @@ class QdrantRepository:
         return payloads
 
     async def set_payloads(self, payloads: Mapping[Id, Payload]) -> None:
-        """Put each payload in the place of that of its point; an id without a point is ignored.
+        """Replace the payloads of these points; ids without a point are ignored.
 
         Raises:
             InvalidItem: an id isn't a UUID; nothing was sent.
@@ -288,12 +288,13 @@ class QdrantRepository:
     async def iter_ids(
         self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
     ) -> AsyncIterator[list[ExtractionId]]:
-        """The ids of all points, or of those that pass the filters, in ascending order, ``page`` at a time.
+        """Yield the ids of all points that pass the filters, ascending, ``page`` at a time.
 
-        Points stored or deleted meanwhile may or may not be among them; all others are, once.
+        Points that are stored or deleted meanwhile may be missing; each other point comes once.
 
         Raises:
-            QdrantError: a point's ID is no extraction's; :meth:`iter_point_ids` gives those too.
+            QdrantError: a point's ID isn't an extraction's; :meth:`iter_point_ids` yields those
+                too.
         """
         async for points in self.iter_point_ids(page, filters):
             yield [self._extraction_of(point) for point in points]
@@ -301,17 +302,17 @@ class QdrantRepository:
     async def iter_point_ids(
         self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
     ) -> AsyncIterator[list[str]]:
-        """As :meth:`iter_ids`, but the points' IDs as text, those of other programs' points too."""
+        """Like :meth:`iter_ids`, but yield IDs as text, including those of other programs."""
         async for points in self._iter_points(self._client.scroll, page, filters):
             yield list(points)
 
     async def iter_payloads(
         self, page: int = 1000, filters: Filters | Mapping[str, object] | None = None
     ) -> AsyncIterator[dict[str, Payload]]:
-        """As :meth:`iter_ids`, with the points' payloads; the ids are text, as UUIDs are written.
+        """Like :meth:`iter_ids`, with the points' payloads; the ids are the UUIDs' text.
 
         Raises:
-            QdrantError: a point's ID is no extraction's.
+            QdrantError: a point's ID isn't an extraction's.
         """
         async for points in self._iter_points(partial(self._client.scroll, payloads=True), page, filters):
             for foreign in filter(str.isdecimal, points):
@@ -337,13 +338,13 @@ class QdrantRepository:
                 return
 
     async def count(self) -> int:
-        """How many points there are, exactly."""
+        """The exact number of points."""
         return await self._requests.call("count points", self._client.count)
 
     async def optimize(self) -> None:
-        """Build the search indexes now. Embedded, this stops the whole process for as long as it takes."""
+        """Build the search indexes now. Embedded, this blocks the whole process meanwhile."""
         try:
-            # Without a deadline: it takes minutes, and can't be stopped once it runs.
+            # No deadline: it takes minutes, and can't be stopped once it runs.
             await self._lane.run(self._requests.measured, "optimize", self._client.optimize)
         except ClientFailure as failure:
             raise self._requests.refused("optimize", failure) from failure
@@ -354,14 +355,14 @@ class QdrantRepository:
 
     def _extraction_of(self, point: str) -> ExtractionId:
         if (found := find_extraction_id(point)) is None:
-            reason = f"it holds the point {point}, whose ID is no extraction's; other points need a collection of their own"
+            reason = f"it has the point {point}, whose ID isn't an extraction's; keep other points in another collection"
             raise QdrantError("list the extractions", self.collection, reason)
         return found
 
     async def _query(
         self, vector: NDArray[np.float32], asked: int, filters: Filters | None, fields: Sequence[str] | None
     ) -> list[ScoredPoint]:
-        """The best points, in several requests where the server bounds what one may ask for."""
+        """The best points, in several requests if the server limits the size of one."""
         found: dict[str, ScoredPoint] = {}
         done = False
         while len(found) < asked and not done:
@@ -389,7 +390,7 @@ class QdrantRepository:
         filters: Filters,
         fields: Sequence[str] | None,
     ) -> list[ScoredPoint]:
-        """The best points of those that each part of the ids gives."""
+        """The best points among the results for each part of the ids."""
         found = list[ScoredPoint]()
         for part in parts:
             found += await self._query(vector, asked, replace(filters, extraction_ids=tuple(part)), fields)
@@ -397,10 +398,10 @@ class QdrantRepository:
 
 
 def _result(point: ScoredPoint) -> SearchResult | None:
-    """The extraction that was found; None for a point of another program's.
+    """The hit for a point; None for a point of another program.
 
-    The engines' float32 arithmetic differs beyond these digits, and so would the order of equal
-    vectors.
+    Scores are rounded, because the engines' float32 arithmetic differs in later digits, and so
+    would the order of equal vectors.
     """
     extraction_id = find_extraction_id(point.id)
     if extraction_id is None:
@@ -409,7 +410,7 @@ def _result(point: ScoredPoint) -> SearchResult | None:
 
 
 def _by_extraction(payloads: Mapping[str, Payload]) -> dict[ExtractionId, Payload]:
-    """By the ids that were asked for, all of which are extractions'."""
+    """The payloads by extraction id; all of them must be of extractions."""
     return {ExtractionId(UUID(point)): payload for point, payload in payloads.items()}
 
 

@@ -1,4 +1,4 @@
-"""Requests to Qdrant: on the lane, again while failures pass, and in parts as great as the server takes."""
+"""Send requests to Qdrant on its lane, with retries, in parts as large as the server takes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ class RequestInstruments(Protocol):
     """Measures requests to Qdrant; thread-safe, and never raises."""
 
     def qdrant(self, operation: str, seconds: float, *, failed: bool) -> None:
-        """A request took so long on its thread; each try counts."""
+        """Record how long a request took on its thread; each attempt counts."""
 
 
 class Requests:
-    """To one collection. Remembers how many members of a request the server takes."""
+    """Requests to one collection. Remembers how many members of a request the server takes."""
 
     def __init__(
         self, lane: Lane, collection: str, retry: RetryPolicy, instruments: RequestInstruments | None
@@ -33,22 +33,25 @@ class Requests:
         self._most: dict[str, int] = {}
 
     def size(self, operation: str, wanted: int) -> int:
-        """How many of the members wanted to send at once."""
+        """How many of the wanted members to send at once."""
         return min(wanted, self._most.get(operation, wanted))
 
     def shrinks(self, operation: str, tried: int, most: int | None = None) -> bool:
-        """Note that so many were too many, and ``most`` are allowed; without it, half are tried. False if it was one."""
+        """Note that ``tried`` members were too many; next, try ``most``, or half of them.
+
+        Return False if there was only one, which can't be split.
+        """
         if tried <= 1:
             return False
         self._most[operation] = max(1, tried // 2 if most is None else min(most, tried - 1))
         return True
 
     def fits_later(self, operation: str, tried: int, failure: ClientFailure) -> bool:
-        """Whether what failed so is worth trying with fewer members, which is noted."""
+        """Whether the request may succeed with fewer members; if so, note how many."""
         return failure.too_much and not failure.of_filter and self.shrinks(operation, tried, failure.most)
 
     async def in_parts(self, operation: str, items: Sequence[X], fn: Callable[[Any], object]) -> None:
-        """Run requests for all of the items, as many at a time as the server takes. What is done isn't done again."""
+        """Run requests for all items, as many at a time as the server takes, and each item once."""
         done = 0
         while done < len(items):
             size = self.size(operation, len(items) - done)
@@ -58,7 +61,7 @@ class Requests:
                 if not self.fits_later(operation, size, failure):
                     raise self.refused(operation, failure) from failure
             except QdrantUnavailable as error:
-                # A bound on what may be written in a minute: fewer wait for less.
+                # The server limits the writes in a minute: fewer members have a shorter wait.
                 waits_long = (error.retry_after_s or 0) > self._retry.total_s / 2
                 if not (waits_long and self.shrinks(operation, size)):
                     raise
@@ -66,17 +69,17 @@ class Requests:
                 done += size
 
     async def call(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """As :meth:`tried`, with every failure as a QdrantError."""
+        """Like :meth:`tried`, but raise every failure as a QdrantError."""
         try:
             return await self.tried(operation, fn, *args)
         except ClientFailure as failure:
             raise self.refused(operation, failure) from failure
 
     async def tried(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """Run one request on the lane, and again while its failures are transient and there is time.
+        """Run one request on the lane; retry it while failures are transient and there is time.
 
         Raises:
-            ClientFailure: it failed for good.
+            ClientFailure: it failed permanently.
             QdrantUnavailable: there is no time left.
         """
         reason = "no answer"
@@ -97,12 +100,15 @@ class Requests:
             raise QdrantUnavailable(operation, self._collection, within, retry_after_s=later_s) from error
 
     def refused(self, operation: str, failure: ClientFailure) -> QdrantError:
-        """The failure as a QdrantError."""
+        """Convert the failure to a QdrantError."""
         made = QdrantDiskFull if failure.disk_full else CollectionMissing if failure.missing else QdrantError
         return made(operation, self._collection, failure.reason)
 
     def measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """Call and measure: on the lane's thread, so that a request whose caller has left is measured to its end."""
+        """Call ``fn`` and measure it. Runs on the lane's thread.
+
+        So a request whose caller has left is measured to its end.
+        """
         if self._instruments is None:
             return fn(*args)
         started = time.monotonic()

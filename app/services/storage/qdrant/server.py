@@ -1,4 +1,4 @@
-"""How a Qdrant server is connected to: over HTTP or gRPC, with TLS or without."""
+"""Connect to a Qdrant server: over HTTP or gRPC, with or without TLS."""
 
 import ssl
 import threading
@@ -22,12 +22,12 @@ _IDLE_S = 30.0
 _ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
 _BATCH_SIZE = 256
 _TRIAL_S = 2
-"""How long gRPC may take to answer before HTTP is taken, in whole seconds, as the client counts them."""
+"""How long to wait for gRPC before HTTP is used. The client takes only whole seconds."""
 _REFUSED = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 
 
 def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAdapter:
-    """A client with at most ``connections`` connections, opened when needed.
+    """Create a client with at most ``connections`` connections, opened when needed.
 
     Raises:
         ConfigurationError: a PEM file or the API key can't be used.
@@ -49,12 +49,12 @@ def server_client(settings: QdrantSettings, connections: int) -> QdrantClientAda
 
 
 class _Connecting:
-    """Opens connections, by the protocol that the settings name, or by gRPC if that answers."""
+    """Opens connections with the protocol in the settings; without one, with gRPC if it answers."""
 
     def __init__(self, settings: QdrantSettings, api_key: str | None) -> None:
         self._settings = settings
         self._api_key = api_key
-        # One for all: every client would make its own, https or not.
+        # Shared: otherwise every client creates its own, even without https.
         self._tls = _tls(settings)
         self._channel = _channel_options(settings)
         self._by_http = CallsByHttp(settings.collection)
@@ -70,7 +70,10 @@ class _Connecting:
         return self._over_grpc() if self._grpc else self._over_http()
 
     def _tried(self) -> Connection:
-        """Over gRPC if that is answered. If HTTP alone is, it stays; if neither, the next connection tries again."""
+        """Connect over gRPC if it answers, else over HTTP, and remember which one answered.
+
+        If neither answers, the next connection tries both again.
+        """
         with self._choosing:
             if self._grpc is None:
                 over_grpc = self._over_grpc(timeout_s=min(_TRIAL_S, self._settings.timeout))
@@ -88,7 +91,7 @@ class _Connecting:
         return Connection(self._client(prefer_grpc=False, limits=_ONE_CONNECTION), self._by_http)
 
     def _over_grpc(self, timeout_s: int | None = None) -> Connection:
-        # A copy, because the client adds to it. The pool's size is that of its channels.
+        # A copy, because the client adds to it. `pool_size` is the number of channels.
         client = self._client(
             prefer_grpc=True, timeout_s=timeout_s, grpc_options=dict(self._channel), pool_size=1
         )
@@ -107,9 +110,10 @@ class _Connecting:
 
 
 def _may_have_grpc(settings: QdrantSettings) -> bool:
-    """Whether the gRPC port is this server's by all appearances: a port of its own, or the usual pair of ports.
+    """Whether the gRPC port probably belongs to this server.
 
-    Elsewhere another server may listen on the usual gRPC port of this host.
+    It does if the URL has no path, and either the gRPC port was set or both ports are the usual
+    ones. Otherwise, another server may listen on the usual gRPC port of this host.
     """
     parts = urlsplit(settings.url or "")
     usual = QdrantSettings.model_fields["grpc_port"].default
@@ -118,7 +122,7 @@ def _may_have_grpc(settings: QdrantSettings) -> bool:
 
 
 def _answers(client: QdrantClient, collection: str) -> bool:
-    """Whether a Qdrant server answers; one that refuses the API key does."""
+    """Whether a Qdrant server answers; refusing the API key is an answer too."""
     try:
         client.collection_exists(collection)
     except RpcError as error:
@@ -131,7 +135,10 @@ def _answers(client: QdrantClient, collection: str) -> bool:
 
 
 def _channel_options(settings: QdrantSettings) -> dict[str, Any]:
-    """A connection for each channel, closed as early as HTTP's; messages of any size are the client's default."""
+    """Channel options: a connection for each channel, closed when idle, as over HTTP.
+
+    The client's default already allows messages of any size.
+    """
     channel: dict[str, Any] = {
         "grpc.use_local_subchannel_pool": 1,
         "grpc.client_idle_timeout_ms": int(_IDLE_S * 1000),
@@ -146,18 +153,22 @@ def _channel_options(settings: QdrantSettings) -> dict[str, Any]:
     return channel
 
 
-# --- TLS -------------------------------------------------------------------------------------------------
+# --- TLS ------------------------------------------------------------------------------------------
 
 
 def _tls(settings: QdrantSettings) -> ssl.SSLContext:
-    """Of the files in the settings, all of which can be used; else the libraries' own authorities are trusted."""
+    """The TLS context of the files in the settings, or with the usual authorities.
+
+    Raises:
+        ConfigurationError: a file can't be used.
+    """
     for name in ("ca_file", "cert_file", "key_file"):
         _check_readable(f"qdrant.{name}", getattr(settings, name))
     if settings.ca_file is not None:
         tls = _trusting(settings.ca_file)
     elif (settings.url or "").startswith("https:"):
         tls = httpx.create_ssl_context()
-    else:  # it isn't used, and loading the authorities takes longer than the rest of connecting
+    else:  # unused; loading the authorities takes longer than the rest of connecting
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.cert_file is not None and settings.key_file is not None:
         _present(tls, settings.cert_file, settings.key_file)
@@ -182,7 +193,7 @@ def _trusting(ca_file: str) -> ssl.SSLContext:
 
 def _present(tls: ssl.SSLContext, cert_file: str, key_file: str) -> None:
     try:
-        # With a password, or OpenSSL would ask the terminal for that of an encrypted key.
+        # Without a password, OpenSSL prompts on the terminal if the key is encrypted.
         tls.load_cert_chain(cert_file, key_file, password="")
     except ssl.SSLError as error:
         allowed = (
@@ -192,9 +203,9 @@ def _present(tls: ssl.SSLContext, cert_file: str, key_file: str) -> None:
 
 
 def _check_api_key(api_key: str | None) -> None:
-    # As a header it would fail with an error that quotes it.
+    # Otherwise the header is refused with an error that quotes the key.
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise _unusable("qdrant.api_key", MASK, "must be ASCII characters that print")
+        raise _unusable("qdrant.api_key", MASK, "must have only printable ASCII characters")
 
 
 def _unusable(setting: str, value: str, allowed: str) -> ConfigurationError:
