@@ -1,8 +1,9 @@
-"""What is said, and what is found, when the vector store has lost everything: LangChain's index(), and ours.
+"""A vector store that has lost everything: what LangChain's index() reports, and what we do.
 
-Both store the same documents, then the collection is emptied, as by a restore of an older snapshot, and the same
-documents are handed in again. LangChain's record manager remembers them and skips each; ours stores nothing twice
-either, but says what is missing (``verify``) and puts it back (``verify --repair``).
+Both store the same documents. Then the collection is emptied, as by a restore of an older snapshot,
+and the same documents are stored again. LangChain's record manager knows them and skips each. Ours
+stores nothing twice either, but reports what is missing (``verify``) and embeds it again (``verify
+--repair``).
 
     python bench/drift.py [FILE] [--count 2000]
 """

@@ -1,4 +1,4 @@
-"""agent-storage inside a web application of one's own: notes are stored by one route and found by the other.
+"""agent-storage inside a web application: one route stores notes, another finds them.
 
 Run it from anywhere: ``python examples/web_application.py``.
 """

@@ -127,7 +127,7 @@ class MeaningSearch:
     async def _answer_at_once(
         self, vector: Vector, filters: Filters, limit: int, answer: Answer[T]
     ) -> _Answered[T] | None:
-        """Answer with the nearest points, or None if ghosts or SQL's filters leave too few of them."""
+        """Answer with the nearest points; None if ghosts or SQL's filters leave too few."""
         if filters.for_sql:
             return None
         points = await self._search(vector, limit, filters)

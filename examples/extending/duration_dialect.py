@@ -1,7 +1,7 @@
-"""A dialect strategy of one's own, for a database that speaks PostgreSQL's protocol but isn't PostgreSQL.
+"""A custom dialect strategy, for a database that only speaks PostgreSQL's protocol.
 
-PostgreSQL gives the seconds of an interval as an exact number. Others give a floating-point one, which has
-to be rounded to the microsecond to be exact.
+PostgreSQL gives the seconds of an interval as an exact number. Others give a floating-point one,
+which has to be rounded to the microsecond to be exact.
 """
 
 from sqlalchemy import BigInteger, ColumnElement, Float, cast, extract, func
@@ -12,10 +12,10 @@ from containers import Container, create_container
 
 
 class RoundingDurationDialect:
-    """Keeps the promises of :class:`app.services.metrics.dialects.DurationDialect`, without a base class."""
+    """Implements :class:`app.services.metrics.dialects.DurationDialect`, without a base class."""
 
     def microseconds_between(self, start: Timestamp, end: Timestamp) -> ColumnElement[int]:
-        """``end - start`` as a 64-bit integer: negative if ``end`` is earlier, NULL if either is NULL."""
+        """``end - start`` as a 64-bit integer: negative if ``end`` is earlier, NULL if one is."""
         seconds = cast(extract("epoch", end - start), Float(53))
         return cast(func.round(seconds * MICROSECONDS), BigInteger)
 

@@ -16,7 +16,7 @@ from containers import Container, create_container
 
 
 class TrigramEmbedder:
-    """Keeps the promises of :class:`app.services.embedding.embedder.Embedder`, without a base class."""
+    """Implements :class:`app.services.embedding.embedder.Embedder`, without a base class."""
 
     # Stored with the index. Raise the version when the same text would get another vector.
     identity = EmbedderIdentity("trigrams", "1", dimension=512)

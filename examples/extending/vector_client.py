@@ -1,4 +1,4 @@
-"""Vector stores of one's own: one in numpy, and one in PostgreSQL beside the extractions, with pgvector."""
+"""Custom vector stores: one in numpy, and one in PostgreSQL beside the facts, with pgvector."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -157,13 +157,13 @@ def _passes(id_: str, payload: Payload, filters: Filters | None) -> bool:
     )
 
 
-# --- pgvector --------------------------------------------------------------------------------------------
+# --- pgvector --------------------------------------------------------------------------------
 
 _TABLE = "vector_points"
 
 
 class PgvectorClient:
-    """Keeps the points in a table of the database that has the extractions; needs the extension ``vector``."""
+    """Keeps the points in a table beside the extractions; needs the extension ``vector``."""
 
     max_calls = None  # as many as executor.qdrant_limit says; each takes a connection of the engine's pool
 
@@ -318,7 +318,7 @@ def _conditions(filters: Filters | None, *others: str) -> tuple[str, dict[str, A
     return f"WHERE {' AND '.join(clauses)}" if clauses else "", {name: v for name, (_, v) in used.items()}
 
 
-# --- in the container ------------------------------------------------------------------------------------
+# --- in the container ----------------------------------------------------------------------
 
 
 def container_with_numpy(settings: Settings) -> Container:

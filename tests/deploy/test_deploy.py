@@ -373,7 +373,7 @@ def written_commands() -> Iterator[tuple[str, str]]:
 
 
 def _code(markdown: str) -> list[str]:
-    """Return the lines of fenced blocks, joined where a backslash continues them, and inline code."""
+    """Return inline code, and the lines of fenced blocks, joined where a backslash ends them."""
     joined = markdown.replace("\\\n", " ")
     fence = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
     blocks = [line.strip() for block in fence.findall(joined) for line in block.splitlines()]
