@@ -1,7 +1,7 @@
 """Look up extractions, delete them with their vectors, and retry those that were set aside."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -9,21 +9,19 @@ from typing import NamedTuple
 from app.database import Database, ReadSession, WriteSession
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId, JobId, ProjectId
-from app.domain.jobs import JobType
 from app.domain.ordering import Order, Place, place_of
 from app.domain.outcomes import Counts, Deleted, Retried
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import InvalidInput
+from app.services.jobs.queueing import IDS_A_JOB, pages, queue_embedding, queue_vectors_deletion
 from app.services.jobs.waiting import checked_wait, wait_for_jobs
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository, RemovedFact
-from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.ledger import ChangesBySource, LedgerRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
-_A_JOB = 1_000
 _A_PAGE = 1_000
 
 MAX_PAGE_BYTES = 8 * 2**20
@@ -214,7 +212,7 @@ class ExtractionService:
             in_project = replace(filters, project_id=project_id)
             extractions = ExtractionRepository(session)
             ids, after = list[ExtractionId](), None
-            while page := extractions.list_ids(in_project, after=after, limit=_A_JOB):
+            while page := extractions.list_ids(in_project, after=after, limit=IDS_A_JOB):
                 after = page[-1]
                 ids += page
             return delete_rows(session, project_id, ids)
@@ -238,12 +236,11 @@ def _retry_some(
     project_id = ProjectRepository(session).get(project).id
     extractions = ExtractionRepository(session)
     chosen = replace(filters, project_id=project_id, set_aside=True)
-    ids = extractions.list_ids(chosen, after=after, limit=_A_JOB)
+    ids = extractions.list_ids(chosen, after=after, limit=IDS_A_JOB)
     if not ids:
         return None, 0, None
-    payload = {"extraction_ids": [str(id_) for id_ in ids]}
-    job_id = JobRepository(session).create(JobType.EMBED, payload, project_id=project_id)
-    return job_id, extractions.clear_set_aside_batch(ids), ids[-1] if len(ids) == _A_JOB else None
+    job_id = queue_embedding(session, project_id, ids)
+    return job_id, extractions.clear_set_aside_batch(ids), ids[-1] if len(ids) == IDS_A_JOB else None
 
 
 def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId | str]) -> Deleted:
@@ -255,8 +252,7 @@ def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[Extr
     for removed in facts.iter_taken_out(ids, project_id=project_id):
         gone += [fact.id for fact in removed]
         LedgerRepository(session).append(project_id, removed_by_source(removed).values())
-    starts = range(0, len(gone), _A_JOB)
-    jobs = [queue_vectors_deletion(session, gone[start : start + _A_JOB], project_id) for start in starts]
+    jobs = [queue_vectors_deletion(session, page, project_id) for page in pages(gone)]
     return Deleted(len(gone), jobs)
 
 
@@ -266,11 +262,3 @@ def removed_by_source(removed: Iterable[RemovedFact]) -> ChangesBySource:
     for fact in removed:
         found[fact.source_id].removed.append(fact)
     return found
-
-
-def queue_vectors_deletion(
-    session: WriteSession, ids: Collection[ExtractionId | str], project_id: ProjectId | None = None
-) -> JobId:
-    """Queue the job that deletes these vectors, in the caller's transaction."""
-    payload = {"extraction_ids": [str(id_) for id_ in ids]}
-    return JobRepository(session).create(JobType.DELETE_VECTORS, payload, project_id=project_id)

@@ -13,7 +13,6 @@ from app.domain.upkeep import Indexed
 from app.errors import CollectionMissing, IndexMismatch, IndexMissing, IndexRebuilding, InvalidInput
 from app.models import IndexState
 from app.services.embedding.embedder import Embedder
-from app.services.extractions import queue_vectors_deletion
 from app.services.index_use import (
     IndexIdentity,
     IndexOwnership,
@@ -23,6 +22,7 @@ from app.services.index_use import (
     require_usable,
     stored_identity,
 )
+from app.services.jobs.queueing import queue_vectors_deletion
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.metrics.instruments import Instruments, NullInstruments

@@ -4,13 +4,11 @@ from app.database import Database, WriteSession
 from app.domain.filters import Filters
 from app.domain.outcomes import Deleted
 from app.domain.rows import ProjectSummaries, ProjectSummary
-from app.services.extractions import queue_vectors_deletion
+from app.services.jobs.queueing import IDS_A_JOB, queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.ledger import LedgerRepository
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
-
-_PAGE = 1_000
 
 
 class ProjectService:
@@ -64,7 +62,7 @@ def _delete(session: WriteSession, name: str) -> Deleted:
     project = projects.get(name, locked=True)
     extractions = ExtractionRepository(session)
     count, after, jobs = 0, None, []
-    while page := extractions.list_ids(Filters(project.id), after=after, limit=_PAGE):
+    while page := extractions.list_ids(Filters(project.id), after=after, limit=IDS_A_JOB):
         jobs.append(queue_vectors_deletion(session, page, project.id))
         count, after = count + len(page), page[-1]
     LedgerRepository(session).delete_all(project.id)

@@ -12,7 +12,7 @@ from app.domain.outcomes import Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, SourceFacts
 from app.errors import MassDeleteRefused, StaleReplace
 from app.services.creating import create_facts
-from app.services.extractions import queue_vectors_deletion
+from app.services.jobs.queueing import pages, queue_embedding, queue_payloads, queue_vectors_deletion
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import (
     Assertion,
@@ -26,15 +26,7 @@ from app.services.storage.repositories.ledger import ChangesBySource, SourceChan
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import HeldSource, SourceRepository
-from app.services.storing import (
-    differs_in_payload,
-    new_extraction,
-    note_asserted,
-    pages,
-    queue_embedding,
-    queue_payloads,
-    record,
-)
+from app.services.storing import differs_in_payload, new_extraction, note_asserted, record
 
 FEW = 20
 """Up to this many facts may be removed without a check."""

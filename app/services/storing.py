@@ -1,26 +1,19 @@
 """Store new and changed extractions in a transaction, with their jobs and ledger entries."""
 
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import closing
-from itertools import chain
+from collections.abc import Iterable, Sequence
 
 from app.database import WriteSession
-from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
+from app.domain.ids import ExtractionId, ProjectId, RunId, SourceId
 from app.domain.items import Item, extraction_id_of
-from app.domain.jobs import JobType
 from app.domain.outcomes import Accepted, Counts
 from app.services.creating import create_facts
-from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
+from app.services.jobs.queueing import queue_embedding, queue_payloads
+from app.services.storage.repositories.extraction import NewExtraction
 from app.services.storage.repositories.facts import Assertion, FactRepository, StoredFacts, differs
-from app.services.storage.repositories.id_lists import texts
-from app.services.storage.repositories.job import JobRepository
 from app.services.storage.repositories.ledger import ChangesBySource, LedgerRepository, SourceChanges
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository, StoredSources
-
-A_JOB = 1_000
-"""The largest number of extractions in a job."""
 
 
 def store(
@@ -85,36 +78,6 @@ def new_extraction(  # noqa: PLR0913, PLR0917 - each is a column
         first_run_id=run_id,
         last_run_id=run_id,
     )
-
-
-def queue_embedding(session: WriteSession, project_id: ProjectId, ids: Sequence[ExtractionId]) -> JobId | None:
-    """Queue the embedding of new extractions, if there are any."""
-    if not ids:
-        return None
-    return JobRepository(session).create(JobType.EMBED, {"extraction_ids": texts(ids)}, project_id=project_id)
-
-
-def queue_payloads(
-    session: WriteSession,
-    project_id: ProjectId,
-    changed: Collection[ExtractionId],
-    regrouped: Collection[SourceId],
-) -> list[JobId]:
-    """Queue payload updates of these extractions, and of all extractions of these sources.
-
-    Rows without a vector are included, because one may be on its way with the old payload.
-    """
-    jobs = JobRepository(session)
-    with closing(ExtractionRepository(session).iter_ids_of_sources(regrouped, size=A_JOB)) as of_sources:
-        return [
-            jobs.create(JobType.UPDATE_PAYLOAD, {"extraction_ids": texts(page)}, project_id=project_id)
-            for page in chain(pages(list(changed)), of_sources)
-        ]
-
-
-def pages(ids: Sequence[ExtractionId]) -> Iterable[Sequence[ExtractionId]]:
-    """Split ids into pages of a job's size."""
-    return (ids[start : start + A_JOB] for start in range(0, len(ids), A_JOB))
 
 
 def record(

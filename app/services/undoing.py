@@ -11,14 +11,14 @@ from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 from app.domain.outcomes import Counts, LeftAlone, Undone
 from app.domain.rows import LedgerRow, SourceRow
 from app.services.creating import create_facts
-from app.services.extractions import queue_vectors_deletion
+from app.services.jobs.queueing import pages, queue_embedding, queue_payloads, queue_vectors_deletion
 from app.services.storage.repositories.extraction import NewExtraction
 from app.services.storage.repositories.facts import Assertion, FactRepository, RemovedFact, StoredFacts
 from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges, removed_fact_of
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
-from app.services.storing import differs_in_payload, pages, queue_embedding, queue_payloads, record
+from app.services.storing import differs_in_payload, record
 
 
 def undo_entries(
