@@ -13,13 +13,13 @@ from app.errors import HistoryPruned, InvalidField, NotFound
 from app.models import Project
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.ledger import LedgerRepository
+from app.services.storage.repositories.page_sizes import PAGE_BYTES
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
 
 _ENTRIES = 200
 _FIRST_ROWS = 64
-_PAGE_BYTES = 8 * 2**20
 
 
 class ChangeService:
@@ -163,7 +163,7 @@ def _newest(
     last = 0
     taken_bytes = 0
     for entry in entries:
-        if len(found) >= limit or taken_bytes > _PAGE_BYTES:
+        if len(found) >= limit or taken_bytes > PAGE_BYTES:
             return found, last
         kept = [change for change in reversed(changes_of(entry)) if wanted(change)]
         found += kept
@@ -177,7 +177,7 @@ def _first(changes: Iterator[Change], limit: int) -> tuple[list[Change], Change 
     found: list[Change] = []
     taken_bytes = 0
     for change in changes:
-        if len(found) == limit or taken_bytes > _PAGE_BYTES:
+        if len(found) == limit or taken_bytes > PAGE_BYTES:
             return found, change
         found.append(change)
         taken_bytes += _removed_bytes(change)
@@ -257,12 +257,12 @@ def _with_rows(session: ReadSession, changes: list[Change]) -> list[Change]:
     """The changes with their facts' current rows: as many as fit into about 8 MB."""
     page: list[Change] = []
     taken_bytes, size = 0, _FIRST_ROWS
-    while len(page) < len(changes) and taken_bytes <= _PAGE_BYTES:
+    while len(page) < len(changes) and taken_bytes <= PAGE_BYTES:
         some = changes[len(page) : len(page) + size]
         rows = _rows_of(session, some)
         page += _with_rows_of(some, rows)
         taken_bytes += len(orjson.dumps([row.data for row in rows.values()]))
-        size = max(1, (_PAGE_BYTES - taken_bytes) * len(page) // max(1, taken_bytes))
+        size = max(1, (PAGE_BYTES - taken_bytes) * len(page) // max(1, taken_bytes))
     return page
 
 

@@ -19,13 +19,11 @@ from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository, RemovedFact
 from app.services.storage.repositories.ledger import ChangesBySource, LedgerRepository
+from app.services.storage.repositories.page_sizes import PAGE_BYTES
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.wakeup import Wakeup
 
 _A_PAGE = 1_000
-
-MAX_PAGE_BYTES = 8 * 2**20
-"""The most JSON data on a page of several extractions; a larger extraction is a page alone."""
 
 
 class ExtractionPage(NamedTuple):
@@ -76,7 +74,7 @@ class ExtractionService:
         limit: int = 100,
         order: Order | None = None,
     ) -> ExtractionPage:
-        """Like :meth:`list`, but a page ends before its data exceeds :data:`MAX_PAGE_BYTES`.
+        """Like :meth:`list`, but a page ends before its data exceeds :data:`PAGE_BYTES`.
 
         With ``order``, the extractions come in this order, and ``after`` is a place in it.
 
@@ -90,11 +88,11 @@ class ExtractionService:
             extractions = ExtractionRepository(session)
             if order is None:
                 first = after.id if isinstance(after, Place) else after
-                rows, left_out = extractions.list_within(MAX_PAGE_BYTES, in_project, after=first, limit=limit)
+                rows, left_out = extractions.list_within(PAGE_BYTES, in_project, after=first, limit=limit)
             else:
                 place = after if isinstance(after, Place) else None
                 rows, left_out = extractions.list_sorted(
-                    order, MAX_PAGE_BYTES, in_project, after=place, limit=limit
+                    order, PAGE_BYTES, in_project, after=place, limit=limit
                 )
             return ExtractionPage(rows, ends=not left_out and len(rows) < limit)
 

@@ -20,11 +20,11 @@ from app.domain.filters import ANY, Filters
 from app.domain.ids import parse_extraction_id
 from app.reading_ahead import reading_ahead
 from app.services.storage.repositories.exportable import rows_to_export, statement_to_export
+from app.services.storage.repositories.page_sizes import PAGE_BYTES
 from app.services.storage.repositories.project import ProjectRepository
 
 _FIRST_ROWS = 64
 _GROWTH = 16
-_PAGE_BYTES = 8 * 2**20
 
 
 class ExportService:
@@ -93,8 +93,8 @@ class _Reading:
             self._statement = statement_to_export(session, replace(self._filters, project_id=project_id))
         rows: ExportRows = []
         taken, size = 0, first
-        while len(rows) < limit and taken < _PAGE_BYTES:
-            wanted, room = min(size, limit - len(rows)), _PAGE_BYTES - taken
+        while len(rows) < limit and taken < PAGE_BYTES:
+            wanted, room = min(size, limit - len(rows)), PAGE_BYTES - taken
             some, some_bytes = rows_to_export(
                 session, self._statement, after=place, limit=wanted, most_bytes=room
             )
@@ -103,5 +103,5 @@ class _Reading:
             rows += some
             taken += some_bytes
             place = parse_extraction_id(rows[-1].id)
-            size = max(1, min(_GROWTH * len(rows), (_PAGE_BYTES - taken) * len(rows) // max(1, taken)))
+            size = max(1, min(_GROWTH * len(rows), (PAGE_BYTES - taken) * len(rows) // max(1, taken)))
         return ExportPage(rows, None if place is None else write_export_cursor(project_id, place))

@@ -15,6 +15,7 @@ from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.storage.repositories.extraction import ExtractionRepository, NewExtraction
 from app.services.storage.repositories.facts import FactRepository
+from app.services.storage.repositories.page_sizes import PAGE_BYTES
 from app.services.storage.repositories.words import WordsRepository, WordsRow
 from app.services.words.encoding import MAX_TERMS, TokenEncoder
 from app.words.languages import stemmed_as
@@ -35,7 +36,6 @@ ENCODER = TokenEncoder()
 _logger = logging.getLogger(__name__)
 
 _PAGE = 1_000
-_PAGE_BYTES = 8 * 2**20
 
 
 def add_words(session: Session, extractions: Iterable[NewExtraction]) -> None:
@@ -71,7 +71,7 @@ def rewrite_words(session: WriteSession, ids: Sequence[ExtractionId]) -> None:
     FactRepository(session).lock(ids)
     words = WordsRepository(session)
     words.delete_batch(ids)
-    for rows in ExtractionRepository(session).iter_pages(ids, _PAGE_BYTES):
+    for rows in ExtractionRepository(session).iter_pages(ids, PAGE_BYTES):
         words.add_batch([_words_of(row) for row in rows])
 
 

@@ -45,6 +45,7 @@ from app.intake.where_text import parse_path, write_path
 from app.models import DataIndex, DataKey, Extraction
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.id_lists import among
+from app.services.storage.repositories.page_sizes import rows_that_fit
 from app.sql.transactions import is_reading
 
 _INDEXES = DataIndex.__table__
@@ -93,8 +94,6 @@ _LAST_KEY = "~"
 """Sorts after all keys, which begin with a letter or a smaller character."""
 
 _FIRST_ROWS = 64
-_MOST_ROWS = 1_000
-_PAGE_BYTES = 8 * 2**20
 _MOST_WAYS = 4
 _MOST_SPANS = 50
 _DELETED_AT_ONCE = 5_000
@@ -198,7 +197,7 @@ class DataIndexRepository:
             yield facts
             start += len(some)
             taken_bytes = len(orjson.dumps([(fact.data, fact.metadata) for fact in facts]))
-            size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
+            size = rows_that_fit(len(some), taken_bytes)
 
     def rewrite(self, facts: Sequence[KeyedFact], indexes: Sequence[IndexRow]) -> None:
         """Rewrite the keys of these facts in these indexes. The caller must hold their locks."""

@@ -28,11 +28,10 @@ from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.data_indexes import DataIndexRepository
 from app.services.storage.repositories.id_lists import Ids, among, texts
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
+from app.services.storage.repositories.page_sizes import rows_that_fit
 
 _TABLE = Extraction.__table__
 _FIRST_ROWS = 64
-_MOST_ROWS = 1_000
-_PAGE_BYTES = 8 * 2**20
 
 
 class Assertion(NamedTuple):
@@ -147,7 +146,7 @@ class FactRepository:
             if removed:
                 yield removed
             start += len(some)
-            size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
+            size = rows_that_fit(len(some), taken_bytes)
 
     def _take_out(self, ids: Ids, project_id: ProjectId | None) -> tuple[list[RemovedFact], int]:
         chosen = among(_TABLE.c.id, ids, self._dialect)

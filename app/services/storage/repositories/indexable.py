@@ -16,12 +16,11 @@ from sqlalchemy.types import NullType
 
 from app.models import ORPHANED, Extraction, Source
 from app.services.storage.repositories.id_lists import Ids, among_bound, bound, texts
+from app.services.storage.repositories.page_sizes import rows_that_fit
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
 _FIRST_ROWS = 16
-_MOST_ROWS = 1_000
-_PAGE_BYTES = 8 * 2**20
 
 
 _LABELS = (
@@ -67,7 +66,7 @@ def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[
         rows, taken_bytes = find(session, some, anew=anew)
         yield from rows
         start += size
-        size = max(1, min(_MOST_ROWS, _PAGE_BYTES * len(some) // max(1, taken_bytes)))
+        size = rows_that_fit(len(some), taken_bytes)
 
 
 def labels_of(session: Session, ids: Ids) -> list[LabelsRow]:

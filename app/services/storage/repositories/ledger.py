@@ -41,12 +41,12 @@ from app.models import REMOVING, LedgerEntry, Project, Run, parse_moment
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.clock import now
 from app.services.storage.repositories.facts import Assertion, RemovedFact
+from app.services.storage.repositories.page_sizes import PAGE_BYTES
 from app.services.storage.repositories.statements import rows_changed
 
 PRUNED_AT_ONCE = 1_000
 
 _ID_BYTES = 40
-_PAGE_BYTES = 8 * 2**20
 
 _TABLE = LedgerEntry.__table__
 _PROJECTS = Project.__table__
@@ -228,14 +228,14 @@ class LedgerRepository:
         count, together = self._session.execute(
             select(func.count(), func.coalesce(func.sum(sizes.c.size), 0))
         ).one()
-        if together > _PAGE_BYTES:
+        if together > PAGE_BYTES:
             count = self._count_within(sizes)
         return self._rows(select(*_ROW).where(*chosen).order_by(order).limit(count)) if count else []
 
     def _count_within(self, sizes: Subquery) -> int:
         """How many entries from the first fit into about 8 MB."""
         before = select((func.sum(sizes.c.size).over(rows=(None, 0)) - sizes.c.size).label("bytes")).subquery()
-        return self._session.scalar(select(func.count()).where(before.c.bytes <= _PAGE_BYTES)) or 0
+        return self._session.scalar(select(func.count()).where(before.c.bytes <= PAGE_BYTES)) or 0
 
     def _rows(self, query: Select[Any]) -> LedgerRows:
         """Read these entries; on SQLite as one JSON document, as in :mod:`.facts`."""
