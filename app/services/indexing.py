@@ -313,7 +313,7 @@ class IndexingService:
             outcome.payloads[row.id] = payload = payload_of(row, outcome.generation)
             try:
                 whole = text_of(row.extraction_type, row.data, self._text_rules)
-                texts.append(TextToEmbed(row.id, payload, whole).shortened(self._max_chars))
+                texts.append(TextToEmbed(whole, id=row.id, payload=payload).shortened(self._max_chars))
             except InvalidInput as error:  # it was accepted when other text fields were configured
                 outcome.set_aside[row.id] = str(error)
         return texts

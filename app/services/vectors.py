@@ -5,40 +5,19 @@ from dataclasses import dataclass, replace
 
 from app.domain.upkeep import Indexed
 from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable, InvalidVector
+from app.services.embedding.cutting import CuttableText
 from app.services.embedding.embedder import HARMLESS_TEXT, Embedder, TextRole
 from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
 
-_CUTS = 8
-"""How often a text is cut when the endpoint says it is too long. Eight halvings leave 1/256."""
 
-
-@dataclass(frozen=True, slots=True)
-class TextToEmbed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextToEmbed(CuttableText):
     """The text to embed for an extraction, and the payload that Qdrant filters by."""
 
     id: str
     payload: Payload
-    text: str
-    is_cut: bool = False
-    cuts: int = 0
     tried: bool = False
-
-    @property
-    def may_be_cut(self) -> bool:
-        """Whether a shorter text may be tried."""
-        return self.cuts < _CUTS and len(self.text) > 1
-
-    def shortened(self, max_chars: int | None) -> "TextToEmbed":
-        """Cut the text to ``max_chars``. If only blanks would be left, it stays whole."""
-        beginning = self.text[:max_chars].rstrip()
-        if max_chars is None or len(self.text) <= max_chars or not beginning:
-            return self
-        return replace(self, text=beginning, is_cut=True)
-
-    def cut(self, share: float) -> "TextToEmbed":
-        """Cut the text to the share that the endpoint says it takes."""
-        return replace(self.shortened(max(1, int(len(self.text) * share))), cuts=self.cuts + 1)
 
 
 class MadeVectors:

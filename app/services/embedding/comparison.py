@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from app.domain.pairs import Pair
 from app.errors import EmbeddingRejected
 from app.executor import Lane
+from app.services.embedding.cutting import CuttableText
 from app.services.embedding.embedder import Embedder, EmbedderIdentity, TextRole
 
 Progress = Callable[[int], None]
 """Called with the number of texts embedded since the last call."""
 
 _AT_ONCE = 256
-_CUTS = 8
 _NEVER = np.iinfo(np.intp).max
 _MEGABYTE = 2**20
 _STATM = Path("/proc/self/statm")
@@ -93,7 +93,8 @@ class EmbedderComparison:
     ) -> "_Embedded":
         done = _Embedded(np.zeros((len(texts), embedder.identity.dimension), np.float32))
         for start in range(0, len(texts), _AT_ONCE):
-            await _embed_into(done, embedder, start, texts[start : start + _AT_ONCE], role)
+            some = [CuttableText(text) for text in texts[start : start + _AT_ONCE]]
+            await _embed_into(done, embedder, start, some, role)
             progress(min(_AT_ONCE, len(texts) - start))
         return done
 
@@ -117,47 +118,23 @@ class _Embedded:
     refused: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Shortened:
-    text: str
-    cuts: int = 0
-
-
 async def _embed_into(
-    done: _Embedded, embedder: Embedder, start: int, texts: Sequence[str], role: TextRole
+    done: _Embedded, embedder: Embedder, start: int, texts: Sequence[CuttableText], role: TextRole
 ) -> None:
-    """Embed texts; if one is refused, halve the batch until it is alone."""
+    """Embed texts; like indexing, halve a batch that is refused, and cut a text that is too long."""
     try:
-        done.vectors[start : start + len(texts)] = await embedder.embed(texts, role)
+        done.vectors[start : start + len(texts)] = await embedder.embed([each.text for each in texts], role)
     except EmbeddingRejected as error:
-        if len(texts) == 1:
-            await _embed_cut(done, embedder, start, _Shortened(texts[0]), role, error)
-            return
-        middle = len(texts) // 2
-        await _embed_into(done, embedder, start, texts[:middle], role)
-        await _embed_into(done, embedder, start + middle, texts[middle:], role)
-
-
-async def _embed_cut(  # noqa: PLR0913, PLR0917 - what was tried, and why it failed
-    done: _Embedded,
-    embedder: Embedder,
-    place: int,
-    shortened: _Shortened,
-    role: TextRole,
-    refused: EmbeddingRejected,
-) -> None:
-    """Embed as much of a text as fits, like indexing."""
-    while refused.fits is not None and shortened.cuts < _CUTS:
-        fitting = shortened.text[: max(1, int(len(shortened.text) * refused.fits))].rstrip()
-        shortened = replace(shortened, text=fitting, cuts=shortened.cuts + 1)
-        try:
-            done.vectors[place] = (await embedder.embed([fitting], role))[0]
-        except EmbeddingRejected as error:
-            refused = error
+        if len(texts) > 1:
+            middle = len(texts) // 2
+            await _embed_into(done, embedder, start, texts[:middle], role)
+            await _embed_into(done, embedder, start + middle, texts[middle:], role)
+        elif error.fits is not None and texts[0].may_be_cut:
+            await _embed_into(done, embedder, start, [texts[0].cut(error.fits)], role)
         else:
-            done.cut += 1
-            return
-    done.refused += 1
+            done.refused += 1
+    else:
+        done.cut += sum(each.is_cut for each in texts)
 
 
 def _ranks_of(
