@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+GIVEN_UP_TIMEOUT_S = 0.5
+"""How long a process that ends waits for calls that were given up and still run."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from app.cli.context import CommandParts, Json, at_home, context_of, no_api, run, usage_error
-from app.cli.output import counted, fail, note, print_json, print_table, progress, say
+from app.cli.output import counted, fail, note, print_json, print_table, progress, say, shown_moment
 from app.errors import NothingToBackUp
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def restore(
         else f" Its schema was migrated from {manifest.schema_revision} to {done.contents.revision}."
     )
     say(
-        f"Restored {_listed(done.contents.counts)} from {done.backup.file}, as of {manifest.began_at:%Y-%m-%d %H:%M:%S} "
+        f"Restored {_listed(done.contents.counts)} from {done.backup.file}, as of {shown_moment(manifest.began_at, seconds=True)} "
         f"UTC.{migrated}"
     )
     note(f"The index may differ from the restored database: run `{REPAIR}` now.")

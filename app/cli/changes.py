@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
+from app.cli.extraction_rows import shown_text
 from app.cli.naming import unless_missing
-from app.cli.output import note, print_json_lines, print_table
+from app.cli.output import note, print_json_lines, print_table, shown_moment
 from app.domain.changes import Change, ChangeKind, History
 from app.domain.ids import ExtractionId, RunId, SourceId
-from app.domain.text import TextRules, text_of
-from app.errors import InvalidInput
+from app.domain.text import TextRules
 
 if TYPE_CHECKING:
     from app.cli.ports import ServiceParts
@@ -101,7 +101,7 @@ def _print_with_times(changes: Iterable[Change], runs: Mapping[RunId, str], text
         ("at (UTC)", "change", "extraction", "run"),
         [
             (
-                f"{change.at:%Y-%m-%d %H:%M:%S}",
+                shown_moment(change.at, seconds=True),
                 change.kind,
                 _what(change, texts),
                 "" if change.run_id is None else runs.get(change.run_id, str(change.run_id)),
@@ -123,9 +123,9 @@ def _texts(changes: Iterable[Change], rules: TextRules) -> Iterator[tuple[Extrac
     """The texts of the extractions as they are, or as they were when removed."""
     for change in changes:
         if change.extraction is not None:
-            yield change.extraction.id, _text(_type(change), change.extraction.data, rules)
+            yield change.extraction.id, shown_text(_type(change), change.extraction.data, rules)
         elif change.kind is ChangeKind.REMOVED and change.extraction_id and change.before:
-            yield change.extraction_id, _text(_type(change), change.before["data"], rules)
+            yield change.extraction_id, shown_text(_type(change), change.before["data"], rules)
 
 
 def _what(change: Change, texts: _Texts) -> str:
@@ -164,13 +164,6 @@ def _or_none(value: object) -> str:
     import orjson
 
     return "none" if value is None else orjson.dumps(value).decode()
-
-
-def _text(extraction_type: str, data: Mapping[str, Any], rules: TextRules) -> str:
-    try:
-        return text_of(extraction_type, data, rules)
-    except InvalidInput:  # stored under other text fields than the current ones
-        return str(data)
 
 
 def change_as_dict(change: Change) -> dict[str, Any]:

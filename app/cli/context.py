@@ -13,6 +13,7 @@ import typer
 
 from app.cli.output import fail
 from app.errors import AgentStorageError
+from app.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:  # commands import their parts only when they run, so that --help stays fast
     from sqlalchemy import Engine
@@ -46,8 +47,6 @@ if TYPE_CHECKING:  # commands import their parts only when they run, so that --h
 
 T = TypeVar("T")
 P = TypeVar("P")
-
-INTERRUPTED = 130
 
 BOTH = "--near opens the stores on this machine, and --api uses a service; give one of them"
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.cli.output import print_json_lines, print_table
+from app.cli.output import print_json_lines, print_table, shown_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.domain.rows import ExtractionRow, ExtractionRows
     from app.domain.text import TextRules
 
@@ -34,20 +36,20 @@ class ShownRows:
         )
 
     def _what(self, row: "ExtractionRow") -> tuple[str, ...]:
-        text = shown_text(row, self.rules)
+        text = shown_text(row.extraction_type, row.data, self.rules)
         shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
         return (shown,) if row.set_aside_reason is None else (shown, f"set aside: {row.set_aside_reason}")
 
 
-def shown_text(row: "ExtractionRow", rules: "TextRules") -> str:
+def shown_text(extraction_type: str, data: "Mapping[str, Any]", rules: "TextRules") -> str:
     """The text that is embedded of an extraction, or its data if the text can't be made."""
     from app.domain.text import text_of
     from app.errors import InvalidInput
 
     try:
-        return text_of(row.extraction_type, row.data, rules)
+        return text_of(extraction_type, data, rules)
     except InvalidInput:  # stored under other text fields than the current ones
-        return str(row.data)
+        return str(data)
 
 
 def as_item(row: "ExtractionRow") -> dict[str, Any]:
@@ -87,8 +89,8 @@ def print_whole(row: "ExtractionRow") -> None:
         ("confidence", "" if row.confidence is None else str(row.confidence)),
         ("state", _state(row)),
         ("set aside because", row.set_aside_reason),
-        ("first stored", f"{row.created_at:%Y-%m-%d %H:%M}"),
-        ("changed", row.changed_at and f"{row.changed_at:%Y-%m-%d %H:%M}"),
+        ("first stored", shown_moment(row.created_at)),
+        ("changed", shown_moment(row.changed_at)),
         ("first run", row.first_run_id),
         ("last run", row.last_run_id),
         ("metadata", "" if row.metadata is None else document(row.metadata)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.output import note
+from app.cli.output import note, say
 from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ async def run_queued(
         way = "the service completes that" if remote else "`agent-storage verify --repair` completes that"
         note(f"{unfinished}; {way}: {error}")
         raise typer.Exit(1) from None
+
+
+def say_waiting(waiting: int, *, remote: bool) -> None:
+    """Say how many extractions aren't indexed yet, and what will index them."""
+    way = "The service continues indexing." if remote else "`agent-storage verify --repair` indexes them."
+    say(f"Not indexed yet: {waiting:,}. {way}")
 
 
 def first_of(errors: ExceptionGroup[Exception]) -> Exception:

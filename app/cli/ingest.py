@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import Api, Json, Near, at_home, context_of, run_at, to_the_end, usage_error
-from app.cli.index_jobs import first_of, indexing_beside
+from app.cli.index_jobs import first_of, indexing_beside, say_waiting
 from app.cli.input_file import (
     Constants,
     Ignored,
@@ -333,8 +333,7 @@ def _print(report: Report, *, as_json: bool, remote: bool) -> None:
     if report.set_aside:
         say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if report.waiting:
-        how = "The service continues indexing." if remote else "`agent-storage verify --repair` indexes them."
-        say(f"Not indexed yet: {report.waiting:,}. {how}")
+        say_waiting(report.waiting, remote=remote)
     if report.first_reject is not None:
         _print_refusal(report, report.first_reject)
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
-from app.cli.output import console, counted, note, print_json, print_table, printable, say
+from app.cli.output import console, counted, note, print_json, print_table, printable, say, shown_moment
 from app.domain.jobs import job_as_dict
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from app.cli.ports import ServiceParts
     from app.domain.ids import JobId
@@ -189,17 +188,13 @@ def _attempts(row: "JobRow") -> str:
     return f"{row.attempt} ({row.failures} failed)" if row.failures else str(row.attempt)
 
 
-def _moment(moment: "datetime | None") -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
 _COLUMNS = ("id", "type", "status", "progress", "attempts", "created (UTC)")
 _FRAME = 3  # the width of a cell's border and padding
 _SHORTEST_ERROR = 10
 
 
 def _cells(row: "JobRow") -> tuple[str, ...]:
-    created = _moment(row.created_at)[: -len(":00")]
+    created = shown_moment(row.created_at)
     return str(row.id), printable(row.type), row.status, _progress(row), _attempts(row), created
 
 
@@ -235,10 +230,10 @@ def _print_row(row: "JobRow", *, as_json: bool) -> None:
         ("project", "" if row.project_id is None else str(row.project_id)),
         ("progress", _progress(row)),
         ("attempts", _attempts(row)),
-        ("created", _moment(row.created_at)),
-        ("scheduled for", _moment(row.run_at)),
-        ("started", _moment(row.started_at)),
-        ("ended", _moment(row.completed_at)),
+        ("created", shown_moment(row.created_at, seconds=True)),
+        ("scheduled for", shown_moment(row.run_at, seconds=True)),
+        ("started", shown_moment(row.started_at, seconds=True)),
+        ("ended", shown_moment(row.completed_at, seconds=True)),
         ("result", result),
         ("error", row.error or ""),
     )

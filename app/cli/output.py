@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
     from rich.progress import Progress
     from rich.text import Text
@@ -76,6 +78,13 @@ def _escaped(found: re.Match[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """A count with its noun, such as ``1 extraction`` and ``2,000 extractions``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shown_moment(moment: "datetime | None", *, seconds: bool = False) -> str:
+    """A moment to the minute or to the second, or nothing for None."""
+    if moment is None:
+        return ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if seconds else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def print_table(

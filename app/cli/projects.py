@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Api, Json, Near, Yes, run_at
-from app.cli.output import counted, fail, note, print_json, print_table, say
+from app.cli.output import counted, fail, note, print_json, print_table, say, shown_moment
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ def list_projects(ctx: typer.Context, api: Api = None, as_json: Json = False) ->
     elif found:
         print_table(
             ("project", "sources", "extractions", "indexed", "created"),
-            [
-                (p.name, p.sources, p.extractions, p.indexed, f"{p.created_at:%Y-%m-%d %H:%M} UTC")
-                for p in found
-            ],
+            [(p.name, p.sources, p.extractions, p.indexed, f"{shown_moment(p.created_at)} UTC") for p in found],
         )
     else:
         note("No projects yet. `agent-storage ingest FILE --project NAME` creates one.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from app.cli.context import context_of, run_at
-from app.cli.index_jobs import first_of, indexing_beside
+from app.cli.index_jobs import first_of, indexing_beside, say_waiting
 from app.cli.output import counted, note, print_json, printable, progress, say
 from app.cli.request_run import OfRun
 from app.cli.stores import Remote, is_remote
@@ -264,8 +264,7 @@ def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
     if report.set_aside:
         say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if waiting := max(0, report.total("added") - report.indexed - report.set_aside):
-        how = "The service continues indexing." if remote else "`agent-storage verify --repair` indexes them."
-        say(f"Not indexed yet: {waiting:,}. {how}")
+        say_waiting(waiting, remote=remote)
 
 
 def _as_dict(report: _Report) -> dict[str, Any]:

@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at
-from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable, say
+from app.cli.output import (
+    counted,
+    fail,
+    note,
+    print_json,
+    print_json_lines,
+    print_table,
+    printable,
+    say,
+    shown_moment,
+)
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from app.cli.changes import Told
     from app.cli.ports import ServiceParts
     from app.domain.outcomes import Undone
@@ -57,8 +65,8 @@ def show(
     lines = (
         ("name", row.name),
         ("id", str(row.id)),
-        ("begun", _moment(row.begun_at)),
-        ("ended", _moment(row.ended_at) or "not yet"),
+        ("begun", shown_moment(row.begun_at)),
+        ("ended", shown_moment(row.ended_at) or "not yet"),
         ("undoes", "" if row.undoes is None else str(row.undoes)),
         *((f"metadata {name}", _value(value)) for name, value in (row.metadata or {}).items()),
         ("added", f"{row.added:,}"),
@@ -141,7 +149,10 @@ async def _undo(parts: "ServiceParts", project: str, run: str) -> "Undone":
 def _print_rows(rows: "RunRows") -> None:
     print_table(
         ("run", "begun (UTC)", "added", "changed", "removed"),
-        [((row.name, str(row.id)), _moment(row.begun_at), row.added, row.changed, row.removed) for row in rows],
+        [
+            ((row.name, str(row.id)), shown_moment(row.begun_at), row.added, row.changed, row.removed)
+            for row in rows
+        ],
         wide="run",
         whole=("begun (UTC)",),
     )
@@ -172,10 +183,6 @@ def _print_undone(run: str, undone: "Undone") -> None:
             f"And {count - _MOST_SHOWN:,} more; --json shows {'the first ' if undone.more_left_alone else ''}{len(left):,}."
         )
     say(f"The undo is run {undone.undo_run_id}; `agent-storage runs undo` reverts it.")
-
-
-def _moment(moment: "datetime | None") -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _value(value: object) -> str:

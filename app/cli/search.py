@@ -102,7 +102,7 @@ def _text(result: "SearchHit", rules: "TextRules") -> "Text":
     from app.cli.extraction_rows import shown_text
     from app.words.highlights import spans_in
 
-    shown = shown_text(result.extraction, rules)
+    shown = shown_text(result.extraction.extraction_type, result.extraction.data, rules)
     text = Text(printable(shown))
     for start, end in spans_in(shown, result.terms):
         text.stylize("bold", start, end)

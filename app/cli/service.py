@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import INTERRUPTED, context_of
+from app.cli.context import context_of
 from app.cli.output import fail
 from app.errors import AgentStorageError
+from app.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

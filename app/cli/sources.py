@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, run_at, usage_error
-from app.cli.output import counted, fail, note, print_json, print_json_lines, print_table, printable, say
+from app.cli.output import (
+    counted,
+    fail,
+    note,
+    print_json,
+    print_json_lines,
+    print_table,
+    printable,
+    say,
+    shown_moment,
+)
 from app.cli.stores import is_remote
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from app.cli.ports import ServiceParts
     from app.domain.outcomes import Deleted
     from app.domain.rows import SourceRow, SourceRows
@@ -73,8 +81,8 @@ def show(
         ("group", row.group),
         ("extractions", f"{row.extractions:,}"),
         ("gone", not row.extractions),
-        ("first stored", _moment(row.created_at)),
-        ("observed", _moment(row.observed_at)),
+        ("first stored", shown_moment(row.created_at)),
+        ("observed", shown_moment(row.observed_at)),
     )
     print_table(("", "source (times in UTC)"), lines, wide="source (times in UTC)")
 
@@ -159,13 +167,9 @@ def _filters(groups: Sequence[str], uri_prefix: str | None, *, gone: bool | None
 def _print_rows(rows: "SourceRows") -> None:
     print_table(
         ("source", "group", "extractions", "observed (UTC)"),
-        [(row.uri, row.group, row.extractions, _moment(row.observed_at)) for row in rows],
+        [(row.uri, row.group, row.extractions, shown_moment(row.observed_at)) for row in rows],
         wide="source",
     )
-
-
-def _moment(moment: "datetime | None") -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _as_dict(row: "SourceRow") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.cli.filtering import WantedExtractions, warn
-from app.cli.index_jobs import run_queued
+from app.cli.index_jobs import run_queued, say_waiting
 from app.cli.naming import unless_missing
 from app.cli.output import counted, note, print_table, printable, progress, say
 from app.cli.stores import is_remote
@@ -61,12 +61,7 @@ class Retrial:
             f"set aside again {self.set_aside:,}."
         )
         if self.waiting:
-            how = (
-                "The service continues indexing."
-                if self.is_remote
-                else "`agent-storage verify --repair` indexes them."
-            )
-            say(f"Not indexed yet: {self.waiting:,}. {how}")
+            say_waiting(self.waiting, remote=self.is_remote)
         if self.reasons:
             print_table(
                 ("why", "source and id"),

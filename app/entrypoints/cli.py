@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from app.exit_codes import INTERRUPTED, OF_SIGNAL
+
 if TYPE_CHECKING:
     from app.cli.context import CommandParts
     from app.config import Settings
 
-_CLOSING_TIMEOUT_S = 0.5
-_INTERRUPTED = 130
 _FIRST_PROCESS = 1
-_EXIT_OF_SIGNAL = 128
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 _OWNER_ONLY = 0o077
 _UNWRITABLE = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
@@ -33,6 +32,7 @@ def open_parts(
     import gc
 
     from app.entrypoints.factory import container_of
+    from app.executor import GIVEN_UP_TIMEOUT_S
     from containers import running
 
     _share_heaps()
@@ -40,7 +40,7 @@ def open_parts(
     if not index:
         container.override_providers(qdrant_client=None)
     # Only calls that Ctrl-C interrupted still run when a command ends; don't wait for them.
-    container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
+    container.config.executor.shutdown_timeout.from_value(GIVEN_UP_TIMEOUT_S)
     with running(container, migrate=migrate, check=check):
         # Keep long-lived start-up objects out of collection; a full collection pauses all threads.
         gc.freeze()
@@ -81,12 +81,12 @@ def main() -> None:
     if os.getpid() == _FIRST_PROCESS:
         # The kernel doesn't deliver a signal without a handler to a container's first process. A
         # service installs its own handler once it runs.
-        signal.signal(signal.SIGTERM, lambda number, _: os._exit(_EXIT_OF_SIGNAL + number))
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(OF_SIGNAL + number))
     code: _Code
     try:
         code = _run()
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except OSError as error:
         # An error with a file name isn't about the output, and other error numbers are bugs.
         if error.filename is not None or error.errno not in _UNWRITABLE:

@@ -16,6 +16,7 @@ from app.entrypoints.http_protocol import BoundedProtocol
 from app.entrypoints.signals import on_stop_signal
 from app.entrypoints.startup import Startup
 from app.errors import AddressInUse
+from app.executor import GIVEN_UP_TIMEOUT_S
 from app.logs import Tally
 from app.settings.places import stores_told
 from app.worker.worker import Worker
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-
-_CLOSING_TIMEOUT_S = 0.5
-"""Calls and tasks that still run after the shutdown were given up, and aren't waited for longer."""
 
 _STARTING_RETRY_S = 2
 """The Retry-After of refusals while a service starts."""
@@ -150,7 +148,7 @@ def _starting() -> "ASGIApp":
 @contextmanager
 def open_service(container: Container) -> Iterator[None]:
     """Open a service's container; closing it doesn't wait for calls that were given up."""
-    container.config.executor.shutdown_timeout.from_value(_CLOSING_TIMEOUT_S)
+    container.config.executor.shutdown_timeout.from_value(GIVEN_UP_TIMEOUT_S)
     settings = container.settings()
     logger.info("the stores are %s", stores_told(settings.database.url, settings.qdrant))
     with running(container, check=False):
@@ -215,7 +213,7 @@ async def _end_tasks() -> None:
     for task in left:
         task.cancel()
     if left:
-        _, stuck = await asyncio.wait(left, timeout=_CLOSING_TIMEOUT_S)
+        _, stuck = await asyncio.wait(left, timeout=GIVEN_UP_TIMEOUT_S)
         for task in stuck:
             logger.warning("task didn't end in time: %s", task.get_coro())
 

@@ -7,10 +7,11 @@ import signal
 import sys
 from collections.abc import Callable
 
+from app.exit_codes import OF_SIGNAL
+
 logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_EXIT_OF_SIGNAL = 128
 
 
 def on_stop_signal(stop: Callable[[], object]) -> None:
@@ -26,7 +27,7 @@ def on_stop_signal(stop: Callable[[], object]) -> None:
         if asked:
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 stream.flush()
-            os._exit(_EXIT_OF_SIGNAL + number)
+            os._exit(OF_SIGNAL + number)
         asked = True
         logger.info("stopping on %s; send it again to end at once", number.name)
         stop()

@@ -5,10 +5,10 @@ from typing import Any
 
 import typer
 
-from app.cli.context import INTERRUPTED
 from app.cli.index import DIFFER
 from app.cli.ingest import SOME_REFUSED
 from app.cli.main import app
+from app.exit_codes import INTERRUPTED
 from generate.markdown import code, page, plain, table
 
 _INTRODUCTION = """\

@@ -13,8 +13,8 @@ from support.cli import EXAMPLE, Cli
 from support.processes import Service, command_process, serve_process
 from support.waiting import wait_for
 
-from app.cli.context import INTERRUPTED
 from app.cli.main import app
+from app.exit_codes import INTERRUPTED
 
 pytestmark = pytest.mark.slow
 

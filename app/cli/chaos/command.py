@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import INTERRUPTED, Json, at_home, usage_error
+from app.cli.context import Json, at_home, usage_error
 from app.cli.index_jobs import first_of
 from app.cli.output import fail, note, print_json, print_table, progress, say
 from app.errors import AgentStorageError
+from app.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from app.cli.chaos.books import Report

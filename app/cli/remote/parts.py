@@ -19,11 +19,9 @@ from app.cli.remote.upkeep import (
 )
 from app.cli.stores import Remote, service_at
 from app.domain.ids import JobId
-from app.executor import BoundedExecutor, Lane
+from app.executor import GIVEN_UP_TIMEOUT_S, BoundedExecutor, Lane
 
 _REQUESTS_AT_ONCE = 4
-_CLOSING_TIMEOUT_S = 0.5
-"""Only calls that Ctrl-C interrupted still run when a command ends; they aren't waited for."""
 
 _WAITING_TIMEOUT_S = 60.0
 _SILENT_JOB_S = 120.0
@@ -128,7 +126,7 @@ def open_remote(
         service = Connection(address, client, lane, patience or Patience())
         yield RemoteParts(service, _lane(executor, "files", 1), silent_job_s)
     finally:
-        executor.close(_CLOSING_TIMEOUT_S)
+        executor.close(GIVEN_UP_TIMEOUT_S)  # of calls that Ctrl-C interrupted
         client.close()
 
 
