@@ -1,11 +1,8 @@
-"""JSON answers written by orjson, cursors, and exact parsing of JSON request bodies."""
+"""JSON answers written by orjson, and exact parsing of JSON request bodies."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
-from uuid import UUID
 
 import orjson
 from fastapi import Request, Response
@@ -19,12 +16,10 @@ from app.api.middleware import media_type
 from app.api.parameters import Parameters
 from app.api.problems import Refused
 from app.api.schemas import MOST_FAULTS
-from app.domain.ordering import Order, Place, read_place
-from app.errors import InvalidField, InvalidInput
+from app.errors import InvalidInput
 from app.executor import Lane
 from app.intake.exact_json import decode
 from app.intake.formats import BOM
-from app.intake.where_text import write_order
 
 _AT_ONCE_BYTES = 2 * 2**20
 """How much JSON is written before the event loop's other tasks get a turn."""
@@ -54,64 +49,6 @@ async def answer_items(items: Iterable[object], rest: Mapping[str, object]) -> R
 def as_json(content: object) -> bytes:
     """Encode as JSON, with UTC times written as ``Z`` as in every other answer."""
     return orjson.dumps(content, option=orjson.OPT_UTC_Z)
-
-
-def write_cursor(*place: object) -> str:
-    """Make an opaque cursor for a place in a list."""
-    return base64.urlsafe_b64encode(orjson.dumps(place, default=str)).decode().rstrip("=")
-
-
-def read_cursor(cursor: str, parts: int) -> list[str]:
-    """Decode the place of a cursor.
-
-    Raises:
-        InvalidField: this service didn't make the cursor.
-    """
-    try:
-        place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
-        place = None
-    if not isinstance(place, list) or len(place) != parts or not all(isinstance(each, str) for each in place):
-        raise no_cursor()
-    return place
-
-
-def read_id_in(project: str, cursor: str) -> UUID:
-    """Decode the id after which a page of a project's list begins.
-
-    Raises:
-        InvalidField: this service didn't make the cursor, or made it for another project.
-    """
-    of, text = read_cursor(cursor, 2)
-    if of != project:
-        raise InvalidField("cursor", f"is of project {of[:100]!r}; begin again without it")
-    try:
-        return UUID(text)
-    except ValueError:
-        raise no_cursor() from None
-
-
-def read_place_in(project: str, order: Order, cursor: str) -> Place:
-    """Decode the place in an order after which a page of a project's list begins.
-
-    Raises:
-        InvalidField: this service didn't make the cursor, or made it for another project or another
-            order.
-    """
-    of, sort, *place = read_cursor(cursor, 5)
-    if of != project:
-        raise InvalidField("cursor", f"is of project {of[:100]!r}; begin again without it")
-    if sort != write_order(order):
-        raise InvalidField("cursor", f"is of a list sorted by {sort[:100]}; begin again without it")
-    try:
-        return read_place(order, *place)
-    except (InvalidField, ValueError):
-        raise no_cursor() from None
-
-
-def no_cursor() -> InvalidField:
-    """Make the error for an invalid cursor."""
-    return InvalidField("cursor", "wasn't made by this service; begin again without it")
 
 
 class ExactRequest(Request):

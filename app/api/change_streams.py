@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from itertools import zip_longest
 
-from app.api.answers import as_json, no_cursor, read_cursor, write_cursor
-from app.api.event_streams import SIGN_OF_LIFE, SIGN_OF_LIFE_S, EventStream, StreamPlaces
+from app.api.answers import as_json
+from app.api.cursors import no_cursor, read_cursor, write_cursor
+from app.api.event_streams import SIGN_OF_LIFE, SIGN_OF_LIFE_S, EventStream, StreamPlaces, happens_within
 from app.api.parts import ApiParts
 from app.api.schemas import change_of
 from app.domain.changes import Change, FeedPage, FeedPlace
@@ -64,7 +65,7 @@ class ChangeStreams:
         silent_s = 0.0
         waits = page.is_last
         while silent_s < SIGN_OF_LIFE_S:
-            if waits and await self._stops_within(_LOOK_S):
+            if waits and await happens_within(self._stopping, _LOOK_S):
                 break
             silent_s += _LOOK_S
             try:
@@ -75,12 +76,6 @@ class ChangeStreams:
                     raise
                 waits = True
         return FeedPage([], page.place, is_last=page.is_last)
-
-    async def _stops_within(self, duration_s: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(duration_s):
-                return await self._stopping.wait()
-        return False
 
 
 def write_place(place: FeedPlace) -> str:

@@ -1,7 +1,9 @@
 """Streams of server-sent events, and the limits that they share with streamed exports."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -17,6 +19,14 @@ MAX_STREAMS_A_CALLER = 20
 
 SIGN_OF_LIFE_S = 15.0
 SIGN_OF_LIFE = b": still there\n\n"
+
+
+async def happens_within(event: asyncio.Event, duration_s: float) -> bool:
+    """Wait for an event; False if it didn't happen in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(duration_s):
+            return await event.wait()
+    return False
 
 
 class StreamPlaces:

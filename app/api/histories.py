@@ -2,7 +2,8 @@
 
 from fastapi import Response
 
-from app.api.answers import answer_items, no_cursor, read_cursor, write_cursor
+from app.api.answers import answer_items
+from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.api.schemas import change_of
 from app.domain.changes import History
 

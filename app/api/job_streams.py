@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
-from app.api.event_streams import SIGN_OF_LIFE_S, StreamPlaces
+from app.api.event_streams import SIGN_OF_LIFE_S, StreamPlaces, happens_within
 from app.api.parts import ApiParts
 from app.domain.jobs import JobRow, has_ended
 from app.errors import AgentStorageError
@@ -41,15 +40,8 @@ class Following:
                 yield told
             elif self._over:
                 return
-            elif not await self._has_news():
+            elif not await happens_within(self._news, SIGN_OF_LIFE_S):
                 yield None
-
-    async def _has_news(self) -> bool:
-        """Wait for a change; False when a keep-alive is due."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SIGN_OF_LIFE_S):
-                return await self._news.wait()
-        return False
 
     def see(self, row: JobRow | None) -> None:
         """Record the polled job; None if it ended and was pruned."""
@@ -101,10 +93,7 @@ class JobStreams:
 
     async def _look(self) -> None:
         while self._followings:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
-                    await self._stopping.wait()
-            if self._stopping.is_set():
+            if await happens_within(self._stopping, _LOOK_S):
                 self._end_all(None)
                 return
             try:

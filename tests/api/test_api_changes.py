@@ -14,7 +14,7 @@ from support.api import Api, problem_of, serving
 from support.facts import fact, replaced
 from support.waiting import PATIENCE_S, until
 
-from app.api.answers import write_cursor
+from app.api.cursors import write_cursor
 from app.api.event_streams import MAX_STREAMS_A_CALLER
 from app.api.middleware import Admission
 from app.database import Database

@@ -1,14 +1,14 @@
 """``/v1/jobs``, ``/v1/job-types``, ``/v1/verify`` and ``/v1/reindex``."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
-from app.api.answers import ExactRoute, as_json, no_cursor, read_cursor, write_cursor
+from app.api.answers import ExactRoute, as_json
+from app.api.cursors import read_moment_and_id, write_moment_and_id
 from app.api.event_streams import SIGN_OF_LIFE, EventStream
 from app.api.job_streams import Following, JobStreams
 from app.api.middleware import caller_of
@@ -33,7 +33,6 @@ from app.services.jobs.service import Cursor
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=ExactRoute)
 
 _ALL = Verification()
-_MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
 
 JobIdOf = Annotated[UUID, Path(description="The job's id.")]
 
@@ -52,7 +51,7 @@ async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a parameter
     after = None if cursor is None else _place(cursor)
     rows = await parts.jobs().list(filters, after=after, limit=limit)
     last = rows[-1] if len(rows) == limit else None
-    following = None if last is None else write_cursor(last.created_at.strftime(_MOMENT), str(last.id))
+    following = None if last is None else write_moment_and_id(last.created_at, last.id)
     return Jobs(items=[_job(row) for row in rows], next_cursor=following)
 
 
@@ -158,9 +157,5 @@ def _job(row: JobRow) -> Job:
 
 
 def _place(cursor: str) -> Cursor:
-    created_at, job_id = read_cursor(cursor, 2)
-    try:
-        moment = datetime.strptime(created_at, _MOMENT).astimezone(UTC)  # refuses one without an offset
-        return moment, JobId(UUID(job_id))
-    except (ValueError, OverflowError):
-        raise no_cursor() from None
+    created_at, job_id = read_moment_and_id(cursor)
+    return created_at, JobId(job_id)

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
+from app.api.answers import ExactRoute
+from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.api.parts import PartsOf
 from app.api.problems import documented
 from app.api.schemas import DeletedAnswer, NewProject, PageLimit, Project, ProjectName, Projects

@@ -1,12 +1,13 @@
 """``/v1/projects/{name}/runs``."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 
-from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
+from app.api.answers import ExactRoute
+from app.api.cursors import read_moment_and_id, write_moment_and_id
 from app.api.histories import answer_history, read_number
 from app.api.parts import PartsOf
 from app.api.problems import documented
@@ -14,8 +15,6 @@ from app.api.schemas import HistoryAnswer, Label, NewRun, PageLimit, ProjectName
 from app.domain.ids import RunId
 
 router = APIRouter(prefix="/v1/projects/{name}/runs", tags=["runs"], route_class=ExactRoute)
-
-_MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
 
 RunOf = Annotated[Label, Path(description="The run's id, or its name for the newest run of that name.")]
 RunIdOf = Annotated[UUID, Path(description="The run's id.")]
@@ -38,7 +37,7 @@ async def list_runs(
     after = None if cursor is None else _place(cursor)
     rows = await parts.runs().list(name, after=after, limit=limit)
     last = rows[-1] if len(rows) == limit else None
-    following = None if last is None else write_cursor(last.begun_at.strftime(_MOMENT), str(last.id))
+    following = None if last is None else write_moment_and_id(last.begun_at, last.id)
     return Runs(items=[Run.of(row) for row in rows], next_cursor=following)
 
 
@@ -79,9 +78,5 @@ async def undo_run(parts: PartsOf, name: ProjectName, run: RunOf) -> UndoneAnswe
 
 
 def _place(cursor: str) -> tuple[datetime, RunId]:
-    begun_at, run_id = read_cursor(cursor, 2)
-    try:
-        moment = datetime.strptime(begun_at, _MOMENT).astimezone(UTC)  # refuses one without an offset
-        return moment, RunId(UUID(run_id))
-    except (ValueError, OverflowError):
-        raise no_cursor() from None
+    begun_at, run_id = read_moment_and_id(cursor)
+    return begun_at, RunId(run_id)

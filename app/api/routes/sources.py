@@ -5,7 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.answers import ExactRoute, no_cursor, read_cursor, write_cursor
+from app.api.answers import ExactRoute
+from app.api.cursors import read_id, write_cursor
 from app.api.histories import answer_history, read_number
 from app.api.parts import PartsOf
 from app.api.problems import documented
@@ -43,7 +44,7 @@ async def list_sources(  # noqa: PLR0913, PLR0917 - each is a parameter
 ) -> Sources:
     """List a project's sources that match the filters, sorted by id, in pages."""
     filters = SourceFilters(tuple(source_groups), uri_prefix, gone)
-    after = None if cursor is None else _place(cursor)
+    after = None if cursor is None else SourceId(read_id(cursor))
     rows = await parts.sources().list(name, filters, after=after, limit=limit)
     following = write_cursor(str(rows[-1].id)) if len(rows) == limit else None
     return Sources(items=[SourceShown.of(row) for row in rows], next_cursor=following)
@@ -87,11 +88,3 @@ async def get_source_history(
     before = None if cursor is None else read_number(cursor)
     history = await parts.changes().of_source(name, SourceId(source_id), before=before, limit=limit)
     return await answer_history(history)
-
-
-def _place(cursor: str) -> SourceId:
-    [text] = read_cursor(cursor, 1)
-    try:
-        return SourceId(UUID(text))
-    except ValueError:
-        raise no_cursor() from None
