@@ -11,9 +11,10 @@ from urllib.parse import quote
 from app.cli.ports import Lines
 from app.cli.remote.connection import Connection
 from app.cli.remote.filtering import body_of
+from app.cli.remote.paging import project_path
 from app.cli.remote.reading import extraction_of, moment_of
 from app.cli.remote.reading import read_as as _read
-from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, project_id_of
+from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames, has_ended
 from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
@@ -46,8 +47,7 @@ class RemoteIngestion:
 
     async def accept(self, project: str, items: Sequence[Item], *, run_id: RunId | None = None) -> Accepted:
         """As :meth:`IngestionService.accept`; splits a request that is too large in halves."""
-        project_id_of(project)
-        path = f"/v1/projects/{quote(project, safe='')}/extractions"
+        path = f"{project_path(project)}/extractions"
         try:
             return await self._accept(path, items, run_id)
         except ServiceError as error:
@@ -73,8 +73,7 @@ class RemoteIngestion:
         replaced: Callable[[Replaced], Awaitable[None]],
     ) -> None:
         """Send all lines in one request; the service groups them by source."""
-        project_id_of(project)
-        path = f"/v1/projects/{quote(project, safe='')}/extractions"
+        path = f"{project_path(project)}/extractions"
         params = {
             "replace": options.scope.value,
             "run": None if options.run_id is None else str(options.run_id),
@@ -108,10 +107,7 @@ class RemoteSearch:
 
     async def search(self, query: Query) -> SearchHits:
         """As :meth:`SearchService.search`."""
-        path = "/v1/search"
-        if query.project is not None:
-            project_id_of(query.project)
-            path = f"/v1/projects/{quote(query.project, safe='')}/search"
+        path = "/v1/search" if query.project is None else f"{project_path(query.project)}/search"
         if query.filters.extraction_ids == ():  # the API has no filter that matches nothing
             return await self._none(query.project)
         body = {
@@ -128,7 +124,7 @@ class RemoteSearch:
     async def _none(self, project: str | None) -> SearchHits:
         """Return no hits, after checking that the project exists."""
         if project is not None:
-            await self._service.get(f"/v1/projects/{quote(project, safe='')}")
+            await self._service.get(project_path(project))
         return SearchHits()
 
 
