@@ -77,6 +77,10 @@ class NotStarted(AgentStorageError):
         )
 
 
+class ProcessFailed(AgentStorageError):
+    """A process that a command started didn't become ready, or ended with an error."""
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 

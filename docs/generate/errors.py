@@ -55,6 +55,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.NotStarted: (
         "Start the part that the message names, or raise `worker.startup_timeout` if it takes longer to start."
     ),
+    errors.ProcessFailed: "Read the output or the log that the message names, correct the cause, and start `chaos` again.",
     errors.InvalidInput: "Correct the input as the message says, and send it again.",
     errors.InvalidField: "Correct the field that the message names.",
     errors.InvalidCondition: "Correct the condition at the character that the message gives.",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from app.errors import AgentStorageError
+from app.errors import ProcessFailed
 from app.settings.places import HOME_VARIABLE
 
 STARTING_S = 60.0
@@ -21,10 +21,6 @@ _MODULE = "app.entrypoints.cli"
 _ENDING_S = 20.0
 _LOOKED_AT_EVERY_S = 0.05
 _UNLIMITED = resource.RLIM_INFINITY
-
-
-class NotStartedError(AgentStorageError):
-    """A process under chaos didn't start."""
 
 
 class Member:
@@ -50,7 +46,7 @@ class Member:
         """Start the process, and wait until it is ready.
 
         Raises:
-            NotStartedError: it ended, or wasn't ready within a minute.
+            ProcessFailed: it ended, or wasn't ready within a minute.
         """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -64,7 +60,7 @@ class Member:
         until = time.monotonic() + STARTING_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > until:
-                raise NotStartedError(f"the {self.name} didn't start; {self.log} says why")
+                raise ProcessFailed(f"the {self.name} didn't start; {self.log} says why")
             time.sleep(_LOOKED_AT_EVERY_S)
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -151,7 +147,7 @@ class Place:
         """Run another command on these stores.
 
         Raises:
-            NotStartedError: the command failed; the error has its output.
+            ProcessFailed: the command failed; the error has its output.
         """
         done = subprocess.run(
             [sys.executable, "-m", _MODULE, *command],
@@ -161,7 +157,7 @@ class Place:
             check=False,
         )
         if done.returncode:
-            raise NotStartedError(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}")
+            raise ProcessFailed(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}")
 
     def is_live(self) -> bool:
         """Whether the service answers."""
