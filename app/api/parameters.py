@@ -15,14 +15,6 @@ from app.errors import InvalidField
 MAX_PARAMETERS = 400
 """More than any route has, including its lists of a hundred."""
 
-_RENAMED = {
-    "type": "extraction_types",
-    "group": "source_groups",
-    "source_uri": "source_uris",
-    "run": "run_ids",
-}
-"""Short names that a client may try, and the parameters that they mean."""
-
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
@@ -61,7 +53,5 @@ class Parameters:
     def _unknown(self, name: str) -> str:
         if not self.known:
             return "unknown; this route has no query parameters"
-        if (renamed := _RENAMED.get(name)) in self.known:
-            return f"unknown; it is called {renamed}"
         [nearest] = get_close_matches(name[:100], self.known, n=1, cutoff=0.0)
         return f"unknown; the nearest is {nearest}, and all are {', '.join(sorted(self.known))}"

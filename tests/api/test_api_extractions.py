@@ -376,12 +376,6 @@ class TestReading:
         for filters in bad:
             problem_of(await api.client.get(PATH, params=filters), 422, "invalid-input")
 
-    async def test_a_former_name_is_told_the_new_one(self, api: Api) -> None:
-        await api.accepted([raw_item(1)])
-        for old, new in (("type", "extraction_types"), ("group", "source_groups"), ("run", "run_ids")):
-            told = problem_of(await api.client.get(PATH, params={old: "x"}), 422, "invalid-input")
-            assert f"it is called {new}" in told["detail"]
-
     async def test_a_mistake_in_a_condition_is_told_with_its_place(self, api: Api) -> None:
         await api.accepted([raw_item(1)])
         told = problem_of(await api.client.get(PATH, params={"where": "price >> 5"}), 422, "invalid-input")
