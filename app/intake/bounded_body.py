@@ -41,7 +41,9 @@ def redirect_target(location: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         return "an invalid address"
-    if not host or not host.isprintable():
+    if location and not parts.scheme and not parts.netloc:
         return "another path on the same server"
+    if not host or not host.isprintable():
+        return "an invalid address"
     name = f"[{host}]" if ":" in host else host[:255]
     return f"{parts.scheme or 'http'}://{name}{'' if port is None else f':{port}'}"

@@ -132,9 +132,12 @@ async def test_the_embedding_endpoint_leads_nobody_elsewhere(
         ("http://me:pass@localhost/", "http://localhost"),
         (f"http://{KEY}/", "elsewhere"),
         ("/v2/embeddings", "another path on the same server"),
-        ("file:///etc/passwd", "another path on the same server"),
+        ("v2/embeddings?key=x", "another path on the same server"),
+        ("file:///etc/passwd", "an invalid address"),
+        ("mailto:me@localhost", "an invalid address"),
+        ("//@/x", "an invalid address"),
         ("http://[::1", "an invalid address"),
-        ("", "another path on the same server"),
+        ("", "an invalid address"),
     ],
 )
 async def test_where_it_leads_is_named_and_no_more_of_it(
