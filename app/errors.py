@@ -383,7 +383,8 @@ class DatabaseForbidden(DatabaseError):
             f"the database refused: {refused}. The database's owner must give the role {role} its privileges: for "
             f'`agent-storage db upgrade`, GRANT USAGE, CREATE ON SCHEMA public TO "{role}"; for everything else, '
             "ownership of the tables, or GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
-            f'TO "{role}", and USAGE ON ALL SEQUENCES.'
+            f'TO "{role}", and USAGE ON ALL SEQUENCES. If the connection\'s search_path names another schema than public, '
+            "grant them on that one."
         )
 
 

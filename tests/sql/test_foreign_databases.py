@@ -115,6 +115,16 @@ def test_a_role_that_may_not_read_is_told_the_grant(bare: Engine) -> None:
     limited.dispose()
 
 
+def test_a_role_without_rights_on_another_schema_is_told_to_grant_them_there(bare: Engine) -> None:
+    executed(bare, "CREATE SCHEMA apart", f"GRANT USAGE ON SCHEMA apart TO {ROLE}")
+    limited = as_role(bare, "apart")
+    told = "permission denied for schema apart.* another schema than public, grant them on that one"
+    with pytest.raises(DatabaseForbidden, match=told):
+        schema.upgrade(limited)
+    limited.dispose()
+    executed(bare, "DROP SCHEMA apart")
+
+
 def test_a_schema_of_its_own_is_a_search_path(bare: Engine) -> None:
     executed(bare, f"CREATE SCHEMA agent_storage AUTHORIZATION {ROLE}", "CREATE TABLE jobs (id INTEGER)")
     own = as_role(bare, "agent_storage")
