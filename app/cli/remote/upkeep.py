@@ -126,7 +126,8 @@ class RemoteReindexing:
     async def run(self) -> AsyncIterator[Indexed]:
         """Queue the job and follow it; yields how many were indexed since the last step.
 
-        The last step also has how many were set aside and cut.
+        A job's progress counts what was set aside too. The last step takes that off the indexed
+        ones again, so that the sum of all steps is the job's result.
 
         Raises:
             JobFailed, JobCancelled: as in :meth:`RemoteJobs.outcome`.
