@@ -71,15 +71,15 @@ class Tally:
         count = self._kinds.setdefault(what, _Count())
         count.times += 1
         count.client = client
-        self._tell(what, count, time.monotonic())
+        self._log_if_due(what, count, time.monotonic())
 
     def look(self) -> None:
         """Log the counted events that are due."""
         now = time.monotonic()
         for what, count in self._kinds.items():
-            self._tell(what, count, now)
+            self._log_if_due(what, count, now)
 
-    def _tell(self, what: str, count: "_Count", now: float) -> None:
+    def _log_if_due(self, what: str, count: "_Count", now: float) -> None:
         if count.times and now >= count.due:
             self._logger.warning("%s", what, extra={"times": count.times, "last_client": count.client})
             count.times, count.due = 0, now + self._every_s

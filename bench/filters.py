@@ -167,7 +167,7 @@ async def make_indexes(engine: Engine) -> float:
     executor = BoundedExecutor(max_workers=4)
     database = Database(engine, executor.lane("database", limit=4, max_waiting=100, wait_timeout_s=600))
     indexing = DataIndexing(database, paths=PATHS)
-    await indexing.arrange()
+    await indexing.apply()
     longest = 0.0
 
     async def write() -> None:

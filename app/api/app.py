@@ -27,7 +27,7 @@ from app.api.parts import ApiOptions, ApiParts
 from app.api.problems import (
     PROBLEM_SCHEMA,
     answer_http,
-    answer_ours,
+    answer_storage_error,
     answer_unexpected,
     answer_validation,
     documented,
@@ -115,7 +115,7 @@ def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
     app.state.stream_places = places
     app.state.streams = JobStreams(parts, app.state.stopping, places)
     app.state.change_streams = ChangeStreams(parts, app.state.stopping, places)
-    app.add_exception_handler(AgentStorageError, answer_ours)
+    app.add_exception_handler(AgentStorageError, answer_storage_error)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, answer_unexpected)

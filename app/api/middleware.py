@@ -276,7 +276,7 @@ class BodyMiddleware:
         try:
             _check_head(headers, guard)
         except Refused as refused:
-            await _tell(refused)(scope, receive, send)
+            await _refusal_of(refused)(scope, receive, send)
             return
         await self._app(scope, _guarded(receive, guard, self._options.chunk_patience_s), send)
 
@@ -422,6 +422,6 @@ def _saturated(most: int) -> Response:
         return problem(503, "saturated", "Too busy", detail, headers=headers)
 
 
-def _tell(refused: Refused) -> Response:
+def _refusal_of(refused: Refused) -> Response:
     title = "Body refused"
     return problem(refused.status_code, refused.slug, title, refused.detail, headers=CLOSING)

@@ -170,7 +170,7 @@ def _printable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
-async def answer_ours(_: Request, error: Exception) -> Response:
+async def answer_storage_error(_: Request, error: Exception) -> Response:
     """Answer an :class:`AgentStorageError`."""
     assert isinstance(error, AgentStorageError)  # noqa: S101 - it is registered for these
     kind = kind_of(error)

@@ -24,7 +24,7 @@ _NOT_WHOLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NamedHistory:
     """A history, with the names of its sources and runs."""
 
     history: History
@@ -32,7 +32,7 @@ class Told:
     runs: Mapping[RunId, str] = field(default_factory=dict)
 
     @classmethod
-    async def with_sources(cls, parts: "ServiceParts", project: str, history: History) -> "Told":
+    async def with_sources(cls, parts: "ServiceParts", project: str, history: History) -> "NamedHistory":
         """Add each source's URI; a deleted source's is taken from the history if possible."""
         uris = dict(_uris(history.changes))
         for source_id in {change.source_id for change in history.changes} - uris.keys():
@@ -42,7 +42,7 @@ class Told:
         return cls(history, uris)
 
     @classmethod
-    async def with_runs(cls, parts: "ServiceParts", project: str, history: History) -> "Told":
+    async def with_runs(cls, parts: "ServiceParts", project: str, history: History) -> "NamedHistory":
         """Add the name of each run."""
         names: dict[RunId, str] = {}
         for run_id in {change.run_id for change in history.changes if change.run_id is not None}:
@@ -60,22 +60,22 @@ def _uris(changes: Iterable[Change]) -> Iterable[tuple[SourceId, str]]:
             yield change.source_id, str(change.before["uri"])
 
 
-def print_changes(told: Told, limit: int, rules: TextRules, *, as_json: bool) -> None:
+def print_changes(named: NamedHistory, limit: int, rules: TextRules, *, as_json: bool) -> None:
     """Print the first ``limit`` changes, and whether the history goes on or is incomplete."""
-    changes = told.history.changes[:limit]
+    changes = named.history.changes[:limit]
     if as_json:
         print_json_lines(map(change_as_dict, changes))
     elif not changes:
         note("Nothing was changed.")
     else:
-        texts = dict(_texts(told.history.changes, rules))
-        if told.sources is not None:
-            _print_with_sources(changes, told.sources, texts)
+        texts = dict(_texts(named.history.changes, rules))
+        if named.sources is not None:
+            _print_with_sources(changes, named.sources, texts)
         else:
-            _print_with_times(changes, told.runs, texts)
-    if told.history.before is not None or len(told.history.changes) > limit:
+            _print_with_times(changes, named.runs, texts)
+    if named.history.before is not None or len(named.history.changes) > limit:
         note(f"There are more than these {limit:,}; --limit shows more.")
-    elif not told.history.is_whole:
+    elif not named.history.is_whole:
         note(_NOT_WHOLE)
 
 
@@ -152,12 +152,12 @@ def _group(name: str | None) -> str:
 def _was(change: Change, before: Mapping[str, Any]) -> str:
     """The earlier confidence and metadata of a changed extraction, if they differ from today's."""
     now = change.extraction
-    told = []
+    were = []
     if now is None or now.confidence != before["confidence"]:
-        told.append(f"confidence was {_or_none(before['confidence'])}")
+        were.append(f"confidence was {_or_none(before['confidence'])}")
     if now is None or now.metadata != before["metadata"]:
-        told.append(f"metadata was {_or_none(before['metadata'])}")
-    return ", ".join(told) or "changed back since"
+        were.append(f"metadata was {_or_none(before['metadata'])}")
+    return ", ".join(were) or "changed back since"
 
 
 def _or_none(value: object) -> str:

@@ -9,7 +9,7 @@ from app.cli.context import CommandParts, Json, no_api, run
 from app.cli.output import print_json, progress, say
 
 if TYPE_CHECKING:
-    from app.services.data_indexes import Arranged
+    from app.services.data_indexes import AppliedIndexes
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ class _Upgraded:
     """The database after the upgrade."""
 
     revision: str | None
-    indexes: "Arranged"
+    indexes: "AppliedIndexes"
 
 
 @app.command()
@@ -43,9 +43,9 @@ async def _upgraded(parts: CommandParts) -> _Upgraded:
     from app.sql.schema import current_revision
 
     indexing = parts.data_indexing()
-    arranged = await indexing.arrange()
+    applied = await indexing.apply()
     with progress() as display:
         bar = display.add_task("indexes", total=None)
         async for each in indexing.carry_out():
             display.update(bar, description=each.path, completed=each.done, total=each.total)
-    return _Upgraded(current_revision(parts.engine()), arranged)
+    return _Upgraded(current_revision(parts.engine()), applied)

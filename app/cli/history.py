@@ -9,7 +9,7 @@ from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, context_of, r
 from app.errors import NotFound
 
 if TYPE_CHECKING:
-    from app.cli.changes import Told
+    from app.cli.changes import NamedHistory
     from app.cli.ports import ServiceParts
     from app.domain.changes import History
 
@@ -30,15 +30,19 @@ def history(
     """
     from app.cli.changes import print_changes
 
-    told = run_at(ctx, api, lambda parts: _told(parts, project, subject, limit, as_json=as_json), index=False)
-    print_changes(told, limit, context_of(ctx).text_rules(), as_json=as_json)
+    named = run_at(
+        ctx, api, lambda parts: _named_history(parts, project, subject, limit, as_json=as_json), index=False
+    )
+    print_changes(named, limit, context_of(ctx).text_rules(), as_json=as_json)
 
 
-async def _told(parts: "ServiceParts", project: str, subject: str, limit: int, *, as_json: bool) -> "Told":
-    from app.cli.changes import Told
+async def _named_history(
+    parts: "ServiceParts", project: str, subject: str, limit: int, *, as_json: bool
+) -> "NamedHistory":
+    from app.cli.changes import NamedHistory
 
     found = await _history(parts, project, subject, limit)
-    return Told(found) if as_json else await Told.with_runs(parts, project, found)
+    return NamedHistory(found) if as_json else await NamedHistory.with_runs(parts, project, found)
 
 
 async def _history(parts: "ServiceParts", project: str, subject: str, limit: int) -> "History":

@@ -104,7 +104,7 @@ def prune(
     if as_json:
         print_json({"pruned": pruned, "older_than_seconds": older_than_s})
     else:
-        say(f"Deleted {counted(pruned, 'job')} that ended more than {_told(older_than_s)} ago.")
+        say(f"Deleted {counted(pruned, 'job')} that ended more than {_shown_duration(older_than_s)} ago.")
 
 
 @app.command()
@@ -172,7 +172,7 @@ def _duration_s(text: str) -> float:
     return seconds
 
 
-def _told(seconds: float) -> str:
+def _shown_duration(seconds: float) -> str:
     """Format a duration in the largest unit that divides it evenly."""
     unit = next((unit for unit in "dhm" if seconds and seconds % _UNIT_S[unit] == 0), "s")
     return f"{seconds / _UNIT_S[unit]:g} {'min' if unit == 'm' else unit}"

@@ -220,13 +220,13 @@ def replace_file(
         else:
             ingestion = cast("IngestionService", parts.ingestion())
             replacement = NearReplacement(ingestion, parts.files_lane(), text_fields, batch_size)
-        await _told(job, job.run(parts, replacement, text_fields))
+        await _with_remarks(job, job.run(parts, replacement, text_fields))
 
     run_at(ctx, api, replace_all, near=near, makes=not job.report.dry_run)
     _print(job.report, as_json=as_json, remote=job.report.is_remote)
 
 
-async def _told(job: FileReplacement, running: Awaitable[None]) -> None:
+async def _with_remarks(job: FileReplacement, running: Awaitable[None]) -> None:
     """Await the replacement; if it fails half-way, say how many sources are replaced."""
     try:
         await running

@@ -19,7 +19,7 @@ from app.cli.output import (
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
-    from app.cli.changes import Told
+    from app.cli.changes import NamedHistory
     from app.cli.ports import ServiceParts
     from app.domain.outcomes import Undone
     from app.domain.rows import RunRow, RunRows
@@ -89,8 +89,8 @@ def diff(
     """Show what a run added, changed and removed, newest first; --json prints JSON lines."""
     from app.cli.changes import print_changes
 
-    told = run_at(ctx, api, lambda parts: _diff(parts, project, run, limit, as_json=as_json), index=False)
-    print_changes(told, limit, context_of(ctx).text_rules(), as_json=as_json)
+    named = run_at(ctx, api, lambda parts: _diff(parts, project, run, limit, as_json=as_json), index=False)
+    print_changes(named, limit, context_of(ctx).text_rules(), as_json=as_json)
 
 
 @app.command()
@@ -107,8 +107,8 @@ def undo(
 
     The undo is itself a run, and can be undone.
     """
-    told = f"Undo what run {printable(run)!r} changed in project {project!r}?"
-    if not yes and not typer.confirm(told, err=True):
+    question = f"Undo what run {printable(run)!r} changed in project {project!r}?"
+    if not yes and not typer.confirm(question, err=True):
         fail("nothing was undone")
     undone = run_at(ctx, api, lambda parts: _undo(parts, project, run), near=near)
     if as_json:
@@ -123,12 +123,12 @@ async def _get(parts: "ServiceParts", project: str, run: str) -> "RunRow":
     return await parts.runs().get(project, parse_label(run, "run"))
 
 
-async def _diff(parts: "ServiceParts", project: str, run: str, limit: int, *, as_json: bool) -> "Told":
-    from app.cli.changes import Told
+async def _diff(parts: "ServiceParts", project: str, run: str, limit: int, *, as_json: bool) -> "NamedHistory":
+    from app.cli.changes import NamedHistory
 
     row = await _get(parts, project, run)
     history = await parts.changes().of_run(project, row.id, limit=limit)
-    return Told(history) if as_json else await Told.with_sources(parts, project, history)
+    return NamedHistory(history) if as_json else await NamedHistory.with_sources(parts, project, history)
 
 
 async def _undo(parts: "ServiceParts", project: str, run: str) -> "Undone":

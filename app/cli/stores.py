@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.output import note
 from app.service_note import find_holder
-from app.settings.places import HOME_VARIABLE, database_file, database_place, index_place, stores_told
+from app.settings.places import HOME_VARIABLE, database_file, database_place, described_stores, index_place
 
 if TYPE_CHECKING:
     import typer
@@ -68,7 +68,7 @@ def note_if_new(settings: "Settings") -> None:
     """Say where a command will create a store, if there is none yet."""
     if is_new(settings):
         note(
-            f"Creating a store: {stores_told(settings.database.url, settings.qdrant)}. {HOME_VARIABLE} sets another place."
+            f"Creating a store: {described_stores(settings.database.url, settings.qdrant)}. {HOME_VARIABLE} sets another place."
         )
 
 
@@ -82,7 +82,7 @@ def note_default_project(ctx: "typer.Context", settings: "Settings", api: str | 
         if api
         else ""
         if is_new(settings)
-        else f", in {stores_told(settings.database.url, settings.qdrant)}"
+        else f", in {described_stores(settings.database.url, settings.qdrant)}"
     )
     note(f"No --project was given: storing in project {ctx.params['project']}{where}.")
 

@@ -27,7 +27,7 @@ INEXACT = 10**16
 """From this number on, a float's value isn't always what its digits say."""
 
 _INT64 = 2**63
-_TOLD_CHARS = 60
+_SHOWN_CHARS = 60
 
 
 class Kind(Enum):
@@ -60,7 +60,7 @@ FIELDS: Mapping[str, Kind] = MappingProxyType(
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Say which known name is nearest to an unknown one, if one is near, and list them all."""
-    found = get_close_matches(name[:_TOLD_CHARS].lower(), known, n=1)
+    found = get_close_matches(name[:_SHOWN_CHARS].lower(), known, n=1)
     return f"{f'did you mean {found[0]!r}? There' if found else 'there'} are {', '.join(known)}"
 
 
@@ -73,7 +73,7 @@ def checked_field(name: object) -> str:
     if isinstance(name, str) and name in FIELDS:
         return name
     raise InvalidField(
-        "where", f"a fact has no field {name!r:.{_TOLD_CHARS}}; {nearest(str(name), tuple(FIELDS))}"
+        "where", f"a fact has no field {name!r:.{_SHOWN_CHARS}}; {nearest(str(name), tuple(FIELDS))}"
     )
 
 
@@ -84,7 +84,7 @@ def checked_keys(keys: object) -> tuple[str, ...]:
         InvalidField: there are no keys or too many, or one can't be a key of stored JSON.
     """
     if not isinstance(keys, tuple | list) or not keys:
-        raise InvalidField("where", f"a path is one or more keys, not {told(keys)}")
+        raise InvalidField("where", f"a path is one or more keys, not {described(keys)}")
     if len(keys) > MAX_KEYS:
         raise InvalidField("where", f"a path has at most {MAX_KEYS} keys, not {len(keys):,}")
     return tuple(checked_text(key, "a key") for key in keys)
@@ -97,7 +97,7 @@ def checked_text(text: object, what: str) -> str:
         InvalidField: it isn't a text, is too long, or can't be in stored JSON.
     """
     if not isinstance(text, str):
-        raise InvalidField("where", f"{what} is a text, not {told(text)}; write it in quotes")
+        raise InvalidField("where", f"{what} is a text, not {described(text)}; write it in quotes")
     if len(text) <= MOST_DECOMPOSED * MAX_TEXT_CHARS:  # a longer one is too long in every form
         if "\0" in text:
             raise InvalidField("where", f"{what} contains the character U+0000, which no fact contains")
@@ -136,7 +136,9 @@ def checked_value(value: object) -> Value:
             return value
         case date():
             return _checked_time(value)
-    raise InvalidField("where", f"a value is a text, a number, true, false, null or a time, not {told(value)}")
+    raise InvalidField(
+        "where", f"a value is a text, a number, true, false, null or a time, not {described(value)}"
+    )
 
 
 def _checked_time(value: date) -> datetime:
@@ -160,7 +162,7 @@ def value_of_field(name: str, value: Value) -> Value:
         value = value.lower()
     if not _FITS[kind](value):
         quote = "; write it in quotes" if kind is Kind.TEXT else ""
-        raise InvalidField("where", f"{name} is {kind.value}, and never {told(value)}{quote}")
+        raise InvalidField("where", f"{name} is {kind.value}, and never {described(value)}{quote}")
     return value
 
 
@@ -173,12 +175,12 @@ _FITS: Mapping[Kind, Callable[[Value], bool]] = {
 }
 
 
-def told(value: object) -> str:
+def described(value: object) -> str:
     """Write a value for a message, cut short. Of an object or a list, only the kind is named."""
     if isinstance(value, datetime):
         return f"the time {write_time(value)}"
     if isinstance(value, str):
-        return f"the text {value[:_TOLD_CHARS]!r}"
+        return f"the text {value[:_SHOWN_CHARS]!r}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):

@@ -29,7 +29,7 @@ from app.domain.condition_values import (
     checked_keys,
     checked_text,
     checked_value,
-    told,
+    described,
     value_of_field,
 )
 from app.domain.whole_words import words_of
@@ -129,7 +129,7 @@ class Compare(_OfPath):
         if op not in {Op.EQ, Op.NE}:
             if value is None or isinstance(value, bool):
                 raise InvalidField(
-                    "where", f"{op} compares texts, numbers and times, and {told(value)} is none of them"
+                    "where", f"{op} compares texts, numbers and times, and {described(value)} is none of them"
                 )
             _refuse_at_field(self.where, {Kind.RUN}, "have an order")
         object.__setattr__(self, "op", op)
@@ -258,7 +258,7 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
 
 def _require_path(where: object) -> None:
     if not isinstance(where, Path):
-        raise InvalidField("where", f"a condition looks at a field or a path, not at {told(where)}")
+        raise InvalidField("where", f"a condition looks at a field or a path, not at {described(where)}")
 
 
 def _refuse_at_field(where: Path, kinds: Iterable[Kind], ability: str) -> None:
@@ -277,7 +277,7 @@ def _checked_parts(parts: object) -> "tuple[Condition, ...]":
 
 def _require_condition(part: object) -> None:
     if not isinstance(part, Condition):
-        raise InvalidField("where", f"a part of a condition is a condition, not {told(part)}")
+        raise InvalidField("where", f"a part of a condition is a condition, not {described(part)}")
 
 
 def _leaf_size(where: Path, values: int = 0) -> Size:

@@ -107,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._among.admit(self, address[0] if address else None):
             self.transport = transport
             self._phase = _Phase.LEAVING
-            transport.write(self._told(_CROWDED, {"retry-after": "1"}))
+            transport.write(self._refusal_bytes(_CROWDED, {"retry-after": "1"}))
             transport.close()
             return
         super().connection_made(transport)
@@ -352,7 +352,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if begun:  # an error written now would be part of that answer
             self.transport.abort()
             return
-        self.transport.write(self._told(refusal))
+        self.transport.write(self._refusal_bytes(refusal))
         self.transport.write_eof()
         self._await(_Phase.LEAVING, self._limits.linger_s)
         self.flow.resume_reading()
@@ -365,7 +365,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._running = None
         self.pipeline.clear()
 
-    def _told(self, refusal: _Refusal, headers: dict[str, str] | None = None) -> bytes:
+    def _refusal_bytes(self, refusal: _Refusal, headers: dict[str, str] | None = None) -> bytes:
         from app.api.problems import problem
 
         closing = {"connection": "close", **(headers or {})}

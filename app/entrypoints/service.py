@@ -18,7 +18,7 @@ from app.entrypoints.startup import Startup
 from app.errors import AddressInUse
 from app.executor import GIVEN_UP_TIMEOUT_S
 from app.logs import Tally
-from app.settings.places import stores_told
+from app.settings.places import described_stores
 from app.worker.worker import Worker
 from containers import Container, running
 
@@ -150,7 +150,7 @@ def open_service(container: Container) -> Iterator[None]:
     """Open a service's container; closing it doesn't wait for calls that were given up."""
     container.config.executor.shutdown_timeout.from_value(GIVEN_UP_TIMEOUT_S)
     settings = container.settings()
-    logger.info("the stores are %s", stores_told(settings.database.url, settings.qdrant))
+    logger.info("the stores are %s", described_stores(settings.database.url, settings.qdrant))
     with running(container, check=False):
         # Keep long-lived start-up objects out of collection; a full collection pauses all threads.
         gc.collect()

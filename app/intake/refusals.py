@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.domain.condition_values import told
+from app.domain.condition_values import described
 
 _PATTERNS = {
     r"^[^\x00]*$": "must not contain the character U+0000",
@@ -51,7 +51,7 @@ def refusal_of(error: Mapping[str, Any]) -> str:
     if kind in _PHRASES:
         return _PHRASES[kind](context)
     wanted = context.get("expected") or _WANTED.get(kind.split("_")[0], "another value")
-    return f"must be {wanted}, not {told(error['input'])}"
+    return f"must be {wanted}, not {described(error['input'])}"
 
 
 def _at_least(count: int, what: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from app.domain.condition_values import Value, nearest, told
+from app.domain.condition_values import Value, described, nearest
 from app.domain.conditions import (
     MAX_DEPTH,
     MAX_TERMS,
@@ -145,13 +145,13 @@ def _compared(path: Path, op: str, value: Value) -> Leaf:
 
 def _path(value: object, place: str) -> Path:
     if not isinstance(value, str):
-        raise _refused(place, f'must be a string, such as "price.amount", not {told(value)}')
+        raise _refused(place, f'must be a string, such as "price.amount", not {described(value)}')
     return _made(place, lambda: parse_path(value))
 
 
 def _op(value: object, place: str) -> str:
     if not isinstance(value, str):
-        raise _refused(place, f'must be a string, such as ">=", not {told(value)}')
+        raise _refused(place, f'must be a string, such as ">=", not {described(value)}')
     if value in OPERATORS:
         return value
     raise _refused(place, f"there is no operator {value[:_TOLD_CHARS]!r}; {nearest(value, OPERATORS)}")
@@ -170,13 +170,13 @@ def _value(value: object, path: Path, place: str) -> Value:
 
 def _object(value: object, place: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise _refused(place, f"a condition is an object, such as {_EXAMPLE}, not {told(value)}")
+        raise _refused(place, f"a condition is an object, such as {_EXAMPLE}, not {described(value)}")
     return value
 
 
 def _list(value: object, place: str, what: str) -> Sequence[object]:
     if not isinstance(value, list):
-        raise _refused(place, f"must be a list of {what}, not {told(value)}")
+        raise _refused(place, f"must be a list of {what}, not {described(value)}")
     if not 1 <= len(value) <= MAX_TERMS:
         raise _refused(place, f"takes 1 to {MAX_TERMS:,} {what}, not {len(value):,}")
     return value

@@ -23,7 +23,7 @@ _BEHIND_LONG_WRITES = RetryPolicy(total_s=60.0, first_delay_s=1.0)
 
 
 @dataclass(slots=True)
-class Arranged:
+class AppliedIndexes:
     """The paths whose indexes were created, dropped and kept, written as in a condition."""
 
     made: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class DataIndexing:
         self._database = database
         self._paths = paths
 
-    async def arrange(self) -> Arranged:
+    async def apply(self) -> AppliedIndexes:
         """Create the indexes that the settings name, drop all others, and queue their jobs.
 
         A job ``index_data`` then fills or empties each.
@@ -61,10 +61,10 @@ class DataIndexing:
         paths = parse_index_paths(self._paths)
         there = await self._database.read(lambda session: _there(DataIndexRepository(session)))
         if there.keys() == set(paths):  # nothing to do, so no writer has to wait for a lock
-            return Arranged(kept=list(there))
+            return AppliedIndexes(kept=list(there))
 
-        async def attempt(_left_s: float) -> Arranged:
-            return await self._database.write(partial(_arrange, paths=paths))
+        async def attempt(_left_s: float) -> AppliedIndexes:
+            return await self._database.write(partial(_apply, paths=paths))
 
         try:
             return await retrying(_BEHIND_LONG_WRITES, attempt, retry_after=_passing)
@@ -74,17 +74,17 @@ class DataIndexing:
     async def carry_out(self) -> AsyncIterator[Progress]:
         """Fill and empty all indexes here and now; if interrupted, their jobs do the rest."""
         for index in await self._database.read(lambda session: DataIndexRepository(session).list()):
-            async for progress in self._bring_on(index.number, UnfencedUnitOfWork(self._database)):
+            async for progress in self._complete(index.number, UnfencedUnitOfWork(self._database)):
                 yield progress
 
     async def index_data(self, job: RunningJob) -> Done:
         """The handler of ``index_data``. An attempt goes on where an interrupted one stopped."""
         progress = Progress("", 0, None)
-        async for progress in self._bring_on(job.payload["number"], job):
+        async for progress in self._complete(job.payload["number"], job):
             job.note_progress(done=progress.done, total=progress.total)
         return Done({"done": progress.done})
 
-    async def _bring_on(self, number: int, unit: UnitOfWork) -> AsyncIterator[Progress]:
+    async def _complete(self, number: int, unit: UnitOfWork) -> AsyncIterator[Progress]:
         indexes = await self._database.read(lambda session: DataIndexRepository(session).list())
         index = next((each for each in indexes if each.number == number), None)
         if index is None or index.state is IndexState.READY:
@@ -115,21 +115,21 @@ class DataIndexing:
             yield Progress(index.path, done, None)
 
 
-def _arrange(session: WriteSession, paths: Sequence[str]) -> Arranged:
+def _apply(session: WriteSession, paths: Sequence[str]) -> AppliedIndexes:
     indexes, jobs = DataIndexRepository(session), JobRepository(session)
     indexes.lock()
     there = _there(indexes)
-    arranged = Arranged(kept=[path for path in there if path in paths])
+    applied = AppliedIndexes(kept=[path for path in there if path in paths])
     for path, number in there.items():
         if path not in paths:
             indexes.set_state(number, IndexState.DROPPING)
-            arranged.dropped.append(path)
+            applied.dropped.append(path)
             _queue(jobs, number)
     for path in paths:
         if path not in there:
             _queue(jobs, indexes.create(path))
-            arranged.made.append(path)
-    return arranged
+            applied.made.append(path)
+    return applied
 
 
 def _there(indexes: DataIndexRepository) -> dict[str, int]:

@@ -247,7 +247,7 @@ def delete_rows(session: WriteSession, project_id: ProjectId, ids: Sequence[Extr
     # Lock all of them first: once the ledger has an entry, others wait for this transaction.
     facts.lock(ids)
     gone = list[ExtractionId]()
-    for removed in facts.iter_taken_out(ids, project_id=project_id):
+    for removed in facts.iter_removed(ids, project_id=project_id):
         gone += [fact.id for fact in removed]
         LedgerRepository(session).append(project_id, removed_by_source(removed).values())
     jobs = [queue_vectors_deletion(session, page, project_id) for page in pages(gone)]

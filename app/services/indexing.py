@@ -152,7 +152,7 @@ class IndexingService:
         counts = Indexed()
         for start in range(0, len(ids), self._batch_size):
             batch = ids[start : start + self._batch_size]
-            vectors = await self._make_vectors(batch, anew=True)
+            vectors = await self._make_vectors(batch, include_marked=True)
             job.note_progress(done=start + len(batch), total=len(ids))
             await self._save(vectors, batch, job)
             counts += vectors.counts()
@@ -264,7 +264,7 @@ class IndexingService:
         # Without the compensation, a late upsert leaves a ghost: docs/decisions/lost-lease.md
         await unit.save(
             lambda session: self._mark(session, vectors),
-            compensation=lambda session: _make_good(session, vectors, ids),
+            compensation=lambda session: _compensate(session, vectors, ids),
         )
 
     def _mark(self, session: WriteSession, outcome: MadeVectors) -> None:
@@ -292,16 +292,18 @@ class IndexingService:
             raise IndexRebuilding  # another rebuild began since, and may have ended
 
     async def _make_vectors(
-        self, ids: Sequence[ExtractionId], *, anew: bool = False, rebuilding: int | None = None
+        self, ids: Sequence[ExtractionId], *, include_marked: bool = False, rebuilding: int | None = None
     ) -> MadeVectors:
         outcome = MadeVectors(rebuilding=rebuilding)
-        texts = await self._database.read(lambda session: self._texts(session, ids, outcome, anew=anew))
+        texts = await self._database.read(
+            lambda session: self._texts(session, ids, outcome, include_marked=include_marked)
+        )
         await self._vectors.make(outcome, texts)
         self._instruments.cut_texts(outcome.counts().cut)
         return outcome
 
     def _texts(
-        self, session: ReadSession, ids: Sequence[ExtractionId], outcome: MadeVectors, *, anew: bool
+        self, session: ReadSession, ids: Sequence[ExtractionId], outcome: MadeVectors, *, include_marked: bool
     ) -> list[TextToEmbed]:
         """The texts to embed. Runs on the database's thread: 1,000 rows would block the loop."""
         state = IndexStateRepository(session).get()
@@ -309,7 +311,7 @@ class IndexingService:
         outcome.generation = current if outcome.rebuilding is None else outcome.rebuilding
         self._require_same(state, outcome)
         texts = []
-        for row in iter_waiting(session, ids, anew=anew):
+        for row in iter_waiting(session, ids, include_marked=include_marked):
             outcome.payloads[row.id] = payload = payload_of(row, outcome.generation)
             try:
                 whole = text_of(row.extraction_type, row.data, self._text_rules)
@@ -332,7 +334,7 @@ def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence
         queue_vectors_deletion(session, gone)
 
 
-def _make_good(session: WriteSession, vectors: MadeVectors, ids: Sequence[ExtractionId]) -> None:
+def _compensate(session: WriteSession, vectors: MadeVectors, ids: Sequence[ExtractionId]) -> None:
     """Clean up after a lost lease: delete ghosts, and redo vectors made for an older generation."""
     _delete_ghosts(session, ids)
     state = IndexStateRepository(session).get_for_marking()

@@ -99,9 +99,9 @@ class LanguageWatch:
         if total < _FEWEST_CHARACTERS or others.total() < _SHARE * total:
             return ()
         named = ", ".join(code for code, _ in others.most_common(_NAMED))
-        return (self._told(project, others.total() / total, named),)
+        return (self._warning_text(project, others.total() / total, named),)
 
-    def _told(self, project: str, share: float, named: str) -> str:
+    def _warning_text(self, project: str, share: float, named: str) -> str:
         return (
             f"{share:.0%} of the text of project {project!r} is in languages ({named}) that the embedder "
             f"{self._embedder.identity.name} wasn't made for: a search by meaning finds little of it. "

@@ -286,7 +286,7 @@ class _Replacing:
     def _remove(self, plans: Sequence[_Plan]) -> list[SourceChanges]:
         """Remove the facts that weren't given; large removals get ledger entries of their own."""
         entries, gone = list[SourceChanges](), list[ExtractionId]()
-        for removed in self._facts.iter_taken_out([id_ for plan in plans for id_ in plan.removed]):
+        for removed in self._facts.iter_removed([id_ for plan in plans for id_ in plan.removed]):
             gone += [fact.id for fact in removed]
             entries += self._noted(removed)
         self._job_ids += [queue_vectors_deletion(self._session, page, self._project_id) for page in pages(gone)]

@@ -119,7 +119,7 @@ class _EntryUndoing:
         self._session = session
         self._undone = undone
         self._entry = entry
-        self._told = entry.changes
+        self._to_undo = entry.changes
         self._facts = FactRepository(session)
         self._sources = SourceRepository(session)
         self.changes = SourceChanges(entry.source_id, is_new=is_new, undoes=entry.number)
@@ -128,13 +128,13 @@ class _EntryUndoing:
 
     def run(self) -> Undone:
         later = _Later.of(self._session, self._undone, self._entry)
-        self._told = _without(self._entry.changes, later.undone)
+        self._to_undo = _without(self._entry.changes, later.undone)
         source = self._sources.find(self._entry.source_id)
         if source is None:
-            self._leave(ids_of(self._told))
+            self._leave(ids_of(self._to_undo))
             return self._outcome(Counts())
-        stored = self._facts.find_batch(ids_of(self._told))
-        self._take_out_added(stored, later)
+        stored = self._facts.find_batch(ids_of(self._to_undo))
+        self._remove_added(stored, later)
         self._change_back(stored, later)
         self._bring_back_removed(stored, later)
         self._restore_asserted(later)
@@ -144,10 +144,10 @@ class _EntryUndoing:
             Counts(len(changes.added), len(changes.changed) + changes.regrouped, 0, len(changes.removed))
         )
 
-    def _take_out_added(self, stored: StoredFacts, later: _Later) -> None:
-        added = [id_ for id_ in _ids(self._told.get("added", ())) if id_ in stored]
+    def _remove_added(self, stored: StoredFacts, later: _Later) -> None:
+        added = [id_ for id_ in _ids(self._to_undo.get("added", ())) if id_ in stored]
         self._leave(id_ for id_ in added if id_ in later.ids)
-        for removed in self._facts.iter_taken_out([id_ for id_ in added if id_ not in later.ids]):
+        for removed in self._facts.iter_removed([id_ for id_ in added if id_ not in later.ids]):
             self.changes.removed += removed
             ids = [fact.id for fact in removed]
             self._job_ids.append(queue_vectors_deletion(self._session, ids, self._undone.project_id))
@@ -155,7 +155,7 @@ class _EntryUndoing:
     def _change_back(self, stored: StoredFacts, later: _Later) -> None:
         were = {
             ExtractionId(UUID(id_)): Assertion(was["confidence"], was["metadata"])
-            for id_, was in self._told.get("changed", {}).items()
+            for id_, was in self._to_undo.get("changed", {}).items()
         }
         self._leave(id_ for id_ in were if id_ in later.ids)
         back = {id_: was for id_, was in were.items() if id_ in stored and id_ not in later.ids}
@@ -165,7 +165,7 @@ class _EntryUndoing:
         self._job_ids += queue_payloads(self._session, self._undone.project_id, payloads, ())
 
     def _bring_back_removed(self, stored: StoredFacts, later: _Later) -> None:
-        removed = [removed_fact_of(self._entry.source_id, each) for each in self._told.get("removed", ())]
+        removed = [removed_fact_of(self._entry.source_id, each) for each in self._to_undo.get("removed", ())]
         self._leave(fact.id for fact in removed if fact.id in later.ids or fact.id in stored)
         back = [fact for fact in removed if fact.id not in later.ids and fact.id not in stored]
         rows = [_row_of(fact, self._undone.project_id) for fact in back]
@@ -176,7 +176,7 @@ class _EntryUndoing:
             self._job_ids += [] if job_id is None else [job_id]
 
     def _restore_asserted(self, later: _Later) -> None:
-        for run_text, texts in self._told.get("asserted", {}).items():
+        for run_text, texts in self._to_undo.get("asserted", {}).items():
             ids = [id_ for id_ in _ids(texts) if id_ not in later.ids]
             now = self._facts.find_batch(ids)
             self._facts.set_last_run(list(now), RunId(UUID(run_text)) if run_text else None)
@@ -184,7 +184,7 @@ class _EntryUndoing:
                 self.changes.asserted.setdefault(fact.last_run_id, []).append(id_)
 
     def _restore_source(self, source: SourceRow, later: _Later) -> None:
-        changes = self._told
+        changes = self._to_undo
         if "group" in changes:
             self._regroup(source, *changes["group"], touched=later.group)
         if "observed_at" in changes:

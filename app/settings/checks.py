@@ -120,7 +120,7 @@ def _server_has_url(settings: UncheckedSettings) -> str | None:
     return None
 
 
-def _collection_is_no_file_of_ours(settings: UncheckedSettings) -> str | None:
+def _collection_is_not_the_lock_file(settings: UncheckedSettings) -> str | None:
     if settings.qdrant.mode == "embedded" and settings.qdrant.collection == "lock":
         return "must be another name, because the embedded engine's directory has a file with this name"
     return None
@@ -272,7 +272,7 @@ CHECKS = (
     Check(("database.url",), _database_url),
     Check(("qdrant.url",), lambda settings: _http_url(settings.qdrant.url)),
     Check(("qdrant.mode", "qdrant.url"), _server_has_url),
-    Check(("qdrant.collection", "qdrant.mode", "qdrant.url"), _collection_is_no_file_of_ours),
+    Check(("qdrant.collection", "qdrant.mode", "qdrant.url"), _collection_is_not_the_lock_file),
     Check(("qdrant.cert_file", "qdrant.key_file"), _certificate_has_key),
     Check(("qdrant.key_file", "qdrant.cert_file"), _key_has_certificate),
     Check(

@@ -105,7 +105,7 @@ def index_place(qdrant: "QdrantSettings") -> str:
     return "memory only" if qdrant.url is None else masked_url(qdrant.url)
 
 
-def stores_told(database_url: str, qdrant: "QdrantSettings") -> str:
+def described_stores(database_url: str, qdrant: "QdrantSettings") -> str:
     """Describe the locations of both stores."""
     at = "at" if qdrant.mode == "server" else "in"
     return f"the database {database_place(database_url)}, and the index {at} {index_place(qdrant)}"

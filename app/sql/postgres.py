@@ -83,7 +83,7 @@ def set_up(engine: Engine, settings: DatabaseSettings) -> None:
     event.listen(engine, "connect", _note_time)
     event.listen(engine, "checkout", _replace_read_only)
     event.listen(engine, "checkin", _forget_access)
-    event.listen(engine, "handle_error", lambda context: _judge(context, limits_s))
+    event.listen(engine, "handle_error", lambda context: _translated(context, limits_s))
 
 
 def require_writes(connection: Connection) -> None:
@@ -135,7 +135,7 @@ def _forget_access(connection: "psycopg.Connection[Any] | None", _entry: object)
         connection.read_only = None
 
 
-def _judge(context: ExceptionContext, limits_s: Mapping[str, float]) -> DatabaseError | None:
+def _translated(context: ExceptionContext, limits_s: Mapping[str, float]) -> DatabaseError | None:
     """Return the error to raise instead, for a time limit or a refused write; None for others."""
     error = context.original_exception
     code = getattr(error, "sqlstate", None)

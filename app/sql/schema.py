@@ -44,7 +44,7 @@ def check(engine: Engine) -> None:
     """
     with translated_errors(engine), engine.connect() as connection:
         found = _revision(connection)
-        _require_ours(connection, found)
+        _refuse_foreign_tables(connection, found)
         if found != HEAD:
             raise SchemaMismatch(found, HEAD)
 
@@ -58,7 +58,7 @@ def upgrade(engine: Engine) -> None:
     """
     with translated_errors(engine), engine.connect() as connection:
         found = _revision(connection)
-        _require_ours(connection, found)
+        _refuse_foreign_tables(connection, found)
         if found == HEAD:
             return
     with translated_errors(engine), _migrating(engine) as connection:
@@ -83,7 +83,7 @@ def _revision(connection: Connection) -> str | None:
     return found
 
 
-def _require_ours(connection: Connection, revision: str | None) -> None:
+def _refuse_foreign_tables(connection: Connection, revision: str | None) -> None:
     """Refuse tables of another application that have this schema's names."""
     tables = set(inspect(connection).get_table_names())
     if revision is None:

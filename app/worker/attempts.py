@@ -31,7 +31,7 @@ from app.worker.policy import pause_after, time_limit_of
 
 logger = logging.getLogger(__name__)
 
-_NO_FAULT_OF_THE_JOB = (Saturated, IndexRebuilding, IndexMismatch)
+_NOT_COUNTED = (Saturated, IndexRebuilding, IndexMismatch)
 """Errors after which the job waits and isn't counted as failed.
 
 A full lane, which requests can keep full for long. An index that is being rebuilt, or that another
@@ -110,7 +110,7 @@ class Attempts:
 
     def _failure(self, job: RunningJob, error: Exception) -> Retried | HandedBack | Failed:
         least_s = getattr(error, "retry_after_s", None) or 0.0
-        if isinstance(error, _NO_FAULT_OF_THE_JOB):
+        if isinstance(error, _NOT_COUNTED):
             pause_s = pause_after(max(1, job.failures), least_s, self._settings)
             return HandedBack(job, error, reason_of(error), pause_s)
         failures = job.failures + 1

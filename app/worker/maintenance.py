@@ -20,11 +20,11 @@ _EVERY_S = 15.0
 _LEDGER_EVERY_S = 600.0
 
 
-async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
+async def maintain_jobs(database: Database, keep_finished_s: float) -> None:
     """Maintain the jobs table every few seconds until cancelled; any number of workers may."""
     while True:
         try:
-            await database.write(_put_in_order)
+            await database.write(_sweep)
             while await database.write(lambda session: _prune(session, keep_finished_s)):
                 pass
         except AgentStorageError as error:
@@ -34,7 +34,7 @@ async def look_after_jobs(database: Database, keep_finished_s: float) -> None:
         await asyncio.sleep(_EVERY_S)
 
 
-async def look_after_ledger(database: Database, keep_history_s: float) -> None:
+async def prune_ledgers(database: Database, keep_history_s: float) -> None:
     """Prune all projects' ledgers every ten minutes until cancelled; any number of workers may."""
     while True:
         try:
@@ -55,7 +55,7 @@ def _prune_ledger(session: WriteSession, *, project_id: ProjectId, keep_history_
     return LedgerRepository(session).prune(project_id, older_than_s=keep_history_s) == LEDGER_AT_ONCE
 
 
-def _put_in_order(session: WriteSession) -> None:
+def _sweep(session: WriteSession) -> None:
     IdempotencyRepository(session).prune()
     leases = LeaseRepository(session)
     if moved := leases.follow_clock():

@@ -19,7 +19,7 @@ from app.settings.sections import WorkerSettings
 from app.worker.attempts import Attempts
 from app.worker.heartbeat import beside, keep_leases
 from app.worker.listener import Listener
-from app.worker.maintenance import look_after_jobs, look_after_ledger
+from app.worker.maintenance import maintain_jobs, prune_ledgers
 from app.worker.outcomes import Completed, Outcome, settlement_of
 
 logger = logging.getLogger(__name__)
@@ -103,8 +103,8 @@ class Worker:
             lease_s, keep_s = self._settings.lease_timeout, self._settings.keep_finished
             besides = [
                 keep_leases(self._database, self._running.values, lease_s),
-                look_after_jobs(self._database, keep_s),
-                look_after_ledger(self._database, self._keep_history_s),
+                maintain_jobs(self._database, keep_s),
+                prune_ledgers(self._database, self._keep_history_s),
             ]
             if self._listening:
                 listener = Listener(self._database.engine, self._lane, CHANNEL, self._news.set)
@@ -156,7 +156,7 @@ class Worker:
                 claimed = await self._turn(room)
             except Exception as error:  # noqa: BLE001 - after any error, the other jobs go on
                 troubles += 1
-                _tell("can't claim or settle jobs, and will try again", error)
+                _log_failure("can't claim or settle jobs, and will try again", error)
                 if not getattr(error, "retryable", False):
                     await self._settle_one_by_one()
                 await asyncio.sleep(_TROUBLED.pause_s(troubles))
@@ -243,7 +243,7 @@ class Worker:
             try:
                 await self._settle_at_once(each, delayed=True)
             except Exception as error:  # noqa: BLE001 - as above
-                _tell(f"can't settle job {each.job.id}", error)
+                _log_failure(f"can't settle job {each.job.id}", error)
 
     async def _settle_at_once(self, outcome: Outcome, *, delayed: bool = False) -> None:
         settlement = settlement_of(outcome)
@@ -254,6 +254,6 @@ class Worker:
         await self._database.write(lambda session: LeaseRepository(session).settle([settlement]))
 
 
-def _tell(what: str, error: Exception) -> None:
+def _log_failure(what: str, error: Exception) -> None:
     """Log a known error in one line, any other with its traceback."""
     logger.warning("%s: %s", what, error, exc_info=None if isinstance(error, AgentStorageError) else error)

@@ -18,7 +18,7 @@ from app.domain.sources import ReplaceOptions, SourceFacts
 from app.errors import InvalidField
 from app.intake.where_text import parse_where
 from app.services.creating import create_facts
-from app.services.data_indexes import Arranged, DataIndexing
+from app.services.data_indexes import AppliedIndexes, DataIndexing
 from app.services.jobs.running import RunningJob
 from app.services.storage.repositories.data_indexes import DataIndexRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -38,11 +38,11 @@ def indexing(container: Container, *paths: str) -> DataIndexing:
     return DataIndexing(container.database(), paths=paths)
 
 
-async def made(container: Container, *paths: str) -> Arranged:
-    """What the indexes are arranged to, and brought on to the end."""
-    arranged = await indexing(container, *paths).arrange()
+async def made(container: Container, *paths: str) -> AppliedIndexes:
+    """What the indexes are applied to, and brought on to the end."""
+    applied = await indexing(container, *paths).apply()
     await brought_on(container)
-    return arranged
+    return applied
 
 
 async def brought_on(container: Container) -> list[tuple[str, int, int | None]]:
@@ -75,20 +75,20 @@ def keys(engine: Engine) -> int:
 
 async def test_an_index_is_filled_with_what_is_there_and_kept(container: Container, engine: Engine) -> None:
     store(engine, 30)
-    assert await made(container, "n", "data.n", "metadata.page") == Arranged(made=["n", "metadata.page"])
+    assert await made(container, "n", "data.n", "metadata.page") == AppliedIndexes(made=["n", "metadata.page"])
     assert states(engine) == {"n": "ready", "metadata.page": "ready"}
     assert keys(engine) == 30
     store(engine, 5, start=100)
     assert keys(engine) == 35
     assert numbers_found(engine, "n >= 100") == 5
-    assert await made(container, "n", "metadata.page") == Arranged(kept=["n", "metadata.page"])
+    assert await made(container, "n", "metadata.page") == AppliedIndexes(kept=["n", "metadata.page"])
     assert keys(engine) == 35
 
 
 async def test_one_that_is_not_named_any_more_is_dropped(container: Container, engine: Engine) -> None:
     store(engine, 30)
     await made(container, "n", "x")
-    assert await made(container, "x") == Arranged(dropped=["n"], kept=["x"])
+    assert await made(container, "x") == AppliedIndexes(dropped=["n"], kept=["x"])
     assert (states(engine), keys(engine)) == ({"x": "ready"}, 0)
     assert numbers_found(engine, "n >= 10") == 20
 
@@ -96,10 +96,10 @@ async def test_one_that_is_not_named_any_more_is_dropped(container: Container, e
 async def test_one_can_be_made_again_while_it_is_being_dropped(container: Container, engine: Engine) -> None:
     store(engine, 30)
     await made(container, "n")
-    await indexing(container).arrange()
+    await indexing(container).apply()
     store(engine, 1, start=100)  # the dropped one gets no keys any more
     assert keys(engine) == 30
-    assert (await indexing(container, "n").arrange()).made == ["n"]
+    assert (await indexing(container, "n").apply()).made == ["n"]
     await brought_on(container)
     assert (states(engine), keys(engine)) == ({"n": "ready"}, 31)
 
@@ -107,7 +107,7 @@ async def test_one_can_be_made_again_while_it_is_being_dropped(container: Contai
 async def test_what_is_stored_while_an_index_is_filled_is_found(container: Container, engine: Engine) -> None:
     store(engine, 2_500)
     fill = indexing(container, "n")
-    await fill.arrange()
+    await fill.apply()
     pages = 0
     async for progress in fill.carry_out():
         assert progress.path == "n"
@@ -127,7 +127,7 @@ def claimed(container: Container, engine: Engine) -> RunningJob:
 
 async def test_the_job_goes_on_where_it_was_cut_short(container: Container, engine: Engine) -> None:
     store(engine, 2_300)
-    await indexing(container, "n").arrange()
+    await indexing(container, "n").apply()
     fill = indexing(container).carry_out()
     assert (await anext(fill)).done == 500
     await fill.aclose()  # type: ignore[attr-defined]  # it is a generator
@@ -139,11 +139,11 @@ async def test_the_job_goes_on_where_it_was_cut_short(container: Container, engi
 
 async def test_a_worker_fills_and_empties(container: Container, engine: Engine) -> None:
     store(engine, 10)
-    await indexing(container, "n").arrange()
+    await indexing(container, "n").apply()
     while await container.worker().run_one((JobType.INDEX_DATA,)) is not None:
         pass
     assert (states(engine), keys(engine)) == ({"n": "ready"}, 10)
-    await indexing(container).arrange()
+    await indexing(container).apply()
     while await container.worker().run_one((JobType.INDEX_DATA,)) is not None:
         pass
     assert (states(engine), keys(engine)) == ({}, 0)
@@ -152,7 +152,7 @@ async def test_a_worker_fills_and_empties(container: Container, engine: Engine) 
 
 async def test_two_who_fill_share_the_work(container: Container, engine: Engine) -> None:
     store(engine, 1_700)
-    await indexing(container, "n").arrange()
+    await indexing(container, "n").apply()
     one, other = indexing(container).carry_out(), indexing(container).carry_out()
     done = 0
     for each in (one, other, one, other):
@@ -168,11 +168,11 @@ async def test_who_worked_on_a_dropped_index_leaves_the_next_one_alone(
     container: Container, engine: Engine
 ) -> None:
     store(engine, 1_500)
-    await indexing(container, "n").arrange()
+    await indexing(container, "n").apply()
     late = indexing(container).carry_out()
     await anext(late)
     await made(container)
-    await indexing(container, "m", "n").arrange()
+    await indexing(container, "m", "n").apply()
     assert [progress.done async for progress in late] == [500]
     await brought_on(container)
     assert numbers_found(engine, "n >= 0") == 1_500
@@ -181,10 +181,10 @@ async def test_who_worked_on_a_dropped_index_leaves_the_next_one_alone(
 
 async def test_filling_stops_where_the_index_is_dropped_meanwhile(container: Container, engine: Engine) -> None:
     store(engine, 2_300)
-    await indexing(container, "n").arrange()
+    await indexing(container, "n").apply()
     fill = indexing(container).carry_out()
     await anext(fill)
-    await indexing(container).arrange()
+    await indexing(container).apply()
     assert [progress.done async for progress in fill] == [500]
     assert states(engine) == {"n": "dropping"}
     await brought_on(container)
@@ -225,7 +225,7 @@ async def test_a_path_that_is_none_is_refused_and_nothing_changes(
 ) -> None:
     await made(container, "n")
     with pytest.raises(InvalidField, match=reason) as caught:
-        await indexing(container, "x", path).arrange()
+        await indexing(container, "x", path).apply()
     assert caught.value.field == "database.data_indexes"
     assert states(engine) == {"n": "ready"}
 
@@ -270,7 +270,7 @@ async def test_an_answer_says_where_an_index_would_help(
     assert await said("n > 3 and m = 2") == "none of 20 facts looked at has m"
     assert "no index finds m" in await said("n > 3 or m = 2")
     assert "no index finds n" not in await said("n > 3 or m = 2")
-    await indexing(container, "n", "m").arrange()
+    await indexing(container, "n", "m").apply()
     assert "the index on m is still being filled" in await said("m = 2")
     monkeypatch.setattr("app.services.fields._LOOKED_AT", 30)
     assert "no index" not in await said("m = 2")

@@ -240,7 +240,7 @@ def test_keys_go_with_their_fact(engine: Engine, project: ProjectId) -> None:
     with writing(engine) as session:
         extractions = ExtractionRepository(session)
         ids = extractions.list_ids(Filters(project, where=parse_where("price.amount < 50")), limit=1_000)
-        assert sum(len(page) for page in FactRepository(session).iter_taken_out(ids)) == 500
+        assert sum(len(page) for page in FactRepository(session).iter_removed(ids)) == 500
         left = session.scalar(text("SELECT count(DISTINCT extraction_id) FROM data_keys"))
         assert left == 500
         assert extractions.count(Filters(project, where=parse_where("price.amount < 50"))) == 0

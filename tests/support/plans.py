@@ -23,7 +23,7 @@ def plan(engine: Engine, work: Callable[[Any], Any]) -> str:
         sent.append((statement, parameters))
 
     postgres = engine.dialect.name == "postgresql"
-    _put_in_order(engine)
+    _analyze(engine)
     with WriteSession(engine) as session:
         event.listen(engine, "before_cursor_execute", note)
         work(session)
@@ -38,7 +38,7 @@ def plan(engine: Engine, work: Callable[[Any], Any]) -> str:
         return "\n".join(str(row[-1]) for row in rows)
 
 
-def _put_in_order(engine: Engine) -> None:
+def _analyze(engine: Engine) -> None:
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")

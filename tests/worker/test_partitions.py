@@ -57,7 +57,7 @@ def test_extractions_by_hash_of_their_id(postgres_engine: Engine) -> None:
         first = comparable_rows(session, None, 20, None)
         rest = comparable_rows(session, first[-1].id, 50, None)
         assert [row.id for row in (*first, *rest)] == [str(id_) for id_ in sorted(ids)]
-        removed = FactRepository(session).iter_taken_out(ids[:5])
+        removed = FactRepository(session).iter_removed(ids[:5])
         assert {fact.id for page in removed for fact in page} == set(ids[:5])
         assert session.scalar(text("SELECT count(DISTINCT tableoid) FROM extractions")) == PARTITIONS
         assert ProjectRepository(session).delete("papers")

@@ -23,11 +23,11 @@ Fault = Callable[[], Awaitable[None]]
 class Faults:
     """Injects the faults that a place supports in random order, until :meth:`stop`."""
 
-    def __init__(self, place: Place, books: Books, told: Callable[[str], None]) -> None:
-        """``told`` is called with the name of each fault when it begins."""
+    def __init__(self, place: Place, books: Books, announce: Callable[[str], None]) -> None:
+        """``announce`` is called with the name of each fault when it begins."""
         self._place = place
         self._books = books
-        self._told = told
+        self._announce = announce
         self._stopped = asyncio.Event()
         self.not_tried: dict[str, str] = {}
         self._all = self._found()
@@ -44,10 +44,10 @@ class Faults:
             for name in names:
                 if await self._rested(self._between(_PAUSES_S)):
                     return
-                self._told(name)
+                self._announce(name)
                 await self._all[name]()
                 self._books.faults[name] += 1
-                self._told("all is well")
+                self._announce("all is well")
 
     def _found(self) -> dict[str, Fault]:
         found: dict[str, Fault] = {}

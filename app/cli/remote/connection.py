@@ -182,13 +182,13 @@ class Connection:
 
         policy = RetryPolicy(request.tries_s or self._patience.all_tries_s, first_delay_s=0.2)
         try:
-            return await retrying(policy, attempt, retry_after=self._judge(request))
+            return await retrying(policy, attempt, retry_after=self._pause_rule(request))
         except TransientServiceError as error:
             raise error.failure from None
         except GaveUp as gave_up:
             raise _final(gave_up) from None
 
-    def _judge(self, request: _Request) -> Callable[[Exception], float | None]:
+    def _pause_rule(self, request: _Request) -> Callable[[Exception], float | None]:
         """Return a function that says how long to pause after a failure of the request at least.
 
         It returns None if a retry can't help, or isn't safe.

@@ -101,7 +101,7 @@ class RemoteReconciliation:
         """
         path = "/v1/verify"
         job = read_as(path, job_of, await self._service.post(path, {"repair": repair}))
-        with _told_if_left(job.id):
+        with _note_if_interrupted(job.id):
             async for row in self._jobs.follow(job, self._silent_s):
                 yield Differences(extractions=row.done)
                 job = row
@@ -136,7 +136,7 @@ class RemoteReindexing:
         path = "/v1/reindex"
         job = read_as(path, job_of, await self._service.post(path))
         told = 0
-        with _told_if_left(job.id):
+        with _note_if_interrupted(job.id):
             async for row in self._jobs.follow(job, self._silent_s):
                 yield Indexed(row.done - told)
                 told, job = row.done, row
@@ -162,7 +162,7 @@ class RemoteHealth:
 
 
 @contextmanager
-def _told_if_left(job_id: JobId) -> "Iterator[None]":
+def _note_if_interrupted(job_id: JobId) -> "Iterator[None]":
     """If the command is interrupted, say that the job continues and how to cancel it."""
     try:
         yield

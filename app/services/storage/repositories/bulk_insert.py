@@ -68,7 +68,7 @@ def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_kno
     """
     dialect = session.connection().dialect
     values = {name: _bound(table.c[name].type, values, dialect) for name, values in columns.items()}
-    shared, own = _told_apart(values)
+    shared, own = _split_shared(values)
     rows: Iterable[Any] = zip(*own.values(), strict=True)
     if skip_known:
         rows = sorted(rows, key=itemgetter(list(own).index("id")))
@@ -82,7 +82,7 @@ def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_kno
         session.execute(statement.on_conflict_do_nothing(index_elements=["id"]) if skip_known else statement)
 
 
-def _told_apart(values: Mapping[str, list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def _split_shared(values: Mapping[str, list[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Separate the values that all rows share, which are bound once, from the other columns.
 
     Reading a field from the document costs SQLite 1 µs for each row.

@@ -131,7 +131,7 @@ class FactRepository:
             chosen = among(_TABLE.c.id, ids, self._dialect)
             self._session.execute(update(_TABLE).where(chosen).values(last_run_id=run_id))
 
-    def iter_taken_out(
+    def iter_removed(
         self, ids: Sequence[ExtractionId | str], *, project_id: ProjectId | None = None
     ) -> Iterator[list[RemovedFact]]:
         """Delete extractions, of a project or any, and yield them whole, in pages of about 8 MB.
@@ -142,13 +142,13 @@ class FactRepository:
         start, size = 0, _FIRST_ROWS
         while start < len(ids):
             some = ids[start : start + size]
-            removed, taken_bytes = self._take_out(some, project_id)
+            removed, taken_bytes = self._remove(some, project_id)
             if removed:
                 yield removed
             start += len(some)
             size = rows_that_fit(len(some), taken_bytes)
 
-    def _take_out(self, ids: Ids, project_id: ProjectId | None) -> tuple[list[RemovedFact], int]:
+    def _remove(self, ids: Ids, project_id: ProjectId | None) -> tuple[list[RemovedFact], int]:
         chosen = among(_TABLE.c.id, ids, self._dialect)
         if project_id is not None:
             chosen &= _TABLE.c.project_id == project_id

@@ -52,18 +52,18 @@ class WaitingRow(NamedTuple):
     data: dict[str, Any]
 
 
-def iter_waiting(session: Session, ids: Ids, *, anew: bool = False) -> Iterator[WaitingRow]:
-    """The orphans among ``ids`` that aren't set aside; with ``anew``, marked rows too. Unordered.
+def iter_waiting(session: Session, ids: Ids, *, include_marked: bool = False) -> Iterator[WaitingRow]:
+    """The orphans among ``ids`` that aren't set aside, in any order.
 
-    They are read in pages of about 8 MB: an extraction may have 4 MB, and the caller keeps only its
-    text.
+    ``include_marked`` adds the rows that are marked as indexed. The rows are read in pages of about
+    8 MB: an extraction may have 4 MB, and the caller keeps only its text.
     """
     find = _find_on_postgres if session.get_bind().dialect.name == "postgresql" else _find_on_sqlite
     given = texts(ids)
     start, size = 0, _FIRST_ROWS
     while start < len(given):
         some = given[start : start + size]
-        rows, taken_bytes = find(session, some, anew=anew)
+        rows, taken_bytes = find(session, some, include_marked=include_marked)
         yield from rows
         start += size
         size = rows_that_fit(len(some), taken_bytes)
@@ -78,13 +78,16 @@ def labels_of(session: Session, ids: Ids) -> list[LabelsRow]:
     return [LabelsRow._make((*row[:4], number_of(row[4]))) for row in orjson.loads(document)]
 
 
-def _find_on_postgres(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
-    rows = [WaitingRow(*row) for row in session.execute(_on_postgres(anew), {"ids": bound(ids, "postgresql")})]
+def _find_on_postgres(session: Session, ids: Ids, *, include_marked: bool) -> tuple[list[WaitingRow], int]:
+    rows = [
+        WaitingRow(*row)
+        for row in session.execute(_on_postgres(include_marked), {"ids": bound(ids, "postgresql")})
+    ]
     return rows, len(orjson.dumps([row.data for row in rows]))
 
 
-def _find_on_sqlite(session: Session, ids: Ids, *, anew: bool) -> tuple[list[WaitingRow], int]:
-    document = session.scalar(_on_sqlite(anew), {"ids": bound(ids, "sqlite")}) or "[]"
+def _find_on_sqlite(session: Session, ids: Ids, *, include_marked: bool) -> tuple[list[WaitingRow], int]:
+    document = session.scalar(_on_sqlite(include_marked), {"ids": bound(ids, "sqlite")}) or "[]"
     rows = [WaitingRow._make((*row[:4], number_of(row[4]), row[5])) for row in orjson.loads(document)]
     return rows, len(document)
 
@@ -105,18 +108,18 @@ def _labels_on_sqlite() -> Select[Any]:
 
 
 @cache
-def _on_postgres(anew: bool) -> Select[Any]:
-    return _of("postgresql", anew, *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
+def _on_postgres(include_marked: bool) -> Select[Any]:
+    return _of("postgresql", include_marked, *_LABELS, _TABLE.c.confidence, _TABLE.c.data)
 
 
 @cache
-def _on_sqlite(anew: bool) -> Select[Any]:
+def _on_sqlite(include_marked: bool) -> Select[Any]:
     row = func.json_array(*_LABELS, digits_of_confidence(), func.json(cast(_TABLE.c.data, String)))
-    return _of("sqlite", anew, func.json_group_array(row))
+    return _of("sqlite", include_marked, func.json_group_array(row))
 
 
-def _of(dialect: str, anew: bool, *columns: ColumnElement[Any]) -> Select[Any]:
-    return _among_ids(dialect, *columns).where(text("set_aside_reason IS NULL" if anew else ORPHANED))
+def _of(dialect: str, include_marked: bool, *columns: ColumnElement[Any]) -> Select[Any]:
+    return _among_ids(dialect, *columns).where(text("set_aside_reason IS NULL" if include_marked else ORPHANED))
 
 
 def _among_ids(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
