@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from app.api.middleware import media_type
 from app.api.parameters import Parameters
 from app.api.problems import Refused
-from app.api.schemas import MOST_FAULTS
+from app.api.schemas.values import MOST_FAULTS
 from app.errors import InvalidInput
 from app.executor import Lane
 from app.intake.exact_json import decode

@@ -9,7 +9,7 @@ from app.api.answers import as_json
 from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.api.event_streams import SIGN_OF_LIFE, SIGN_OF_LIFE_S, EventStream, StreamPlaces, happens_within
 from app.api.parts import ApiParts
-from app.api.schemas import change_of
+from app.api.schemas.changes import change_of
 from app.domain.changes import Change, FeedPage, FeedPlace
 from app.errors import AgentStorageError, HistoryPruned, InvalidField, NotFound
 

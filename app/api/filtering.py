@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Depends, Query
 from pydantic import Field
 
-from app.api.schemas import Confidence, Labels, SourceUris
+from app.api.schemas.values import Confidence, Labels, SourceUris
 from app.domain.filters import Filters
 from app.intake.where_text import parse_all
 

@@ -4,7 +4,7 @@ from fastapi import Response
 
 from app.api.answers import answer_items
 from app.api.cursors import no_cursor, read_cursor, write_cursor
-from app.api.schemas import change_of
+from app.api.schemas.changes import change_of
 from app.domain.changes import History
 
 _MOST = 2**63

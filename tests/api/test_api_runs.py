@@ -11,7 +11,7 @@ from support.api import Api, problem_of, serving
 from support.facts import replaced
 
 from app.api.cursors import write_cursor
-from app.api.schemas import MOST_LEFT_ALONE, UndoneAnswer
+from app.api.schemas.runs import MOST_LEFT_ALONE, UndoneAnswer
 from app.database import Database
 from app.domain.ids import RunId, SourceId, project_id_of
 from app.domain.outcomes import LeftAlone, Undone

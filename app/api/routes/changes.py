@@ -11,7 +11,8 @@ from app.api.middleware import caller_of, wants_events
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.routes.extractions import ExtractionIdOf
-from app.api.schemas import FeedAnswer, HistoryAnswer, PageLimit, ProjectName, change_of
+from app.api.schemas.changes import FeedAnswer, HistoryAnswer, change_of
+from app.api.schemas.values import PageLimit, ProjectName
 from app.domain.ids import ExtractionId
 
 router = APIRouter(prefix="/v1", tags=["changes"], route_class=ExactRoute)

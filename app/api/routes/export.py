@@ -15,7 +15,7 @@ from app.api.filtering import WantedExtractions
 from app.api.middleware import NDJSON, caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
-from app.api.schemas import ProjectName
+from app.api.schemas.values import ProjectName
 from app.domain.export import MAX_PAGE_ROWS, ExportFormat, ExportPage
 from app.executor import Lane
 from app.services.export.formats import Encoder, encoder_of

@@ -14,21 +14,19 @@ from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.replace import Replacement
 from app.api.request_runs import RequestRun
-from app.api.schemas import (
+from app.api.schemas.extractions import (
     Accepted,
     Count,
     DeletedAnswer,
     Deletion,
     Extraction,
     Extractions,
-    Label,
-    PageLimit,
-    ProjectName,
     Replaced,
     Retrial,
     RetriedAnswer,
     extraction_of,
 )
+from app.api.schemas.values import Label, PageLimit, ProjectName
 from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Response
 from app.api.answers import ExactRoute, answer_json
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import Described, Facets, FacetsOf, ProjectName
+from app.api.schemas.fields import Described, Facets, FacetsOf
+from app.api.schemas.values import ProjectName
 
 router = APIRouter(prefix="/v1/projects/{name}", tags=["fields"], route_class=ExactRoute)
 

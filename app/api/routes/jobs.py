@@ -14,18 +14,8 @@ from app.api.job_streams import Following, JobStreams
 from app.api.middleware import caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
-from app.api.schemas import (
-    Job,
-    Jobs,
-    JobTypes,
-    Label,
-    Labels,
-    PageLimit,
-    ProjectName,
-    Pruned,
-    Pruning,
-    Verification,
-)
+from app.api.schemas.jobs import Job, Jobs, JobTypes, Pruned, Pruning, Verification
+from app.api.schemas.values import Label, Labels, PageLimit, ProjectName
 from app.domain.ids import JobId
 from app.domain.jobs import JobFilters, JobRow, JobStatus, job_as_dict
 from app.services.jobs.service import Cursor

@@ -11,7 +11,9 @@ from app.api.cursors import read_moment_and_id, write_moment_and_id
 from app.api.histories import answer_history, read_number
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import HistoryAnswer, Label, NewRun, PageLimit, ProjectName, Run, Runs, UndoneAnswer
+from app.api.schemas.changes import HistoryAnswer
+from app.api.schemas.runs import NewRun, Run, Runs, UndoneAnswer
+from app.api.schemas.values import Label, PageLimit, ProjectName
 from app.domain.ids import RunId
 
 router = APIRouter(prefix="/v1/projects/{name}/runs", tags=["runs"], route_class=ExactRoute)

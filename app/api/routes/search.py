@@ -8,7 +8,9 @@ from fastapi import APIRouter, Response
 from app.api.answers import ExactRoute, answer_json
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import Hits, ProjectName, SearchQuery, extraction_of
+from app.api.schemas.extractions import extraction_of
+from app.api.schemas.search import Hits, SearchQuery
+from app.api.schemas.values import ProjectName
 from app.domain.search import Query, Ranked, SearchHit
 from app.services.search import SearchService
 

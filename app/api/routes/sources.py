@@ -10,17 +10,10 @@ from app.api.cursors import read_id, write_cursor
 from app.api.histories import answer_history, read_number
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas import (
-    DeletedAnswer,
-    HistoryAnswer,
-    Labels,
-    PageLimit,
-    ProjectName,
-    PrunedSources,
-    Sources,
-    SourceShown,
-    UriPrefix,
-)
+from app.api.schemas.changes import HistoryAnswer
+from app.api.schemas.extractions import DeletedAnswer
+from app.api.schemas.sources import PrunedSources, Sources, SourceShown
+from app.api.schemas.values import Labels, PageLimit, ProjectName, UriPrefix
 from app.api.waiting import WaitOf, answer_deleted, may_wait
 from app.domain.ids import SourceId
 from app.domain.sources import SourceFilters

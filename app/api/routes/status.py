@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from app.api.answers import ExactRoute
 from app.api.parts import PartsOf
-from app.api.schemas import Liveness, Measurements, Part, Readiness
+from app.api.schemas.status import Liveness, Measurements, Part, Readiness
 from app.services.health import PartHealth
 
 logger = logging.getLogger(__name__)
