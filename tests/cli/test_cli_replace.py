@@ -89,7 +89,9 @@ def test_what_is_wrong_is_told_by_its_line_and_changes_nothing(place: Place, tmp
     assert "59 of the 60 facts of source 'a'" in told
     assert "--allow-mass-delete" in told
     late = ("--observed-at", "2020-01-01T00:00:00Z")
-    assert "observed" in place("ingest", many, "--replace", "source", *late, code=1)
+    assert "an older observation never replaces a newer one" in place(
+        "ingest", many, "--replace", "source", *late, code=1
+    )
     empty = lines(tmp_path, "5.jsonl", [])
     assert "empty" in place("ingest", empty, "--replace", "project", code=1) or place.api
     assert totals(place.json("ingest", many, "--replace", "source")) == (0, 0, 60, 0)

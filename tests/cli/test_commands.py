@@ -172,7 +172,7 @@ def test_a_lost_index_is_told_and_rebuilt(cli: Cli) -> None:
 def test_a_database_folder_that_can_not_be_made_is_named(cli: Cli) -> None:
     (cli.folder / "file").touch()
     cli.environment["DATABASE_URL"] = "sqlite:///file/below/it.db"
-    assert "folder file/below can't be made" in cli("db", "upgrade", code=1).stderr.decode()
+    assert "folder file/below can't be created" in cli("db", "upgrade", code=1).stderr.decode()
 
 
 def test_another_embedder_is_refused_and_reindex_takes_it(cli: Cli) -> None:
