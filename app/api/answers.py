@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from app.api.middleware import media_type
+from app.api.bodies import media_type
 from app.api.parameters import Parameters
 from app.api.problems import Refused
 from app.api.schemas.values import MOST_FAULTS

@@ -11,18 +11,13 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from app.api.admission import Admission, AdmissionMiddleware, WorkMiddleware
+from app.api.bodies import BodyMiddleware
 from app.api.change_streams import ChangeStreams
 from app.api.event_streams import StreamPlaces
 from app.api.job_streams import JobStreams
-from app.api.middleware import (
-    Admission,
-    AdmissionMiddleware,
-    BodyMiddleware,
-    KeyMiddleware,
-    PrefixMiddleware,
-    RequestMiddleware,
-    WorkMiddleware,
-)
+from app.api.keys import KeyMiddleware
+from app.api.middleware import PrefixMiddleware, RequestMiddleware
 from app.api.parts import ApiOptions, ApiParts
 from app.api.problems import (
     PROBLEM_SCHEMA,

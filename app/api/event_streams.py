@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from fastapi.responses import StreamingResponse
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from app.api.middleware import ENDLESS
 from app.api.problems import Refused
+
+ENDLESS = "agent_storage.endless"
+"""The key in the state of a request whose answer only ends when its client disconnects."""
 
 MAX_STREAMS = 100
 """The maximum of simultaneous streams."""
@@ -19,6 +22,7 @@ MAX_STREAMS_A_CALLER = 20
 
 SIGN_OF_LIFE_S = 15.0
 SIGN_OF_LIFE = b": still there\n\n"
+_MEDIA_TYPE = "text/event-stream"
 
 
 async def happens_within(event: asyncio.Event, duration_s: float) -> bool:
@@ -27,6 +31,12 @@ async def happens_within(event: asyncio.Event, duration_s: float) -> bool:
         async with asyncio.timeout(duration_s):
             return await event.wait()
     return False
+
+
+def wants_events(headers: Headers) -> bool:
+    """Whether the client accepts an event stream, on a route that also has pages."""
+    ranges = ",".join(headers.getlist("accept")).split(",")
+    return any(each.partition(";")[0].strip().lower() == _MEDIA_TYPE for each in ranges)
 
 
 class StreamPlaces:
@@ -64,7 +74,7 @@ class EventStream(StreamingResponse):
     def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None]) -> None:
         self._close = close
         # Without this header, nginx holds events back until its buffer is full.
-        super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        super().__init__(events, media_type=_MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See :class:`StreamingResponse`."""

@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from app.api.bodies import CLOSING, NDJSON, media_type
 from app.api.item_bodies import ITEMS, items_of, line_batches
-from app.api.middleware import CLOSING, NDJSON, is_a_key, media_type
+from app.api.keys import is_a_key
 from app.api.parts import ApiOptions
 from app.api.problems import Refused
 from app.api.request_runs import RequestRun

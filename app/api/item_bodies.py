@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterable
 
 from fastapi import Request
 
+from app.api.bodies import in_turns
 from app.api.json_list import take_apart
-from app.api.middleware import in_turns
 from app.errors import InvalidField, InvalidInput, InvalidItem
 from app.intake.exact_json import decode
 from app.intake.formats import BOM

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
 
+from app.api.admission import Admission
 from app.api.answers import answer_json
 from app.api.event_streams import StreamPlaces
-from app.api.middleware import Admission, caller_of
+from app.api.keys import caller_of
 from app.api.parts import ApiParts, OptionsOf
 from app.api.problems import Refused
 from app.domain.ids import JobId

@@ -304,7 +304,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return bool(self.pipeline) or (self._running is not None and not self._running.more_body)
 
     def _is_endless(self) -> bool:
-        from app.api.middleware import ENDLESS
+        from app.api.event_streams import ENDLESS
 
         return self._running is not None and ENDLESS in cast("dict[str, Any]", self._running.scope)["state"]
 

@@ -11,9 +11,9 @@ from support.api import LOOPBACK, Api, checked, problem_of, raw_item, serving
 from support.turns import longest_hold
 from support.waiting import until
 
+from app.api.bodies import NDJSON
 from app.api.event_streams import MAX_STREAMS, MAX_STREAMS_A_CALLER
 from app.api.json_guard import JsonGuard
-from app.api.middleware import NDJSON
 from app.intake.rows import MAX_LINE_BYTES
 
 PATH = "/v1/projects/papers/extractions"

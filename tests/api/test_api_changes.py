@@ -14,9 +14,9 @@ from support.api import Api, problem_of, serving
 from support.facts import fact, replaced
 from support.waiting import PATIENCE_S, until
 
+from app.api.admission import Admission
 from app.api.cursors import write_cursor
 from app.api.event_streams import MAX_STREAMS_A_CALLER
-from app.api.middleware import Admission
 from app.database import Database
 from app.domain.ids import project_id_of
 from app.domain.sources import ReplaceOptions, SourceFacts

@@ -12,7 +12,7 @@ from support.api import Api, checked, ndjson, problem_of, raw_item, serving
 from support.waiting import until
 from support.wheres import where_json
 
-from app.api.middleware import NDJSON
+from app.api.bodies import NDJSON
 from app.models import Extraction, Job
 from app.services.storage.repositories.extraction import ExtractionRepository
 

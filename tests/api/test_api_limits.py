@@ -19,8 +19,8 @@ from support.api import LOOPBACK, Api, ndjson, problem_of, raw_item, serving
 from support.parts import settings_for
 from support.waiting import until
 
+from app.api.bodies import NDJSON
 from app.api.json_guard import JsonGuard
-from app.api.middleware import NDJSON
 from app.api.problems import Refused
 from app.entrypoints.api import options_of
 from app.intake.rows import MAX_LINE_BYTES

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 from support.api import Api, checked, problem_of, serving
 
-from app.api.middleware import NDJSON
+from app.api.bodies import NDJSON
 from app.models import LedgerEntry, Run
 
 PATH = "/v1/projects/papers/extractions"

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance, unsuppor
 from support.api import Api, raw_item, serving
 
 from app.api.app import create_app
-from app.api.middleware import NDJSON
+from app.api.bodies import NDJSON
 from app.config import Settings
 from app.entrypoints.api import options_of
 from containers import create_container

@@ -22,7 +22,7 @@ from support import conditions as drawn
 from support.api import raw_item
 from support.served import served
 
-from app.api.middleware import NDJSON
+from app.api.bodies import NDJSON
 from app.domain.conditions import Compare, InData, Op
 from app.domain.filters import Filters
 from app.domain.items import Item, parse_item

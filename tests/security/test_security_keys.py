@@ -17,7 +17,7 @@ from support.loopback import TLS
 from support.postgres import open_test_engine
 from support.processes import Service, errors_in, serve_process
 
-from app.api.middleware import KeyMiddleware, is_a_key
+from app.api.keys import KeyMiddleware, is_a_key
 from app.models import Base
 
 pytestmark = pytest.mark.slow

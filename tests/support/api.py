@@ -12,7 +12,7 @@ import orjson
 from fastapi import FastAPI
 
 from app.api.app import create_app, create_status_app
-from app.api.middleware import NDJSON
+from app.api.bodies import NDJSON
 from app.api.parts import ApiOptions
 from app.entrypoints.api import options_of
 from app.entrypoints.service import HttpServer, listen

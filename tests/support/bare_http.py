@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.middleware import ENDLESS
+from app.api.event_streams import ENDLESS
 from app.entrypoints.connections import ConnectionLimits
 from app.entrypoints.service import HttpServer, listen
 from support.waiting import PATIENCE_S

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.api.answers import ExactRoute, answer_items
 from app.api.change_streams import ChangeStreams, read_place, write_place
+from app.api.event_streams import wants_events
 from app.api.histories import answer_history, read_number
-from app.api.middleware import caller_of, wants_events
+from app.api.keys import caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.routes.extractions import ExtractionIdOf

@@ -10,9 +10,10 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.api.answers import ExactRoute
+from app.api.bodies import NDJSON
 from app.api.event_streams import StreamPlaces
 from app.api.filtering import WantedExtractions
-from app.api.middleware import NDJSON, caller_of
+from app.api.keys import caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.schemas.values import ProjectName

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app.api.answers import ExactRoute, answer_items, answer_json
+from app.api.bodies import NDJSON
 from app.api.cursors import read_id_in, read_place_in, write_cursor
 from app.api.filtering import WantedExtractions
 from app.api.ingest import Intake, checked_key
-from app.api.middleware import NDJSON
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.replace import Replacement

@@ -11,7 +11,7 @@ from app.api.answers import ExactRoute, as_json
 from app.api.cursors import read_moment_and_id, write_moment_and_id
 from app.api.event_streams import SIGN_OF_LIFE, EventStream
 from app.api.job_streams import Following, JobStreams
-from app.api.middleware import caller_of
+from app.api.keys import caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.schemas.jobs import Job, Jobs, JobTypes, Pruned, Pruning, Verification
