@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 from support.parts import settings_for
 
 from app.api.parts import ApiParts
-from app.cli.context import CommandParts
+from app.cli.command_parts import CommandParts
 from app.cli.ports import ServiceParts
 from app.config import Settings
 from app.domain.jobs import JobType

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from app.cli.context import CommandParts, Json, at_home, context_of, no_api, run, usage_error
+from app.cli.command_parts import CommandParts
+from app.cli.context import Json, at_home, context_of, no_api, run, usage_error
 from app.cli.output import counted, fail, note, print_json, print_table, progress, say, shown_moment
 from app.errors import NothingToBackUp
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import CommandParts, Json, no_api, run
+from app.cli.command_parts import CommandParts
+from app.cli.context import Json, no_api, run
 from app.cli.output import print_json, progress, say
 
 if TYPE_CHECKING:

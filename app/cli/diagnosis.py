@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from app.cli.context import BOTH, Api, CliContext, CommandParts, Json, Near, context_of, usage_error
+from app.cli.command_parts import CommandParts
+from app.cli.context import BOTH, Api, CliContext, Json, Near, context_of, usage_error
 from app.cli.output import counted, fail, print_json, print_table, say
 from app.cli.stores import Service, note_if_new, service_at, service_beside, through
 from app.errors import (

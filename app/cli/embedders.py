@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import CommandParts, Json, at_home, run_without_store
+from app.cli.command_parts import CommandParts
+from app.cli.context import Json, at_home, run_without_store
 from app.cli.output import counted, note, print_json_lines, print_table, progress
 
 if TYPE_CHECKING:

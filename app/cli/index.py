@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.command_parts import CommandParts
 from app.cli.context import (
     Api,
-    CommandParts,
     Json,
     Near,
     Yes,

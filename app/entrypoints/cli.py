@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from app.exit_codes import INTERRUPTED, OF_SIGNAL
 
 if TYPE_CHECKING:
-    from app.cli.context import CommandParts
+    from app.cli.command_parts import CommandParts
     from app.config import Settings
 
 _FIRST_PROCESS = 1
@@ -28,7 +28,7 @@ _Code = int | str | None
 def open_parts(
     settings: "Settings", *, index: bool = True, migrate: bool | None = None, check: bool = True
 ) -> Iterator["CommandParts"]:
-    """See :class:`app.cli.context.OpenParts`; imports lazily, so that --help stays fast."""
+    """See :class:`app.cli.command_parts.OpenParts`; imports lazily, so that --help stays fast."""
     import gc
 
     from app.entrypoints.factory import container_of
