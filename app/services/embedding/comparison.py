@@ -121,7 +121,7 @@ class _Embedded:
 async def _embed_into(
     done: _Embedded, embedder: Embedder, start: int, texts: Sequence[CuttableText], role: TextRole
 ) -> None:
-    """Embed texts; like indexing, halve a batch that is refused, and cut a text that is too long."""
+    """Embed texts; like indexing, halve a refused batch, and cut a text that is too long."""
     try:
         done.vectors[start : start + len(texts)] = await embedder.embed([each.text for each in texts], role)
     except EmbeddingRejected as error:
