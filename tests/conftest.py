@@ -1,4 +1,4 @@
-"""Shared fixtures: an engine on a new, migrated database of each backend, and an executor."""
+"""Shared fixtures: engines on new, migrated databases of each backend, an executor, and the wheel."""
 
 import gc
 import os
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 from support.backends import Backend, backends_for, open_memory_engine
 from support.lent_postgres import Lender
+from support.packages import build_wheel, make_environment
 from support.postgres import SHARED_MEMORY, PostgresServer, open_test_engine, running_server
 from support.qdrant_server import stop_own_server
 
@@ -170,3 +171,17 @@ def make_lane(executor: BoundedExecutor) -> Callable[..., Lane]:
 def database(engine: Engine, backend: Backend, make_lane: Callable[..., Lane]) -> Database:
     """A Database over ``engine``, on a lane as wide as the backend allows."""
     return Database(engine, make_lane("database", limit=backend.lane_limit))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources so that the tree stays as it is."""
+    return build_wheel(tmp_path_factory.mktemp("wheel") / "tree")
+
+
+@pytest.fixture(scope="session")
+def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with only the wheel and the packages of ``requirements.lock``."""
+    home = tmp_path_factory.mktemp("clean") / "environment"  # that other users can read
+    make_environment(home, wheel)
+    return home / "bin"

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from support.command_lines import parse
+from support.dockerfile import instructions, last_stage, of, variables
+from support.packages import build_only
 from support.settings import KEYS, variable
 
 from app.config import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"
-DOCKERFILE = ROOT / "Dockerfile"
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 GUIDE = ROOT / "docs" / "deploy.md"
 VARIABLES = {variable(key) for key in KEYS}
@@ -61,13 +62,16 @@ def test_all_services_are_there() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_an_image_is_pinned(name: str) -> None:
     image = SERVICES[name]["image"]
-    assert PINNED.match(image), image
+    assert PINNED.match(image) or name in OURS, image
 
 
-def test_the_image_has_the_version_of_the_program() -> None:
-    version = re.search(r'(?m)^version = "(.+)"', (ROOT / "pyproject.toml").read_text())
-    assert version
-    assert {service["image"] for service in OURS.values()} == {f"agent-storage:{version[1]}"}
+def test_the_image_is_built_and_named_with_the_same_version() -> None:
+    assert {service["image"] for service in OURS.values()} == {
+        "agent-storage:${AGENT_STORAGE_VERSION:-unreleased}"
+    }
+    assert [service["build"] for service in OURS.values()] == [
+        {"context": ".", "args": {"VERSION": "${AGENT_STORAGE_VERSION:-}"}}
+    ] * len(OURS)
 
 
 def test_qdrant_is_of_the_series_that_its_client_is_for() -> None:
@@ -188,17 +192,6 @@ def test_the_schema_is_up_to_date_before_anything_of_ours_starts() -> None:
 # --- the image ------------------------------------------------------------------------------------
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions with their arguments, without comments, with lines joined."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
-    split = [line.strip().partition(" ") for line in text.splitlines() if line.strip()]
-    return [(word.upper(), rest.strip()) for word, _, rest in split]
-
-
-def of(word: str) -> list[str]:
-    return [rest for found, rest in instructions() if found == word]
-
-
 def test_the_base_is_pinned() -> None:
     bases = [rest.split()[0] for rest in of("FROM")]
     assert [base for base in bases if not PINNED.match(base) or "slim" not in base] == []
@@ -232,10 +225,29 @@ def test_what_the_build_reads_is_copied() -> None:
 
 
 def test_the_user_is_not_root() -> None:
-    last = instructions()[max(i for i, (word, _) in enumerate(instructions()) if word == "FROM") :]
-    (user,) = [rest for word, rest in last if word == "USER"]
+    (user,) = last_stage("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
-    assert any(f"--uid {user.partition(':')[0]}" in rest for word, rest in last if word == "RUN")
+    assert any(f"--uid {user.partition(':')[0]}" in rest for rest in last_stage("RUN"))
+
+
+def test_the_first_process_is_an_init_that_is_installed() -> None:
+    (entry,) = last_stage("ENTRYPOINT")
+    assert json.loads(entry) == ["tini", "--", "agent-storage"]
+    (installed,) = [rest for rest in last_stage("RUN") if "apt-get install" in rest]
+    assert re.search(r"--no-install-recommends tini\b", installed)
+    assert "rm -rf /var/lib/apt/lists/*" in installed
+    assert last_stage("STOPSIGNAL") == ["SIGTERM"]
+    assert not any("init" in service for service in OURS.values()), "a second init"
+
+
+def test_the_build_is_given_the_version_and_its_tools_do_not_stay() -> None:
+    (own,) = [rest for rest in of("RUN") if "--no-deps" in rest]
+    assert "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_AGENT_STORAGE=$VERSION pip" in re.sub(r"\s+", " ", own)
+    places = [word for word, rest in instructions() if (word, rest) == ("ARG", "VERSION=") or rest == own]
+    assert places == ["ARG", "RUN"]
+    removed = re.search(r"uninstall --yes ([\w -]+?) *&&", own)
+    assert removed
+    assert set(removed[1].split()) == build_only()
 
 
 def test_the_health_is_asked_of_the_api() -> None:
@@ -247,8 +259,7 @@ def test_the_health_is_asked_of_the_api() -> None:
 
 
 def test_the_data_lies_in_the_volume() -> None:
-    (variables,) = of("ENV")
-    environment = dict(pair.split("=", 1) for pair in shlex.split(variables))
+    environment = variables()
     assert ours(set(environment)) <= VARIABLES
     assert environment["DATABASE_URL"].startswith("sqlite:////data/")
     assert environment["QDRANT_PATH"].startswith("/data/")

@@ -1,22 +1,19 @@
 """What a new user gets: the wheel in a clean environment, the locks, the Makefile, the example."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
-import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from email.parser import Parser
-from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.packages import VERSION, copy_sources, pins, project, run
 
 from app.domain.ids import project_id_of
 from app.domain.items import extraction_id_of, parse_item
@@ -25,82 +22,11 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-docs.lock")
+PRETEND = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_AGENT_STORAGE"
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?P<rest>.*(?:\n    .*)*)", re.MULTILINE)
 
 
-def run(
-    *command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, expect: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run a command with nothing of this process's environment but PATH and ``env``."""
-    outcome = subprocess.run(
-        command,
-        cwd=cwd,
-        env={"PATH": os.environ["PATH"], "HOME": str(cwd), **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert outcome.returncode == expect, outcome.stdout + outcome.stderr
-    return outcome
-
-
-def project() -> dict[str, list[str]]:
-    """The ``[project]`` table's dependencies and the dependency groups, by name."""
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    groups = {
-        name: [entry for entry in group if isinstance(entry, str)]
-        for name, group in table["dependency-groups"].items()
-    }
-    return {"runtime": table["project"]["dependencies"], **groups}
-
-
-def pins(lock: str) -> list[Requirement]:
-    """Every pin of a lock file, with its marker and without its hashes."""
-    text = (ROOT / lock).read_text()
-    return [Requirement(line.rstrip(" \\")) for line in text.splitlines() if line[:1].isalnum()]
-
-
 # --- the wheel ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources so that the tree stays as it is."""
-    tree = tmp_path_factory.mktemp("tree")
-    shutil.copytree(ROOT / "app", tree / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("containers.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-    run(*build, "--wheel-dir", tree / "dist", tree, cwd=tree)
-    (built,) = (tree / "dist").glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="session")
-def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with only the wheel and the packages of ``requirements.lock``.
-
-    The locked packages aren't downloaded again: each is linked from the environment that runs the
-    tests.
-    """
-    home = tmp_path_factory.mktemp("clean")
-    venv.create(home, with_pip=False, symlinks=True)
-    python = home / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=home)
-    (site,) = home.glob("lib/python*/site-packages")
-    build_only = {Requirement(text).name for text in project()["build"]}
-    for pin in pins("requirements.lock"):
-        if pin.name not in build_only and (pin.marker is None or pin.marker.evaluate()):
-            link_distribution(pin.name, site)
-    return python.parent
-
-
-def link_distribution(name: str, site: Path) -> None:
-    installed = distribution(name)
-    for top in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
-        if not (site / top).exists():
-            (site / top).symlink_to(str(installed.locate_file(top)))
 
 
 def test_the_wheel_holds_the_container_and_all_of_app_and_nothing_else(wheel: Path) -> None:
@@ -115,6 +41,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     (path,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(archive.read(path).decode())
     assert metadata["Name"] == "agent-storage"
+    assert metadata["Version"] == VERSION
     assert metadata["License-Expression"] == "Apache-2.0"
     assert set(metadata["Requires-Python"].split(",")) == {">=3.11", "<3.14"}
     assert [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
@@ -134,6 +61,24 @@ def test_the_installed_command_explains_itself(clean_bin: Path, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+def test_everything_that_names_the_version_agrees(clean_bin: Path, tmp_path: Path) -> None:
+    command = clean_bin / "agent-storage"
+    assert run(command, "--version", cwd=tmp_path).stdout == f"agent-storage {VERSION}\n"
+    code = (
+        "from app.api.app import create_app\n"
+        "from app.config import load_settings\n"
+        "from app.entrypoints.api import options_of\n"
+        "from containers import create_container\n"
+        "settings = load_settings()\n"
+        "print(create_app(create_container(settings), options_of(settings)).openapi()['info']['version'])\n"
+    )
+    assert run(clean_bin / "python", "-c", code, cwd=tmp_path).stdout == f"{VERSION}\n"
+    run(command, "db", "upgrade", cwd=tmp_path)
+    run(command, "backup", "backups", cwd=tmp_path)
+    (manifest,) = (tmp_path / "backups").glob("*.json")
+    assert json.loads(manifest.read_text())["version"] == VERSION
+
+
 def test_the_installed_command_stores_and_finds(clean_bin: Path, tmp_path: Path) -> None:
     with (ROOT / "examples" / "wordnet.jsonl").open() as example:
         (tmp_path / "facts.jsonl").write_text("".join(next(example) for _ in range(50)))
@@ -143,6 +88,73 @@ def test_the_installed_command_stores_and_finds(clean_bin: Path, tmp_path: Path)
         command, "search", "a human being", "--project", "clean", "--limit", "1", "--json", cwd=tmp_path
     )
     assert "person, individual" in found.stdout
+
+
+# --- the version ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the sources, without git's data."""
+    copy_sources(tmp_path / "tree")
+    return tmp_path / "tree"
+
+
+def git(tree: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+    return run("git", *who, *arguments, cwd=tree).stdout
+
+
+def commit(tree: Path) -> None:
+    git(tree, "init", "--quiet")
+    git(tree, "add", "--all")
+    git(tree, "commit", "--quiet", "--message=a commit")
+
+
+def version_of(tree: Path, **env: str) -> str:
+    """The version of a build of the tree."""
+    return run(sys.executable, "-m", "setuptools_scm", cwd=tree, env=env).stdout.strip()
+
+
+def test_a_build_at_a_tag_has_its_version(tree: Path) -> None:
+    commit(tree)
+    git(tree, "tag", "v3.2.1")
+    assert version_of(tree) == "3.2.1"
+
+
+def test_a_build_after_a_tag_is_before_the_next_release(tree: Path) -> None:
+    commit(tree)
+    git(tree, "tag", "v3.2.1")
+    git(tree, "commit", "--quiet", "--allow-empty", "--message=another")
+    assert re.fullmatch(r"3\.2\.2\.dev1\+g[0-9a-f]+", version_of(tree))
+
+
+def test_a_clone_without_tags_can_be_built(tree: Path, tmp_path: Path) -> None:
+    commit(tree)
+    git(tree, "commit", "--quiet", "--allow-empty", "--message=another")
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{tree}", "clone")
+    assert re.fullmatch(r"0\.0\.1\.dev1\+unknown\.g[0-9a-f]+", version_of(tmp_path / "clone"))
+
+
+def test_a_build_without_git_has_the_given_version_or_says_that_it_is_unknown(tree: Path) -> None:
+    assert version_of(tree, **{PRETEND: "3.2.1"}) == "3.2.1"
+    assert version_of(tree) == version_of(tree, **{PRETEND: ""}) == "0.0.0+unknown"
+
+
+def test_a_build_from_an_sdist_has_the_version_of_the_sdist(tree: Path, tmp_path: Path) -> None:
+    code = "from setuptools import build_meta; build_meta.build_sdist('../dist')"
+    run(sys.executable, "-c", code, cwd=tree, env={PRETEND: "3.2.1"})
+    run("tar", "--extract", "--file=dist/agent_storage-3.2.1.tar.gz", cwd=tmp_path)
+    assert version_of(tmp_path / "agent_storage-3.2.1") == "3.2.1"
+
+
+def test_no_file_has_the_version_written_out() -> None:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in table["project"]["dynamic"]
+    written = re.compile(r"agent-storage:\d|(?m:^(?:version|__version__) *= *[\"']\d)")
+    places = [ROOT / name for name in ("compose.yaml", "Dockerfile", "pyproject.toml", "containers.py")]
+    places += [*(ROOT / "app").rglob("*.py"), *(ROOT / "deploy").rglob("*.*"), *(ROOT / "docs").rglob("*.md")]
+    assert [place for place in places if written.search(place.read_text())] == []
 
 
 # --- the locks ------------------------------------------------------------------------------------
