@@ -32,7 +32,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast coverage check format bench docs lock clean
+.PHONY: help run test test-fast coverage check format bench docs lock released clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
@@ -86,6 +86,9 @@ lock: ## resolve the dependencies again (needs uv; UPGRADE=--upgrade takes newer
 	$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
 	$(LOCK) --group docs --constraints requirements-dev.lock --output-file requirements-docs.lock
+
+released: $(DEV) ## write the stores of a release for the tests of upgrades: make released VERSION=0.1.0
+	PYTHONPATH=tests $(BIN)/python -m support.released $(VERSION)
 
 clean: ## remove the environment and what the tools made; your data/ stays
 	rm -rf $(VENV) build dist site docs/reference .doctrees *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
