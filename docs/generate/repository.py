@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 FILES = "reference/files"
 
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)\s#:]+)(?=[)#])")
+_ON_THE_HOST = re.compile(r"^\[[^\]\n]+\]: \.\./\.\./.*\n?", re.MULTILINE)
+"""Definitions of links to pages of the repository's host, relative to a file's page there."""
 _LANGUAGES = {
     ".json": "json",
     ".py": "python",
@@ -81,6 +83,6 @@ def _page(target: Path, name: Path, docs: Path) -> str:
         return f"{head}# {name}\n\n{links}"
     text = target.read_text(encoding="utf-8", errors="replace")
     if target.suffix == ".md":
-        return head + with_links_into_the_site(text, target, docs)
+        return head + with_links_into_the_site(_ON_THE_HOST.sub("", text), target, docs)
     language = _LANGUAGES.get(PurePosixPath(name).suffix, "text")
     return f"{head}# {name}\n\n``````{{code-block}} {language}\n{text.rstrip()}\n``````\n"

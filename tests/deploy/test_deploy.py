@@ -340,30 +340,6 @@ def test_systemd_finds_little_that_a_unit_could_do(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-# --- the workflow ---------------------------------------------------------------------------------
-
-
-def test_the_workflow_audits_what_is_installed_every_week() -> None:
-    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-    workflow: dict[Any, Any] = yaml.safe_load(text)
-    assert workflow[True]["schedule"]  # YAML takes the word `on` for that
-    [audit] = [
-        step["run"] for step in workflow["jobs"]["audit"]["steps"] if "pip-audit --" in step.get("run", "")
-    ]
-    # Without --strict what it can't look up would pass.
-    for wanted in ("--strict", "--require-hashes", "--disable-pip", "requirements.lock"):
-        assert wanted in audit
-    assert re.search(r"pip-audit==\d+\.\d+\.\d+", text)
-    assert workflow["permissions"] == {"contents": "read"}
-
-
-def test_every_action_is_pinned() -> None:
-    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-    used = re.findall(r"uses: (\S+)", text)
-    assert used
-    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
-
-
 # --- command lines --------------------------------------------------------------------------------
 
 
