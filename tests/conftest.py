@@ -1,4 +1,4 @@
-"""Shared fixtures: engines on new, migrated databases of each backend, an executor, and the wheel."""
+"""Shared fixtures: engines on new, migrated databases, an executor, and the wheel."""
 
 import gc
 import os
@@ -181,7 +181,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with only the wheel and the packages of ``requirements.lock``."""
+    """The programs of an environment with only the wheel and the locked packages."""
     home = tmp_path_factory.mktemp("clean") / "environment"  # that other users can read
     make_environment(home, wheel)
     return home / "bin"

@@ -58,7 +58,7 @@ class Box:
         (user,) = last_stage("USER")
         uid, _, gid = user.partition(":")
         entered = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--root"]
-        entered += [f"--setuid={uid}", f"--setgid={gid}", "env", "--ignore-environment"]
+        entered += [f"--setuid={uid}", f"--setgid={gid}", "env", "--ignore-environment", "--chdir=/data"]
         settings = [f"{name}={value}" for name, value in environment().items()]
         return subprocess.run(
             [*entered, *settings, *command], capture_output=True, text=True, check=False, timeout=60
@@ -126,7 +126,7 @@ def test_a_stop_is_graceful(service: Box) -> None:
 
 
 def test_a_stop_during_the_imports_ends_it(clean_bin: Path, log: Path) -> None:
-    """The kernel drops a signal without a handler if the first process gets it; tini passes it on."""
+    """The kernel drops a first process's signals that have no handler; tini passes them on."""
     (command,) = last_stage("CMD")
     with started(clean_bin, log, json.loads(command)) as box:
         wait_for(lambda: Path(f"/proc/{box.pid}/comm").read_text() == "tini\n")
@@ -137,7 +137,7 @@ def test_a_stop_during_the_imports_ends_it(clean_bin: Path, log: Path) -> None:
 def test_an_orphan_is_reaped(service: Box) -> None:
     """An orphan's new parent is the first process; without an init it would stay as a zombie."""
     orphan = "echo $$ >pid; exec sleep 0.2 >/dev/null 2>&1"
-    service.ask("sh", "-c", f"cd /data; sh -c '{orphan}' &")
+    service.ask("sh", "-c", f"sh -c '{orphan}' &")
     wait_for(lambda: service.ask("cat", "/data/pid").stdout != "")
     wait_for(lambda: service.ask("sh", "-c", "test ! -e /proc/$(cat /data/pid)").returncode == 0)
 

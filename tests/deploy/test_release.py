@@ -1,4 +1,4 @@
-"""Continuous integration and releases: the workflows, the changelog, and the scripts that need no network."""
+"""Continuous integration and releases: the workflows, the changelog, and a release's check."""
 
 import os
 import re

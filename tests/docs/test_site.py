@@ -216,6 +216,18 @@ def test_a_link_out_of_the_documentation_leads_to_a_page_of_the_site() -> None:
     assert adapted(links, page, DOCS) == wanted
 
 
+def test_a_page_of_a_file_has_no_links_to_the_repositorys_host(tmp_path: Path) -> None:
+    """They are relative to the file's page there, and lead nowhere on the site."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# A title\n\n[changes](../CHANGELOG.md#changes)\n")
+    links = "[1.0.0]: ../../compare/v0.9.0...v1.0.0\n[svcs]: https://example.org/svcs\n"
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changes\n\n## [1.0.0]\n\n{links}")
+    generator("repository").write_linked_files(tmp_path / "docs", tmp_path / "docs" / "files")
+    page = (tmp_path / "docs" / "files" / "CHANGELOG.md.md").read_text()
+    assert "compare/" not in page
+    assert page.endswith("## [1.0.0]\n\n[svcs]: https://example.org/svcs\n")
+
+
 def test_the_diagram_of_the_container_is_a_table_on_the_site() -> None:
     page = generator("graph").with_diagrams_as_tables((DOCS / "architecture.md").read_text())
     assert "mermaid\n" not in page

@@ -9,6 +9,8 @@ environment=$1
 shift
 root=$(mktemp -d)
 mount -t tmpfs root "$root"
+mkdir "$root/tmp"
+mount -t tmpfs tmp "$root/tmp" # before the folders below, which may be in it
 for place in /bin /etc /lib /lib64 /sbin /usr $MOUNTS "$environment:/opt/agent-storage"; do
 	from=${place%:*} to=$root${place#*:}
 	[ -d "$from" ] || continue
@@ -16,9 +18,8 @@ for place in /bin /etc /lib /lib64 /sbin /usr $MOUNTS "$environment:/opt/agent-s
 	mount --bind "$from" "$to"
 	mount -o remount,bind,ro "$to"
 done
-mkdir -p "$root/proc" "$root/dev" "$root/tmp" "$root/data"
+mkdir -p "$root/proc" "$root/dev" "$root/data"
 mount -t proc proc "$root/proc"
-mount -t tmpfs tmp "$root/tmp"
 mount -t tmpfs -o uid=10001,gid=10001,mode=0750 data "$root/data"
 for device in null urandom; do
 	touch "$root/dev/$device"

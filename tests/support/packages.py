@@ -1,4 +1,4 @@
-"""The distribution: its sources, its declared and locked packages, and commands in a clean environment."""
+"""The distribution: its sources, its declared and locked packages, and a clean environment."""
 
 import os
 import shutil

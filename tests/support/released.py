@@ -115,7 +115,10 @@ def _require_rows(engine: Engine) -> None:
 
 
 def _dump_sqlite(connection: sqlite3.Connection) -> Iterator[str]:
-    """Dump a store so that it can be loaded: ``iterdump`` writes the full-text table's own tables."""
+    """Dump a store so that it can be loaded.
+
+    ``iterdump`` alone also writes the full-text table's internal tables, which can't be loaded.
+    """
     query = "SELECT sql FROM sqlite_schema WHERE name = ?"
     ((words_table,),) = connection.execute(query, (WORDS_INDEX,))
     for statement in connection.iterdump():
