@@ -92,7 +92,7 @@ def _make(url: str, folder: Path) -> None:
 
 
 async def _fill(container: Container) -> None:
-    await container.data_indexing().arrange()
+    await container.data_indexing().apply()
     raw = {"source_uri": "https://shop.example/kettle", "extraction_type": "offer", "metadata": {"by": "m-1"}}
     item = parse_item({**raw, "data": {"text": FACT, "price": 35}}, FIELDS)
     await container.indexing().prepare()
