@@ -75,8 +75,10 @@ class Replacement:
                 await self._replace(await self._lane.run(self._sources.take_lines, lines))
             if not any_line:
                 raise InvalidField(ITEMS, "the body has none")
-            await self._replace(self._sources.end())
-            await self._add(await (await self._stream()).finish())
+            last = self._sources.end()
+            stream = await self._stream()
+            # In one transaction with the end, so that a refusal of a small body changes nothing.
+            await self._add(await (stream.take(last, finishing=True) if last else stream.finish()))
         except (Conflict, InvalidInput) as error:
             raise self._stopped_at(error) from None
 
@@ -99,7 +101,7 @@ class Replacement:
         """Parse whole sources; an item's line is its place in the list, counted from 1."""
         for number, raw in enumerate(items_of(body, self._max_items), 1):
             self._sources.take(number, raw)
-        return [facts for batch in self._sources.end() for facts in batch]
+        return self._sources.end()
 
     def _stopped_at(self, error: Conflict | InvalidInput) -> Exception:
         """Add to the error how many sources have been replaced, if any."""

@@ -192,9 +192,10 @@ class NearReplacement:
         async with aclosing(reading_ahead(self._batches(lines, sources))) as batches:
             async for batch in batches:
                 await replaced(await stream.take(batch))
-        for batch in sources.end():
-            await replaced(await stream.take(batch))
-        if sources.any:
+        # In one transaction with the end, so that a refusal of a small file changes nothing.
+        if last := sources.end():
+            await replaced(await stream.take(last, finishing=True))
+        elif sources.any:
             await replaced(await stream.finish())
 
     async def _batches(self, lines: "Lines", sources: "SourceLines") -> "AsyncIterator[list[SourceFacts]]":

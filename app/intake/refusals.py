@@ -51,7 +51,12 @@ def refusal_of(error: Mapping[str, Any]) -> str:
     if kind in _PHRASES:
         return _PHRASES[kind](context)
     wanted = context.get("expected") or _WANTED.get(kind.split("_")[0], "another value")
-    return f"must be {wanted}, not {described(error['input'])}"
+    value = error["input"]
+    # A text or a number may be a key that was sent in the wrong place, so it isn't repeated.
+    if isinstance(value, str):
+        return f"must be {wanted}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"must be {wanted}, not {'a number' if is_number else described(value)}"
 
 
 def _at_least(count: int, what: str) -> str:

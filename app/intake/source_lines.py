@@ -117,10 +117,10 @@ class SourceLines:
         if line.item is not None:
             self._add_item(self._open, line.item)
 
-    def end(self) -> list[list[SourceFacts]]:
-        """Complete the last source, and return the remaining batches."""
+    def end(self) -> list[SourceFacts]:
+        """Complete the last source, and return the remaining ones."""
         self._close()
-        return list(self.batches(ended=True))
+        return next(self.batches(ended=True), [])
 
     def batches(self, *, ended: bool = False) -> Iterator[list[SourceFacts]]:
         """Yield the complete sources if they are enough for a batch, or all if ``ended``."""

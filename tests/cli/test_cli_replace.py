@@ -88,6 +88,11 @@ def test_what_is_wrong_is_told_by_its_line_and_changes_nothing(place: Place, tmp
     told = place("ingest", few, "--replace", "source", code=1)
     assert "59 of the 60 facts of source 'a'" in told
     assert "--allow-mass-delete" in told
+    other = lines(tmp_path, "4b.jsonl", [fact("z-new", "x")])
+    told = place("ingest", other, "--replace", "project", code=1)
+    assert "Replaced" not in told
+    assert "this would remove" in told
+    assert "z-new" not in place("sources", "list")
     late = ("--observed-at", "2020-01-01T00:00:00Z")
     assert "an older observation never replaces a newer one" in place(
         "ingest", many, "--replace", "source", *late, code=1

@@ -36,26 +36,26 @@ class Everything(BaseModel):
 
 
 CASES: list[tuple[str, object, str]] = [
-    ("number", "1", "must be an integer, not the text '1'"),
+    ("number", "1", "must be an integer"),
     ("number", 0, "must be at least 1"),
     ("number", 1_001, "must be at most 1000"),
-    ("number", 1.5, "must be an integer, not the number 1.5"),
+    ("number", 1.5, "must be an integer, not a number"),
     ("share", None, "must be a number, not null"),
     ("share", 0.0, "must be more than 0"),
     ("share", 1.0, "must be less than 1"),
-    ("text", 1, "must be a text, not the number 1"),
+    ("text", 1, "must be a text, not a number"),
     ("text", "", "must not be empty"),
     ("text", "a" * 2_001, "must have at most 2,000 characters"),
     ("plain", "\x00", "must not contain the character U+0000"),
     ("many", [1], "must have at least 2 members"),
     ("many", [1] * 1_001, "must have at most 1,000 members"),
     ("many", {}, "must be a list, not an object"),
-    ("flag", 1, "must be true or false, not the number 1"),
-    ("id", "x", "must be a UUID, not the text 'x'"),
-    ("colour", "green", "must be 'red' or 'blue', not the text 'green'"),
+    ("flag", 1, "must be true or false, not a number"),
+    ("id", "x", "must be a UUID"),
+    ("colour", "green", "must be 'red' or 'blue'"),
     ("size", [], "must be 'small' or 'large', not a list"),
     ("data", [], "must be an object, not a list"),
-    ("at", "soon", "must be a time such as 2026-01-31T12:00:00Z, not the text 'soon'"),
+    ("at", "soon", "must be a time such as 2026-01-31T12:00:00Z"),
     ("other", 1, "unknown; there is no such field"),
 ]
 
