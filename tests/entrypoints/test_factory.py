@@ -24,6 +24,10 @@ TRIGRAMS = "examples.extending.embedder:container_with_trigrams"
 FACT = b'{"source_uri": "doc", "extraction_type": "fact", "data": {"text": "The bridge was closed"}}\n'
 
 
+def broken(_: Settings) -> Container:
+    raise KeyError("model")
+
+
 def not_a_container(_: Settings) -> Any:
     return {}
 
@@ -80,7 +84,8 @@ def test_null_is_the_packages_own(tmp_path: Path) -> None:
     ("factory", "told"),
     [
         ("no_such_package.wiring:create", "No module named 'no_such_package'; its module must be installed"),
-        ("app.config:no_such", "has no attribute 'no_such'"),
+        ("app.config:no_such", r"has no attribute 'no_such'\n"),
+        (f"{__name__}:broken", r"KeyError: 'model' \(.*test_factory\.py:\d+\)"),
         (f"{__name__}:not_a_container", r"it returned \{\}, which has no provider"),
     ],
 )
