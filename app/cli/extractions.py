@@ -225,8 +225,10 @@ async def _count_by(
     parts: "ServiceParts", project: str, wanted: WantedExtractions, by: list[str], limit: int
 ) -> "Facets":
     filters = await wanted.of_project(parts, project)
-    await warn(parts, project, filters)
-    return await parts.fields().count_by(project, by, filters, limit=limit)
+    found = await parts.fields().count_by(project, by, filters, limit=limit)
+    for warning in found.warnings:
+        note(f"Warning: {warning}")
+    return found
 
 
 async def _delete(

@@ -80,7 +80,14 @@ class FieldService:
             facets = FacetRepository(session)
             total = ExtractionRepository(session).count(in_project)
             found = [facets.facet(in_project, total, name, path, limit) for name, path in paths]
-            return Facets(total, found, warnings_of(session, in_project.project_id, filters.where))
+            project_id = in_project.project_id
+            empty = [
+                path
+                for (_, path), facet in zip(paths, found, strict=True)
+                if isinstance(path, InData | InMetadata) and facet.missing == total
+            ]
+            unknown = _unknown(session, project_id, empty)
+            return Facets(total, found, (*warnings_of(session, project_id, filters.where), *unknown))
 
         return await self._database.read(work)
 

@@ -91,6 +91,8 @@ async def test_counts_under_filters(filled: Container) -> None:
     assert found.count == 4
     assert [pairs(facet) for facet in found.facets] == [[("fact", 3), ("note", 1)], [("a", 4), ("b", 2)]]
     assert (await filled.fields().count_by("shop", ["type"], Filters(where=parse_where("prize = 1")))).warnings
+    mistyped = await filled.fields().count_by("shop", ["type", "prise.amount"])
+    assert mistyped.warnings == ("no fact has prise.amount; did you mean price.amount?",)
     assert pairs(await counted(filled, "group", 'group = "shop"')) == [("shop", 4)]
 
 
