@@ -39,7 +39,7 @@ def test_indexes_are_made_used_and_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "reason"),
     [
-        ("price.amount, type", "type is a field of a fact's own, not of its data; write data.type"),
+        ("price.amount, type", "type is a field of the fact itself, not of its data; write data.type"),
         ("price..amount", "at character 7"),
     ],
 )

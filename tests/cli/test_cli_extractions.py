@@ -304,7 +304,7 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
         (("list", "--source-group", " "), "--source-group"),
         (("count", "--source-uri", "x" * 8_001), "--source-uri"),
         (("list", "--run", ""), "--run"),
-        (("list", "-n", "0"), "greater than or equal to 1"),
+        (("list", "-n", "0"), "must be at least 1"),
         (("show", "nonsense"), "UUID"),
         (("delete",), "give exactly one of"),
         (("delete", str(uuid4()), "--all"), "give exactly one of"),

@@ -18,6 +18,7 @@ from support.cli import MODULE, ROOT, environment
 from support.forked import Process
 from support.forkserver import Program
 from support.loopback import TLS
+from support.waiting import wait_for
 
 TESTS = ROOT / "tests"
 STARTING_S = 60.0
@@ -128,6 +129,12 @@ def _process(program: Program, log: Path) -> Iterator[Process]:
         yield process
     finally:
         end(process)
+
+
+def wait_until_ready(service: Service) -> None:
+    """Wait until the service has opened its index."""
+    with httpx2.Client(base_url=service.url, trust_env=False, verify=TLS) as client:
+        wait_for(lambda: client.get("/health/ready").is_success)
 
 
 def _wait_until_live(service: Service) -> None:
