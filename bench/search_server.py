@@ -4,7 +4,7 @@ All queries are different, so that no cache helps. The raw client asks for the s
 same filter, over HTTP and over gRPC, and gets payloads as the service does. All take turns, one
 query at a time.
 
-    python bench/search_server.py QDRANT FILE [--facts 100000] [--searches 400] [--postgres]
+    python bench/search_server.py [QDRANT [FILE]] [--facts 100000] [--searches 400] [--postgres]
 
 QDRANT is the server's program. FILE has extractions; if more are needed, they are combined.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from _setup import migrated, postgres_server, read_extractions
+from _setup import EXAMPLE, migrated, postgres_server, read_extractions
 from api import Connection, service
 from qdrant_client import QdrantClient, models
 
@@ -198,12 +198,15 @@ async def report(
 def main() -> None:
     """Fill a new store, and search it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("qdrant", type=Path)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("qdrant", type=Path, nargs="?")
+    parser.add_argument("file", type=Path, nargs="?", default=EXAMPLE)
     parser.add_argument("--facts", type=int, default=100_000)
     parser.add_argument("--searches", type=int, default=400)
     parser.add_argument("--postgres", action="store_true")
     arguments = parser.parse_args()
+    if arguments.qdrant is None:
+        print("Not run: it needs the program of a Qdrant server.")
+        return
     facts = facts_of(arguments.file, arguments.facts)
     queries = queries_of(facts, 6 * arguments.searches)
     with ExitStack() as stack:
