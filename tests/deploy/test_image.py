@@ -98,7 +98,11 @@ def started(clean_bin: Path, log: Path, command: list[str]) -> Iterator[Box]:
         try:
             yield Box(process, log)
         finally:
-            process.kill()  # and with it everything in the container
+            # The kernel forgets --kill-child when the child changes its user.
+            if process.poll() is None:
+                for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                    os.kill(int(child), signal.SIGKILL)  # and with it everything in the container
+            process.kill()
 
 
 @pytest.fixture
