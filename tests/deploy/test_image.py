@@ -90,7 +90,14 @@ def started(clean_bin: Path, log: Path, command: list[str]) -> Iterator[Box]:
         *json.loads(entry),
         *command,
     ]
-    given = {"PATH": os.environ["PATH"], "MOUNTS": " ".join(sorted(mounts)), "USER_ID": uid, "GROUP_ID": gid}
+    # In the test's own folder, so that it goes with it.
+    given = {
+        "PATH": os.environ["PATH"],
+        "TMPDIR": str(log.parent),
+        "MOUNTS": " ".join(sorted(mounts)),
+        "USER_ID": uid,
+        "GROUP_ID": gid,
+    }
     with (
         log.open("wb") as output,
         subprocess.Popen(command, env=given, stdout=output, stderr=output) as process,
