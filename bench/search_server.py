@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import os
 import random
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -28,6 +27,7 @@ from _setup import EXAMPLE, migrated, postgres_server, read_extractions
 from api import Connection, service
 from qdrant_client import QdrantClient, models
 
+from app.cli.chaos.place import free_ports, qdrant_variables
 from app.config import load_settings
 from app.domain.ids import project_id_of
 from app.domain.items import parse_item
@@ -43,28 +43,11 @@ WARM_UP = 20
 Call = Callable[[int], Awaitable[object]]
 
 
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextmanager
 def qdrant_server(program: Path, folder: Path) -> Iterator[tuple[int, int]]:
     """The ports, for HTTP and gRPC, of a new server with its data under ``folder``."""
-    http, grpc = free_port(), free_port()
-    settings = {
-        "SERVICE__HOST": "127.0.0.1",
-        "SERVICE__HTTP_PORT": str(http),
-        "SERVICE__GRPC_PORT": str(grpc),
-        "STORAGE__STORAGE_PATH": str(folder / "storage"),
-        "STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
-        "TELEMETRY_DISABLED": "true",
-        "LOG_LEVEL": "WARN",
-    }
-    environment = {**os.environ, **{f"QDRANT__{name}": value for name, value in settings.items()}}
+    http, grpc = free_ports(2)
+    environment = {**os.environ, **qdrant_variables(folder, http, grpc)}
     folder.mkdir(exist_ok=True)
     process = subprocess.Popen([program.absolute()], cwd=folder, env=environment)
     try:

@@ -1,6 +1,7 @@
 """Compare SQL with Qdrant, and repair the differences."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from uuid import UUID
 
@@ -88,10 +89,12 @@ class ReconciliationService:
         state = Differences()
         filters = None if project_id is None else Filters(project_id=project_id)
         points = self._qdrant.iter_payloads(self._batch_size, filters)
-        async for rows, payloads in side_by_side(self._rows(generation, project_id), points):
-            state = await self._compare_rows(state, rows, payloads, generation, unit)
-            state = await self._compare_points(state, payloads, rows, unit)
-            yield state
+        # Closed even after an error, because it has pages of both stores under way.
+        async with aclosing(side_by_side(self._rows(generation, project_id), points)) as ranges:
+            async for rows, payloads in ranges:
+                state = await self._compare_rows(state, rows, payloads, generation, unit)
+                state = await self._compare_points(state, payloads, rows, unit)
+                yield state
 
     async def _compare_rows(
         self,

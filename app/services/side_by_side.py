@@ -1,6 +1,6 @@
 """Walk two sorted streams of pages in step."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Generic, TypeVar
 
@@ -12,7 +12,7 @@ U = TypeVar("U")
 
 async def side_by_side(
     left: AsyncIterator[Mapping[str, T]], right: AsyncIterator[Mapping[str, U]]
-) -> AsyncIterator[tuple[dict[str, T], dict[str, U]]]:
+) -> AsyncGenerator[tuple[dict[str, T], dict[str, U]], None]:
     """Yield the members of both streams by ranges of keys; each member comes once.
 
     The pages of both must be in ascending order of keys. The next page of each is fetched while the

@@ -1,6 +1,6 @@
 """What pydantic refuses, in this project's words."""
 
-import inspect
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -9,8 +9,8 @@ from uuid import UUID
 import pydantic_core
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from support.cli import ROOT
 
-from app.api import parameters, schemas
 from app.intake.refusals import _PATTERNS, refusal_of
 
 
@@ -69,5 +69,7 @@ def test_a_refusal_names_what_is_wanted(field: str, value: object, told: str) ->
 
 
 def test_every_pattern_of_the_api_has_its_words() -> None:
-    sources = inspect.getsource(schemas) + inspect.getsource(parameters)
-    assert sources.count("pattern=") == sum(sources.count(f'pattern=r"{pattern}"') for pattern in _PATTERNS)
+    sources = "".join(path.read_text() for path in (ROOT / "app" / "api").rglob("*.py"))
+    found = re.findall(r'pattern=r"(.*?)"', sources)
+    assert len(found) == sources.count("pattern=") >= len(_PATTERNS)
+    assert set(found) == set(_PATTERNS)
