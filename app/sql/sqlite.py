@@ -25,11 +25,9 @@ LOCK_TIMEOUT_S = 30.0
 
 CONNECT_ARGS: Mapping[str, Any] = {"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}
 
-_BEGIN = {
-    "read": ("PRAGMA query_only = ON", "BEGIN"),
-    "write": ("PRAGMA query_only = OFF", "BEGIN IMMEDIATE"),
-    None: ("PRAGMA query_only = OFF", "BEGIN"),
-}
+_QUERY_ONLY = "agent_storage_query_only"
+_BEGIN = {"read": ("ON", "BEGIN"), "write": ("OFF", "BEGIN IMMEDIATE"), None: ("OFF", "BEGIN")}
+"""By access: the value of ``query_only``, and the statement that begins."""
 _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
@@ -38,6 +36,9 @@ _PRAGMAS = (
     # checkpoint less often.
     "cache_size = -32000",
     "wal_autocheckpoint = 4000",
+    # Rows are read at random places. Without a copy of each page that isn't cached, a search takes
+    # 0.6 ms less CPU time of 3.6 (100,000 extractions).
+    f"mmap_size = {2**28}",
 )
 
 
@@ -162,8 +163,11 @@ def _prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> Non
 
 
 def _begin(connection: Connection) -> None:
-    for statement in _BEGIN[connection.get_execution_options().get(ACCESS)]:
-        connection.exec_driver_sql(statement)
+    query_only, begin = _BEGIN[connection.get_execution_options().get(ACCESS)]
+    if connection.info.get(_QUERY_ONLY) != query_only:
+        connection.exec_driver_sql(f"PRAGMA query_only = {query_only}")
+        connection.info[_QUERY_ONLY] = query_only
+    connection.exec_driver_sql(begin)
 
 
 @contextmanager

@@ -61,12 +61,31 @@ def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) ->
     raises; takes time linear in the length of the text.
     """
     tokens = list[Token]()
+    without = frozenset[str]() if among is None else _chunks_without(among, text, language)
+    if without is None:
+        return tokens
     for found in chunks().finditer(text):
+        if found[0] in without:
+            continue
         base, terms = found.start(), _terms(found, language)
         if among is not None:
             terms = [term for term in terms if term.term in among]
         tokens += [Token(term.term, base + term.start, base + term.end, term.exact) for term in terms]
     return tokens
+
+
+def _chunks_without(wanted: AbstractSet[str], text: str, language: str) -> AbstractSet[str] | None:
+    """Return chunks of the text without any wanted term; None if no chunk has one.
+
+    The terms of a chunk are known without their places, for most chunks from a dictionary. Text in
+    scripts without spaces isn't examined.
+    """
+    if not text.isascii() and unspaced().search(text):
+        return frozenset()
+    runs = text.split()
+    of_runs = counts_of_chunks(runs, language)
+    having = {run for run, (terms, _) in zip(runs, of_runs, strict=True) if not wanted.isdisjoint(terms)}
+    return set(runs) - having if having else None
 
 
 def terms_of(text: str, language: str) -> dict[str, int]:

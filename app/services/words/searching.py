@@ -72,7 +72,8 @@ class WeighedQuery:
         shares = bm25(documents, self.weights, self.mean_length) / max(self.best, 1e-9)
         certain = self._certain(documents)
         scores, ids = shares.tolist(), documents.ids
-        found = [at for at, score in enumerate(scores) if score > 0]
+        least = 0.0 if most is None or most >= len(scores) else np.partition(shares, -most)[-most]
+        found = [at for at, score in enumerate(scores) if score > 0 and (score >= least or at in certain)]
         found.sort(key=lambda at: (at not in certain, -scores[at], ids[at]))
         return [WordMatch(ids[at], scores[at], at in certain) for at in found[:most]]
 
