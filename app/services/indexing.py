@@ -1,13 +1,12 @@
 """Bring Qdrant in line with SQL: the handlers of the index jobs."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
 from app.database import Database, ReadSession, WriteSession
 from app.domain.ids import ExtractionId, ProjectId
-from app.domain.jobs import JobType
 from app.domain.text import TextRules, text_of
 from app.domain.upkeep import Indexed
 from app.errors import CollectionMissing, IndexMismatch, IndexMissing, IndexRebuilding, InvalidInput
@@ -22,18 +21,20 @@ from app.services.index_use import (
     require_usable,
     stored_identity,
 )
-from app.services.jobs.queueing import queue_vectors_deletion
+from app.services.jobs.queueing import (
+    queue_changed_payloads,
+    queue_embedding_again,
+    queue_ghosts_deletion,
+)
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnitOfWork
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import QdrantRepository
-from app.services.storage.repositories.comparable import ComparableRow
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
-from app.services.storage.repositories.indexable import LabelsRow, WaitingRow, iter_waiting, labels_of
-from app.services.storage.repositories.job import JobRepository
-from app.services.vectors import MadeVectors, TextToEmbed, VectorMaker
+from app.services.storage.repositories.indexable import iter_waiting, labels_of
+from app.services.vectors import MadeVectors, TextToEmbed, VectorMaker, payload_of
 
 
 class IndexingService:
@@ -124,7 +125,7 @@ class IndexingService:
             await self._save(vectors, ids, unit)
         except (IndexRebuilding, IndexMismatch):
             # A rebuild began meanwhile, and these vectors may have overwritten those it made.
-            await self._database.write(lambda session: _embed_again(session, vectors.indexed))
+            await self._database.write(lambda session: queue_embedding_again(session, vectors.indexed))
             raise
         return vectors.counts()
 
@@ -200,7 +201,7 @@ class IndexingService:
         await self._qdrant.set_payloads(payloads)
 
         def update_changed(session: WriteSession) -> None:
-            _update_changed(session, payloads, self._payloads_now(session, ids))
+            queue_changed_payloads(session, payloads, self._payloads_now(session, ids))
 
         await unit.save(update_changed, compensation=update_changed)
 
@@ -211,7 +212,7 @@ class IndexingService:
         deleted = await self._qdrant.delete_batch([id_ for id_ in batch if id_ not in kept])
 
         def queue_returned(session: WriteSession) -> None:
-            embed_returned(session, batch, kept)
+            queue_embedding_again(session, [id_ for id_ in batch if id_ not in kept])
 
         job.note_progress(done=start + len(batch), total=len(ids))
         await job.save(queue_returned, compensation=queue_returned)
@@ -229,11 +230,11 @@ class IndexingService:
 
     def _delete_ghosts_when_usable(self, session: WriteSession, ids: Sequence[ExtractionId]) -> None:
         self._require_usable(session)
-        _delete_ghosts(session, ids)
+        queue_ghosts_deletion(session, ids)
 
     def _embed_returned_when_usable(self, session: WriteSession, ids: Sequence[ExtractionId]) -> None:
         self._require_usable(session)
-        embed_returned(session, ids)
+        queue_embedding_again(session, ids)
 
     def _payloads_now(self, session: Session, ids: Sequence[ExtractionId]) -> dict[str, Payload]:
         generation = self._require_usable(session)
@@ -276,11 +277,11 @@ class IndexingService:
         self._require_same(state, outcome)
         extractions = ExtractionRepository(session)
         if extractions.update_embedding_ids_batch(outcome.indexed) < len(outcome.indexed):
-            _delete_ghosts(session, outcome.indexed)
+            queue_ghosts_deletion(session, outcome.indexed)
         if outcome.set_aside:
             extractions.set_aside(outcome.set_aside)
         now = {row.id: payload_of(row, outcome.generation) for row in labels_of(session, outcome.indexed)}
-        _update_changed(session, outcome.payloads, now)
+        queue_changed_payloads(session, outcome.payloads, now)
 
     def _require_same(self, state: IndexState | None, outcome: MadeVectors) -> None:
         """Raise unless the index is still the one that the vectors were made for."""
@@ -321,62 +322,13 @@ class IndexingService:
         return texts
 
 
-async def existing_ids(database: Database, ids: Sequence[ExtractionId]) -> set[ExtractionId]:
-    """The ``ids`` that have a row now."""
-    return await database.read(lambda session: ExtractionRepository(session).existing_ids(ids))
-
-
-def _delete_ghosts(session: WriteSession, ids: Sequence[ExtractionId] | Sequence[str]) -> None:
-    """Queue the deletion of vectors whose rows are deleted."""
-    if gone := {str(id_) for id_ in ids} - {
-        str(id_) for id_ in ExtractionRepository(session).existing_ids(ids)
-    }:
-        queue_vectors_deletion(session, gone)
-
-
 def _compensate(session: WriteSession, vectors: MadeVectors, ids: Sequence[ExtractionId]) -> None:
     """Clean up after a lost lease: delete ghosts, and redo vectors made for an older generation."""
-    _delete_ghosts(session, ids)
+    queue_ghosts_deletion(session, ids)
     state = IndexStateRepository(session).get_for_marking()
     if state is not None and state.generation != vectors.generation:
-        _embed_again(session, vectors.indexed)
-
-
-def embed_returned(
-    session: WriteSession,
-    ids: Sequence[ExtractionId] | Sequence[str],
-    kept: Collection[ExtractionId] = (),
-) -> None:
-    """Queue rows for embedding that were stored again during a deletion, except those ``kept``."""
-    extractions = ExtractionRepository(session)
-    _embed_again(session, [str(id_) for id_ in extractions.existing_ids(ids) - set(kept)])
+        queue_embedding_again(session, vectors.indexed)
 
 
 def _look(session: ReadSession) -> tuple[IndexState | None, bool]:
     return IndexStateRepository(session).get(), ExtractionRepository(session).any_marked()
-
-
-def payload_of(row: LabelsRow | WaitingRow | ComparableRow, generation: int) -> Payload:
-    """What Qdrant stores with a vector: the fields to filter by, and the rebuild that made it."""
-    return {
-        "project_id": row.project_id,
-        "source_group": row.source_group,
-        "extraction_type": row.extraction_type,
-        "confidence": row.confidence,
-        "generation": generation,
-    }
-
-
-def _update_changed(session: WriteSession, written: Mapping[str, Payload], now: Mapping[str, Payload]) -> None:
-    """Queue updates of the written payloads that differ from their rows' current ones."""
-    changed = [id_ for id_, payload in now.items() if id_ in written and written[id_] != payload]
-    if changed:
-        JobRepository(session).create(JobType.UPDATE_PAYLOAD, {"extraction_ids": changed})
-
-
-def _embed_again(session: WriteSession, ids: Sequence[str]) -> None:
-    """Queue these extractions for embedding if they have a row, marked or not."""
-    extractions = ExtractionRepository(session)
-    if existing := extractions.existing_ids(ids):
-        extractions.clear_embedding_ids_batch(existing)
-        JobRepository(session).create(JobType.EMBED, {"extraction_ids": [str(id_) for id_ in existing]})

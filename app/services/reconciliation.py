@@ -12,7 +12,8 @@ from app.domain.upkeep import Differences
 from app.errors import IndexRebuilding
 from app.models import IndexState
 from app.services.index_use import IndexOwnership
-from app.services.indexing import IndexingService, embed_returned, existing_ids, payload_of
+from app.services.indexing import IndexingService
+from app.services.jobs.queueing import queue_embedding_again
 from app.services.jobs.running import Done, RunningJob
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork, UnitOfWork
 from app.services.side_by_side import side_by_side
@@ -22,6 +23,7 @@ from app.services.storage.repositories.comparable import ComparableRow, comparab
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.index_state import IndexStateRepository
 from app.services.storage.repositories.indexable import LabelsRow, labels_of
+from app.services.vectors import payload_of
 from app.services.words.indexing import WordDifferences, rewrite_words, words_that_differ
 
 
@@ -142,7 +144,7 @@ class ReconciliationService:
     ) -> Differences:
         unknown = [ExtractionId(UUID(id_)) for id_ in points if id_ not in rows]
         # Some may have rows that were stored since this page was read, or rows of another project.
-        known = await existing_ids(self._database, unknown) if unknown else set()
+        known = await self._existing(unknown) if unknown else set()
         ghosts = [id_ for id_ in unknown if id_ not in known]
         if ghosts and unit is not None:
             await self._delete(ghosts, unit)
@@ -152,6 +154,9 @@ class ReconciliationService:
             ghosts=state.ghosts + len(ghosts),
             repaired_ghosts=state.repaired_ghosts + (0 if unit is None else len(ghosts)),
         )
+
+    async def _existing(self, ids: list[ExtractionId]) -> set[ExtractionId]:
+        return await self._database.read(lambda session: ExtractionRepository(session).existing_ids(ids))
 
     async def _compare_payloads(
         self, marked: list[ExtractionId], generation: int
@@ -200,7 +205,7 @@ class ReconciliationService:
         await self._qdrant.delete_batch(ghosts)
 
         def queue_returned(session: WriteSession) -> None:
-            embed_returned(session, ghosts)
+            queue_embedding_again(session, ghosts)
 
         await unit.save(queue_returned, compensation=queue_returned)
 

@@ -9,6 +9,8 @@ from app.services.embedding.cutting import CuttableText
 from app.services.embedding.embedder import HARMLESS_TEXT, Embedder, TextRole
 from app.services.storage.qdrant.ports import Payload
 from app.services.storage.qdrant.repository import EmbeddingItem, QdrantRepository
+from app.services.storage.repositories.comparable import ComparableRow
+from app.services.storage.repositories.indexable import LabelsRow, WaitingRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +102,14 @@ class VectorMaker:
                 outcome.set_aside[str(poison.extraction_id)] = f"its vector {error.reason}"
             else:
                 return
+
+
+def payload_of(row: LabelsRow | WaitingRow | ComparableRow, generation: int) -> Payload:
+    """What Qdrant stores with a vector: the fields to filter by, and the rebuild that made it."""
+    return {
+        "project_id": row.project_id,
+        "source_group": row.source_group,
+        "extraction_type": row.extraction_type,
+        "confidence": row.confidence,
+        "generation": generation,
+    }

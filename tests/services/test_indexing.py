@@ -33,7 +33,7 @@ from app.executor import Lane
 from app.models import Extraction, IndexState, Job
 from app.services.embedding.deterministic import DeterministicEmbedder
 from app.services.embedding.embedder import TextRole
-from app.services.indexing import embed_returned
+from app.services.jobs.queueing import queue_embedding_again
 from app.services.jobs.unit_of_work import UnfencedUnitOfWork
 from app.services.storage.qdrant.repository import QdrantRepository
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -233,7 +233,7 @@ async def test_a_row_that_returns_between_an_upsert_and_its_mark_keeps_its_vecto
     ids = (await container.ingestion().accept("papers", items)).ids
     await container.qdrant_repository().delete_batch([str(id_) for id_ in ids])
     with writing(engine) as session:
-        embed_returned(session, ids)
+        queue_embedding_again(session, ids)
         ExtractionRepository(session).update_embedding_ids_batch(ids)
     await index_all(container)
     assert await container.qdrant_repository().count() == 3
