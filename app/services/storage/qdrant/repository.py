@@ -1,14 +1,12 @@
 """The vectors of extractions, for code on the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from app.domain.filters import Filters, filters_of
 from app.domain.ids import ExtractionId, find_extraction_id
@@ -19,6 +17,7 @@ from app.errors import (
 )
 from app.executor import Lane
 from app.retry import RetryPolicy
+from app.services.storage.qdrant.nearest import NearestPoints, SearchResult
 from app.services.storage.qdrant.points import (
     EmbeddingItem,
     PointBatch,
@@ -34,8 +33,6 @@ from app.services.storage.qdrant.ports import (
     ClientFailure,
     CollectionInfo,
     Payload,
-    PointQuery,
-    ScoredPoint,
     VectorClient,
 )
 from app.services.storage.qdrant.requests import RequestInstruments, Requests
@@ -44,30 +41,14 @@ __all__ = ["EmbeddingItem", "QdrantRepository", "SearchResult"]
 
 MAX_POINTS = 10_000
 MAX_OFFSET = 10_000
-_MAX_TIED = 40_000
 _IDS_A_CALL = 500
 _PAYLOADS_A_CALL = 100
 _TOGETHER = 2
 """How many lookups of payloads run at once."""
-_SCORE_DIGITS = 6
-
-_OF_FILTER = "ids of a filter"
 
 T = TypeVar("T")
 Id = TypeVar("Id", bound=UUID | str)
 _Page = tuple[dict[str, Payload], str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """A hit: an extraction's point. ``score`` is the cosine similarity, to six digits.
-
-    ``extraction_id`` equals the id of the row.
-    """
-
-    extraction_id: ExtractionId
-    score: float
-    payload: Payload
 
 
 class QdrantRepository:
@@ -105,6 +86,7 @@ class QdrantRepository:
         self._dimension = dimension
         self._batch_size = batch_size or client.batch_size(dimension)
         self._requests = Requests(lane, collection, retry or RetryPolicy(total_s=30.0), instruments)
+        self._nearest = NearestPoints(client, self._requests)
 
     @property
     def protocol(self) -> str:
@@ -208,19 +190,7 @@ class QdrantRepository:
         wanted = filters_of(filters)
         if wanted is not None and wanted.extraction_ids == ():
             return []
-        last = offset + limit
-        asked = last + 1
-        while True:
-            found = await self._query(vector, asked, wanted, fields)
-            results = [result for point in found if (result := _result(point)) is not None]
-            ranked = sorted(results, key=lambda result: (-result.score, result.extraction_id))
-            # Among points with the lowest score found, the engine chose arbitrarily. So ask for
-            # more until all of those with the last result's score are known.
-            lowest = min((round(point.score, _SCORE_DIGITS) for point in found), default=0.0)
-            complete = len(ranked) >= last and ranked[last - 1].score > lowest
-            if len(found) < asked or complete or asked >= _MAX_TIED:
-                return ranked[offset:last]
-            asked = min(4 * asked, _MAX_TIED)
+        return await self._nearest.find(vector, limit, offset, wanted, fields)
 
     async def delete(self, extraction_id: UUID | str) -> bool:
         """Delete one point; return whether it existed."""
@@ -358,55 +328,6 @@ class QdrantRepository:
             reason = f"it has the point {point}, whose ID isn't an extraction's; keep other points in another collection"
             raise QdrantError("list the extractions", self.collection, reason)
         return found
-
-    async def _query(
-        self, vector: NDArray[np.float32], asked: int, filters: Filters | None, fields: Sequence[str] | None
-    ) -> list[ScoredPoint]:
-        """The best points, in several requests if the server limits the size of one."""
-        found: dict[str, ScoredPoint] = {}
-        done = False
-        while len(found) < asked and not done:
-            ids = () if filters is None else filters.extraction_ids or ()
-            if filters is not None and len(ids) > (many := self._requests.size(_OF_FILTER, len(ids))):
-                return await self._query_each(slices(ids, many), vector, asked, filters, fields)
-            size = self._requests.size("search", asked - len(found))
-            wanted = PointQuery(size, filters, fields, offset=len(found))
-            try:
-                page = await self._requests.tried("search", self._client.query_points, vector, wanted)
-            except ClientFailure as failure:
-                of_ids = failure.of_filter and self._requests.shrinks(_OF_FILTER, len(ids), failure.most)
-                if not of_ids and not self._requests.fits_later("search", size, failure):
-                    raise self._requests.refused("search", failure) from failure
-                continue
-            found |= {point.id: point for point in page}
-            done = len(page) < size
-        return list(found.values())
-
-    async def _query_each(
-        self,
-        parts: Iterable[list[UUID | str]],
-        vector: NDArray[np.float32],
-        asked: int,
-        filters: Filters,
-        fields: Sequence[str] | None,
-    ) -> list[ScoredPoint]:
-        """The best points among the results for each part of the ids."""
-        found = list[ScoredPoint]()
-        for part in parts:
-            found += await self._query(vector, asked, replace(filters, extraction_ids=tuple(part)), fields)
-        return sorted(found, key=lambda point: -point.score)[:asked]
-
-
-def _result(point: ScoredPoint) -> SearchResult | None:
-    """The hit for a point; None for a point of another program.
-
-    Scores are rounded, because the engines' float32 arithmetic differs in later digits, and so
-    would the order of equal vectors.
-    """
-    extraction_id = find_extraction_id(point.id)
-    if extraction_id is None:
-        return None
-    return SearchResult(extraction_id, round(point.score, _SCORE_DIGITS), point.payload)
 
 
 def _by_extraction(payloads: Mapping[str, Payload]) -> dict[ExtractionId, Payload]:
