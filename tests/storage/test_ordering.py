@@ -23,6 +23,7 @@ from app.errors import InvalidField
 from app.intake.where_text import parse_order, write_order
 from app.models import Extraction
 from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.filtering import passing
 from app.services.storage.repositories.ordering import Ordering
 
 pytestmark = pytest.mark.contract
@@ -184,7 +185,7 @@ def test_newest_first_needs_no_sorting(engine: Engine) -> None:
     with writing(engine) as session:
         project = make_project(session)
         ordering = Ordering(parse_order("-created"), engine.dialect.name)
-        chosen = ExtractionRepository(session).passing(Filters(project), *ordering.columns())
+        chosen = passing(session, Filters(project), *ordering.columns())
         query = ordering.ids(chosen, None, 10)
         explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
         compiled = query.compile(engine, compile_kwargs={"literal_binds": True})

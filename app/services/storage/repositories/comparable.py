@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.ids import ExtractionId, ProjectId
 from app.models import Extraction, ExtractionWords, Source
-from app.services.storage.repositories.extraction import beyond, in_project
+from app.services.storage.repositories.filtering import beyond, in_project
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 
 _TABLE = Extraction.__table__

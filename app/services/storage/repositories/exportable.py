@@ -29,7 +29,7 @@ from app.domain.export import ExportRow, ExportRows
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId
 from app.models import Extraction, Source
-from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.filtering import passing
 from app.services.storage.repositories.indexable import digits_of_confidence, number_of
 
 _TABLE = Extraction.__table__
@@ -44,21 +44,20 @@ def statement_to_export(session: Session, filters: Filters) -> Select[Any]:
     Raises:
         InvalidInput: a data filter can't be used.
     """
-    extractions = ExtractionRepository(session)
     if session.get_bind().dialect.name == "postgresql":
-        return _of_postgres(extractions, filters)
-    return _of_sqlite(extractions, filters)
+        return _of_postgres(session, filters)
+    return _of_sqlite(session, filters)
 
 
-def _of_postgres(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
+def _of_postgres(session: Session, filters: Filters) -> Select[Any]:
     """Read each row once: a window over all rows so far doesn't buffer any.
 
     The sources are joined below the limit, where the planner knows that it looks up few of them;
     above it, the planner reads all.
     """
     columns = [each.label(name) for name, each in _columns(_TABLE.c.confidence, _ORIGINS).items()]
-    passing = extractions.passing(filters, *columns, _TABLE.c.id.label("place"))
-    found = _next_of(passing.join_from(_TABLE, _ORIGINS, _TABLE.c.source_id == _ORIGINS.c.id)).subquery("found")
+    chosen = passing(session, filters, *columns, _TABLE.c.id.label("place"))
+    found = _next_of(chosen.join_from(_TABLE, _ORIGINS, _TABLE.c.source_id == _ORIGINS.c.id)).subquery("found")
     bytes_ = func.octet_length(found.c.data) + func.coalesce(func.octet_length(found.c.metadata), 0)
     taken = func.sum(bytes_).over(order_by=found.c.place, rows=(None, 0)).label("taken")
     page = select(found, bytes_.label("bytes"), taken).subquery("page")
@@ -66,12 +65,12 @@ def _of_postgres(extractions: ExtractionRepository, filters: Filters) -> Select[
     return select(*exported, cast(page.c.taken, BigInteger)).where(_fits(page)).order_by(page.c.place)
 
 
-def _of_sqlite(extractions: ExtractionRepository, filters: Filters) -> Select[Any]:
+def _of_sqlite(session: Session, filters: Filters) -> Select[Any]:
     """Read all rows as one JSON document, in any order."""
     # The length of a text would be in characters.
     data, metadata = (func.length(cast(_TABLE.c[name], LargeBinary)) for name in ("data", "metadata"))
     bytes_ = data + func.coalesce(metadata, 0)
-    found = _next_of(extractions.passing(filters, _TABLE.c.id, bytes_.label("bytes"))).subquery("found")
+    found = _next_of(passing(session, filters, _TABLE.c.id, bytes_.label("bytes"))).subquery("found")
     # The window is only over sizes. Over whole rows, it would buffer all of them.
     taken = func.sum(found.c.bytes).over(order_by=found.c.id, rows=(None, 0))
     page = select(found.c.id, found.c.bytes, taken.label("taken")).cte("page")

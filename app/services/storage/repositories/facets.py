@@ -29,7 +29,7 @@ from app.domain.fields import Facet, FacetValue, Numbers
 from app.domain.filters import Filters
 from app.errors import InvalidField
 from app.models import Extraction, Source
-from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.filtering import passing
 
 _TABLE = Extraction.__table__
 _SOURCES = Source.__table__
@@ -56,7 +56,7 @@ class FacetRepository:
         Raises:
             InvalidField: extractions can't be counted by that path.
         """
-        chosen = ExtractionRepository(self._session).passing(filters, *_TABLE.c, whole=True).cte("chosen")
+        chosen = passing(self._session, filters, *_TABLE.c, whole=True).cte("chosen")
         each = self._each(chosen, path).distinct().cte("each_value")
         count = func.count()
         counted = (

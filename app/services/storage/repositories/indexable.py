@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
 from app.models import ORPHANED, Extraction, Source
+from app.services.storage.repositories.filtering import WITH_SOURCES
 from app.services.storage.repositories.id_lists import Ids, among_bound, bound, texts
 from app.services.storage.repositories.page_sizes import rows_that_fit
 
@@ -124,8 +125,7 @@ def _of(dialect: str, include_marked: bool, *columns: ColumnElement[Any]) -> Sel
 
 def _among_ids(dialect: str, *columns: ColumnElement[Any]) -> Select[Any]:
     wanted = among_bound(_TABLE.c.id, bindparam("ids", type_=NullType()), dialect)
-    sources = _TABLE.join(_SOURCES, _TABLE.c.source_id == _SOURCES.c.id)
-    return select(*columns).select_from(sources).where(wanted)
+    return select(*columns).select_from(WITH_SOURCES).where(wanted)
 
 
 def digits_of_confidence() -> ColumnElement[Any]:

@@ -31,7 +31,7 @@ from app.domain.ids import ExtractionId, ProjectId
 from app.domain.jobs import JobStatus, JobType
 from app.models import OPEN_JOB, WORDS_INDEX, Extraction, ExtractionWords, Job, Project, UuidText
 from app.services.storage.repositories.bulk_insert import insert_all
-from app.services.storage.repositories.extraction import ExtractionRepository
+from app.services.storage.repositories.filtering import passing, passing_among
 from app.services.storage.repositories.id_lists import Ids, among, among_bound, bound
 
 _TABLE = ExtractionWords.__table__
@@ -137,9 +137,7 @@ class WordsRepository:
 
     def passing_any(self, tokens: Sequence[str], filters: Filters, most: int) -> list[int]:
         """The rows that have any of the tokens and pass the filters, at most ``most``."""
-        query = (
-            ExtractionRepository(self._session).passing(filters, _TABLE.c.number).join(_TABLE, _OF_EXTRACTION)
-        )
+        query = passing(self._session, filters, _TABLE.c.number).join(_TABLE, _OF_EXTRACTION)
         query = query.where(text(_HAS[self._dialect].format(index=WORDS_INDEX))).limit(most)
         return list(self._session.scalars(query, {"tokens": _OR[self._dialect].join(tokens)}))
 
@@ -149,9 +147,8 @@ class WordsRepository:
             query = _words_of_numbers(self._dialect)
         else:
             # Each project has its own tokens, so the rows found belong to this project.
-            extractions, numbered = ExtractionRepository(self._session), _numbered(self._dialect)
-            passing = extractions.passing_among(numbered, filters, *_selected(self._dialect))
-            query = passing.join(_TABLE, _OF_EXTRACTION)
+            numbered, columns = _numbered(self._dialect), _selected(self._dialect)
+            query = passing_among(self._session, numbered, filters, *columns).join(_TABLE, _OF_EXTRACTION)
         given = list(numbers) if self._dialect == "postgresql" else orjson.dumps(list(numbers)).decode()
         return self._documents(query, {"numbers": given})
 
