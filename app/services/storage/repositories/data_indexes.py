@@ -28,21 +28,18 @@ from sqlalchemy.sql.selectable import ScalarSelect
 from sqlalchemy.types import NullType
 
 from app.domain.conditions import (
-    And,
-    Compare,
     Condition,
     Field,
     InData,
     InMetadata,
-    Not,
-    Or,
     Path,
     leaves,
 )
 from app.domain.ids import ExtractionId, ProjectId
-from app.domain.value_keys import Lookup, between, keys_of, lookups_of, united
+from app.domain.value_keys import Lookup, keys_of
 from app.intake.where_text import parse_path, write_path
 from app.models import DataIndex, DataKey, Extraction
+from app.services.storage.repositories.access_paths import Way, ways_by
 from app.services.storage.repositories.bulk_insert import insert_all
 from app.services.storage.repositories.id_lists import among
 from app.services.storage.repositories.page_sizes import rows_that_fit
@@ -95,7 +92,6 @@ _LAST_KEY = "~"
 
 _FIRST_ROWS = 64
 _MOST_WAYS = 4
-_MOST_SPANS = 50
 _DELETED_AT_ONCE = 5_000
 
 
@@ -110,10 +106,6 @@ class KeyedFact(NamedTuple):
     project_id: ProjectId
     data: Mapping[str, Any]
     metadata: Mapping[str, Any] | None
-
-
-_Way = Mapping[int, Lookup]
-"""A way to find all facts that may satisfy a condition: lookups by the numbers of their indexes."""
 
 
 class DataIndexRepository:
@@ -240,11 +232,11 @@ class DataIndexRepository:
         """
         indexes = {row.path: row for row in self._kept()}
         ready = {path: row.number for path, row in indexes.items() if row.state is IndexState.READY}
-        if next(_ways(condition, ready), None) is not None:
+        if next(ways_by(condition, ready), None) is not None:
             return [], []
         paths = [write_path(leaf.where) for leaf in leaves(condition) if not isinstance(leaf.where, Field)]
         supposed = {path: number for number, path in enumerate(dict.fromkeys(paths))}
-        way = next(_ways(condition, supposed), {})
+        way = next(ways_by(condition, supposed), {})
         lacking = [path for path, number in supposed.items() if number in way and path not in ready]
         return [path for path in lacking if path not in indexes], [path for path in lacking if path in indexes]
 
@@ -258,7 +250,7 @@ class DataIndexRepository:
         """
         if project_id is None or all(isinstance(leaf.where, Field) for leaf in leaves(condition)):
             return ()
-        ways = _ways(condition, self.ready())
+        ways = ways_by(condition, self.ready())
         found: ScalarSelect[Any] | None = None
         fewest = 1 + (SOME if whole else FEW)
         for way in islice(ways, _MOST_WAYS):
@@ -283,7 +275,7 @@ class DataIndexRepository:
     def _rows(self, query: Select[Any]) -> IndexRows:
         return [IndexRow(row[0], row[1], IndexState(row[2]), row[3]) for row in self._session.execute(query)]
 
-    def _ids(self, way: _Way, of: str) -> Select[Any]:
+    def _ids(self, way: Way, of: str) -> Select[Any]:
         parts = [
             _of_index(number).where(chosen)
             for number, lookup in way.items()
@@ -338,44 +330,3 @@ def _between(first: str, last: str) -> ColumnElement[bool]:
 
 def _of_index(number: int) -> Select[Any]:
     return select(_KEYS.c.extraction_id).where(_KEYS.c.number == number)
-
-
-def _ways(condition: Condition, indexes: Mapping[str, int]) -> Iterator[_Way]:
-    """All ways by these indexes: each part of an AND is a way; the parts of an OR form one."""
-    match condition:
-        case And(parts):
-            yield from _ways_between(parts, indexes)
-            for part in parts:
-                yield from _ways(part, indexes)
-        case Or(parts):
-            found = [next(_ways(part, indexes), None) for part in parts]
-            together = _together(way for way in found if way is not None)
-            if all(found) and sum(len(lookup.spans) for lookup in together.values()) <= _MOST_SPANS:
-                yield together
-        case Not():
-            pass
-        case leaf:
-            number = None if isinstance(leaf.where, Field) else indexes.get(write_path(leaf.where))
-            if number is not None:
-                yield from ({number: lookup} for lookup in lookups_of(leaf))
-
-
-def _ways_between(parts: Sequence[Condition], indexes: Mapping[str, int]) -> Iterator[_Way]:
-    """The ways where several parts together bound the values at one path."""
-    bounds: dict[int, list[Lookup]] = {}
-    for part in parts:
-        if isinstance(part, Compare) and not isinstance(part.where, Field):
-            number = indexes.get(write_path(part.where))
-            if number is not None:
-                bounds.setdefault(number, []).extend(lookups_of(part))
-    for number, lookups in bounds.items():
-        if len(lookups) > 1 and (found := between(lookups)) is not None:
-            yield {number: found}
-
-
-def _together(ways: Iterable[_Way]) -> _Way:
-    keys: dict[int, list[Lookup]] = {}
-    for way in ways:
-        for number, lookup in way.items():
-            keys.setdefault(number, []).append(lookup)
-    return {number: united(lookups) for number, lookups in keys.items()}
