@@ -11,23 +11,20 @@ that doesn't read. This subclass adds limits and timeouts:
 - A client that closes its sending side still gets its answer.
 """
 
+import asyncio
 import re
-from collections.abc import Iterable
 from contextvars import Context
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.entrypoints.connections import ConnectionLimits, Connections
+from app.entrypoints.connections import Connections
+from app.entrypoints.http_refusals import CROWDED, MALFORMED, HeadSize, Refusal, head_too_long, head_too_slow
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from starlette.responses import Response
     from uvicorn._types import ASGI3Application
 
 _HEAD_END = b"\r\n\r\n"
@@ -54,14 +51,6 @@ class _Phase(Enum):
     """The answer is complete but the request's body isn't; the rest of it is read and discarded."""
     LEAVING = auto()
     """Nothing more is parsed; the client may still read what was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    status: int
-    slug: str
-    title: str
-    detail: str
 
 
 class _RefusedError(Exception):
@@ -95,19 +84,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._held = b""
         self._ended = False
         self._head_open = self._message_open = False
-        self._url_bytes = self._head_bytes = self._lines = 0
+        self._size = HeadSize(self._limits)
         self._unparsed = 0
-        self._refusal: _Refusal | None = None
+        self._refusal: Refusal | None = None
 
     # --- the transport's calls --------------------------------------------------------------------
 
-    def connection_made(self, transport: "asyncio.Transport") -> None:  # type: ignore[override]  # uvicorn
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn
         """See :class:`asyncio.Protocol`."""
         address = transport.get_extra_info("peername")
         if not self._among.admit(self, address[0] if address else None):
             self.transport = transport
             self._phase = _Phase.LEAVING
-            transport.write(self._refusal_bytes(_CROWDED, {"retry-after": "1"}))
+            transport.write(CROWDED.answer(self.server_state.default_headers, {"retry-after": "1"}))
             transport.close()
             return
         super().connection_made(transport)
@@ -170,13 +159,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """See :class:`HttpToolsProtocol`."""
         super().on_message_begin()
         self._head_open = self._message_open = True
-        self._url_bytes = self._head_bytes = self._lines = 0
+        self._size = HeadSize(self._limits)
 
     def on_url(self, url: bytes) -> None:
         """Check the length of the URL so far, and pass on this part."""
-        self._url_bytes += len(url)
-        if self._url_bytes > self._limits.max_url_bytes:
-            self._stop_parsing(_url_too_long(self._limits))
+        self._stop_parsing_if(self._size.add_url(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -184,13 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
         Trailers are only counted, because uvicorn would add them to the headers.
         """
-        self._lines += 1
-        self._head_bytes += len(name) + len(value) + 4
-        if (
-            self._head_bytes + self._url_bytes > self._limits.max_head_bytes
-            or self._lines > self._limits.max_header_lines
-        ):
-            self._stop_parsing(_head_too_long(self._limits))
+        self._stop_parsing_if(self._size.add_line(name, value))
         if self._head_open:
             super().on_header(name, value)
 
@@ -278,10 +259,10 @@ class BoundedProtocol(HttpToolsProtocol):
             # from a request.
             self.cycle.keep_alive = False
         except httptools.HttpParserError:
-            self._refuse(self._refusal or _MALFORMED)
+            self._refuse(self._refusal or MALFORMED)
             return False
         if self._unparsed > self._limits.max_head_bytes:
-            self._refuse(_head_too_long(self._limits))
+            self._refuse(head_too_long(self._limits))
             return False
         return True
 
@@ -308,9 +289,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
         return self._running is not None and ENDLESS in cast("dict[str, Any]", self._running.scope)["state"]
 
-    def _stop_parsing(self, refusal: _Refusal) -> None:
-        self._refusal = refusal
-        raise _RefusedError
+    def _stop_parsing_if(self, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            self._refusal = refusal
+            raise _RefusedError
 
     # --- phases -----------------------------------------------------------------------------------
 
@@ -334,17 +316,16 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
                 self._await(_Phase.LEAVING, self._limits.unread_s)
             case _Phase.HEAD:
-                self._refuse(_head_too_slow(self._limits))
+                self._refuse(head_too_slow(self._limits))
             case _ if 0 < unread < self._unread:  # the client reads, but slowly
                 self._due, self._unread = now + self._limits.unread_s, unread
             case _:
                 if unread:
-                    self._note(
-                        f"dropped a client that read nothing of its answer for {self._limits.unread_s:g} s"
-                    )
+                    patience = f"{self._limits.unread_s:g} s"
+                    self._note(f"dropped a client that read nothing of its answer for {patience}")
                 self.transport.abort()
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer in place of the application, and read on only until the client has the answer."""
         self._note(f"refused a request: {refusal.status} {refusal.slug}")
         begun = self._running is not None and self._running.response_started
@@ -352,7 +333,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if begun:  # an error written now would be part of that answer
             self.transport.abort()
             return
-        self.transport.write(self._refusal_bytes(refusal))
+        self.transport.write(refusal.answer(self.server_state.default_headers))
         self.transport.write_eof()
         self._await(_Phase.LEAVING, self._limits.linger_s)
         self.flow.resume_reading()
@@ -365,39 +346,5 @@ class BoundedProtocol(HttpToolsProtocol):
         self._running = None
         self.pipeline.clear()
 
-    def _refusal_bytes(self, refusal: _Refusal, headers: dict[str, str] | None = None) -> bytes:
-        from app.api.problems import problem
-
-        closing = {"connection": "close", **(headers or {})}
-        response = problem(refusal.status, refusal.slug, refusal.title, refusal.detail, headers=closing)
-        return b"".join(_raw(response, self.server_state.default_headers))
-
     def _note(self, what: str) -> None:
         self._among.tally.note(what, self.client[0] if self.client else None)
-
-
-_MALFORMED = _Refusal(400, "malformed-request", "Malformed request", "the request isn't valid HTTP/1.1")
-_CROWDED = _Refusal(503, "saturated", "Too busy", "there are too many connections")
-
-
-def _url_too_long(limits: ConnectionLimits) -> _Refusal:
-    detail = f"the URL has more than {limits.max_url_bytes:,} bytes"
-    return _Refusal(414, "url-too-long", "URL too long", detail)
-
-
-def _head_too_long(limits: ConnectionLimits) -> _Refusal:
-    detail = f"the headers have more than {limits.max_head_bytes:,} bytes or {limits.max_header_lines} lines"
-    return _Refusal(431, "headers-too-large", "Headers too large", detail)
-
-
-def _head_too_slow(limits: ConnectionLimits) -> _Refusal:
-    detail = f"the headers didn't end within {limits.head_s:g} s"
-    return _Refusal(408, "headers-too-slow", "Headers too slow", detail)
-
-
-def _raw(response: "Response", default_headers: list[tuple[bytes, bytes]]) -> Iterable[bytes]:
-    yield STATUS_LINE[response.status_code]
-    for name, value in (*default_headers, *response.raw_headers):
-        yield b"%b: %b\r\n" % (name, value)
-    yield b"\r\n"
-    yield bytes(response.body)
