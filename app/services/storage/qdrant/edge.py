@@ -4,24 +4,19 @@ A call holds the GIL until it returns, so calls are kept short.
 """
 
 import errno
-import fcntl
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
 from app.domain.filters import Filters
-from app.errors import DataDirectoryLocked, QdrantDiskFull, QdrantError
-from app.private_files import make_private_folder
-from app.service_note import find_holder
+from app.errors import QdrantError
+from app.services.storage.qdrant.edge_directory import RESERVE_BYTES, EdgeDirectory
 from app.services.storage.qdrant.filters import edge_filter
 from app.services.storage.qdrant.ports import (
     COLLECTION,
@@ -39,20 +34,9 @@ _INDEXES = dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword) | dict.
     FLOAT_FIELDS, edge.PayloadSchemaType.Float
 )
 _CONFIG = "edge_config.json"
-_OWNER_FILE = ".owner"
-_NEW, _OLD = ".new", ".old"
-"""These can't be collections, whose names begin with a letter or a digit."""
-
 _FLOATS_A_CALL = 49_152
 """An upsert of 128 x 384 with its payload indexes holds the GIL for 3 ms."""
 
-_RESERVE_BYTES = 64 * 2**20
-"""The space that must be free before the engine writes.
-
-It writes to mapped memory, and if the disk is full the kernel kills the process. A request takes
-0.5 MB, opening 30 MB, a segment of the write-ahead log 32 MB.
-"""
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 _LOG_BYTES = 8 * 2**20
@@ -69,12 +53,9 @@ _PAYLOAD_BYTES = 400
 class EdgeClient:
     """A :class:`VectorClient` over ``qdrant_edge.EdgeShard``, the only one in its data directory.
 
-    The directory holds ``lock``, which is locked while this process has the directory open,
-    ``.owner``, the id of the owning store, and the shard, named after the collection. A service
-    adds ``.service``, with its address. A shard is created in ``.new`` and dropped in ``.old``, so
-    that the directory opens again after a crash at any moment. The write-ahead log is on:
-    acknowledged writes survive a killed process. Nothing is written while less than
-    ``reserve_bytes`` are free on its disk. The log is emptied after every ``log_bytes``.
+    The write-ahead log is on: acknowledged writes survive a killed process. Nothing is written
+    while less than ``reserve_bytes`` are free on its disk. The log is emptied after every
+    ``log_bytes``.
     """
 
     # More calls at once would only wait for the GIL: docs/decisions/exclusive.md
@@ -85,7 +66,7 @@ class EdgeClient:
         path: Path,
         collection: str = COLLECTION,
         *,
-        reserve_bytes: int = _RESERVE_BYTES,
+        reserve_bytes: int = RESERVE_BYTES,
         log_bytes: int = _LOG_BYTES,
     ) -> None:
         """Open the directory; create it if it is missing.
@@ -95,22 +76,19 @@ class EdgeClient:
             QdrantDiskFull: there is too little space to open its shard.
             QdrantError: it can't be created, or its shard can't be opened.
         """
-        self._path = path
-        self._reserve_bytes = reserve_bytes
         self._log_bytes = log_bytes
         self._logged_bytes = 0
-        self._shard_path = path / collection
-        self._owner_file = path / _OWNER_FILE
         self._replacing = threading.Lock()
         self._shard: edge.EdgeShard | None = None
-        self._lock_file: IO[bytes] | None = _lock(path, collection)
+        self._is_closed = False
+        self._directory = EdgeDirectory(path, collection, reserve_bytes)
         try:
-            self._remove_leftovers()
-            if self._shard_path.exists():
-                self._require_room_to_open()
-                self._shard = _load(self._shard_path)
+            self._directory.remove_leftovers()
+            if self._directory.shard.exists():
+                self._directory.require_room_to_open()
+                self._shard = _load(self._directory.shard)
         except BaseException:
-            self._lock_file.close()
+            self._directory.close()
             raise
 
     def batch_size(self, dimension: int) -> int:
@@ -125,27 +103,27 @@ class EdgeClient:
             return None
         with _translated():
             # The shard doesn't report its configuration.
-            vectors = json.loads((self._shard_path / _CONFIG).read_bytes())["vectors"].get("")
+            vectors = json.loads((self._directory.shard / _CONFIG).read_bytes())["vectors"].get("")
             if vectors is None:
                 raise ClientFailure("its vectors are named or missing, so another application made it")
             indexed = shard.info().payload_schema.keys() >= _INDEXES.keys()
-            owner = self._owner_file.read_text() if self._owner_file.exists() else None
+            owner = self._directory.find_owner()
             return CollectionInfo(vectors["size"], vectors["distance"], indexed=indexed, owner=owner)
 
     def create_collection(self, dimension: int, owner: str | None = None) -> None:
         """See :class:`VectorClient`."""
         self._check_open()
         with self._replacing, _translated():
-            self._require_room()
+            self._directory.require_room()
             if self._shard is None:
-                self._write_owner(owner)
+                self._directory.write_owner(owner)
                 self._shard = self._create_shard(dimension)
             _create_indexes(self._shard)
 
     def set_owner(self, owner: str) -> None:
         """See :class:`VectorClient`."""
         with self._using(), self._replacing:
-            self._write_owner(owner)
+            self._directory.write_owner(owner)
 
     def delete_collection(self) -> None:
         """See :class:`VectorClient`."""
@@ -155,13 +133,12 @@ class EdgeClient:
             if shard is None:
                 return
             shard.close()
-            self._rename(self._shard_path, self._path / _OLD)
-            shutil.rmtree(self._path / _OLD)
+            self._directory.delete_shard()
 
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload]) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
-            self._require_room()
+            self._directory.require_room()
             points = [edge.Point(*point) for point in zip(ids, vectors, payloads, strict=True)]
             shard.update(edge.UpdateOperation.upsert_points(points))
             self._empty_log_if_long(shard, vectors.nbytes + _PAYLOAD_BYTES * len(points))
@@ -187,7 +164,7 @@ class EdgeClient:
     def set_payloads(self, groups: Sequence[tuple[Payload, Sequence[str]]]) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
-            self._require_room()
+            self._directory.require_room()
             for payload, ids in groups:
                 # By a filter, because the engine refuses a list of points if one is missing.
                 among = edge.Filter(must=[edge.HasIdCondition(set(ids))])
@@ -197,7 +174,7 @@ class EdgeClient:
     def delete(self, ids: Sequence[str]) -> None:
         """See :class:`VectorClient`."""
         with self._using() as shard:
-            self._require_room()
+            self._directory.require_room()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
 
     def scroll(
@@ -223,7 +200,8 @@ class EdgeClient:
         """See :class:`VectorClient`."""
         with self._using() as shard:
             # It writes a second copy of the shard before it drops the first.
-            self._require_room(sum(file.stat().st_blocks * 512 for file in self._shard_path.rglob("*")))
+            files = self._directory.shard.rglob("*")
+            self._directory.require_room(sum(file.stat().st_blocks * 512 for file in files))
             shard.optimize()
 
     def ping(self) -> None:
@@ -237,11 +215,10 @@ class EdgeClient:
         """See :class:`VectorClient`."""
         with self._replacing:
             shard, self._shard = self._shard, None
-            lock_file, self._lock_file = self._lock_file, None
+            self._is_closed = True
             if shard is not None:
                 shard.close()
-            if lock_file is not None:
-                lock_file.close()
+            self._directory.close()
 
     @contextmanager
     def _using(self) -> Iterator[edge.EdgeShard]:
@@ -253,7 +230,7 @@ class EdgeClient:
             yield shard
 
     def _check_open(self) -> None:
-        if self._lock_file is None:
+        if self._is_closed:
             raise ClientFailure("the client is closed")
 
     def _empty_log_if_long(self, shard: edge.EdgeShard, logged_bytes: int) -> None:
@@ -262,74 +239,13 @@ class EdgeClient:
             self._logged_bytes = 0
             shard.flush()
 
-    def _require_room(self, more_bytes: int = 0) -> None:
-        disk = os.statvfs(self._path)
-        free, needed = disk.f_bavail * disk.f_frsize, self._reserve_bytes + more_bytes
-        if free < needed:
-            raise ClientFailure(
-                f"the disk is full: {self._path} has {free >> 20} MiB left, and the engine needs {needed >> 20} MiB to "
-                "write safely. Nothing was written. Free space on that disk, and try again.",
-                disk_full=True,
-            )
-
-    def _require_room_to_open(self) -> None:
-        """Require room, because opening replays the write-ahead log, which writes."""
-        try:
-            self._require_room()
-        except ClientFailure as failure:
-            raise QdrantDiskFull("open the data directory", self._shard_path.name, failure.reason) from None
-
     def _create_shard(self, dimension: int) -> edge.EdgeShard:
-        new = self._path / _NEW
-        shutil.rmtree(new, ignore_errors=True)
         vectors = edge.EdgeVectorParams(size=dimension, distance=getattr(edge.Distance, DISTANCE))
-        shard = edge.EdgeShard.create(str(new), edge.EdgeConfig(vectors=vectors))
-        _create_indexes(shard)
-        shard.close()
-        self._rename(new, self._shard_path)
-        return edge.EdgeShard.load(str(self._shard_path))
-
-    def _write_owner(self, owner: str | None) -> None:
-        """Write a new file and rename it, so that a crash leaves the old owner or the new one."""
-        if owner is None:
-            self._owner_file.unlink(missing_ok=True)
-            return
-        new = self._path / f"{_OWNER_FILE}.new"
-        new.write_text(owner)
-        self._rename(new, self._owner_file)
-
-    def _rename(self, old: Path, new: Path) -> None:
-        """Rename, and sync the directory, so that the new name survives a power failure."""
-        old.rename(new)
-        directory = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-    def _remove_leftovers(self) -> None:
-        for name in (_NEW, _OLD):
-            shutil.rmtree(self._path / name, ignore_errors=True)
-
-
-def _lock(path: Path, collection: str) -> IO[bytes]:
-    """Lock the directory for this process, until the file is closed or the process ends."""
-    try:
-        make_private_folder(path)
-        lock_file = (path / "lock").open("ab")
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            lock_file.close()
-            raise
-    except BlockingIOError:
-        service = find_holder(path)
-        raise DataDirectoryLocked(str(path), collection, None if service is None else str(service)) from None
-    except OSError as error:
-        kind = QdrantDiskFull if error.errno in _NO_ROOM else QdrantError
-        way_out = "Let this process's user write to it, or set qdrant.path to another directory."
-        raise kind("open the data directory", collection, f"{path}: {error.strerror}. {way_out}") from error
-    return lock_file
+        with self._directory.new_shard() as new:
+            shard = edge.EdgeShard.create(str(new), edge.EdgeConfig(vectors=vectors))
+            _create_indexes(shard)
+            shard.close()
+        return edge.EdgeShard.load(str(self._directory.shard))
 
 
 def _load(path: Path) -> edge.EdgeShard:
