@@ -14,7 +14,7 @@ from app.domain.outcomes import Counts, Deleted, Retried
 from app.domain.rows import ExtractionRow, ExtractionRows
 from app.errors import InvalidInput
 from app.services.jobs.queueing import IDS_A_JOB, pages, queue_embedding, queue_vectors_deletion
-from app.services.jobs.waiting import checked_wait, wait_for_jobs
+from app.services.jobs.waiting import check_wait, with_waiting
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.extraction import ExtractionRepository
 from app.services.storage.repositories.facts import FactRepository, RemovedFact
@@ -218,13 +218,11 @@ class ExtractionService:
         return await self._deleting(work, wait)
 
     async def _deleting(self, work: Callable[[WriteSession], Deleted], wait: float | None) -> Deleted:
-        wait_s = None if wait is None else checked_wait(wait)
+        check_wait(wait)
         deleted = await self._database.write(work)
         self._instruments.facts(Counts(removed=deleted.extractions))
         self._wakeup.set()
-        if wait_s is None:
-            return deleted
-        return replace(deleted, waited=await wait_for_jobs(self._database, deleted.job_ids, wait_s))
+        return await with_waiting(self._database, deleted, wait)
 
 
 def _retry_some(

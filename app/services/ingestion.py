@@ -15,7 +15,7 @@ from app.domain.items import Item, extraction_id_of
 from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts
 from app.errors import InvalidField, SourceRepeated
-from app.services.jobs.waiting import checked_wait, wait_for_jobs
+from app.services.jobs.waiting import check_wait, with_waiting
 from app.services.language_watch import LanguageWatch
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.replacing import MassDeleteGuard, replace_project, replace_sources
@@ -83,7 +83,7 @@ class IngestionService:
             NotFound, RunEnded: the run can't be used.
         """
         project_id = project_id_of(project)
-        wait_s = None if wait is None else checked_wait(wait)
+        check_wait(wait)
 
         def work(session: WriteSession) -> Accepted:
             if request is None:
@@ -96,9 +96,7 @@ class IngestionService:
             self._wakeup.set()
         if self._watch is not None:
             accepted = replace(accepted, warnings=await self._watch.look(project, project_id, items))
-        if wait_s is None:
-            return accepted
-        return replace(accepted, waited=await wait_for_jobs(self._database, accepted.job_ids, wait_s))
+        return await with_waiting(self._database, accepted, wait)
 
     async def replace(
         self,
@@ -125,11 +123,9 @@ class IngestionService:
             IdempotencyConflict: the key was used for something else.
             NotFound, RunEnded: the run can't be used.
         """
-        wait_s = None if wait is None else checked_wait(wait)
+        check_wait(wait)
         replaced = await self.replacing(project, options, key=key).take(sources, finishing=True)
-        if wait_s is None:
-            return replaced
-        return replace(replaced, waited=await wait_for_jobs(self._database, replaced.job_ids, wait_s))
+        return await with_waiting(self._database, replaced, wait)
 
     def replacing(self, project: str, options: ReplaceOptions, *, key: str | None = None) -> "ReplaceStream":
         """Start a replace of more sources than fit into memory.

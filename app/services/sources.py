@@ -1,6 +1,5 @@
 """Sources: what extractions were taken from. A source may have no facts."""
 
-from dataclasses import replace
 from functools import partial
 
 from app.database import Database, ReadSession, WriteSession
@@ -9,7 +8,7 @@ from app.domain.outcomes import Counts, Deleted
 from app.domain.rows import SourceRow, SourceRows
 from app.domain.sources import SourceFilters
 from app.services.extractions import delete_rows
-from app.services.jobs.waiting import checked_wait, wait_for_jobs
+from app.services.jobs.waiting import check_wait, with_waiting
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.facts import FactRepository
 from app.services.storage.repositories.ledger import LedgerRepository, SourceChanges
@@ -65,7 +64,7 @@ class SourceService:
             NotFound: the project or the source doesn't exist.
             InvalidField: ``wait`` is longer than a minute.
         """
-        wait_s = None if wait is None else checked_wait(wait)
+        check_wait(wait)
 
         def work(session: WriteSession) -> Deleted:
             project_id = ProjectRepository(session).get(project).id
@@ -82,9 +81,7 @@ class SourceService:
         deleted = await self._database.write(work)
         self._instruments.facts(Counts(removed=deleted.extractions))
         self._wakeup.set()
-        if wait_s is None:
-            return deleted
-        return replace(deleted, waited=await wait_for_jobs(self._database, deleted.job_ids, wait_s))
+        return await with_waiting(self._database, deleted, wait)
 
     async def prune(self, project: str) -> int:
         """Delete a project's sources that have no extractions, and return how many.

@@ -9,7 +9,7 @@ from app.domain.ids import JobId
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobType, JobTypeNames
 from app.domain.outcomes import Waited
 from app.errors import InvalidField
-from app.services.jobs.waiting import checked_wait, wait_for_jobs
+from app.services.jobs.waiting import check_wait, wait_for_jobs
 from app.services.storage.repositories.job import PRUNED_AT_ONCE, JobRepository
 from app.services.storage.repositories.job_totals import JobTotalRepository
 from app.services.storage.repositories.project import ProjectRepository
@@ -39,7 +39,8 @@ class JobService:
         Raises:
             InvalidField: ``seconds`` is longer than a minute.
         """
-        return await wait_for_jobs(self._database, job_ids, checked_wait(seconds))
+        check_wait(seconds)
+        return await wait_for_jobs(self._database, job_ids, seconds)
 
     async def get_rows(self, job_ids: Collection[JobId]) -> JobRows:
         """The jobs with these ids, in any order; one statement."""

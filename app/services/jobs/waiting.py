@@ -5,13 +5,17 @@ import math
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
 
 from app.database import Database
 from app.domain.ids import JobId
 from app.domain.jobs import OPEN_STATUSES, JobStatus
-from app.domain.outcomes import Waited
+from app.domain.outcomes import Accepted, Deleted, Replaced, Waited
 from app.errors import AgentStorageError, InvalidField
 from app.services.storage.repositories.job import JobRepository
+
+Outcome = TypeVar("Outcome", Accepted, Deleted, Replaced)
 
 MAX_WAIT_S = 60.0
 """The longest wait. To wait longer, follow the jobs."""
@@ -21,15 +25,23 @@ _FIRST_LOOK_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
 
-def checked_wait(seconds: float) -> float:
-    """Check the seconds to wait, and return them.
+def check_wait(seconds: float | None) -> None:
+    """Check the seconds to wait; None means not to wait.
 
     Raises:
         InvalidField: they aren't within 0 to :data:`MAX_WAIT_S`.
     """
+    if seconds is None:
+        return
     if isinstance(seconds, bool) or not math.isfinite(seconds) or not 0 <= seconds <= MAX_WAIT_S:
         raise InvalidField("wait", f"is 0 to {MAX_WAIT_S:g} seconds, not {seconds}")
-    return seconds
+
+
+async def with_waiting(database: Database, outcome: Outcome, seconds: float | None) -> Outcome:
+    """The outcome with the state of its jobs, after waiting for them; as it is if None seconds."""
+    if seconds is None:
+        return outcome
+    return replace(outcome, waited=await wait_for_jobs(database, outcome.job_ids, seconds))
 
 
 async def wait_for_jobs(database: Database, job_ids: Collection[JobId], seconds: float) -> Waited:
