@@ -68,6 +68,10 @@ def backup(
     if as_json:
         print_json({**_described(made.backup), "deleted": [str(file) for file in made.deleted]})
         return
+    _print_backed_up(made)
+
+
+def _print_backed_up(made: "BackedUp") -> None:
     manifest = made.backup.manifest
     deleted = f" Deleted {counted(len(made.deleted), 'older backup')}." if made.deleted else ""
     say(
@@ -147,6 +151,10 @@ def restore(
     if as_json:
         print_json(_as_dict(done))
         return
+    _print_restored(done)
+
+
+def _print_restored(done: "Restored") -> None:
     manifest = done.backup.manifest
     if done.moved_to is not None:
         note(f"Moved the damaged database to {done.moved_to}.")

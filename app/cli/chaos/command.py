@@ -75,13 +75,7 @@ def chaos(
         usage_error("--database-url wants --qdrant too: several processes can't share the embedded engine")
     if qdrant is not None and not (qdrant.is_file() and os.access(qdrant, os.X_OK)):
         fail(f"{qdrant} is no program that can be run; give --qdrant the program of a Qdrant server")
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fail(f"{folder} isn't empty; name an empty folder, or one that doesn't exist")
-    place = Path(tempfile.mkdtemp(prefix="agent-storage-chaos-")) if folder is None else folder.resolve()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail(f"{place} can't be created: {error.strerror}")
+    place = _made_folder(folder)
     report = _run(_place_in(place, qdrant, database_url), minutes * _MINUTE_S, copy_of, seed)
     if folder is None and report.held:
         shutil.rmtree(place, ignore_errors=True)
@@ -92,6 +86,20 @@ def chaos(
     else:
         _print(report)
     raise typer.Exit(0 if report.held else BROKEN)
+
+
+def _made_folder(folder: Path | None) -> Path:
+    """The empty folder to work in; a temporary one for None."""
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="agent-storage-chaos-"))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        fail(f"{folder} isn't empty; name an empty folder, or one that doesn't exist")
+    made = folder.resolve()
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{made} can't be created: {error.strerror}")
+    return made
 
 
 def _place_in(folder: Path, qdrant: Path | None, database_url: str | None) -> "Place":
