@@ -156,6 +156,13 @@ def fill(database_url: str, folder: Path, count: int) -> Figures:
         asyncio.run(ingest(container))
     if report.indexed != count:
         raise RuntimeError(f"the ingest failed: {report}")
+    file.unlink()
+    return figures | rates(moments, count)
+
+
+def rates(moments: Sequence[Moment], count: int) -> Figures:
+    """The rates of an ingest of ``count`` extractions, and of the last quarter of a long one."""
+    figures: Figures = {}
     parts = {"ingest": moments[0]}
     if count >= LONG:
         parts["ingest_end"] = max(moment for moment in moments if moment.indexed <= 0.75 * count)
@@ -163,7 +170,6 @@ def fill(database_url: str, folder: Path, count: int) -> Figures:
         done = count - first.indexed
         figures[f"{name}_per_s"] = done / (moments[-1].wall_s - first.wall_s)
         figures[f"{name}_cpu_us"] = (moments[-1].cpu_s - first.cpu_s) / done * 1e6
-    file.unlink()
     return figures
 
 

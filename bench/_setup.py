@@ -1,16 +1,22 @@
-"""Shared set-up for the benchmarks: the file of extractions, a database, a lane.
+"""Shared by the benchmarks: the file of extractions, a run of the command, a database, a lane.
 
 Imports the product lazily, because some benchmarks measure the time of the import.
 """
 
 import gzip
 import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -28,6 +34,30 @@ def read_extractions(file: Path = EXAMPLE, count: int | None = None) -> list[dic
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in islice(lines, count)]
+
+
+class IngestRun(NamedTuple):
+    """A run of ``agent-storage ingest``: its report, what its process used, and for how long."""
+
+    report: dict[str, Any]
+    usage: resource.struct_rusage
+    seconds: float
+
+
+def run_ingest(file: Path) -> IngestRun:
+    """Ingest a file by the command, in a process of its own, into a new folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file.resolve()), "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        report = json.loads(process.stdout.read())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or report["waiting"] or report["indexed"] != report["stored"]:
+            raise RuntimeError(f"the ingest failed: {report}")
+        return IngestRun(report, usage, time.perf_counter() - started)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from _setup import ROOT, postgres_server
 
 if TYPE_CHECKING:
+    from app.config import Settings
     from app.domain.export import ExportRow
     from containers import Container
 
@@ -53,18 +54,24 @@ def raw(number: int) -> dict[str, Any]:
     }
 
 
-def fill(url: str, extractions: int) -> None:
-    """Make a store of ``extractions``, not indexed."""
+def settings_of(url: str) -> "Settings":
+    """A store on this database, with the parts that take no time."""
     from app.config import Settings
-    from app.domain.items import parse_item
     from app.settings.sections import DatabaseSettings, EmbeddingSettings, QdrantSettings
-    from containers import create_container, running
 
-    settings = Settings(
+    return Settings(
         database=DatabaseSettings(url=url),
         qdrant=QdrantSettings(mode="memory"),
         embedding=EmbeddingSettings(provider="deterministic"),
     )
+
+
+def fill(url: str, extractions: int) -> None:
+    """Make a store of ``extractions``, not indexed."""
+    from app.domain.items import parse_item
+    from containers import create_container, running
+
+    settings = settings_of(url)
 
     async def accept(container: "Container") -> None:
         for start in range(0, extractions, BATCH):
@@ -84,17 +91,11 @@ def fill(url: str, extractions: int) -> None:
 
 def ours(url: str, file: Path) -> None:
     """Export by the service and its encoder, on the container's threads."""
-    from app.config import Settings
     from app.domain.export import ExportFormat
     from app.services.export.formats import encoder_of
-    from app.settings.sections import DatabaseSettings, EmbeddingSettings, QdrantSettings
     from containers import create_container, running
 
-    settings = Settings(
-        database=DatabaseSettings(url=url),
-        qdrant=QdrantSettings(mode="memory"),
-        embedding=EmbeddingSettings(provider="deterministic"),
-    )
+    settings = settings_of(url)
 
     async def export(container: "Container") -> None:
         encoder = encoder_of(ExportFormat.JSONL)

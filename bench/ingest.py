@@ -9,33 +9,19 @@ its memory is the process's peak. LangChain's is ``index()`` with a SQLite recor
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal
 
-from _setup import EXAMPLE, ROOT, read_extractions
+from _setup import EXAMPLE, read_extractions, run_ingest
 
 
 def ours(file: Path) -> tuple[float, float, float]:
     """Run the command: extractions a second, peak memory in MB, seconds of the whole process."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file.resolve()), "--json"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        report = json.loads(process.stdout.read())
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode or report["waiting"] or report["indexed"] != report["stored"]:
-            raise RuntimeError(f"the ingest failed: {report}")
-        return report["stored"] / report["seconds"], usage.ru_maxrss / 1024, time.perf_counter() - started
+    report, usage, seconds = run_ingest(file)
+    return report["stored"] / report["seconds"], usage.ru_maxrss / 1024, seconds
 
 
 def langchain(
@@ -44,25 +30,9 @@ def langchain(
     """Index the same documents ``times`` times; return documents a second of the last time."""
     from langchain_classic.indexes import SQLRecordManager, index
     from langchain_core.documents import Document
-    from langchain_core.embeddings import Embeddings
     from langchain_qdrant import QdrantVectorStore
     from qdrant_client import QdrantClient
     from qdrant_client.models import Distance, VectorParams
-
-    from app.services.embedding.wordllama import _load
-
-    model = _load()
-    model.tokenizer.enable_padding()
-
-    def embed_documents(_: object, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = model.embed(texts, norm=True).tolist()
-        return vectors
-
-    def embed_query(self: object, text: str) -> list[float]:
-        return embed_documents(self, [text])[0]
-
-    # Not a class statement: for mypy, the base is Any unless `make bench` has installed it.
-    embeddings = type("WordLlama", (Embeddings,), {f.__name__: f for f in (embed_documents, embed_query)})
 
     documents = [
         Document(item["data"]["fact_text"], metadata={"source": item["source_uri"], **item["data"]})
@@ -71,7 +41,7 @@ def langchain(
     with tempfile.TemporaryDirectory() as folder:
         client = QdrantClient(path=f"{folder}/qdrant")
         client.create_collection("extractions", VectorParams(size=256, distance=Distance.COSINE))
-        store = QdrantVectorStore(client, "extractions", embeddings())
+        store = QdrantVectorStore(client, "extractions", wordllama_embeddings())
         records = SQLRecordManager("wordnet", db_url=f"sqlite:///{folder}/records.db")
         records.create_schema()
         seconds = 0.0
@@ -89,6 +59,27 @@ def langchain(
             seconds = time.perf_counter() - started
         client.close()
     return len(documents) / seconds
+
+
+def wordllama_embeddings() -> Any:  # noqa: ANN401 - LangChain may not be installed
+    """The product's default embedder, as LangChain's interface."""
+    from langchain_core.embeddings import Embeddings
+
+    from app.services.embedding.wordllama import _load
+
+    model = _load()
+    model.tokenizer.enable_padding()
+
+    def embed_documents(_: object, texts: list[str]) -> list[list[float]]:
+        vectors: list[list[float]] = model.embed(texts, norm=True).tolist()
+        return vectors
+
+    def embed_query(self: object, text: str) -> list[float]:
+        return embed_documents(self, [text])[0]
+
+    # Not a class statement: for mypy, the base is Any unless `make bench` has installed it.
+    methods = {f.__name__: f for f in (embed_documents, embed_query)}
+    return type("WordLlama", (Embeddings,), methods)()
 
 
 def main() -> None:

@@ -11,17 +11,14 @@ process, since this is where the formats differ.
 import argparse
 import csv
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from _setup import EXAMPLE, ROOT, read_extractions
+from _setup import EXAMPLE, read_extractions, run_ingest
 
 FIELDS = ("source_uri", "source_group", "extraction_type", "confidence")
 NAMES = ("it.jsonl", "it.json", "it.csv", "it.parquet")
@@ -47,17 +44,8 @@ def write(folder: Path, items: list[dict[str, Any]]) -> None:
 
 def ingested(file: Path) -> tuple[float, float]:
     """Run the command: extractions a second, and per second of CPU time of the whole process."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file), "--json"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        report = json.loads(process.stdout.read())
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode or report["waiting"] or report["indexed"] != report["stored"]:
-            raise RuntimeError(f"the ingest failed: {report}")
-        return report["stored"] / report["seconds"], report["stored"] / (usage.ru_utime + usage.ru_stime)
+    report, usage, _ = run_ingest(file)
+    return report["stored"] / report["seconds"], report["stored"] / (usage.ru_utime + usage.ru_stime)
 
 
 def read_us(file: Path) -> float:

@@ -123,6 +123,35 @@ async def rate(call: Call, count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
+def http_calls(connections: Sequence[Connection], queries: Sequence[str]) -> Callable[[SearchMode, int], Call]:
+    """Make calls that search over HTTP, each on a free connection."""
+    free = list(connections)
+
+    def over_http(mode: SearchMode, shift: int) -> Call:
+        async def call(number: int) -> object:
+            connection = free.pop()
+            body = {"query": queries[(number + shift) % len(queries)], "limit": FOUND, "mode": mode}
+            try:
+                return await connection.post(f"/v1/projects/{PROJECT}/search", body)
+            finally:
+                free.append(connection)
+
+        return call
+
+    return over_http
+
+
+def print_latencies(taken: dict[str, list[float]], clients: Sequence[str]) -> None:
+    """Print each contestant's latencies, and their ratios to the raw clients'."""
+    bases = [statistics.median(taken[f"raw client, {name}"]) for name in clients]
+    for name, seconds in taken.items():
+        p50 = statistics.median(seconds)
+        ratios = ", ".join(f"{p50 / base:.2f} x {client}" for client, base in zip(clients, bases, strict=True))
+        print(
+            f"{name:26} p50 {p50 * 1e3:6.1f} ms, p95 {seconds[int(len(seconds) * 0.95)] * 1e3:6.1f} ms: {ratios}"
+        )
+
+
 async def report(
     container: Container, url: str, clients: dict[str, QdrantClient], queries: Sequence[str], count: int
 ) -> None:
@@ -146,31 +175,13 @@ async def report(
         )
 
     connections = [Connection(url) for _ in range(CLIENTS)]
-    free = list(connections)
-
-    def over_http(mode: SearchMode, shift: int) -> Call:
-        async def call(number: int) -> object:
-            connection = free.pop()
-            body = {"query": queries[(number + shift) % len(queries)], "limit": FOUND, "mode": mode}
-            try:
-                return await connection.post(f"/v1/projects/{PROJECT}/search", body)
-            finally:
-                free.append(connection)
-
-        return call
-
+    over_http = http_calls(connections, queries)
     calls = {f"raw client, {name}": raw(client) for name, client in clients.items()}
     for place, mode in enumerate(SearchMode):
         calls[f"called directly, {mode}"] = called(mode, place * count)
         calls[f"over HTTP, {mode}"] = over_http(mode, place * count)
     taken = await take_turns(calls, count)
-    bases = [statistics.median(taken[f"raw client, {name}"]) for name in clients]
-    for name, seconds in taken.items():
-        p50 = statistics.median(seconds)
-        ratios = ", ".join(f"{p50 / base:.2f} x {client}" for client, base in zip(clients, bases, strict=True))
-        print(
-            f"{name:26} p50 {p50 * 1e3:6.1f} ms, p95 {seconds[int(len(seconds) * 0.95)] * 1e3:6.1f} ms: {ratios}"
-        )
+    print_latencies(taken, list(clients))
     for place, mode in enumerate(SearchMode):
         each = await rate(over_http(mode, (place + 3) * count), count)
         print(f"over HTTP, {mode}, {CLIENTS} at a time: {each:.0f}/s")
