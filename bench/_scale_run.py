@@ -126,7 +126,8 @@ def settings_of(database_url: str, folder: Path) -> Any:  # noqa: ANN401 - impor
 
 def fill(database_url: str, folder: Path, count: int) -> Figures:
     """Run ``ingest``, and measure its rate overall and in the last quarter."""
-    from app.cli.ingest import Report, _Ingest
+    from app.cli.ingest import _Ingest
+    from app.cli.ingest_report import Report
     from app.cli.input_file import InputFile
     from app.cli.request_run import of_run
     from containers import create_container, running
