@@ -2,7 +2,8 @@
 
 It is the only module that imports ``dependency_injector``. Components that must be closed are
 resources: generators that depend directly on the resources they use, which determines the closing
-order. Everything else is a thread-safe singleton whose constructor only stores its arguments.
+order. Everything else is a thread-safe singleton whose constructor only stores its arguments. The
+graph is in one module, because it is read as a whole: what uses what, and what is closed first.
 """
 
 import logging

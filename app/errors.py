@@ -3,7 +3,8 @@
 A message says what happened, to which thing, and what to do; the values are attributes too.
 ``retryable`` says whether the same call can succeed later without a change by the caller. Errors of
 other libraries are translated where they enter the package. The HTTP API and the command line map
-the classes to statuses and exit codes.
+the classes to statuses and exit codes. All are in one module, because callers catch them by class,
+whichever part raises them.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""The tables. SQL is the truth; Qdrant is an index of ``extractions`` that can be rebuilt."""
+"""The tables. SQL is the truth; Qdrant is an index of ``extractions`` that can be rebuilt.
+
+All are in one module, because they refer to each other and migrations compare them as a whole.
+"""
 
 import uuid
 from datetime import UTC, datetime

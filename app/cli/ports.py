@@ -1,4 +1,7 @@
-"""The interfaces that commands use, whether the services run in this process or elsewhere."""
+"""The interfaces that commands use, whether the services run in this process or elsewhere.
+
+All are in one module, because :class:`ServiceParts` names each of them, and none has code.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
