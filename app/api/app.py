@@ -78,8 +78,8 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
         redoc_url=None,
     )
     # Each router has its full prefix: with `include_router(prefix=...)` a route's template, which
-    # labels logs and metrics, would lack it.
-    for part in (projects, sources, extractions, fields, export, runs, changes, search, jobs):
+    # labels logs and metrics, would lack it. Routes are tried in order, so searches come first.
+    for part in (search, projects, sources, extractions, fields, export, runs, changes, jobs):
         app.include_router(
             part.router, dependencies=_KEYS, responses=documented(401, 403, 408, 413, 414, 415, 422, 500, 503)
         )

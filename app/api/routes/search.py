@@ -1,6 +1,5 @@
 """``/v1/search`` and ``/v1/projects/{name}/search``."""
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -11,7 +10,7 @@ from app.api.problems import documented
 from app.api.schemas.extractions import extraction_of
 from app.api.schemas.search import Hits, SearchQuery
 from app.api.schemas.values import ProjectName
-from app.domain.search import Query, Ranked, SearchHit
+from app.domain.search import Query, SearchHit
 from app.services.search import SearchService
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=ExactRoute)
@@ -44,14 +43,11 @@ async def _answer(service: SearchService, query: Query) -> Response:
 def _hit(hit: SearchHit) -> dict[str, Any]:
     return {
         "score": hit.score,
-        "meaning": _side(hit.meaning),
-        "words": _side(hit.words),
+        "meaning": hit.meaning,
+        "words": hit.words,
         "terms": hit.terms,
         "highlights": hit.highlights,
-        "twins": [asdict(twin) for twin in hit.twins],
+        "twins": hit.twins,
         "extraction": extraction_of(hit.extraction),
     }
 
-
-def _side(ranked: Ranked | None) -> dict[str, Any] | None:
-    return None if ranked is None else asdict(ranked)
