@@ -19,6 +19,8 @@ _LANGUAGES = {
     ".yaml": "yaml",
     ".yml": "yaml",
 }
+_SEARCHED = {"CONTRIBUTING.md", "SECURITY.md", "bench/README.md", "examples/README.md"}
+"""Files that are documentation. A search of the site would rank other files above the pages."""
 _SKIPPED = {"__pycache__"}
 
 
@@ -75,8 +77,7 @@ def _members(folder: Path) -> list[Path]:
 
 
 def _page(target: Path, name: Path, docs: Path) -> str:
-    # A search of the site would rank code above the pages.
-    search = "" if target.suffix == ".md" else "nosearch: true\n"
+    search = "" if str(name) in _SEARCHED else "nosearch: true\n"
     head = f"---\norphan: true\n{search}---\n\n"
     if target.is_dir():
         links = "".join(f"- [{each.name}](/{FILES}/{name}/{each.name}.md)\n" for each in _members(target))

@@ -1,7 +1,6 @@
 """The generated pages are complete. `make docs` builds the site and checks its links."""
 
 import re
-import shlex
 import shutil
 import sys
 from importlib import import_module
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import typer
 from prometheus_client.parser import text_string_to_metric_families
-from support.cli import Cli
 from support.every_error import one_of_each
 from support.exposition import busy_exposition
 from support.settings import KEYS, description, variable
@@ -228,20 +226,21 @@ def test_a_page_of_a_file_has_no_links_to_the_repositorys_host(tmp_path: Path) -
     assert page.endswith("## [1.0.0]\n\n[svcs]: https://example.org/svcs\n")
 
 
+def test_a_search_of_the_site_finds_documentation_and_no_other_files(tmp_path: Path) -> None:
+    generator("repository").write_linked_files(DOCS, tmp_path)
+    pages = [
+        page for page in tmp_path.rglob("*.md") if "nosearch: true" not in page.read_text().split("---")[1]
+    ]
+    assert {str(page.relative_to(tmp_path)) for page in pages} == {
+        "CONTRIBUTING.md.md",
+        "SECURITY.md.md",
+        "bench/README.md.md",
+        "examples/README.md.md",
+    }
+
+
 def test_the_diagram_of_the_container_is_a_table_on_the_site() -> None:
     page = generator("graph").with_diagrams_as_tables((DOCS / "architecture.md").read_text())
     assert "mermaid\n" not in page
     assert re.search(r"^\| database \| .*\bengine\b.* \|$", page, re.MULTILINE)
     assert re.search(r"^\| \(executor\) \| .*\bengine\b.* \|$", page, re.MULTILINE)
-
-
-def test_the_quickstart_finds_what_it_says(tmp_path: Path) -> None:
-    page = (DOCS / "index.md").read_text()
-    (facts,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "facts.jsonl").write_text(facts)
-    (commands,) = re.findall(r"```bash\n(.venv/bin/agent-storage ingest.*?)```", page, re.DOTALL)
-    command = Cli(tmp_path, EMBEDDING_PROVIDER="wordllama")
-    ingest, first, second = (shlex.split(line)[1:] for line in commands.splitlines())
-    command(*ingest)
-    assert [each["data"]["page"] for each in command.json(*first)] == [4, 3]
-    assert [each["data"]["page"] for each in command.json(*second)] == [3]
