@@ -2,11 +2,10 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from support.cli import Cli
+from support.pages import Page, reading, text_of
 
 from app.domain import conditions
 from app.domain.condition_values import FIELDS, MAX_KEYS, MAX_TEXT_CHARS
@@ -18,7 +17,7 @@ from app.services import fields
 
 pytestmark = pytest.mark.slow
 
-PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
+PAGE = text_of("docs/filters.md")
 PRODUCTS = [
     {"fact_text": "a teapot", "price": {"amount": 120}, "tags": ["indoor"], "country": "DE", "sku": "XR-4471"},
     {"fact_text": "a garden chair", "price": {"amount": 40}, "country": "FR", "valid_from": "2025-03-01"},
@@ -26,45 +25,39 @@ PRODUCTS = [
 ]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+def shown(page: Page) -> list[str]:
+    """Run each line of the next block, and return what each prints."""
+    done = [page.shell(line) for line in page.take("bash").splitlines()]
+    told = [each.stdout + each.stderr for each in done]
+    assert [each for each in told if "Warning" in each] == []
+    return told
 
 
-def commands() -> list[list[str]]:
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    return [shlex.split(line)[1:] for line in lines]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Cli:
-    cli = Cli(tmp_path)
+async def test_the_page(tmp_path: Path) -> None:
     items = [{"source_uri": "a", "extraction_type": "product", "data": data} for data in PRODUCTS]
-    cli("ingest", "-", "-p", "shop", stdin=b"\n".join(json.dumps(item).encode() for item in items))
-    return cli
+    with reading("docs/filters.md", tmp_path) as page:
+        page.shell("agent-storage ingest - -p shop", stdin="\n".join(map(json.dumps, items)))
+        listed, counted, _, deleted, exported = shown(page)
+        assert "teapot" in listed
+        assert counted.strip() == "1"
+        assert "Would delete 1 extraction" in deleted
+        assert len(exported.splitlines()) >= 3
 
+        written = parse_where_json(json.loads(page.take("json")))
+        assert len(list(conditions.leaves(written))) == 4
+        names: dict[str, object] = {}
+        await page.python(names)
+        assert names["filters"]
 
-def test_every_command_works(shop: Cli) -> None:
-    assert len(commands()) == 8
-    said = [(done := shop(*command)).stdout.decode() + done.stderr.decode() for command in commands()]
-    for command, told in zip(commands(), said, strict=True):
-        assert "Warning" not in told, command
-    assert "teapot" in said[0]
-    assert said[1].strip() == "1"
-    assert "Would delete 1 extraction" in said[3]
-    assert "The database schema is at" in said[5]
-    assert len(said[4].splitlines()) >= 3
-    assert "120" in said[6]
-    assert said[7].index("teapot") < said[7].index("garden")
-    assert "price.amount" in shop("projects", "describe", "shop").stdout.decode()
-
-
-def test_the_json_and_the_python_are_conditions() -> None:
-    [written] = blocks("json")
-    assert len(list(conditions.leaves(parse_where_json(json.loads(written))))) == 4
-    [code] = blocks("python")
-    names: dict[str, object] = {}
-    exec(code, names)  # noqa: S102 - it is the page's own
-    assert names["filters"]
+        page.check_settings("yaml")
+        page.environment["AGENT_STORAGE_CONFIG"] = "page.yml"
+        [upgraded] = shown(page)
+        assert "The database schema is at" in upgraded
+        [facets] = shown(page)
+        assert "120" in facets
+        [ordered] = shown(page)
+        assert ordered.index("teapot") < ordered.index("garden")
+        assert "price.amount" in page.shell("agent-storage projects describe shop").stdout
 
 
 def test_every_operator_and_field_is_told() -> None:

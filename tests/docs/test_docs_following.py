@@ -1,40 +1,49 @@
-"""The nightly crawl of the page on following sources, done as it says, with what it says of it."""
+"""The page on following sources, done as it says: the nightly crawl, and the feed."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from support.cli import Cli
+from support.pages import json_values, reading
+from support.parts import make_item, open_container
+from support.processes import serve_process
 
 pytestmark = pytest.mark.slow
 
-PAGE = (Path(__file__).parents[2] / "docs" / "following-sources.md").read_text(encoding="utf-8")
 
+async def test_the_page(tmp_path: Path) -> None:
+    with reading("docs/following-sources.md", tmp_path) as page:
+        monday = page.save("json")
+        assert "7 added, 0 changed, 0 unchanged, 0 removed" in page.run().stdout
+        page.save("json")
+        assert page.run().stdout.count("2 added, 1 changed, 2 unchanged, 4 removed") == 2
+        assert "2 added, 1 changed, 2 unchanged, 4 removed" in " ".join(page.text.split())
+        now = page.take("bash")
+        found = page.shell(now).stdout
+        assert "36 euro" in found
+        assert "35 euro" not in found
+        before = page.run().stdout
+        assert "35 euro" in before
+        assert "toaster" in before
+        page.run()
+        [listed] = json_values(page.shell(f"{now.strip()} --json --limit 50").stdout)
+        assert {hit["data"]["fact_text"] for hit in listed} == set(re.findall(r'"fact_text": "(.*?)"', monday))
+        page.shell("agent-storage verify")
 
-def commands() -> list[list[str]]:
-    """The page's command lines, without the program's name."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("agent-storage ")]
-    return [shlex.split(line)[1:] for line in lines]
+        with serve_process(tmp_path, {}) as service:
+            page.replaced["http://127.0.0.1:8000"] = service.url
+            [replaced] = json_values(page.run().stdout)
+            assert (replaced["added"], replaced["changed"], replaced["removed"]) == (2, 1, 4)
 
+            (tmp_path / "library").mkdir()
+            with open_container(tmp_path / "library") as container:
+                await container.indexing().prepare()
+                item = make_item(0)
+                await page.python({"container": container, "uri": item.source_uri, "items": [item]})
 
-def test_the_nightly_crawl(tmp_path: Path) -> None:
-    cli = Cli(tmp_path)
-    monday, tuesday = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    (tmp_path / "monday.jsonl").write_text(monday)
-    (tmp_path / "tuesday.jsonl").write_text(tuesday)
-    first, dry, second, search, history, diff, undo = commands()
-    assert "7 added, 0 changed, 0 unchanged, 0 removed" in cli(*first).stdout.decode()
-    for command in (dry, second):
-        assert "2 added, 1 changed, 2 unchanged, 4 removed" in cli(*command).stdout.decode()
-    assert "2 added, 1 changed, 2 unchanged, 4 removed" in " ".join(PAGE.split())
-    now = cli(*search).stdout.decode()
-    assert "36 euro" in now
-    assert "35 euro" not in now
-    assert "35 euro" in cli(*history).stdout.decode()
-    assert "toaster" in cli(*diff).stdout.decode()
-    cli(*undo)
-    found = {hit["data"]["fact_text"] for hit in cli.json(*search, "--limit", "50")}
-    assert found == set(re.findall(r'"fact_text": "(.*?)"', monday))
-    assert cli.json("verify")["remaining"] == 0
+            page.replaced["curl -sSN"] = "! timeout 2 curl -sSN"  # the stream has no end
+            pages, _, stream = page.run().stdout.partition("event: ")
+        [feed] = json_values(pages.partition("id: ")[0])
+        kinds = [change["kind"] for change in feed["items"]]
+        assert {"added", "changed", "removed"} == set(kinds)
+        assert stream.count("data: ") == len(kinds)

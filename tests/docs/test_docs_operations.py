@@ -1,16 +1,22 @@
-"""What the page on operations says of backups, done."""
+"""The page on operations, done as it says: its commands, and what it says of backups and errors."""
 
+import json
 import re
 import shlex
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from support.cli import Cli
 from support.every_error import one_of_each
+from support.pages import Page, json_values, reading, text_of
 from support.parts import fill, index_all, make_item, open_container
+from support.postgres import PostgresServer
+from support.postgres_process import programs
+from support.processes import serve_process
 
 from app.domain.ids import parse_extraction_id
 from app.domain.search import Query
@@ -19,7 +25,92 @@ from containers import Container
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = text_of("docs/operations.md")
+FACTS = [
+    {
+        "source_uri": f"https://example.org/{name}",
+        "extraction_type": "claim",
+        "data": {"text": f"{name} of crossing the water"},
+    }
+    for name in ("old", "new", "other")
+]
+
+
+def test_the_page(tmp_path: Path, postgres_url: str, postgres_server: PostgresServer) -> None:
+    name, empty_url = postgres_server.create(migrated=False)
+    try:
+        with reading("docs/operations.md", tmp_path) as page:
+            page.replaced |= {"/backups": f"{tmp_path}/backups", "/srv/agent-storage": str(tmp_path)}
+            store(page)
+            back_up_and_restore(page, postgres_url, empty_url)
+            page.run()
+            go_through_a_service(page)
+            page.replaced["/opt/agent-storage/bin/"] = ""
+            page.run()
+            page.run()
+            page.replaced["--minutes 5"] = "--minutes 0.05"
+            assert "Every promise held" in page.run().stdout
+            look_at_what_is_stored(page)
+    finally:
+        postgres_server.drop(name)
+
+
+def store(page: Page) -> None:
+    lines = "\n".join(map(json.dumps, FACTS))
+    page.shell("agent-storage ingest - -p mine --run nightly", stdin=lines)
+
+
+def back_up_and_restore(page: Page, postgres_url: str, empty_url: str) -> None:
+    """Follow both sections, on SQLite and on PostgreSQL in turn."""
+    page.run()
+    schedule = page.take("text").split(maxsplit=5)
+    page.shell(schedule[5])
+    assert len(list((page.folder / "backups").glob("*.db"))) == 2
+
+    with on_postgres(page, postgres_url):
+        store(page)
+        page.shell(printed_command(page, page.take("bash").strip()))
+
+    shutil.rmtree(page.folder / "data")
+    page.run()
+    assert page.shell("agent-storage extractions count -p mine").stdout.strip() == "3"
+
+    with on_postgres(page, empty_url):
+        restore, upgrade, check = page.take("bash").splitlines()
+        page.shell(printed_command(page, restore))
+        page.shell(upgrade)
+        page.shell(check)
+
+
+@contextmanager
+def on_postgres(page: Page, url: str) -> Iterator[None]:
+    """Let the page's commands use that database, with its own index."""
+    sqlite = dict(page.environment)
+    page.environment |= {"DATABASE_URL": url, "QDRANT_PATH": "data/postgres"}
+    yield
+    page.environment = sqlite
+
+
+def printed_command(page: Page, line: str) -> str:
+    """Return the call that a line of the page prints, which must be as its comment shows it."""
+    command, comment = line.split("# prints: ")
+    printed = page.shell(command).stdout.strip()
+    assert re.fullmatch(re.escape(comment).replace("…", ".+"), printed), printed
+    return f"PATH={programs()}:$PATH {printed}"
+
+
+def go_through_a_service(page: Page) -> None:
+    with serve_process(page.folder, {}) as service:
+        page.replaced["http://127.0.0.1:8000"] = service.url
+        command, told = page.take("text").splitlines()
+        assert page.shell(command.removeprefix("$ ")).stderr.strip() == told
+
+
+def look_at_what_is_stored(page: Page) -> None:
+    [stored] = json_values(page.shell("agent-storage extractions list -p mine --limit 1 --json").stdout)
+    page.replaced["show ID"] = f"show {stored['id']}"
+    page.run(stdin="y\n")
+    assert page.shell("agent-storage extractions count -p mine").stdout.strip() == "2"
 
 
 def printed(start: str) -> list[str]:

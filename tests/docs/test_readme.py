@@ -1,68 +1,40 @@
-"""What the README shows: the commands, the Python and the curl, each done as it says."""
+"""What the README shows, done as it says: its commands, its Python and its curl."""
 
-import asyncio
-import json
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.cli import ROOT, Cli, environment
-from support.http_service import serving
-from support.parts import settings_for
-
-from containers import create_container, running
+from support.cli import ROOT
+from support.pages import json_values, reading
+from support.processes import serve_process
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
+SET_UP = "-o .venv/runtime.stamp -o .venv/dev.stamp"
+"""Options of make that take the environment as it is."""
 
 
-def blocks(language: str) -> list[str]:
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return found
+def test_the_page(tmp_path: Path) -> None:
+    for name in ("Makefile", "examples", "app", "containers.py", "config.yml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    with (
+        serve_process(tmp_path, {"DATABASE_URL": "sqlite:///service.db", "QDRANT_PATH": "service"}) as service,
+        reading("README.md", tmp_path, EMBEDDING_PROVIDER="wordllama") as page,
+    ):
+        page.replaced |= {
+            "make run": f"make {SET_UP} run",
+            "make test": f"make {SET_UP} --dry-run test",
+            "http://127.0.0.1:8000": service.url,
+        }
+        [question] = re.findall(r'finds for (".*?")', page.text)
+        made = page.run().stdout
+        assert made.index(f"search {question}") < made.index(page.take("text"))
+        assert "-m pytest" in made
 
+        (tmp_path / "readme.py").write_text(page.take("python"))
+        assert page.shell(".venv/bin/python readme.py").stdout == page.take("text")
 
-def test_make_run_finds_what_it_says(tmp_path: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    (question,) = re.findall(r'finds for "(.*?)"', PAGE)
-    (command,) = re.findall(rf'agent-storage (search "{question}".*)', makefile)
-    cli = Cli(tmp_path, EMBEDDING_PROVIDER="wordllama")
-    cli("ingest", str(ROOT / "examples" / "wordnet.jsonl"), "--project", "wordnet")
-    assert cli(*shlex.split(command)).stdout.decode() == blocks("text")[0]
-
-
-def test_the_python_prints_what_it_says(tmp_path: Path) -> None:
-    program = tmp_path / "readme.py"
-    program.write_text(blocks("python")[0])
-    (tmp_path / "home").mkdir()
-    shown = subprocess.run(
-        [sys.executable, program],
-        cwd=tmp_path / "home",
-        env=environment(
-            EMBEDDING_PROVIDER="wordllama", PYTHONPATH=str(ROOT), AGENT_STORAGE_HOME=str(tmp_path / "home")
-        ),
-        capture_output=True,
-        check=True,
-    )
-    assert shown.stdout.decode() == blocks("text")[1]
-
-
-async def test_the_curl_stores_replaces_and_finds(tmp_path: Path) -> None:
-    (script,) = (block for block in blocks("bash") if "curl" in block)
-    settings = settings_for(tmp_path)
-    with running(create_container(settings)) as container:
-        async with serving(container, settings) as (_, port):
-            # Each answer on a line.
-            script = script.replace(":8000/", f":{port}/").replace("curl ", "curl -sSw '\\n' ")
-            shell = await asyncio.create_subprocess_exec(
-                "bash", "-e", "-c", script, stdout=subprocess.PIPE, env=environment()
-            )
-            told, _ = await shell.communicate()
-    assert shell.returncode == 0
-    stored, replaced, found, changes, jobs = map(json.loads, told.decode().splitlines())
+        stored, replaced, found, changes, jobs = json_values(page.run().stdout)
     assert (stored["new"], stored["waited"]["open_jobs"]) == (1, [])
     assert (replaced["added"], replaced["removed"]) == (1, 1)
     assert [hit["extraction"]["data"]["price"] for hit in found["items"]] == [36]

@@ -43,7 +43,7 @@ class Process:
             self.stdout, its_stdout = _connected(given, stdout, "rb")
             self.stderr, its_stderr = _connected(given, stderr, "rb")
             streams = [its_stdin, its_stdout, its_stderr, keeper.fileno()]
-            socket.send_fds(_server(), [program.encoded()], streams)
+            socket.send_fds(fork_server(), [program.encoded()], streams)
         self.pid = int(self._told.recv(_NUMBER_BYTES))
         self.args = [program.module, *program.arguments]
         self.returncode: int | None = None
@@ -132,8 +132,8 @@ def _connected(given: contextlib.ExitStack, stream: _Stream, mode: str) -> tuple
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Return this process's fork server, which ends with this process."""
+def fork_server() -> socket.socket:
+    """Return the socket of this process's fork server, which ends with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     variables = {
         **os.environ,
