@@ -169,7 +169,7 @@ def problem_kinds() -> Mapping[int, set[str]]:
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
-                    func=ast.Name(id="Refused" | "_Refusal" | "problem"),
+                    func=ast.Name(id="Refused" | "Refusal" | "problem"),
                     args=[ast.Constant(value=int(status)), ast.Constant(value=str(slug)), *_],
                 ):
                     kinds[status].add(slug)

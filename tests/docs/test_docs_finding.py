@@ -20,6 +20,7 @@ FACTS = [
     {"source_uri": f"https://example.org/{name}", "extraction_type": "product", "data": {"fact_text": text}}
     for name, text in TEXTS.items()
 ]
+LAST_DIGIT = 2e-6
 
 
 def test_the_page(tmp_path: Path) -> None:
@@ -52,4 +53,6 @@ def part_of(answer: Any, shown: Any) -> Any:
         return {name: part_of(answer[name], value) for name, value in shown.items()}
     if isinstance(answer, list) and isinstance(shown, list):
         return [part_of(*pair) for pair in zip(answer, shown, strict=True)]
+    if isinstance(shown, float) and answer == pytest.approx(shown, abs=LAST_DIGIT):
+        return shown  # processors add float32 numbers in different orders
     return answer

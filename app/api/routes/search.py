@@ -50,4 +50,3 @@ def _hit(hit: SearchHit) -> dict[str, Any]:
         "twins": hit.twins,
         "extraction": extraction_of(hit.extraction),
     }
-
