@@ -1,5 +1,6 @@
 """Connect to a Qdrant server: over HTTP or gRPC, with or without TLS."""
 
+import socket
 import ssl
 import threading
 from contextlib import closing
@@ -88,7 +89,10 @@ class _Connecting:
         return self()
 
     def _over_http(self) -> Connection:
-        return Connection(self._client(prefer_grpc=False, limits=_ONE_CONNECTION), self._by_http)
+        client = self._client(
+            prefer_grpc=False, limits=_ONE_CONNECTION, event_hooks={"response": [_acknowledge_at_once]}
+        )
+        return Connection(client, self._by_http)
 
     def _over_grpc(self, timeout_s: int | None = None) -> Connection:
         # A copy, because the client adds to it. `pool_size` is the number of channels.
@@ -107,6 +111,18 @@ class _Connecting:
             verify=self._tls,
             **transport,
         )
+
+
+def _acknowledge_at_once(response: httpx.Response) -> None:
+    """Let the kernel acknowledge what has arrived of an answer, before its body is read.
+
+    Qdrant keeps Nagle's algorithm: the last segment of a long answer waits until the ones before
+    are acknowledged, which Linux delays by 40 ms on a connection that was used before. A page of
+    1,000 points took 48 ms instead of 6. The option holds for one answer.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _may_have_grpc(settings: QdrantSettings) -> bool:
