@@ -363,6 +363,17 @@ class DatabaseConflict(DatabaseUnavailable):
     """A transaction conflicted with another one and was rolled back."""
 
 
+class StoreMissing(DatabaseError):
+    """The database's file doesn't exist, and the command creates no store."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        super().__init__(
+            f"there is no store here yet: no database {database}, and none was created. "
+            "`agent-storage ingest FILE --project NAME` creates one; AGENT_STORAGE_HOME or --config sets another place."
+        )
+
+
 class DatabaseForeign(DatabaseError):
     """The database belongs to another application. ``found`` names what was found in it."""
 
@@ -485,8 +496,12 @@ class SchemaMismatch(DatabaseError):
     def __init__(self, found: str | None, expected: str) -> None:
         self.found = found
         self.expected = expected
-        told = f"the database schema is at {found or 'no revision'}, this version needs {expected}. "
-        older = "Run `agent-storage db upgrade`."
+        if found is None:
+            told = "there is no store in this database yet: it has no tables of agent-storage. "
+            older = "`agent-storage db upgrade` creates them."
+        else:
+            told = f"the database schema is at {found}, this version needs {expected}. "
+            older = "Run `agent-storage db upgrade`."
         newer = (
             "A newer agent-storage has upgraded it, and this one can't undo that. Install that version or a later one "
             "(`agent-storage --version` prints this one); or, to stay with this one, restore a backup that it can "

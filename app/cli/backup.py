@@ -10,6 +10,7 @@ import typer
 from app.cli.command_parts import CommandParts
 from app.cli.context import Json, at_home, context_of, no_api, run, usage_error
 from app.cli.output import counted, fail, note, print_json, print_table, progress, say, shown_moment
+from app.cli.stores import IfMissing
 from app.errors import NothingToBackUp
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def restore(
     if _dialect(ctx) != _SQLITE:
         _print_restore_command(ctx, path, overwrite=overwrite, as_json=as_json)
         return
-    done = _run(ctx, lambda parts: _restore(parts, path, overwrite=overwrite))
+    done = _run(ctx, lambda parts: _restore(parts, path, overwrite=overwrite), missing=IfMissing.CREATE)
     for reason in done.passed_over:
         note(f"Skipped: {reason}")
     if as_json:
@@ -247,9 +248,14 @@ def _problems(found: "StoreCheck") -> Iterator[str]:
         yield f"Missing: {', '.join(found.missing)}. The restore failed half-way; restore into an empty database."
 
 
-def _run(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
+def _run(
+    ctx: typer.Context,
+    command: Callable[[CommandParts], Coroutine[Any, Any, T]],
+    *,
+    missing: IfMissing = IfMissing.REFUSE,
+) -> T:
     """Run a command with the database as it is, even if damaged or with an older schema."""
-    return run(ctx, command, index=False, migrate=False, check=False, makes=True)
+    return run(ctx, command, index=False, migrate=False, check=False, missing=missing)
 
 
 @contextmanager

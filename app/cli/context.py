@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,20 @@ import typer
 
 from app.cli.command_parts import CommandParts, OpenParts
 from app.cli.output import fail
+from app.cli.stores import (
+    IfMissing,
+    Service,
+    found_or,
+    of_no_store,
+    service_at,
+    service_beside,
+    through,
+)
 from app.errors import AgentStorageError
 from app.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:  # commands import their parts only when they run, so that --help stays fast
     from app.cli.ports import ServiceParts
-    from app.cli.stores import Service
     from app.config import Settings
     from app.domain.text import TextRules
 
@@ -110,27 +118,29 @@ def run(
     index: bool = True,
     migrate: bool | None = None,
     check: bool = True,
-    makes: bool = False,
+    missing: IfMissing = IfMissing.REFUSE,
 ) -> T:
     """Open the container, run a command on an event loop, close everything, and return the result.
 
-    With ``makes``, a missing store is created; otherwise the command sees an empty store. An
-    :class:`AgentStorageError` ends the process with its message and exit code 1, Ctrl-C with 130.
+    An :class:`AgentStorageError` ends the process with its message and exit code 1, Ctrl-C with
+    130.
     """
-    from app.cli.stores import existing, note_if_new
-
     context = context_of(ctx)
     settings = context.settings()
-    if makes:
-        note_if_new(settings)
-    with nullcontext(settings) if makes else existing(settings) as chosen:
-        return _run(context.open_parts(chosen, index=index, migrate=migrate, check=check), command)
+
+    @contextmanager
+    def opening() -> Iterator[CommandParts]:
+        with (
+            found_or(missing, settings) as chosen,
+            context.open_parts(chosen, index=index, migrate=migrate, check=check) as parts,
+        ):
+            yield parts
+
+    return _run(opening(), command)
 
 
 def run_without_store(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
     """As :func:`run`, for a command that uses no store: none is opened, created or looked for."""
-    from app.cli.stores import of_no_store
-
     context = context_of(ctx)
     return _run(
         context.open_parts(of_no_store(context.settings()), index=False, migrate=False, check=False), command
@@ -144,7 +154,7 @@ def run_at(
     *,
     index: bool = True,
     near: bool = False,
-    makes: bool = False,
+    missing: IfMissing = IfMissing.REFUSE,
 ) -> T:
     """As :func:`run`, but with the parts of the service at the URL ``api`` if one is given.
 
@@ -153,15 +163,13 @@ def run_at(
     """
     service = _service(ctx, api, index=index, near=near)
     if service is None:
-        return run(ctx, command, index=index, makes=makes)
+        return run(ctx, command, index=index, missing=missing)
     from app.cli.remote.parts import open_remote
 
     return _run(open_remote(service.url, service.key), command)
 
 
-def _service(ctx: typer.Context, api: str | None, *, index: bool, near: bool) -> "Service | None":
-    from app.cli.stores import service_at, service_beside, through
-
+def _service(ctx: typer.Context, api: str | None, *, index: bool, near: bool) -> Service | None:
     settings = context_of(ctx).settings()
     if api is not None:
         if near:
@@ -205,8 +213,6 @@ def at_home(path: Any) -> Any:  # noqa: ANN401 - a Path or a str, returned as th
 
 def require_no_service(ctx: typer.Context, why: str) -> None:
     """Exit with code 1 if a service on this machine holds the index; ``why`` says what to do."""
-    from app.cli.stores import service_beside
-
     holder = service_beside(context_of(ctx).settings())
     if holder is not None:
         fail(f"the service at {holder.url} (process {holder.pid}) holds the index; {why}")

@@ -8,6 +8,7 @@ import typer
 from app.cli.command_parts import CommandParts
 from app.cli.context import Json, no_api, run
 from app.cli.output import print_json, progress, say
+from app.cli.stores import IfMissing
 
 if TYPE_CHECKING:
     from app.services.data_indexes import AppliedIndexes
@@ -30,7 +31,7 @@ def upgrade(
     ctx: typer.Context, _api: Annotated[str | None, no_api(_NEAR)] = None, as_json: Json = False
 ) -> None:
     """Migrate the database's schema to this version, and create or drop indexes as configured."""
-    found = run(ctx, _upgraded, index=False, migrate=True, makes=True)
+    found = run(ctx, _upgraded, index=False, migrate=True, missing=IfMissing.CREATE)
     if as_json:
         print_json({"revision": found.revision, "data_indexes": found.indexes.as_dict()})
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ import typer
 from app.cli.command_parts import CommandParts
 from app.cli.context import BOTH, Api, CliContext, Json, Near, context_of, usage_error
 from app.cli.output import counted, fail, print_json, print_table, say
-from app.cli.stores import Service, note_if_new, service_at, service_beside, through
+from app.cli.stores import Service, is_new, missing_store, service_at, service_beside, through
 from app.errors import (
     AgentStorageError,
     ConfigurationError,
@@ -27,6 +28,7 @@ from app.errors import (
     QdrantError,
     SchemaMismatch,
     ServiceError,
+    StoreMissing,
     UnsupportedDialect,
 )
 from app.settings.masking import masked_url
@@ -52,6 +54,7 @@ _SAY_WHAT_TO_DO = (
     DataDirectoryLocked,
     QdrantDiskFull,
     SchemaMismatch,
+    StoreMissing,
     UnsupportedDialect,
 )
 
@@ -121,7 +124,6 @@ def _examine(context: CliContext, api: str | None, *, near: bool) -> list[_Row]:
     holder = service_beside(settings) if api is None and not near else None
     service = service_at(api) if api is not None else through(holder, settings) if holder is not None else None
     if service is None:
-        note_if_new(settings)
         return rows + _ask_what_opens(context, settings)
     theirs = asyncio.run(_ask_service(service))
     if holder is None:
@@ -166,6 +168,8 @@ def _ask_what_opens(context: CliContext, settings: "Settings", known: "_Broken |
     that the other parts can be checked.
     """
     broken: _Broken = dict(known or {})
+    if is_new(settings):
+        broken["database"] = missing_store(settings)
     with TemporaryDirectory(prefix="agent-storage-") as folder:
         while True:
             try:
@@ -179,9 +183,10 @@ def _ask_what_opens(context: CliContext, settings: "Settings", known: "_Broken |
 
 
 def _openable(settings: "Settings", broken: _Broken, folder: str) -> "Settings":
-    """The settings with short timeouts, and an empty store in place of each broken one."""
+    """The settings with short timeouts, and an empty store in place of each unusable one."""
     database = {"url": "sqlite://"} if "database" in broken else {}
-    qdrant = {"mode": "embedded", "path": folder} if "qdrant" in broken else {}
+    unmade = settings.qdrant.mode == "embedded" and not Path(settings.qdrant.path).exists()
+    qdrant = {"mode": "embedded", "path": folder} if "qdrant" in broken or unmade else {}
     retrying_s = min(settings.qdrant.retry_timeout, _RETRYING_S)
     timeout_s = min(settings.embedding.timeout, _RETRYING_S)
     return settings.model_copy(

@@ -27,7 +27,7 @@ from app.cli.output import note, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
 from app.cli.request_run import OfRun, of_run
-from app.cli.stores import is_remote, note_default_project
+from app.cli.stores import IfMissing, is_remote, note_default_project
 from app.domain.sources import ReplaceScope
 from app.errors import InvalidInput
 
@@ -139,7 +139,9 @@ def ingest(
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
     try:
-        run_at(ctx, api, lambda parts: job.run(parts, text_fields, batch_size), near=near, makes=True)
+        run_at(
+            ctx, api, lambda parts: job.run(parts, text_fields, batch_size), near=near, missing=IfMissing.CREATE
+        )
     finally:
         for warning in job.report.warnings:
             note(f"Warning: {warning}.")

@@ -12,7 +12,7 @@ from app.cli.context import context_of, run_at
 from app.cli.index_jobs import first_of, indexing_beside, say_waiting
 from app.cli.output import counted, note, print_json, printable, progress, say
 from app.cli.request_run import OfRun
-from app.cli.stores import Remote, is_remote
+from app.cli.stores import IfMissing, Remote, is_remote
 from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
 from app.reading_ahead import reading_ahead
 
@@ -223,7 +223,8 @@ def replace_file(
             replacement = NearReplacement(ingestion, parts.files_lane(), text_fields, batch_size)
         await _with_remarks(job, job.run(parts, replacement, text_fields))
 
-    run_at(ctx, api, replace_all, near=near, makes=not job.report.dry_run)
+    missing = IfMissing.IMAGINE if job.report.dry_run else IfMissing.CREATE
+    run_at(ctx, api, replace_all, near=near, missing=missing)
     _print(job.report, as_json=as_json, remote=job.report.is_remote)
 
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from app.cli.output import note
+from app.errors import StoreMissing
 from app.service_note import find_holder
 from app.settings.places import HOME_VARIABLE, database_file, database_place, described_stores, index_place
 
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
     from app.service_note import Holder
 
 KEY_VARIABLE = "AGENT_STORAGE_API_KEY"
+
+
+class IfMissing(Enum):
+    """What a command does if there is no store yet."""
+
+    REFUSE = auto()
+    """It fails, and creates none."""
+    CREATE = auto()
+    """It creates one, and says where."""
+    IMAGINE = auto()
+    """It uses an empty one, which is deleted when the command ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +72,20 @@ def through(holder: "Holder", settings: "Settings") -> Service:
 
 
 def is_new(settings: "Settings") -> bool:
-    """Whether the SQLite file of the settings doesn't exist yet."""
+    """Whether the SQLite file of the settings doesn't exist yet, or was never written to."""
     file = database_file(settings.database.url)
-    return file is not None and not file.exists()
+    return file is not None and not (file.exists() and file.stat().st_size)
 
 
-def note_if_new(settings: "Settings") -> None:
-    """Say where a command will create a store, if there is none yet."""
-    if is_new(settings):
-        note(
-            f"Creating a store: {described_stores(settings.database.url, settings.qdrant)}. {HOME_VARIABLE} sets another place."
-        )
+def missing_store(settings: "Settings") -> StoreMissing:
+    """The error of a command that needs the store, which doesn't exist."""
+    return StoreMissing(database_place(settings.database.url))
+
+
+def _note_creation(settings: "Settings") -> None:
+    note(
+        f"Creating a store: {described_stores(settings.database.url, settings.qdrant)}. {HOME_VARIABLE} sets another place."
+    )
 
 
 def note_default_project(ctx: "typer.Context", settings: "Settings", api: str | None) -> None:
@@ -93,18 +109,22 @@ def of_no_store(settings: "Settings") -> "Settings":
 
 
 @contextmanager
-def existing(settings: "Settings") -> Iterator["Settings"]:
-    """The settings for a command that creates no store; a missing one is replaced by an empty one.
+def found_or(missing: IfMissing, settings: "Settings") -> Iterator["Settings"]:
+    """The settings of the store that a command uses, and what it does if there is none yet.
 
-    The empty store is deleted at the end of the block.
+    Raises:
+        StoreMissing: there is no store, and ``missing`` is ``REFUSE``.
     """
     if not is_new(settings):
         yield settings
         return
-    note(
-        f"There is no store here yet: no database {database_place(settings.database.url)}, and none was created. "
-        f"`agent-storage ingest` creates one; {HOME_VARIABLE} or --config sets another place."
-    )
+    if missing is IfMissing.REFUSE:
+        raise missing_store(settings)
+    if missing is IfMissing.CREATE:
+        _note_creation(settings)
+        yield settings
+        return
+    note(f"Against an empty store, because {missing_store(settings)}")
     with TemporaryDirectory(prefix="agent-storage-") as folder:
         database = {"url": f"sqlite:///{folder}/agent-storage.db"}
         qdrant = {"mode": "embedded", "path": folder}

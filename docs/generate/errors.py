@@ -106,6 +106,9 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "Check that the database runs and that `database.url` leads to it. Then retry."
     ),
     errors.DatabaseConflict: "Retry. The transaction was run again several times before this error.",
+    errors.StoreMissing: (
+        "Go to the store's folder, or set `AGENT_STORAGE_HOME`. In a new place, `agent-storage ingest` creates a store."
+    ),
     errors.DatabaseForeign: (
         "Give agent-storage its own database, or its own schema on PostgreSQL; the message has the statements."
     ),

@@ -36,6 +36,7 @@ def parts(rows: list[dict[str, Any]]) -> set[str]:
 
 
 def test_metrics_show_the_pool_and_every_lane_in_use(cli: Cli) -> None:
+    cli("db", "upgrade")
     shown = cli("metrics").stdout.decode()
     assert all(word in shown for word in ("size", "checked out", "overflow"))
     [lane] = [line for line in shown.splitlines() if line.startswith("│ database")]
@@ -46,6 +47,7 @@ def test_metrics_show_the_pool_and_every_lane_in_use(cli: Cli) -> None:
 
 
 def test_doctor_finds_every_part_well(cli: Cli) -> None:
+    cli("db", "upgrade")
     rows = cli.json("doctor")
     assert parts(rows) == {"configuration", "database", "qdrant", "embedder", "index"}
     assert faults(rows) == {}
@@ -80,6 +82,7 @@ def test_doctor_goes_on_after_the_first_fault(tmp_path: Path) -> None:
 @pytest.fixture
 def held(cli: Cli) -> Iterator[Cli]:
     """A folder whose Qdrant directory another process has open."""
+    cli("db", "upgrade")
     code = (
         "from pathlib import Path; from app.services.storage.qdrant.edge import EdgeClient\n"
         "client = EdgeClient(Path('data/qdrant')); print('open', flush=True); input()"
@@ -124,6 +127,7 @@ def test_doctor_lists_what_is_wrong_with_the_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("search", "x"), ("metrics",), ("doctor",)])
 def test_an_unknown_variable_is_warned_of_once(tmp_path: Path, command: tuple[str, ...]) -> None:
+    Cli(tmp_path)("db", "upgrade")
     said = Cli(tmp_path, DB_POOL_SIZ="7")(*command).stderr.decode().splitlines()
     [warning] = [line for line in said if "DB_POOL_SIZ " in line]
     assert warning.startswith("WARNING DB_POOL_SIZ ")

@@ -8,7 +8,7 @@ from support.cli import Cli
 pytestmark = pytest.mark.slow
 
 FACT = b'{"source_uri": "a", "extraction_type": "fact", "data": {"text": "a fact"}}\n'
-NOT_HERE = "There is no store here yet"
+NOT_HERE = "there is no store here yet"
 
 
 @pytest.fixture
@@ -17,29 +17,67 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.mark.parametrize(
-    ("command", "code"),
+    "command",
     [
-        ("search fact", 0),
-        ("search fact -p nowhere", 1),
-        ("projects list", 0),
-        ("projects delete p --yes", 1),
-        ("sources list -p p", 1),
-        ("runs list -p p", 1),
-        ("history a -p p", 1),
-        ("jobs list", 0),
-        ("metrics", 0),
-        ("verify", 0),
-        ("verify --repair", 0),
-        ("reindex", 0),
-        ("optimize", 0),
-        ("ingest - -p p --replace source --dry-run", 0),
+        "search fact",
+        "projects list",
+        "projects delete p --yes",
+        "extractions list",
+        "extractions count",
+        "extractions delete --all --yes",
+        "sources list -p p",
+        "runs list -p p",
+        "history a -p p",
+        "jobs list",
+        "metrics",
+        "export",
+        "verify",
+        "verify --repair",
+        "reindex",
+        "optimize",
+        "adopt --yes",
+        "restore --check",
     ],
 )
-def test_a_command_in_an_empty_folder_names_the_database_and_makes_nothing(
-    cli: Cli, command: str, code: int
+@pytest.mark.parametrize("is_empty_file", [False, True])
+def test_a_command_without_a_store_fails_names_the_database_and_makes_nothing(
+    cli: Cli, command: str, *, is_empty_file: bool
 ) -> None:
-    told = cli(*command.split(), stdin=FACT, code=code).stderr.decode()
-    assert f"{NOT_HERE}: no database {cli.folder / 'data' / 'agent-storage.db'}" in told
+    database = cli.folder / "data" / "agent-storage.db"
+    if is_empty_file:
+        database.parent.mkdir()
+        database.touch()
+    before = list(cli.folder.rglob("*"))
+    done = cli(*command.split(), code=1)
+    assert f"Error: {NOT_HERE}: no database {database}, and none was created." in done.stderr.decode()
+    assert b"`agent-storage ingest FILE --project NAME` creates one" in done.stderr
+    assert done.stdout == b""
+    assert list(cli.folder.rglob("*")) == before
+
+
+def test_doctor_without_a_store_says_so_checks_the_rest_and_makes_nothing(cli: Cli) -> None:
+    rows = {row["part"]: row for row in cli.json("doctor", code=1)}
+    assert {part: row["ok"] for part, row in rows.items()} == {
+        "configuration": True,
+        "database": False,
+        "qdrant": True,
+        "embedder": True,
+    }
+    assert rows["database"]["error"].startswith(NOT_HERE)
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_doctor_makes_no_folder_for_an_index_that_is_gone(cli: Cli) -> None:
+    cli("db", "upgrade")
+    before = sorted(cli.folder.rglob("*"))
+    cli("doctor")
+    assert sorted(cli.folder.rglob("*")) == before
+
+
+def test_a_dry_run_without_a_store_says_what_a_new_one_would_get(cli: Cli) -> None:
+    done = cli("ingest", "-", "-p", "p", "--replace", "source", "--dry-run", stdin=FACT)
+    assert f"Against an empty store, because {NOT_HERE}" in done.stderr.decode()
+    assert b"1 added" in done.stdout
     assert list(cli.folder.iterdir()) == []
 
 
@@ -48,13 +86,6 @@ def test_a_file_that_is_not_there_makes_no_store(cli: Cli, options: tuple[str, .
     done = cli("ingest", "missing.csv", "-p", "p", *options, code=1)
     assert done.stderr == b"Error: missing.csv can't be read: No such file or directory\n"
     assert list(cli.folder.iterdir()) == []
-
-
-def test_json_of_an_empty_folder_is_that_of_an_empty_store(cli: Cli) -> None:
-    assert cli.json("search", "fact") == []
-    empty = cli.json("metrics")
-    cli("db", "upgrade")
-    assert {**cli.json("metrics"), "lanes": 0, "pool": 0} == {**empty, "lanes": 0, "pool": 0}
 
 
 def test_ingest_says_where_it_stores_what(cli: Cli) -> None:
@@ -107,7 +138,7 @@ def test_one_folder_holds_data_and_configuration_whatever_the_current_directory(
 
 def test_the_folder_named_in_a_dotenv_file_is_ignored_aloud(cli: Cli) -> None:
     (cli.folder / ".env").write_text("AGENT_STORAGE_HOME=/srv/store\n")
-    told = cli("search", "fact").stderr.decode()
+    told = cli("search", "fact", code=1).stderr.decode()
     assert "AGENT_STORAGE_HOME (.env) is ignored" in told
     assert str(cli.folder / "data" / "agent-storage.db") in told
 

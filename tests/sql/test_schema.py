@@ -131,7 +131,7 @@ def test_processes_may_upgrade_at_once(empty_url: str) -> None:
 
 
 def test_check_refuses_an_unmigrated_database(empty_engine: Engine) -> None:
-    with pytest.raises(SchemaMismatch, match="no revision"):
+    with pytest.raises(SchemaMismatch, match="there is no store in this database yet"):
         schema.check(empty_engine)
 
 
