@@ -104,13 +104,18 @@ def _print_with_times(changes: Iterable[Change], runs: Mapping[RunId, str], text
                 shown_moment(change.at, seconds=True),
                 change.kind,
                 _what(change, texts),
-                "" if change.run_id is None else runs.get(change.run_id, str(change.run_id)),
+                _run(change.run_id, runs),
             )
             for change in changes
         ],
         wide="extraction",
         whole=("at (UTC)", "change", "run"),
     )
+
+
+def _run(run_id: RunId | None, names: Mapping[RunId, str]) -> tuple[str, ...]:
+    """A run as `runs list` shows it: its name and its id."""
+    return () if run_id is None else tuple(filter(None, (names.get(run_id), str(run_id))))
 
 
 def _type(change: Change) -> str:

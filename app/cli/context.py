@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -187,6 +188,13 @@ def _run(opening: AbstractContextManager[P], command: Callable[[P], Coroutine[An
         fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def to_paste(ctx: typer.Context, api: str | None, *words: str) -> str:
+    """A complete command on the stores of this one, in backticks, for a hint."""
+    config = context_of(ctx).config_file
+    chosen = [] if config is None else ["--config", str(config)]
+    return f"`{shlex.join(['agent-storage', *chosen, *words, *([] if api is None else ['--api', api])])}`"
 
 
 async def to_the_end(writing: Coroutine[Any, Any, T]) -> T:

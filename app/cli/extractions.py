@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at, usage_error
+from app.cli.context import (
+    DEFAULT_PROJECT,
+    Api,
+    InProject,
+    Json,
+    Near,
+    Yes,
+    context_of,
+    run_at,
+    to_paste,
+    usage_error,
+)
 from app.cli.extraction_rows import ShownRows, as_item, print_whole
 from app.cli.filtering import WantedExtractions, takes_filters, warn
 from app.cli.output import counted, fail, note, print_json_lines, printable, progress, say
@@ -179,7 +190,7 @@ def retry(
     if as_json:
         print_json_lines([report.as_dict(project)])
     else:
-        report.print(project)
+        report.print(project, to_paste(ctx, api, "extractions", "list", "--project", project, "--set-aside"))
 
 
 async def _list(

@@ -26,7 +26,7 @@ from app.cli.input_file import (
 from app.cli.output import note, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
-from app.cli.request_run import OfRun, of_run
+from app.cli.request_run import OfRun, of_run, say_run
 from app.cli.stores import IfMissing, is_remote, note_default_project
 from app.domain.sources import ReplaceScope
 from app.errors import InvalidInput
@@ -148,6 +148,8 @@ def ingest(
         for remark in job.report.remarks:
             note(printable(remark))
         print_report(job.report, as_json=as_json)
+        if not as_json:
+            say_run(ctx, api, project, job.report.run_id)
     if job.report.first_reject is not None:
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
 

@@ -11,7 +11,7 @@ import typer
 from app.cli.context import context_of, run_at
 from app.cli.index_jobs import first_of, indexing_beside, say_waiting
 from app.cli.output import counted, note, print_json, printable, progress, say
-from app.cli.request_run import OfRun
+from app.cli.request_run import OfRun, say_run
 from app.cli.stores import IfMissing, Remote, is_remote
 from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
 from app.reading_ahead import reading_ahead
@@ -226,6 +226,8 @@ def replace_file(
     missing = IfMissing.IMAGINE if job.report.dry_run else IfMissing.CREATE
     run_at(ctx, api, replace_all, near=near, missing=missing)
     _print(job.report, as_json=as_json, remote=job.report.is_remote)
+    if not as_json:
+        say_run(ctx, api, job.report.project, job.report.run_id)
 
 
 async def _with_remarks(job: FileReplacement, running: Awaitable[None]) -> None:
@@ -259,8 +261,6 @@ def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
         say(f"Would replace {sources} of project {report.project}: {totals}. Nothing was changed.")
         return
     say(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
-    if report.run_id is not None:
-        say(f"This is run {report.run_id}; `agent-storage runs undo` reverts it.")
     if report.indexed:
         say(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
     if report.set_aside:

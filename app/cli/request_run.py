@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.cli.context import usage_error
+import typer
+
+from app.cli.context import to_paste, usage_error
+from app.cli.output import say
 
 if TYPE_CHECKING:
     from app.cli.ports import ServiceParts
@@ -41,3 +44,14 @@ def of_run(name: str | None, members: Sequence[str]) -> OfRun:
             usage_error(f"--run-meta takes KEY=VALUE, not {member!r}")
         metadata[key] = value
     return OfRun(name, metadata or None)
+
+
+def undo_hint(ctx: typer.Context, api: str | None, project: str, run_id: "RunId | str") -> str:
+    """The command that undoes a run, as every command prints it."""
+    return to_paste(ctx, api, "runs", "undo", str(run_id), "--project", project)
+
+
+def say_run(ctx: typer.Context, api: str | None, project: str, run_id: "RunId | str | None") -> None:
+    """Say under which run a command has stored, if under one, and how to undo it."""
+    if run_id is not None:
+        say(f"This is run {run_id}; {undo_hint(ctx, api, project, run_id)} reverts it.")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at
+from app.cli.context import DEFAULT_PROJECT, Api, InProject, Json, Near, Yes, context_of, run_at, to_paste
 from app.cli.output import (
     counted,
     fail,
@@ -16,6 +16,7 @@ from app.cli.output import (
     say,
     shown_moment,
 )
+from app.cli.request_run import undo_hint
 from app.cli.stores import is_remote
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def list_runs(
     elif rows:
         _print_rows(rows)
     else:
-        note(f"No runs in project {project}. `agent-storage ingest FILE --run NAME` creates one.")
+        hint = to_paste(ctx, api, "ingest", "FILE", "--project", project, "--run", "NAME")
+        note(f"No runs in project {project}. {hint} creates one.")
 
 
 @app.command()
@@ -114,7 +116,7 @@ def undo(
     if as_json:
         print_json(_undone_as_dict(undone))
     else:
-        _print_undone(run, undone)
+        _print_undone(run, undone, undo_hint(ctx, api, project, undone.undo_run_id))
 
 
 async def _get(parts: "ServiceParts", project: str, run: str) -> "RunRow":
@@ -158,12 +160,15 @@ def _print_rows(rows: "RunRows") -> None:
     )
 
 
-def _print_undone(run: str, undone: "Undone") -> None:
+def _print_undone(run: str, undone: "Undone", hint: str) -> None:
     counts = undone.counts
-    say(
-        f"Undid run {printable(run)}: restored {counted(counts.added, 'extraction')}, changed back {counts.changed:,}, "
-        f"removed {counts.removed:,}."
-    )
+    if undone.already:
+        say(f"Run {printable(run)} is already undone; nothing was changed.")
+    else:
+        say(
+            f"Undid run {printable(run)}: restored {counted(counts.added, 'extraction')}, changed back "
+            f"{counts.changed:,}, removed {counts.removed:,}."
+        )
     left = undone.left_alone
     count = len(left) + undone.more_left_alone
     if left:
@@ -182,7 +187,7 @@ def _print_undone(run: str, undone: "Undone") -> None:
         say(
             f"And {count - _MOST_SHOWN:,} more; --json shows {'the first ' if undone.more_left_alone else ''}{len(left):,}."
         )
-    say(f"The undo is run {undone.undo_run_id}; `agent-storage runs undo` reverts it.")
+    say(f"The undo is run {undone.undo_run_id}; {hint} reverts it.")
 
 
 def _value(value: object) -> str:
@@ -195,6 +200,7 @@ def _undone_as_dict(undone: "Undone") -> dict[str, Any]:
     return {
         "run": undone.run_id,
         "undone_by": undone.undo_run_id,
+        "already_undone": undone.already,
         "added": undone.counts.added,
         "changed": undone.counts.changed,
         "removed": undone.counts.removed,

@@ -51,8 +51,8 @@ class Retrial:
             "set_aside_again": [{"id": row.id, "reason": row.set_aside_reason} for row in self.reasons],
         }
 
-    def print(self, project: str) -> None:
-        """Print the outcome for people."""
+    def print(self, project: str, list_set_aside: str) -> None:
+        """Print the outcome for people; ``list_set_aside`` is the command that lists the rest."""
         if not self.tried:
             note(f"None of these is set aside in project {printable(project)}; nothing was retried.")
             return
@@ -70,9 +70,7 @@ class Retrial:
                 whole=("source and id",),
             )
         if self.set_aside > len(self.reasons):
-            note(
-                f"And {self.set_aside - len(self.reasons):,} more; `agent-storage extractions list --set-aside` shows all."
-            )
+            note(f"And {self.set_aside - len(self.reasons):,} more; {list_set_aside} shows all.")
 
 
 async def try_again(

@@ -128,7 +128,8 @@ class LeftAlone:
 class Undone:
     """What undoing a run has changed: ``added`` facts were restored, ``removed`` ones deleted.
 
-    ``left_alone`` lists only the first entries; ``more_left_alone`` counts the others.
+    ``left_alone`` lists only the first entries; ``more_left_alone`` counts the others. If
+    ``already`` is true, nothing was changed, because ``undo_run_id`` had undone the run before.
     """
 
     project_id: ProjectId
@@ -138,6 +139,7 @@ class Undone:
     left_alone: list[LeftAlone] = field(default_factory=list)
     job_ids: list[JobId] = field(default_factory=list)
     more_left_alone: int = 0
+    already: bool = False
 
     def __add__(self, other: "Undone") -> "Undone":
         return Undone(

@@ -1,6 +1,7 @@
 """Runs: each is a named pass of a pipeline over its sources, with its changes; it can be undone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -98,7 +99,8 @@ class RunService:
 
         The result names what was left alone. The undoing is a run too, and can be undone. It goes
         back over the run's entries a batch at a time, each batch in one transaction; call it again
-        to continue after an interruption.
+        to continue after an interruption. If it is already undone, nothing changes, and the result
+        names the run that has undone it.
 
         Raises:
             NotFound: the project or the run doesn't exist.
@@ -112,7 +114,7 @@ class RunService:
             undone += part
             self._instruments.facts(part.counts)
             more = before is not None
-        await self._database.write(lambda session: RunRepository(session).end(undone.undo_run_id))
+        undone = await self._database.write(lambda session: _end_undoing(session, undone))
         if undone.job_ids:
             self._wakeup.set()
         return undone
@@ -144,3 +146,15 @@ def _begin_undoing(session: WriteSession, project: str, run: str) -> Undone:
     runs.end(row.id)
     undoing = runs.begin(row.project_id, f"undo of {row.name}"[:200], undoes=row.id)
     return Undone(row.project_id, row.id, undoing)
+
+
+def _end_undoing(session: WriteSession, undone: Undone) -> Undone:
+    """End the undo's run, or forget it if it changed nothing and an earlier undo still stands."""
+    runs = RunRepository(session)
+    if runs.first_change(undone.undo_run_id) is None:
+        earlier = runs.standing_undoing_of(undone.run_id)
+        if earlier is not None:
+            runs.delete(undone.undo_run_id)
+            return replace(undone, undo_run_id=earlier, already=True)
+    runs.end(undone.undo_run_id)
+    return undone

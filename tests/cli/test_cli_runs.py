@@ -1,6 +1,8 @@
 """``agent-storage runs``, on local stores and on those of a service."""
 
 import asyncio
+import re
+import shlex
 import signal
 import sqlite3
 from collections import Counter
@@ -109,6 +111,44 @@ def test_undo_puts_back_what_is_found_and_can_be_undone(read: Read) -> None:
         0,
     )
     assert place.found("bread") == TUESDAY_FACTS
+
+
+def test_a_second_undo_says_that_the_run_is_already_undone_and_changes_nothing(read: Read) -> None:
+    place = read.place
+    undoing = place.json("runs", "undo", "tuesday", "--yes")
+    assert undoing["already_undone"] is False
+    before = place.lines("runs", "list")
+    told = place("runs", "undo", "tuesday", "--yes")
+    assert "Run tuesday is already undone; nothing was changed." in told
+    assert f"The undo is run {undoing['undone_by']};" in told
+    again = place.json("runs", "undo", "tuesday", "--yes")
+    assert again == {**undoing, "already_undone": True, "added": 0, "changed": 0, "removed": 0}
+    assert place.lines("runs", "list") == before
+    assert place.found("bread") == MONDAY_FACTS
+
+
+def hinted(told: str) -> list[str]:
+    """The command that an output names, as a shell splits it."""
+    [command] = re.findall("`agent-storage (.+?)`", told)
+    return shlex.split(command)
+
+
+def test_the_commands_in_hints_work_when_pasted(read: Read) -> None:
+    place, fact = read.place, b'{"source_uri": "a", "extraction_type": "fact", "data": {"fact_text": "bread"}}'
+    in_project = ("--project", "another")
+    for replacing in ((), ("--replace", "source")):
+        told = place("ingest", "-", *in_project, "--run", "x", *replacing, stdin=fact)
+        told = place.cli(*hinted(told), "--yes").stdout.decode()
+        assert "removed 1" in told
+        told = place.cli(*hinted(told), "--yes").stdout.decode()
+        assert "restored 1 extraction" in told
+        place("extractions", "delete", "--all", *in_project, "--yes")
+
+
+def test_a_history_names_runs_as_the_list_does(read: Read) -> None:
+    told = read.place("history", PAGE)
+    assert "tuesday" in told
+    assert read.tuesday in told
 
 
 @pytest.mark.parametrize("kind", PLACES)

@@ -282,3 +282,29 @@ async def test_the_undoing_is_a_run_with_counts_of_its_own(container: Container)
     assert row.ended_at is not None
     again = await container.runs().undo(PROJECT, str(run_id))
     assert (again.counts, again.job_ids) == (Counts(), [])
+    assert (again.undo_run_id, again.already) == (undone.undo_run_id, True)
+    assert len(await container.runs().list(PROJECT)) == 2
+
+
+async def test_a_run_is_undone_again_after_its_undo_was_undone(container: Container) -> None:
+    await replaced(container, "a", "one")
+    run_id = await begun(container, "run")
+    await replaced(container, "a", "two", run_id=run_id)
+    first = await undo(container, run_id)
+    second = await undo(container, first)
+    undone = await container.runs().undo(PROJECT, str(run_id))
+    assert (undone.already, undone.counts) == (False, Counts(added=1, removed=1))
+    assert undone.undo_run_id not in {first, second}
+    again = await container.runs().undo(PROJECT, str(run_id))
+    assert (again.already, again.undo_run_id) == (True, undone.undo_run_id)
+
+
+async def test_a_run_with_nothing_left_to_undo_is_not_called_undone(container: Container) -> None:
+    """Its undo was undone, and then all of its facts were touched."""
+    await replaced(container, "a", "one", confidence=0.1)
+    run_id = await begun(container, "run")
+    await replaced(container, "a", "one", confidence=0.2, run_id=run_id)
+    await undo(container, await undo(container, run_id))
+    await replaced(container, "a", "one", confidence=0.3)
+    undone = await container.runs().undo(PROJECT, str(run_id))
+    assert (undone.already, undone.counts, len(undone.left_alone)) == (False, Counts(), 1)

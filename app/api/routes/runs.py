@@ -74,7 +74,7 @@ async def undo_run(parts: PartsOf, name: ProjectName, run: RunOf) -> UndoneAnswe
     """Undo the changes of a run; jobs update the index.
 
     Facts that have changed again since are left as they are, and listed. The undo is a run itself,
-    and can be undone.
+    and can be undone. Undoing a run again changes nothing.
     """
     return UndoneAnswer.of(await parts.runs().undo(name, run))
 

@@ -74,11 +74,13 @@ class UndoneAnswer(BaseModel):
     """What undoing a run changed.
 
     ``added`` extractions were restored, ``removed`` ones were removed again. ``undone_by`` is the
-    undo's own run, which can be undone too.
+    undo's own run, which can be undone too. If ``already_undone`` is true, nothing was changed, and
+    ``undone_by`` is the earlier undo's run.
     """
 
     run: UUID
     undone_by: UUID
+    already_undone: bool
     added: int
     changed: int
     removed: int
@@ -92,6 +94,7 @@ class UndoneAnswer(BaseModel):
         return cls(
             run=undone.run_id,
             undone_by=undone.undo_run_id,
+            already_undone=undone.already,
             added=undone.counts.added,
             changed=undone.counts.changed,
             removed=undone.counts.removed,

@@ -101,7 +101,7 @@ class Connection:
     """Sends requests to the service at ``url``, with a synchronous client on the lane's threads."""
 
     def __init__(self, url: str, client: httpx2.Client, lane: Lane, patience: Patience) -> None:
-        self._url = url
+        self.url = url
         self._client = client
         self._lane = lane
         self._patience = patience
@@ -109,11 +109,11 @@ class Connection:
 
     async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
         """GET a path, and return the decoded answer. Raises the errors of :meth:`post`."""
-        return await self._ask(_Request("GET", self._url + path, params=params))
+        return await self._ask(_Request("GET", self.url + path, params=params))
 
     async def get_table(self, path: str, params: Mapping[str, Any]) -> Table:
         """GET a page of CSV. Raises the errors of :meth:`post`."""
-        request = _Request("GET", self._url + path, params=params, headers={"Accept": CSV}, read=read_table)
+        request = _Request("GET", self.url + path, params=params, headers={"Accept": CSV}, read=read_table)
         table: Table = await self._ask(request)
         return table
 
@@ -122,7 +122,7 @@ class Connection:
 
         It isn't retried after a lost answer. Raises the errors of :meth:`post`.
         """
-        return await self._ask(_Request("DELETE", self._url + path, repeatable=False))
+        return await self._ask(_Request("DELETE", self.url + path, repeatable=False))
 
     async def post(
         self,
@@ -145,7 +145,7 @@ class Connection:
         json = {} if content is None else {"Content-Type": "application/json"}
         request = _Request(
             "POST",
-            self._url + path,
+            self.url + path,
             content=content,
             params=params,
             headers={**json, **(headers or {})},
@@ -163,7 +163,7 @@ class Connection:
         headers = {"Content-Type": "application/x-ndjson"}
         request = _Request(
             "POST",
-            self._url + path,
+            self.url + path,
             content=lines,
             params=params,
             headers=headers,
@@ -221,7 +221,7 @@ class Connection:
         Raises:
             ServiceUnavailable, ServiceError: as :meth:`post`.
         """
-        request = _Request("GET", self._url + path)
+        request = _Request("GET", self.url + path)
         try:
             response, content = await self._lane.run(self._exchange, request, timeout_s, timeout_s=timeout_s)
         except TransientServiceError as error:

@@ -195,6 +195,7 @@ def _undone(answer: _Answer, project_id: ProjectId) -> Undone:
         ],
         job_ids=job_ids_of(answer),
         more_left_alone=int(left["count"]) - len(left["items"]),
+        already=bool(answer.get("already_undone")),  # absent from the answer of an older service
     )
 
 

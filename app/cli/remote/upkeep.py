@@ -101,7 +101,7 @@ class RemoteReconciliation:
         """
         path = "/v1/verify"
         job = read_as(path, job_of, await self._service.post(path, {"repair": repair}))
-        with _note_if_interrupted(job.id):
+        with _note_if_interrupted(job.id, self._service.url):
             async for row in self._jobs.follow(job, self._silent_s):
                 yield Differences(extractions=row.done)
                 job = row
@@ -136,7 +136,7 @@ class RemoteReindexing:
         path = "/v1/reindex"
         job = read_as(path, job_of, await self._service.post(path))
         told = 0
-        with _note_if_interrupted(job.id):
+        with _note_if_interrupted(job.id, self._service.url):
             async for row in self._jobs.follow(job, self._silent_s):
                 yield Indexed(row.done - told)
                 told, job = row.done, row
@@ -162,12 +162,12 @@ class RemoteHealth:
 
 
 @contextmanager
-def _note_if_interrupted(job_id: JobId) -> "Iterator[None]":
+def _note_if_interrupted(job_id: JobId, url: str) -> "Iterator[None]":
     """If the command is interrupted, say that the job continues and how to cancel it."""
     try:
         yield
     except asyncio.CancelledError:
-        note(f"The service continues the job; `agent-storage jobs cancel {job_id}` stops it.")
+        note(f"The service continues the job; `agent-storage jobs cancel {job_id} --api {url}` stops it.")
         raise
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select, tuple_, update
+from sqlalchemy import Select, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.domain.ids import ProjectId, RunId
@@ -91,6 +91,17 @@ class RunRepository:
     def undoings_of(self, run_id: RunId) -> set[RunId]:
         """The runs that undo this one."""
         return set(self._session.scalars(select(_TABLE.c.id).where(_TABLE.c.undoes == run_id)))
+
+    def standing_undoing_of(self, run_id: RunId) -> RunId | None:
+        """The newest ended run that undoes this one and isn't undone itself; None without one."""
+        ended = select(_TABLE.c.id).where(_TABLE.c.undoes == run_id, _TABLE.c.ended_at.is_not(None))
+        newest_first = ended.order_by(_TABLE.c.begun_at.desc(), _TABLE.c.id.desc())
+        undoings = self._session.scalars(newest_first).all()
+        return next((id_ for id_ in undoings if self.standing_undoing_of(id_) is None), None)
+
+    def delete(self, run_id: RunId) -> None:
+        """Delete a run that changed nothing."""
+        self._session.execute(delete(_TABLE).where(_TABLE.c.id == run_id))
 
     def count(self, run_id: RunId, counts: Counts) -> None:
         """Add to the counts of the run's changes."""
