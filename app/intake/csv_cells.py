@@ -16,6 +16,7 @@ Every reader of JSON keeps that many, and card numbers have more.
 
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WITH_COMMA = re.compile(r"[+-]?[0-9][0-9.]{0,30},[0-9]{1,30}")
 _WORDS = {"true": True, "false": False, "null": None}
 _TOLD_CHARS = 60
 
@@ -27,14 +28,16 @@ Cells = Callable[[str], object]
 class CellsByLook:
     """Reads a cell as number, true, false or null if JSON would write it exactly so, else as text.
 
-    So ``007``, ``1.50`` and ``+49`` are texts, and no digit of an identifier is lost. A number has
-    15 digits at most.
+    So ``007``, ``1.50``, ``1,5`` and ``+49`` are texts, and no digit of an identifier is lost. A
+    number has 15 digits at most.
     """
 
     def __init__(self, column: str) -> None:
         self._column = column
         self._any_number = False
         self._text: str | None = None
+        self._comma: str | None = None
+        self._commas = 0
 
     def __call__(self, cell: str) -> object:
         """Convert the cell to the type that it looks like."""
@@ -48,16 +51,26 @@ class CellsByLook:
             return number
         if self._text is None and _NUMBER.fullmatch(cell):
             self._text = cell
+        if _WITH_COMMA.fullmatch(cell):
+            self._comma = self._comma or cell
+            self._commas += 1
         return cell
 
     @property
     def remark(self) -> str | None:
-        """A remark for the user if the column has both numbers and texts of digits."""
-        if not self._any_number or self._text is None:
-            return None
+        """A remark for the user if texts of the column look like numbers that others write."""
         name = shlex.quote(self._column)
+        if self._comma is not None:
+            return (
+                f"The column {self._column!r} has numbers with a comma ({self._commas:,}), such as {self._comma!r}, "
+                f"which were kept as text. Write decimals with a point to compare and sort them as numbers; --text {name} "
+                "takes all as text."
+            )
+        if self._text is None or not (self._any_number or "." in self._text):
+            return None
+        numbers = "numbers, and some" if self._any_number else "no numbers, but"
         return (
-            f"The column {self._column!r} has numbers, and some cells that were kept as text to preserve their digits, such "
+            f"The column {self._column!r} has {numbers} cells that were kept as text to preserve their digits, such "
             f"as {self._text[:_TOLD_CHARS]!r}. --number {name} takes all as numbers, --text {name} as text."
         )
 

@@ -54,9 +54,13 @@ def test_what_json_writes_comes_back(value: object) -> None:
 
 
 def test_a_column_of_numbers_and_texts_of_digits_is_told() -> None:
+    codes = CellsByLook("code")
+    assert codes("007") == "007"
+    assert codes.remark is None
     cells = CellsByLook("price")
     assert cells("1.50") == "1.50"
-    assert cells.remark is None
+    assert cells.remark is not None
+    assert "has no numbers, but cells that were kept as text" in cells.remark
     assert cells("1.55") == 1.55
     assert cells("n/a") == "n/a"
     assert cells.remark is not None
@@ -108,3 +112,12 @@ def test_a_cell_of_another_field(path: tuple[str, ...], cell: str, meaning: obje
 def test_a_cell_that_means_nothing_is_named(path: tuple[str, ...], cell: str, reason: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{reason}"):
         cells_of("x", path, ColumnMapping())(cell)
+
+
+def test_numbers_with_a_comma_are_texts_and_counted() -> None:
+    cells = CellsByLook("price")
+    for cell in ("1,5", "-1.234,50", "7", "a, b", "1,", "see 1,5"):
+        cells(cell)
+    assert cells("1,234") == "1,234"
+    assert cells.remark is not None
+    assert "has numbers with a comma (3), such as '1,5', which were kept as text" in cells.remark
