@@ -217,7 +217,7 @@ async def _list(
             note(f"There are more than these {limit:,}; --limit shows more.")
     if not printed:
         note(f"No such extractions in project {printable(project)}.")
-    await warn(parts, project, filters)
+    await warn(parts, project, filters, order)
 
 
 async def _get(parts: "ServiceParts", extraction: uuid.UUID) -> "ExtractionRow":

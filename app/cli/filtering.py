@@ -15,6 +15,7 @@ from app.errors import InvalidInput
 
 if TYPE_CHECKING:
     from app.cli.ports import ServiceParts
+    from app.domain.ordering import Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +104,9 @@ def takes_filters_of_indexed(command: Callable[..., None]) -> Callable[..., None
     return _taking(command, {name: options[name] for name in options if name not in {"indexed", "set_aside"}})
 
 
-async def warn(parts: "ServiceParts", project: str, filters: Filters) -> None:
-    """Print warnings about suspicious filters."""
-    for warning in await parts.fields().warnings(project, filters):
+async def warn(parts: "ServiceParts", project: str, filters: Filters, order: "Order | None" = None) -> None:
+    """Print warnings about suspicious filters, and about a suspicious order."""
+    for warning in await parts.fields().warnings(project, filters, order=order):
         note(f"Warning: {warning}")
 
 

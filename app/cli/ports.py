@@ -110,7 +110,7 @@ class Fields(Protocol):
         """Count a project's facts by fields and paths."""
         ...
 
-    async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
+    async def warnings(self, project: str, filters: Filters, *, order: Order | None = None) -> tuple[str, ...]:
         """Warnings about suspicious filters."""
         ...
 

@@ -24,7 +24,7 @@ from app.domain.search import (
     Twin,
 )
 from app.errors import AgentStorageError, InvalidInput
-from app.services.fields import warnings_of
+from app.services.filter_warnings import warnings_of
 from app.services.fusion import STEPS, Side, fuse_in_steps
 from app.services.meaning_search import FoundByMeaning, MeaningSearch
 from app.services.storage.repositories.extraction import ExtractionRepository
@@ -198,7 +198,7 @@ def _answer(session: ReadSession, query: Query, sides: _Sides, unrelated: float 
         degraded = ()  # the store is empty, so no hit is missing
     project_id = None if query.project is None else project_id_of(query.project)
     rows = [hit.extraction for hit in page]
-    warnings = warnings_of(session, project_id, query.filters.where, rows)
+    warnings = warnings_of(session, replace(query.filters, project_id=project_id), rows)
     return SearchHits(hits_of_page, degraded, len(hits) > query.offset + query.limit, warnings)
 
 

@@ -123,3 +123,14 @@ async def test_the_schema_of_a_condition_has_every_operator(api: Api) -> None:
     assert set(told) == set(OPERATORS)
     for example in schemas["Condition"]["examples"]:
         assert (await api.client.post(FACETS, json={"by": ["type"], "where": example})).status_code == 200
+
+
+async def test_an_order_and_labels_that_no_fact_has_are_told(api: Api) -> None:
+    told = ["no fact has nn; did you mean n?"]
+    assert (await api.get(PATH, sort="-nn"))["warnings"] == told
+    assert (await api.get(PATH, sort="n"))["warnings"] == []
+    [warning] = (await api.get(PATH, extraction_types="unknown"))["warnings"]
+    assert warning.startswith('no fact has the type "unknown"')
+    search = {"query": "x", "source_groups": ["unknown"]}
+    [warning] = (await api.post("/v1/projects/papers/search", search))["warnings"]
+    assert warning.startswith('no fact has the group "unknown"')

@@ -388,3 +388,11 @@ def test_a_pipe_that_closes_early_ends_it_quietly(here: Place, tmp_path: Path, f
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == b""
+
+
+def test_an_order_and_a_type_that_no_fact_has_are_warned_of(place: Place) -> None:
+    assert "Warning: no fact has fact_txt; did you mean fact_text?" in place(
+        "extractions", "list", "--sort", "fact_txt"
+    )
+    told = place("extractions", "count", "--extraction-type", "fcat")
+    assert 'Warning: no fact has the type "fcat"; did you mean fact?' in told

@@ -13,7 +13,7 @@ from app.domain.ordering import MOST_SORTED
 from app.intake.where_json import parse_where_json
 from app.intake.where_parser import OPERATORS
 from app.intake.where_text import MAX_CHARS
-from app.services import fields
+from app.services import filter_warnings
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_every_bound_is_told() -> None:
         f"{MAX_TEXT_CHARS:,} characters in a text",
         f"{conditions.MAX_WORDS} words",
         f"{MOST_SORTED} characters",
-        f"sample of {fields._SAMPLED}",
-        f"{fields._LOOKED_AT:,} facts",
+        f"sample of {filter_warnings.SAMPLED}",
+        f"{filter_warnings._LOOKED_AT:,} facts",
     ):
         assert bound in " ".join(PAGE.split()), bound

@@ -8,12 +8,8 @@ import pytest
 from sqlalchemy import Engine
 from support.parts import open_container
 
-from app.domain.filters import Filters
 from app.domain.items import Item, parse_item
-from app.domain.search import Query, SearchMode
 from app.errors import NotFound
-from app.intake.where_text import parse_where
-from app.services import fields
 from containers import Container
 
 pytestmark = pytest.mark.contract
@@ -61,42 +57,3 @@ async def test_a_sample_says_that_it_is_one(filled: Container) -> None:
     assert (described.sampled, described.whole) == (4, False)
     with pytest.raises(NotFound):
         await filled.fields().describe("none")
-
-
-@pytest.mark.parametrize(
-    ("where", "warnings"),
-    [
-        ("price.amount > 2", ()),
-        ("metadata.page = 3 and tags contains red or type = none", ()),
-        ("price.amont > 2", ("no fact has price.amont; did you mean price.amount?",)),
-        ("not (metadata.pages exists)", ("no fact has metadata.pages; did you mean metadata.page?",)),
-        ("typ = lamp", ("no fact has typ; did you mean type?",)),
-        ('"zz zz" exists or price.amount = 1', ('no fact has "zz zz"',)),
-    ],
-)
-async def test_a_path_that_no_fact_has_is_told(
-    filled: Container, where: str, warnings: tuple[str, ...]
-) -> None:
-    condition = Filters(where=parse_where(where))
-    assert await filled.fields().warnings("shop", condition) == warnings
-    for project in ("shop", None):
-        found = await filled.search().search(Query("lamp", project, mode=SearchMode.WORDS, filters=condition))
-        assert found.warnings == warnings
-
-
-async def test_nothing_is_odd_in_an_empty_project(filled: Container) -> None:
-    await filled.projects().create("empty")
-    assert await filled.fields().warnings("empty", Filters(where=parse_where("a = 1"))) == ()
-    assert await filled.fields().warnings("shop", Filters()) == ()
-
-
-async def test_of_many_facts_some_are_looked_at(filled: Container, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "_LOOKED_AT", 5)
-    monkeypatch.setattr(fields, "_SAMPLED", 2)
-    [told] = await filled.fields().warnings("shop", Filters(where=parse_where("nothing exists")))
-    assert told == "none of 5 facts looked at has nothing"
-
-
-async def test_five_warnings_are_enough(filled: Container) -> None:
-    where = parse_where(" or ".join(f"none{n} exists" for n in range(9)))
-    assert len(await filled.fields().warnings("shop", Filters(where=where))) == 5

@@ -179,7 +179,7 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
     if not ends:
         place = (str(rows[-1].id),) if order is None else (write_order(order), *place_of(order, rows[-1]))
         following = write_cursor(name, *place)
-    warnings = await parts.fields().warnings(name, filters, rows)
+    warnings = await parts.fields().warnings(name, filters, rows, order)
     return await answer_items(map(extraction_of, rows), {"next_cursor": following, "warnings": warnings})
 
 

@@ -7,8 +7,11 @@ from app.cli.remote.connection import Connection
 from app.cli.remote.filtering import body_of, params_of
 from app.cli.remote.paging import project_path
 from app.cli.remote.reading import read_as
+from app.domain.conditions import Field
 from app.domain.fields import DescribedField, DescribedType, Description, Facet, Facets, FacetValue, Numbers
 from app.domain.filters import ANY, Filters
+from app.domain.ordering import Order
+from app.intake.where_text import write_order
 
 
 class RemoteFields:
@@ -30,12 +33,19 @@ class RemoteFields:
         asked = {**body_of(filters), "by": list(by), "limit": limit}
         return read_as(path, _facets, await self._service.post(path, asked))
 
-    async def warnings(self, project: str, filters: Filters) -> tuple[str, ...]:
-        """Warnings about suspicious filters, which the API returns with a filtered list."""
-        if filters.where is None:
+    async def warnings(self, project: str, filters: Filters, *, order: Order | None = None) -> tuple[str, ...]:
+        """Warnings about suspicious filters and orders, which the API returns with a list."""
+        names = Filters(
+            where=filters.where,
+            extraction_types=filters.extraction_types,
+            source_groups=filters.source_groups,
+            source_uris=filters.source_uris,
+        )
+        by = {} if order is None or isinstance(order.by, Field) else {"sort": write_order(order)}
+        if names == ANY and not by:
             return ()
         path = f"{project_path(project)}/extractions"
-        answer = await self._service.get(path, {**params_of(Filters(where=filters.where)), "limit": "1"})
+        answer = await self._service.get(path, {**params_of(names), **by, "limit": "1"})
         return read_as(path, lambda answer: tuple(map(str, answer["warnings"])), answer)
 
 
