@@ -49,7 +49,7 @@ from app.services.metrics.prometheus import MetricsExporter, PrometheusInstrumen
 from app.services.projects import ProjectService
 from app.services.reconciliation import ReconciliationService
 from app.services.reindexing import ReindexingService
-from app.services.replacements import checked_replacement
+from app.services.replacements import REPLACEABLE, checked_replacement, require_members
 from app.services.runs import RunService
 from app.services.search import SearchService
 from app.services.sources import SourceService
@@ -361,7 +361,7 @@ def create_container(settings: Settings | None = None, **replacements: object) -
     Raises:
         ConfigurationError: the settings can't be used.
         AttributeError: there is no provider with that name.
-        TypeError: an instance lacks methods of the provider's protocol, or is a class.
+        UnfitPart: an instance lacks members of the provider's protocol, or is a class.
     """
     unknown = replacements.keys() - Container.providers.keys()
     if unknown:
@@ -389,9 +389,11 @@ def running(container: Container, *, migrate: bool | None = None, check: bool = 
     Raises:
         SchemaMismatch: the schema isn't the one that this version works with.
         DataDirectoryLocked: another process uses the embedded engine's directory.
+        UnfitPart: a part that overrides the container's lacks members of its protocol.
     """
     try:
         container.init_resources()
+        _check_overrides(container)
         engine = container.engine()
         container.duration_dialect()  # fails here, not at the first scrape, if the dialect has none
         if engine.dialect.name == "sqlite" if migrate is None else migrate:
@@ -402,6 +404,15 @@ def running(container: Container, *, migrate: bool | None = None, check: bool = 
     finally:
         _close_all(container)
         container.reset_singletons()  # they hold closed resources
+
+
+def _check_overrides(container: Container) -> None:
+    """Check the parts of overriding providers, which `create_container` can't look at."""
+    if container.qdrant_client() is None:  # a command without the index makes no embedder
+        return
+    for name in REPLACEABLE:
+        if container.providers[name].overridden:
+            require_members(name, container.providers[name]())
 
 
 def _close_all(container: Container) -> None:

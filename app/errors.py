@@ -56,6 +56,19 @@ class UnsupportedDialect(AgentStorageError):
         )
 
 
+class UnfitPart(AgentStorageError):
+    """A replacement for a part of the container can't be used, such as your own embedder.
+
+    ``missing`` are the members that it lacks.
+    """
+
+    def __init__(self, part: str, given: str, reason: str, way_out: str, missing: Sequence[str] = ()) -> None:
+        self.part = part
+        self.given = given
+        self.missing = tuple(missing)
+        super().__init__(f"{given} can't be the container's {part}: {reason}. {way_out}")
+
+
 class AddressInUse(AgentStorageError):
     """A service can't listen on its address."""
 

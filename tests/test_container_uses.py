@@ -221,6 +221,7 @@ class Seven:
     """An embedder on a lane of the container."""
 
     identity = EmbedderIdentity("seven", "1", 7)
+    languages = embed = ping = None  # never used here
 
     def __init__(self, lane: Lane | None) -> None:
         self.lane = lane

@@ -1,23 +1,38 @@
 """Check replacements of the container's parts, because mistakes would show only much later."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from app.errors import UnfitPart
 from app.executor import BoundedExecutor
 from app.services.embedding.embedder import Embedder
 from app.services.storage.qdrant.opening import adapted
 from app.services.storage.qdrant.ports import VectorClient
 
 
-def _members(kind: type) -> frozenset[str]:
+class _Interface(NamedTuple):
+    """What a replacement of a part must have, and where that is described."""
+
+    members: frozenset[str]
+    described: str
+
+
+def _interface(kind: type, page: str | None = None) -> _Interface:
     names = vars(kind).keys() | vars(kind).get("__annotations__", {}).keys()
-    return frozenset(name for name in names if not name.startswith("_"))
+    described = f"{kind.__module__}.{kind.__qualname__} describes them all"
+    return _Interface(
+        frozenset(name for name in names if not name.startswith("_")),
+        described if page is None else f"{described}; see docs/extending/{page}",
+    )
 
 
-_NEEDED = {
-    "engine": frozenset({"dialect", "dispose"}),
-    "executor": _members(BoundedExecutor),
-    "embedder": _members(Embedder),
-    "qdrant_client": _members(VectorClient),
+REPLACEABLE: Mapping[str, _Interface] = {
+    "engine": _Interface(frozenset({"dialect", "dispose"}), "sqlalchemy.Engine has them"),
+    "executor": _interface(BoundedExecutor),
+    "embedder": _interface(Embedder, "embedder.md"),
+    "qdrant_client": _interface(VectorClient, "vector-client.md"),
 }
-"""The members that a replacement of each replaceable part must have."""
+"""The parts whose replacements are checked, with their interfaces."""
 
 _MAPPINGS = ("handlers", "lane_limits")
 
@@ -28,15 +43,29 @@ def checked_replacement(name: str, part: object, collection: str) -> object:
     A plain ``QdrantClient`` is wrapped as a client of ``collection``.
 
     Raises:
-        TypeError: the part lacks what its users need.
+        UnfitPart: the part lacks what its users need, or isn't an instance.
     """
     if name == "qdrant_client":
         part = adapted(part, collection)
     if isinstance(part, type):
-        raise TypeError(f"{name} is the class {part.__name__}; pass an instance, or a provider of one")
-    missing = sorted(each for each in _NEEDED.get(name, ()) if not hasattr(part, each))
-    if missing:
-        raise TypeError(f"{name} can't be {part!r:.80}: it has no {', '.join(missing)}")
+        given = f"the class {part.__qualname__}"
+        raise UnfitPart(name, given, "it isn't an instance", "Pass an instance, or a provider of one")
+    if name in REPLACEABLE:
+        require_members(name, part)
     if type(part).__module__ == "builtins" and name not in _MAPPINGS:
-        raise TypeError(f"{name} can't be {part!r:.80}, a {type(part).__name__}")
+        given = f"the {type(part).__qualname__} {part!r:.80}"
+        raise UnfitPart(name, given, "it is a plain value", "Pass an object that does what that part does")
     return part
+
+
+def require_members(name: str, part: object) -> None:
+    """Check that a part of :data:`REPLACEABLE` has the members of its interface.
+
+    Raises:
+        UnfitPart: it lacks some.
+    """
+    needed = REPLACEABLE[name]
+    missing = sorted(each for each in needed.members if not hasattr(part, each))
+    if missing:
+        given = f"the {type(part).__qualname__} {part!r:.80}"
+        raise UnfitPart(name, given, f"it has no {', '.join(missing)}", f"{needed.described}.", missing)

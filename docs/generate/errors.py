@@ -51,6 +51,10 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "mistakes, and `agent-storage config show` prints where each value comes from."
     ),
     errors.UnsupportedDialect: "Set `database.url` to a SQLite or PostgreSQL database.",
+    errors.UnfitPart: (
+        "Add the members that the message names; the protocol's docstrings say what they do. Pass an instance to "
+        "`create_container`, or a provider of one."
+    ),
     errors.AddressInUse: "Stop the program that listens there, or start with another `--port`.",
     errors.NotStarted: (
         "Start the part that the message names, or raise `worker.startup_timeout` if it takes longer to start."

@@ -2,13 +2,15 @@
 
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from support.cli import MODULE, Cli, environment
+from dependency_injector import providers
+from support.cli import MODULE, ROOT, Cli, environment
 from support.forked import Process
 from support.forkserver import Program
 from support.loopback import TLS
@@ -18,7 +20,8 @@ from support.processes import end, free_port
 from app.config import Settings, load_settings
 from app.entrypoints.factory import container_of
 from app.errors import ConfigurationError
-from containers import Container
+from app.services.embedding.embedder import EmbedderIdentity
+from containers import Container, create_container
 
 TRIGRAMS = "examples.extending.embedder:container_with_trigrams"
 FACT = b'{"source_uri": "doc", "extraction_type": "fact", "data": {"text": "The bridge was closed"}}\n'
@@ -30,6 +33,39 @@ def broken(_: Settings) -> Container:
 
 def not_a_container(_: Settings) -> Any:
     return {}
+
+
+class Pingless:
+    """An embedder that was written before embedders had ``ping``."""
+
+    identity = EmbedderIdentity("own", "1", 4)
+    languages = None
+
+    async def embed(self, texts: Sequence[str], role: str = "passage") -> Any:
+        raise NotImplementedError
+
+
+def with_a_pingless_embedder(settings: Settings) -> Container:
+    return create_container(settings, embedder=Pingless())
+
+
+def overridden_by_a_pingless_embedder(settings: Settings) -> Container:
+    container = create_container(settings)
+    container.override_providers(embedder=providers.Singleton(Pingless))
+    return container
+
+
+@pytest.mark.parametrize("make", [with_a_pingless_embedder, overridden_by_a_pingless_embedder])
+def test_an_embedder_without_a_method_is_named_with_its_protocol(tmp_path: Path, make: Any) -> None:
+    Cli(tmp_path)("ingest", "-", "--project", "p", stdin=FACT)
+    own = Cli(tmp_path, CONTAINER_FACTORY=f"entrypoints.test_factory:{make.__name__}")
+    own.environment["PYTHONPATH"] += f":{ROOT / 'tests'}"
+    for command in ("doctor", "verify", "ingest"):
+        arguments = ("ingest", "-", "--project", "p") if command == "ingest" else (command,)
+        done = own(*arguments, stdin=FACT, code=1)
+        told = " ".join((done.stdout + done.stderr).decode().replace("│", " ").split())
+        assert "can't be the container's embedder: it has no ping." in told
+        assert "docs/extending/embedder.md" in told
 
 
 def test_commands_run_with_it(tmp_path: Path) -> None:

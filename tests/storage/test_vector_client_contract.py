@@ -13,6 +13,7 @@ from support.parts import fill, make_item, settings_for
 from support.qdrant_modes import MODES, Clients, stub_servers
 
 from app.domain.search import Query
+from app.errors import UnfitPart
 from app.services.storage.qdrant.opening import adapted
 from app.services.storage.qdrant.ports import VectorClient
 from app.testing import VectorClientContract
@@ -104,6 +105,12 @@ def test_the_configured_engines_keep_their_limit(tmp_path: Path) -> None:
 # --- replacements that can't work -----------------------------------------------------------------
 
 
+class Pingless:
+    """An embedder that was written before embedders had ``ping``."""
+
+    identity = languages = embed = None
+
+
 class Partial:
     max_calls = None
 
@@ -116,24 +123,37 @@ class Partial:
         (
             "qdrant_client",
             lambda: example.NumpyClient,
-            "qdrant_client is the class NumpyClient; pass an instance",
+            "the class NumpyClient can.t be the container.s qdrant_client: it isn.t an instance",
         ),
-        ("qdrant_client", Partial, r"qdrant_client can't be .*Partial.*: it has no batch_size, close, count"),
-        ("qdrant_client", dict, r"qdrant_client can't be \{\}: it has no batch_size"),
-        ("embedder", dict, r"embedder can't be \{\}: it has no embed, identity, languages, ping"),
-        ("embedder", lambda: example.NumpyClient, "embedder is the class NumpyClient"),
-        ("engine", lambda: "sqlite://", "engine can't be 'sqlite://': it has no dialect, dispose"),
+        (
+            "qdrant_client",
+            Partial,
+            r"Partial .* can't be the container's qdrant_client: it has no batch_size, close, count",
+        ),
+        ("qdrant_client", dict, r"the dict \{\} can't be the container's qdrant_client: it has no batch_size"),
+        (
+            "embedder",
+            dict,
+            r"it has no embed, identity, languages, ping\. app\.services\..*\.Embedder .*; see docs/extending/embedder\.md",
+        ),
+        ("embedder", lambda: example.NumpyClient, "the class NumpyClient can't be the container's embedder"),
+        ("embedder", Pingless, r"the Pingless .* can't be the container's embedder: it has no ping\."),
+        (
+            "engine",
+            lambda: "sqlite://",
+            "'sqlite://' can't be the container's engine: it has no dialect, dispose",
+        ),
         (
             "executor",
             lambda: ThreadPoolExecutor(1),
-            "executor can't be .*ThreadPoolExecutor.*: it has no close, find_lane, lane",
+            "ThreadPoolExecutor .* can't be the container's executor: it has no close, find_lane, lane",
         ),
-        ("search", dict, r"search can't be \{\}, a dict"),
-        ("wakeup", lambda: None, "wakeup can't be None, a NoneType"),
+        ("search", dict, r"the dict \{\} can't be the container's search: it is a plain value"),
+        ("wakeup", lambda: None, "the NoneType None can't be the container's wakeup"),
     ],
 )
 def test_a_replacement_of_the_wrong_kind_is_refused(
     tmp_path: Path, name: str, make: Callable[[], Any], told: str
 ) -> None:
-    with pytest.raises(TypeError, match=told):
+    with pytest.raises(UnfitPart, match=told):
         create_container(settings_for(tmp_path), **{name: make()})
