@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import orjson
@@ -22,6 +23,8 @@ MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:agent-storage:problem:"
 _MOST_RETRY_AFTER_S = 3_600.0
 _WRONG_METHOD = 405
+_NO_PATH = 404
+_PATH_CHARS = 200
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
 
@@ -198,9 +201,25 @@ async def answer_http(request: Request, error: Exception) -> Response:
     slug = error.slug if isinstance(error, Refused) else title.lower().replace(" ", "-").replace("'", "")
     extensions = error.extensions if isinstance(error, Refused) else {}
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    if error.status_code == _WRONG_METHOD and (allowed := _allowed(request)):
-        headers["allow"] = allowed
-    return problem(error.status_code, slug, title, error.detail, headers=headers, extensions=extensions)
+    detail = error.detail
+    if not isinstance(error, Refused):  # the framework's says only the title
+        allowed = _allowed(request) if error.status_code == _WRONG_METHOD else ""
+        headers |= {"allow": allowed} if allowed else {}
+        detail = _way_out(request, error, allowed)
+    return problem(error.status_code, slug, title, detail, headers=headers, extensions=extensions)
+
+
+def _way_out(request: Request, error: HTTPException, allowed: str) -> str:
+    """What to ask instead of a path or a method that there isn't; never repeats the request."""
+    root = request.scope.get("root_path", "")
+    listed = f"GET {root}/openapi.json lists all paths and methods, and {root}/docs shows them"
+    if error.status_code == _WRONG_METHOD:
+        return f"this path takes only {allowed}; {listed}" if allowed else f"not with this method; {listed}"
+    if error.status_code != _NO_PATH:
+        return error.detail
+    paths = request.app.openapi()["paths"]
+    near = get_close_matches(request.scope["path"][:_PATH_CHARS], paths, n=1)
+    return f"there is no such path{f'; did you mean {near[0]}?' if near else ''}; {listed}".replace("?;", "?")
 
 
 def _allowed(request: Request) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from app.cli import (
     backup,
@@ -32,17 +33,16 @@ from app.cli.context import at_home, context_of
 
 
 class _Commands(TyperGroup):
-    """Reports values that Typer's validator rejects in this project's words."""
+    """Reports wrong arguments and values in this project's words."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as TyperGroup's
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            if errors := getattr(error.__cause__, "errors", None):
-                from app.intake.refusals import refusal_of
+        except TyperException as error:
+            from app.cli.usage_errors import reword
 
-                error.message = refusal_of(errors()[0])
+            reword(error)
             raise
 
 

@@ -202,8 +202,19 @@ class TestTheFramework:
             problem_of(await api.client.get(path), 404, "not-found")
         for method, path in (("PUT", "/v1/projects"), ("DELETE", "/v1/jobs"), ("PATCH", "/health/live")):
             answer = await api.client.request(method, path)
-            problem_of(answer, 405, "method-not-allowed")
-            assert answer.headers["allow"]
+            told = problem_of(answer, 405, "method-not-allowed")
+            assert f"this path takes only {answer.headers['allow']}; GET /openapi.json lists" in told["detail"]
+
+    async def test_an_unknown_path_is_answered_with_the_nearest_and_never_repeated(self, api: Api) -> None:
+        for path, near in (
+            ("/v1/project", "did you mean /v1/projects? "),
+            ("/v1/projects/mine/extraction", "did you mean /v1/projects/{name}/extractions? "),
+            ("/" + "x" * 500, "there is no such path; "),
+        ):
+            told = problem_of(await api.client.get(path), 404, "not-found")["detail"]
+            assert near in told
+            assert "GET /openapi.json lists all paths" in told
+            assert "mine" not in told
 
     async def test_every_answer_has_its_requests_id(self, api: Api) -> None:
         for given, kept in (
