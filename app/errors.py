@@ -9,7 +9,7 @@ whichever part raises them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import ClassVar, Self
 
 
@@ -18,6 +18,11 @@ class AgentStorageError(Exception):
 
     retryable: ClassVar[bool] = False
     retry_after_s: float | None = None
+
+
+def shown_time(moment: datetime) -> str:
+    """A moment in a message, written as in the API's answers: in UTC, with ``Z``."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 # --- configuration --------------------------------------------------------------------------------
@@ -234,8 +239,8 @@ class StaleReplace(Conflict):
         self.observed_at = observed_at
         self.newest = newest
         super().__init__(
-            f"source {source_uri[:200]!r} was last replaced with an observation of {newest.isoformat()}; "
-            f"this one is older, of {observed_at.isoformat()}, and an older observation never replaces a newer one"
+            f"source {source_uri[:200]!r} was last replaced with an observation of {shown_time(newest)}; "
+            f"this one is older, of {shown_time(observed_at)}, and an older observation never replaces a newer one"
         )
 
 

@@ -46,25 +46,24 @@ def print_json(value: object) -> None:
     """Print one indented JSON document to standard output."""
     import orjson
 
-    typer.echo(_json(value, orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+    typer.echo(_json(value, orjson.OPT_INDENT_2))
 
 
 def print_json_lines(values: Iterable[object]) -> None:
     """Print one JSON document per line to standard output."""
-    import orjson
-
     for value in values:
-        typer.echo(_json(value, orjson.OPT_NON_STR_KEYS))
+        typer.echo(_json(value))
 
 
-def _json(value: object, options: int) -> str:
-    """Encode as JSON with terminal control characters escaped.
+def _json(value: object, options: int = 0) -> str:
+    """Encode as JSON, with times as in the API, and with terminal control characters escaped.
 
     If the output's encoding isn't UTF-8, all non-ASCII characters are escaped.
     """
     import orjson
 
     by_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    options |= orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
     return (_UNSAFE if by_utf8 else _NOT_ASCII).sub(
         _escaped, orjson.dumps(value, default=str, option=options).decode()
     )

@@ -1,6 +1,7 @@
 """Read changes from the ledger: the history of facts, sources and runs, and a project's feed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from app.services.storage.repositories.run import RunRepository
 from app.services.storage.repositories.source import SourceRepository
 
 _ENTRIES = 200
+_MOMENTS = frozenset({"created_at", "changed_at", "observed_at"})
 _FIRST_ROWS = 64
 
 
@@ -203,12 +205,18 @@ def changes_of(entry: LedgerRow) -> list[Change]:
     if "group" in told:
         was, became = told["group"]
         found.append(of_source(ChangeKind.REGROUPED, {"group": was}, {"group": became}))
-    found += [of_fact(ChangeKind.REMOVED, each["id"], each) for each in told.get("removed", ())]
+    found += [of_fact(ChangeKind.REMOVED, each["id"], _with_moments(each)) for each in told.get("removed", ())]
     found += [of_fact(ChangeKind.CHANGED, id_, was) for id_, was in told.get("changed", {}).items()]
     found += [of_fact(ChangeKind.ADDED, id_) for id_ in told.get("added", ())]
     if "deleted" in told:
-        found.append(of_source(ChangeKind.SOURCE_DELETED, told["deleted"]))
+        found.append(of_source(ChangeKind.SOURCE_DELETED, _with_moments(told["deleted"])))
     return found
+
+
+def _with_moments(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state with its times as values, so that they are written as all others."""
+    moments = {name: datetime.fromisoformat(state[name]) for name in _MOMENTS & state.keys() if state[name]}
+    return {**state, **moments}
 
 
 def _with_rows_of(changes: Iterable[Change], rows: Mapping[ExtractionId | None, ExtractionRow]) -> list[Change]:

@@ -12,7 +12,7 @@ from app.domain.ids import RunId, project_id_of
 from app.domain.items import parse_label, parse_metadata
 from app.domain.outcomes import Undone
 from app.domain.rows import RunRow, RunRows
-from app.errors import HistoryPruned, NotFound
+from app.errors import HistoryPruned, NotFound, shown_time
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.storage.repositories.project import ProjectRepository
 from app.services.storage.repositories.run import RunRepository
@@ -142,7 +142,7 @@ def _begin_undoing(session: WriteSession, project: str, run: str) -> Undone:
     runs = RunRepository(session)
     first = runs.first_change(row.id)
     if first is not None and first <= ProjectRepository(session).get(project).pruned_through:
-        raise HistoryPruned(f"run {row.name!r} of {row.begun_at.isoformat()}")
+        raise HistoryPruned(f"run {row.name!r} of {shown_time(row.begun_at)}")
     runs.end(row.id)
     undoing = runs.begin(row.project_id, f"undo of {row.name}"[:200], undoes=row.id)
     return Undone(row.project_id, row.id, undoing)

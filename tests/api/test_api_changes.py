@@ -109,6 +109,14 @@ class TestPages:
         for limit in (1, 2, 3, 1000):
             assert await read_on(api, limit=limit) == (whole, cursor)
 
+    async def test_times_are_written_as_everywhere(self, api: Api) -> None:
+        await make_changes(api)
+        found, _ = await read_on(api)
+        removed = next(change["before"] for change in found if change["kind"] == "removed")
+        deleted = next(change["before"] for change in found if change["kind"] == "source_deleted")
+        times = [removed["created_at"], deleted["created_at"], deleted["observed_at"], found[0]["at"]]
+        assert all(time.endswith("Z") for time in times), times
+
     async def test_it_goes_on_where_it_was(self, api: Api) -> None:
         await api.post("/v1/projects", {"name": "papers"}, 201)
         found, cursor = await read_on(api)

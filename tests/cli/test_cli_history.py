@@ -49,6 +49,21 @@ def test_the_history_of_a_source_by_its_uri_and_by_its_id(place: Place) -> None:
     assert "beginning" not in table
 
 
+def test_times_are_written_as_in_the_api(place: Place) -> None:
+    removed = place.lines("history", GONE)[0]
+    [project] = place.json("projects", "list")
+    times = [
+        removed["at"],
+        removed["before"]["created_at"],
+        project["created_at"],
+        place.lines("extractions", "list")[0]["created_at"],
+        place.json("sources", "show", PAGE)["observed_at"],
+        place.json("runs", "show", "tuesday")["begun_at"],
+        place.json("jobs", "list")[0]["created_at"],
+    ]
+    assert all(time.endswith("Z") for time in times), times
+
+
 def test_the_history_of_an_extraction_also_of_one_that_is_gone(place: Place) -> None:
     gone = place.lines("history", GONE)[0]["extraction_id"]
     assert kinds(place, gone) == ["removed", "added"]
