@@ -55,7 +55,7 @@ def run_ingest(file: Path) -> IngestRun:
         report = json.loads(process.stdout.read())
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode or report["waiting"] or report["indexed"] != report["stored"]:
+        if process.returncode or report["waiting"] or report["indexed"] != report["new"]:
             raise RuntimeError(f"the ingest failed: {report}")
         return IngestRun(report, usage, time.perf_counter() - started)
 

@@ -45,7 +45,7 @@ def write(folder: Path, items: list[dict[str, Any]]) -> None:
 def ingested(file: Path) -> tuple[float, float]:
     """Run the command: extractions a second, and per second of CPU time of the whole process."""
     report, usage, _ = run_ingest(file)
-    return report["stored"] / report["seconds"], report["stored"] / (usage.ru_utime + usage.ru_stime)
+    return report["new"] / report["seconds"], report["new"] / (usage.ru_utime + usage.ru_stime)
 
 
 def read_us(file: Path) -> float:

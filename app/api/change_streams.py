@@ -9,8 +9,8 @@ from app.api.answers import as_json
 from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.api.event_streams import SIGN_OF_LIFE, SIGN_OF_LIFE_S, EventStream, StreamPlaces, happens_within
 from app.api.parts import ApiParts
-from app.api.schemas.changes import change_of
 from app.domain.changes import Change, FeedPage, FeedPlace
+from app.domain.documents import change_as_dict
 from app.errors import AgentStorageError, HistoryPruned, InvalidField, NotFound
 
 _LOOK_S = 1.0
@@ -116,4 +116,7 @@ def _placed(start: FeedPlace, page: FeedPage) -> Iterator[tuple[FeedPlace, Chang
 
 
 def _event(place: FeedPlace, change: Change) -> bytes:
-    return b"id: %b\nevent: change\ndata: %b\n\n" % (write_place(place).encode(), as_json(change_of(change)))
+    return b"id: %b\nevent: change\ndata: %b\n\n" % (
+        write_place(place).encode(),
+        as_json(change_as_dict(change)),
+    )

@@ -4,8 +4,8 @@ from fastapi import Response
 
 from app.api.answers import answer_items
 from app.api.cursors import no_cursor, read_cursor, write_cursor
-from app.api.schemas.changes import change_of
 from app.domain.changes import History
+from app.domain.documents import change_as_dict
 
 _MOST = 2**63
 
@@ -14,7 +14,7 @@ async def answer_history(history: History) -> Response:
     """Make the answer for a page of changes, newest first."""
     following = None if history.before is None else write_cursor(str(history.before))
     rest = {"next_cursor": following, "whole": history.is_whole}
-    return await answer_items(map(change_of, history.changes), rest)
+    return await answer_items(map(change_as_dict, history.changes), rest)
 
 
 def read_number(cursor: str) -> int:

@@ -1,6 +1,6 @@
 """Replaces over HTTP: a JSON list as a whole, or NDJSON in batches of whole sources."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.api.problems import Refused, kind_of
 from app.api.request_runs import RequestRun
 from app.api.spooled_answer import SpooledAnswer
 from app.api.waiting import Wait, status_of, waited_as_json
+from app.domain.documents import replaced_source_as_dict
 from app.domain.ids import JobId, RunId
 from app.domain.outcomes import Counts, Replaced, Waited
 from app.domain.sources import ReplaceOptions, SourceFacts
@@ -126,7 +127,7 @@ class _Report:
 
     def add(self, replaced: Replaced) -> None:
         """Count what a transaction has replaced, and record its sources."""
-        self.answer.add(list(_described(replaced)))
+        self.answer.add(list(map(replaced_source_as_dict, replaced.sources)))
         self.sources += len(replaced.sources)
         self.counts += replaced.counts
         self.jobs += replaced.job_ids
@@ -144,12 +145,6 @@ class _Report:
             "warnings": self.warnings,
         }
         return self.answer.finish({**asdict(self.counts), **rest})
-
-
-def _described(replaced: Replaced) -> Iterator[dict[str, Any]]:
-    for source in replaced.sources:
-        counts = asdict(source.counts)
-        yield {"id": source.source_id, "uri": source.source_uri, **counts, "gone": source.gone}
 
 
 def _place_of(error: Conflict | InvalidInput) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.api.event_streams import StreamPlaces
 from app.api.keys import caller_of
 from app.api.parts import ApiParts, OptionsOf
 from app.api.problems import Refused
+from app.domain.documents import deleted_as_dict
 from app.domain.ids import JobId
 from app.domain.outcomes import Deleted, Waited
 from app.services.jobs.waiting import MAX_WAIT_S
@@ -86,13 +87,7 @@ def waited_as_json(waited: Waited | None) -> dict[str, Any] | None:
 async def answer_deleted(deleted: Deleted, wait: Wait, warnings: Sequence[str] = ()) -> Response:
     """Answer with what was deleted, after waiting for the jobs if the request asks for it."""
     waited = await wait.until_ended(deleted.job_ids)
-    told = {
-        "deleted": deleted.extractions,
-        "jobs": deleted.job_ids,
-        "waited": waited_as_json(waited),
-        "dry_run": False,
-        "warnings": warnings,
-    }
+    told = {**deleted_as_dict(deleted, warnings=warnings), "waited": waited_as_json(waited)}
     return answer_json(told, status_of(waited))
 
 

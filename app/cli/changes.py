@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from app.cli.extraction_rows import shown_text
 from app.cli.naming import unless_missing
-from app.cli.output import note, print_json_lines, print_table, shown_moment
+from app.cli.output import note, note_more, print_json, print_table, shown_moment
 from app.domain.changes import Change, ChangeKind, History
+from app.domain.documents import change_as_dict
 from app.domain.ids import ExtractionId, RunId, SourceId
 from app.domain.text import TextRules
 
@@ -62,9 +63,10 @@ def _uris(changes: Iterable[Change]) -> Iterable[tuple[SourceId, str]]:
 
 def print_changes(named: NamedHistory, limit: int, rules: TextRules, *, as_json: bool) -> None:
     """Print the first ``limit`` changes, and whether the history goes on or is incomplete."""
-    changes = named.history.changes[:limit]
+    changes, whole = named.history.changes[:limit], named.history.is_whole
+    more = named.history.before is not None or len(named.history.changes) > limit
     if as_json:
-        print_json_lines(map(change_as_dict, changes))
+        print_json({"items": [change_as_dict(each) for each in changes], "more": more, "whole": whole})
     elif not changes:
         note("Nothing was changed.")
     else:
@@ -73,9 +75,8 @@ def print_changes(named: NamedHistory, limit: int, rules: TextRules, *, as_json:
             _print_with_sources(changes, named.sources, texts)
         else:
             _print_with_times(changes, named.runs, texts)
-    if named.history.before is not None or len(named.history.changes) > limit:
-        note(f"There are more than these {limit:,}; --limit shows more.")
-    elif not named.history.is_whole:
+    note_more(limit, more=more)
+    if not more and not whole:
         note(_NOT_WHOLE)
 
 
@@ -169,19 +170,3 @@ def _or_none(value: object) -> str:
     import orjson
 
     return "none" if value is None else orjson.dumps(value).decode()
-
-
-def change_as_dict(change: Change) -> dict[str, Any]:
-    """A change as JSON."""
-    row = change.extraction
-    return {
-        "number": change.number,
-        "kind": change.kind.value,
-        "at": change.at,
-        "run_id": change.run_id,
-        "source_id": change.source_id,
-        "extraction_id": change.extraction_id,
-        "before": change.before,
-        "after": change.after,
-        "extraction": None if row is None else row._asdict(),
-    }

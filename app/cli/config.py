@@ -25,7 +25,9 @@ def show(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Print each setting with its value and origin; secrets are masked."""
     reading = _read(ctx)
     if as_json:
-        _print_json([asdict(entry) for entry in reading.entries])
+        _print_json(
+            {"items": [asdict(entry) for entry in reading.entries], **_remarks(reading.problems, reading)}
+        )
     else:
         console().print(_entries_table(reading.entries))
     _print_remarks(reading, to_stderr=True)
@@ -38,8 +40,7 @@ def check(ctx: typer.Context, *, as_json: Json = False) -> None:
     reading = _read(ctx)
     found = [*reading.problems, *_problems_of_indexes(reading)]
     if as_json:
-        problems = [asdict(problem) for problem in found]
-        _print_json({"ok": not problems, "problems": problems, "warnings": reading.warnings})
+        _print_json(_remarks(found, reading))
     else:
         _print_remarks(replace(reading, problems=tuple(found)), to_stderr=False)
         say(_verdict(found))
@@ -70,6 +71,11 @@ def _verdict(problems: "Sequence[Problem]") -> str:
     if not problems:
         return "OK"
     return f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+
+
+def _remarks(problems: "Sequence[Problem]", reading: "Reading") -> dict[str, object]:
+    found = [asdict(problem) for problem in problems]
+    return {"ok": not found, "problems": found, "warnings": reading.warnings}
 
 
 def _print_json(document: object) -> None:

@@ -79,7 +79,7 @@ class _Row(NamedTuple):
         return {
             "part": self.part,
             "ok": ok,
-            "ms": self.ms,
+            "latency_seconds": None if self.ms is None else round(self.ms / 1e3, 4),
             "error": self.error,
             "hint": self.hint,
             "note": self.note,
@@ -101,7 +101,7 @@ def doctor(ctx: typer.Context, api: Api = None, near: Near = False, as_json: Jso
     rows = _examine(context_of(ctx), api, near=near)
     wrong = sum(row.error is not None for row in rows)
     if as_json:
-        print_json([row.as_dict() for row in rows])
+        print_json({"ok": not wrong, "parts": [row.as_dict() for row in rows]})
     else:
         last = "problem, and what to do"
         print_table(("part", "ok", "ms", last), [row.cells() for row in rows], wide=last)

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.command_parts import CommandParts
 from app.cli.context import Json, at_home, run_without_store
-from app.cli.output import counted, note, print_json_lines, print_table, progress
+from app.cli.output import counted, note, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -50,7 +50,7 @@ def show_all(ctx: typer.Context, as_json: Json = False) -> None:
 
     choices = run_without_store(ctx, choose)
     if as_json:
-        print_json_lines(_choice_as_dict(choice) for choice in choices)
+        print_json({"items": [_choice_as_dict(choice) for choice in choices]})
         return
     print_table(
         ("embedder", "configured", "dimension", "languages", "text"),
@@ -94,7 +94,7 @@ def compare(
 
         found = run_without_store(ctx, all_named)
     if as_json:
-        print_json_lines(_compared_as_dict(name, each) for name, each in found.items())
+        print_json({"items": [_compared_as_dict(name, each) for name, each in found.items()]})
         return
     _print_compared(found, pairs)
 

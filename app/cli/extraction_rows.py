@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.cli.output import print_json_lines, print_table, shown_moment
+from app.cli.output import JsonItems, print_table, shown_moment
+from app.domain.documents import extraction_as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,15 +17,15 @@ _LONGEST_TEXT = 200
 
 @dataclass(frozen=True, slots=True)
 class ShownRows:
-    """Prints pages as JSON lines, or as tables with texts made by ``rules``."""
+    """Prints pages as tables with texts made by ``rules``, or into one JSON document."""
 
     rules: "TextRules"
-    as_json: bool
+    document: JsonItems | None
 
     def print(self, rows: "ExtractionRows") -> None:
         """Print a page."""
-        if self.as_json:
-            print_json_lines(map(as_item, rows))
+        if self.document is not None:
+            self.document.add(map(extraction_as_dict, rows))
             return
         print_table(
             ("text", "type", "state", "source and id"),
@@ -50,26 +51,6 @@ def shown_text(extraction_type: str, data: "Mapping[str, Any]", rules: "TextRule
         return text_of(extraction_type, data, rules)
     except InvalidInput:  # stored under other text fields than the current ones
         return str(data)
-
-
-def as_item(row: "ExtractionRow") -> dict[str, Any]:
-    """An extraction as JSON: the ingested fields, and the stored ones."""
-    return {
-        "id": row.id,
-        "project": row.project,
-        "source_uri": row.source_uri,
-        "source_group": row.source_group,
-        "extraction_type": row.extraction_type,
-        "confidence": row.confidence,
-        "metadata": row.metadata,
-        "data": row.data,
-        "created_at": row.created_at,
-        "changed_at": row.changed_at,
-        "indexed": row.embedding_id is not None,
-        "set_aside_reason": row.set_aside_reason,
-        "first_run_id": row.first_run_id,
-        "last_run_id": row.last_run_id,
-    }
 
 
 def print_whole(row: "ExtractionRow") -> None:

@@ -1,6 +1,7 @@
 """``agent-storage extractions``: lists, shows, counts, deletes and retries extractions."""
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,16 +18,17 @@ from app.cli.context import (
     to_paste,
     usage_error,
 )
-from app.cli.extraction_rows import ShownRows, as_item, print_whole
+from app.cli.extraction_rows import ShownRows, print_whole
 from app.cli.filtering import WantedExtractions, takes_filters, warn
-from app.cli.output import counted, fail, note, print_json_lines, printable, progress, say
+from app.cli.output import JsonItems, counted, fail, note, note_more, print_json, printable, progress, say
 from app.cli.stores import is_remote
+from app.domain.documents import deleted_as_dict, extraction_as_dict
+from app.domain.outcomes import Deleted
 
 if TYPE_CHECKING:
     from app.cli.ports import FinishedJob, ServiceParts
     from app.domain.fields import Facets
     from app.domain.ordering import Order
-    from app.domain.outcomes import Deleted
     from app.domain.rows import ExtractionRow
 
 app = typer.Typer(
@@ -59,7 +61,7 @@ def list_extractions(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's extractions, newest first; --json prints one complete object per line."""
+    """List a project's extractions, newest first."""
     from app.errors import InvalidInput
     from app.intake.where_text import parse_order
 
@@ -67,7 +69,7 @@ def list_extractions(
         order = parse_order(sort)
     except InvalidInput as error:
         usage_error(f"--{error}")
-    shown = ShownRows(context_of(ctx).text_rules(), as_json=as_json)
+    shown = ShownRows(context_of(ctx).text_rules(), JsonItems() if as_json else None)
     run_at(ctx, api, lambda parts: _list(parts, project, wanted, limit, order, shown), index=False)
 
 
@@ -81,7 +83,7 @@ def show(
     """Show one extraction completely, of any project."""
     row = run_at(ctx, api, lambda parts: _get(parts, extraction), index=False)
     if as_json:
-        print_json_lines([as_item(row)])
+        print_json(extraction_as_dict(row))
     else:
         print_whole(row)
 
@@ -113,9 +115,9 @@ def count(
         counts = run_at(ctx, api, lambda parts: _count_by(parts, project, wanted, by, limit), index=False)
         print_facets(project, counts, as_json=as_json)
         return
-    found = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
+    found, warnings = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
     if as_json:
-        print_json_lines([{"project": project, "count": found}])
+        print_json({"project": project, "count": found, "warnings": warnings})
     else:
         say(f"{found:,}")
 
@@ -143,9 +145,10 @@ def delete(
     if dry_run and ids:
         usage_error("--dry-run is only for filters and --all; ids already name what would be deleted")
     if dry_run:
-        would = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
+        would, warnings = run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
         if as_json:
-            print_json_lines([{"project": project, "would_delete": would, "dry_run": True}])
+            would_delete = deleted_as_dict(Deleted(would, []), dry_run=True, warnings=warnings)
+            print_json({"project": project, **would_delete})
         else:
             say(f"Would delete {counted(would, 'extraction')} of project {printable(project)}.")
         return
@@ -153,14 +156,16 @@ def delete(
         many = (
             len(set(ids))
             if ids
-            else run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)
+            else run_at(ctx, api, lambda parts: _count(parts, project, wanted), index=False)[0]
         )
         told = f"Delete {counted(many, 'extraction')} of project {printable(project)!r}?"
         if many and not typer.confirm(told, err=True):
             fail("nothing was deleted")
-    deleted = run_at(ctx, api, lambda parts: _delete(parts, project, ids, wanted, asked=not yes), near=near)
+    deleted, warnings = run_at(
+        ctx, api, lambda parts: _delete(parts, project, ids, wanted, asked=not yes), near=near
+    )
     if as_json:
-        print_json_lines([{"project": project, "deleted_extractions": deleted.extractions}])
+        print_json({"project": project, **deleted_as_dict(deleted, warnings=warnings)})
     elif deleted.extractions:
         say(f"Deleted {counted(deleted.extractions, 'extraction')}, and their vectors.")
     else:
@@ -188,7 +193,7 @@ def retry(
         usage_error("give ids or filters, not both")
     report = run_at(ctx, api, lambda parts: try_again(parts, project, ids, wanted), near=near)
     if as_json:
-        print_json_lines([report.as_dict(project)])
+        print_json(report.as_dict(project))
     else:
         report.print(project, to_paste(ctx, api, "extractions", "list", "--project", project, "--set-aside"))
 
@@ -206,18 +211,20 @@ async def _list(
     One row more than asked for is read, to see whether there are more.
     """
     filters = await wanted.of_project(parts, project)
-    printed = 0
+    printed, more = 0, False
     async for rows in parts.extractions().iter_pages(project, filters, limit=limit + 1, order=order):
         page = rows[: limit - printed]
         if page:
             # On a thread, so that Ctrl-C works while a reader such as `less` blocks the output.
             await parts.files_lane().run(shown.print, page)
         printed += len(page)
-        if len(page) < len(rows):
-            note(f"There are more than these {limit:,}; --limit shows more.")
+        more = len(page) < len(rows)
+        note_more(limit, more=more)
     if not printed:
         note(f"No such extractions in project {printable(project)}.")
-    await warn(parts, project, filters, order)
+    warnings = await warn(parts, project, filters, order)
+    if shown.document is not None:
+        shown.document.end(more=more, warnings=warnings)
 
 
 async def _get(parts: "ServiceParts", extraction: uuid.UUID) -> "ExtractionRow":
@@ -226,10 +233,10 @@ async def _get(parts: "ServiceParts", extraction: uuid.UUID) -> "ExtractionRow":
     return await parts.extractions().get(ExtractionId(extraction))
 
 
-async def _count(parts: "ServiceParts", project: str, wanted: WantedExtractions) -> int:
+async def _count(parts: "ServiceParts", project: str, wanted: WantedExtractions) -> tuple[int, tuple[str, ...]]:
     filters = await wanted.of_project(parts, project)
-    await warn(parts, project, filters)
-    return await parts.extractions().count(project, filters)
+    warnings = await warn(parts, project, filters)
+    return await parts.extractions().count(project, filters), warnings
 
 
 async def _count_by(
@@ -249,7 +256,8 @@ async def _delete(
     wanted: WantedExtractions,
     *,
     asked: bool,
-) -> "Deleted":
+) -> "tuple[Deleted, tuple[str, ...]]":
+    warnings: tuple[str, ...] = ()
     from app.cli.index_jobs import run_queued
     from app.domain.ids import ExtractionId
     from app.domain.jobs import JobType
@@ -261,8 +269,7 @@ async def _delete(
         deleted = await parts.extractions().delete_batch(project, [ExtractionId(each) for each in ids])
     else:
         filters = await wanted.of_project(parts, project)
-        if not asked:
-            await warn(parts, project, filters)
+        warnings = await (parts.fields().warnings if asked else partial(warn, parts))(project, filters)
         deleted = await parts.extractions().delete_matching(project, filters)
     unfinished = f"Deleted {counted(deleted.extractions, 'extraction')}, but not all their vectors yet"
     with progress() as display:
@@ -272,4 +279,4 @@ async def _delete(
             display.advance(bar, (job.result or {}).get("deleted", 0))
 
         await run_queued(worker, (JobType.DELETE_VECTORS,), unfinished, remote=is_remote(parts), ended=ended)
-    return deleted
+    return deleted, warnings

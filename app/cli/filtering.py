@@ -104,10 +104,14 @@ def takes_filters_of_indexed(command: Callable[..., None]) -> Callable[..., None
     return _taking(command, {name: options[name] for name in options if name not in {"indexed", "set_aside"}})
 
 
-async def warn(parts: "ServiceParts", project: str, filters: Filters, order: "Order | None" = None) -> None:
-    """Print warnings about suspicious filters, and about a suspicious order."""
-    for warning in await parts.fields().warnings(project, filters, order=order):
+async def warn(
+    parts: "ServiceParts", project: str, filters: Filters, order: "Order | None" = None
+) -> tuple[str, ...]:
+    """Print warnings about suspicious filters and a suspicious order, and return them."""
+    warnings = await parts.fields().warnings(project, filters, order=order)
+    for warning in warnings:
         note(f"Warning: {warning}")
+    return warnings
 
 
 def _taking(command: Callable[..., None], options: Mapping[str, Parameter]) -> Callable[..., None]:

@@ -26,7 +26,7 @@ def history(
 ) -> None:
     """Show the changes of a source and its extractions, or of one extraction, even if deleted.
 
-    The newest change comes first; --json prints one object per line.
+    The newest change comes first.
     """
     from app.cli.changes import print_changes
 

@@ -92,8 +92,8 @@ def _as_dict(report: Report) -> dict[str, Any]:
     first = report.first_reject
     return {
         "project": report.project,
-        "stored": report.stored,
-        "already_stored": report.known,
+        "new": report.stored,
+        "known": report.known,
         "changed": report.changed,
         "run_id": report.run_id,
         "indexed": report.indexed,

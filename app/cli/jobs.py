@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.context import Api, Json, context_of, run_at, usage_error
-from app.cli.output import console, counted, note, print_json, print_table, printable, say, shown_moment
+from app.cli.output import (
+    console,
+    counted,
+    note,
+    note_more,
+    print_json,
+    print_table,
+    printable,
+    say,
+    shown_moment,
+)
 from app.domain.jobs import job_as_dict
 from app.errors import InvalidInput
 
@@ -45,11 +55,14 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     filters = _filters(type_ or (), status or (), project)
-    rows = run_at(ctx, api, lambda parts: parts.jobs().list(filters, limit=limit), index=False)
+    # Ask for one more, to see whether there are more.
+    found = run_at(ctx, api, lambda parts: parts.jobs().list(filters, limit=limit + 1), index=False)
+    rows, more = found[:limit], len(found) > limit
     if as_json:
-        print_json([job_as_dict(row) for row in rows])
+        print_json({"items": [job_as_dict(row) for row in rows], "more": more})
     elif rows:
         _print_rows(rows)
+        note_more(limit, more=more)
     else:
         note("No jobs. Finished jobs are deleted after the time in the setting worker.keep_finished.")
 

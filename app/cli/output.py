@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import typer
@@ -20,6 +21,8 @@ _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that JSON leaves unescaped, but that control a terminal or its text direction."""
 
 _NOT_ASCII = re.compile("[^\x00-\x7e]")
+
+_ITEMS = '{"items": ['
 
 _FRAME = 4  # the width of a cell's border and padding, and a reserve for the wide column
 _ROOMY = 80
@@ -42,6 +45,12 @@ def note(message: str) -> None:
     say(message, err=True)
 
 
+def note_more(limit: int, *, more: bool) -> None:
+    """Say that a list goes on after its limit, if it does."""
+    if more:
+        note(f"There are more than these {limit:,}; --limit shows more.")
+
+
 def print_json(value: object) -> None:
     """Print one indented JSON document to standard output."""
     import orjson
@@ -49,10 +58,21 @@ def print_json(value: object) -> None:
     typer.echo(_json(value, orjson.OPT_INDENT_2))
 
 
-def print_json_lines(values: Iterable[object]) -> None:
-    """Print one JSON document per line to standard output."""
-    for value in values:
-        typer.echo(_json(value))
+@dataclass(slots=True)
+class JsonItems:
+    """Prints a JSON document whose ``items`` come bit by bit, so that none are held."""
+
+    _any: bool = False
+
+    def add(self, items: Iterable[object]) -> None:
+        """Print further items, each on its own line."""
+        for item in items:
+            typer.echo(("," if self._any else _ITEMS) + "\n" + _json(item), nl=False)
+            self._any = True
+
+    def end(self, **rest: object) -> None:
+        """Print the document's other members, at least one."""
+        typer.echo(("\n" if self._any else _ITEMS) + "], " + _json(rest)[1:])
 
 
 def _json(value: object, options: int = 0) -> str:

@@ -7,6 +7,7 @@ import typer
 from app.cli.context import Api, Json, Near, Yes, run_at
 from app.cli.output import counted, fail, note, print_json, print_table, say, shown_moment
 from app.cli.stores import is_remote
+from app.domain.documents import deleted_as_dict
 
 if TYPE_CHECKING:
     from app.cli.ports import ServiceParts
@@ -20,7 +21,7 @@ def list_projects(ctx: typer.Context, api: Api = None, as_json: Json = False) ->
     """List the projects with their counts."""
     found = run_at(ctx, api, lambda parts: parts.projects().list(), index=False)
     if as_json:
-        print_json([project._asdict() for project in found])
+        print_json({"items": [project._asdict() for project in found]})
     elif found:
         print_table(
             ("project", "sources", "extractions", "indexed", "created"),
@@ -44,7 +45,7 @@ def delete(
         fail("nothing was deleted")
     deleted = run_at(ctx, api, lambda parts: _delete(parts, name), near=near)
     if as_json:
-        print_json({"project": name, "deleted_extractions": deleted.extractions})
+        print_json({"project": name, **deleted_as_dict(deleted)})
     else:
         say(f"Deleted project {name}: {counted(deleted.extractions, 'extraction')}, and their vectors.")
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -13,6 +13,7 @@ from app.cli.index_jobs import first_of, indexing_beside, say_waiting
 from app.cli.output import counted, note, print_json, printable, progress, say
 from app.cli.request_run import OfRun, say_run
 from app.cli.stores import IfMissing, Remote, is_remote
+from app.domain.documents import replaced_source_as_dict
 from app.errors import AgentStorageError, Conflict, InvalidInput, ServiceError
 from app.reading_ahead import reading_ahead
 
@@ -270,16 +271,12 @@ def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
 
 
 def _as_dict(report: _Report) -> dict[str, Any]:
-    sources = [
-        {"id": each.source_id, "uri": each.source_uri, **asdict(each.counts), "gone": each.gone}
-        for each in report.sources
-    ]
     return {
         "project": report.project,
         "dry_run": report.dry_run,
         "run_id": report.run_id,
         **{name: report.total(name) for name in _TOTALS},
-        "sources": sources,
+        "sources": [replaced_source_as_dict(each) for each in report.sources],
         "jobs": report.jobs,
         "indexed": report.indexed,
         "set_aside": report.set_aside,

@@ -1,6 +1,6 @@
 """``agent-storage runs``: shows what each run of a pipeline changed, and undoes runs."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,8 +9,8 @@ from app.cli.output import (
     counted,
     fail,
     note,
+    note_more,
     print_json,
-    print_json_lines,
     print_table,
     printable,
     say,
@@ -18,6 +18,7 @@ from app.cli.output import (
 )
 from app.cli.request_run import undo_hint
 from app.cli.stores import is_remote
+from app.domain.documents import run_as_dict, undone_as_dict
 
 if TYPE_CHECKING:
     from app.cli.changes import NamedHistory
@@ -40,12 +41,15 @@ def list_runs(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's runs, newest first; --json prints one object per line."""
-    rows = run_at(ctx, api, lambda parts: parts.runs().list(project, limit=limit), index=False)
+    """List a project's runs, newest first."""
+    # Ask for one more, to see whether there are more.
+    found = run_at(ctx, api, lambda parts: parts.runs().list(project, limit=limit + 1), index=False)
+    rows, more = found[:limit], len(found) > limit
     if as_json:
-        print_json_lines(row._asdict() for row in rows)
+        print_json({"items": [run_as_dict(row) for row in rows], "more": more})
     elif rows:
         _print_rows(rows)
+        note_more(limit, more=more)
     else:
         hint = to_paste(ctx, api, "ingest", "FILE", "--project", project, "--run", "NAME")
         note(f"No runs in project {project}. {hint} creates one.")
@@ -62,7 +66,7 @@ def show(
     """Show one run: its times, its metadata, and how many extractions it changed."""
     row = run_at(ctx, api, lambda parts: _get(parts, project, run), index=False)
     if as_json:
-        print_json(row._asdict())
+        print_json(run_as_dict(row))
         return
     lines = (
         ("name", row.name),
@@ -88,7 +92,7 @@ def diff(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run added, changed and removed, newest first; --json prints JSON lines."""
+    """Show what a run added, changed and removed, newest first."""
     from app.cli.changes import print_changes
 
     named = run_at(ctx, api, lambda parts: _diff(parts, project, run, limit, as_json=as_json), index=False)
@@ -114,7 +118,7 @@ def undo(
         fail("nothing was undone")
     undone = run_at(ctx, api, lambda parts: _undo(parts, project, run), near=near)
     if as_json:
-        print_json(_undone_as_dict(undone))
+        print_json(undone_as_dict(undone))
     else:
         _print_undone(run, undone, undo_hint(ctx, api, project, undone.undo_run_id))
 
@@ -194,20 +198,3 @@ def _value(value: object) -> str:
     import orjson
 
     return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _undone_as_dict(undone: "Undone") -> dict[str, Any]:
-    return {
-        "run": undone.run_id,
-        "undone_by": undone.undo_run_id,
-        "already_undone": undone.already,
-        "added": undone.counts.added,
-        "changed": undone.counts.changed,
-        "removed": undone.counts.removed,
-        "left_alone": {
-            "count": len(undone.left_alone) + undone.more_left_alone,
-            "items": [
-                {"source_id": each.source_id, "extraction_id": each.extraction_id} for each in undone.left_alone
-            ],
-        },
-    }

@@ -1,20 +1,21 @@
 """``agent-storage search``."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.context import Api, Json, Near, context_of, run_at, usage_error
 from app.cli.filtering import WantedExtractions, takes_filters_of_indexed
 from app.cli.output import note, print_json, print_table, printable
+from app.domain.documents import hit_as_dict
 from app.domain.search import MAX_HITS, SearchMode
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from app.cli.ports import ServiceParts
-    from app.domain.search import Query, Ranked, SearchHit, SearchHits
+    from app.domain.search import Query, SearchHit, SearchHits
     from app.domain.text import TextRules
 
 _SHOWN_SOURCES = 3
@@ -60,7 +61,8 @@ def search(
     for warning in found.warnings:
         note(f"Warning: {warning}")
     if as_json:
-        print_json([_as_dict(result) for result in found])
+        hits = [hit_as_dict(hit) for hit in found]
+        print_json({"items": hits, "more": found.more, "degraded": found.degraded, "warnings": found.warnings})
     elif found:
         _print(found, rules)
         if found.more and offset + limit < MAX_HITS:
@@ -113,28 +115,3 @@ def _sources(result: "SearchHit") -> tuple[str, ...]:
     uris = list(dict.fromkeys((result.extraction.source_uri, *(twin.source_uri for twin in result.twins))))
     more = len(uris) - _SHOWN_SOURCES
     return (*uris[:_SHOWN_SOURCES], f"and {more:,} more") if more > 0 else tuple(uris)
-
-
-def _as_dict(result: "SearchHit") -> dict[str, Any]:
-    row = result.extraction
-    return {
-        "id": str(row.id),
-        "score": result.score,
-        "project_id": str(row.project_id),
-        "project": row.project,
-        "source_uri": row.source_uri,
-        "source_group": row.source_group,
-        "extraction_type": row.extraction_type,
-        "confidence": row.confidence,
-        "metadata": row.metadata,
-        "data": row.data,
-        "meaning": _side(result.meaning),
-        "words": _side(result.words),
-        "terms": result.terms,
-        "highlights": result.highlights,
-        "twins": [{"id": str(twin.id), "source_uri": twin.source_uri} for twin in result.twins],
-    }
-
-
-def _side(ranked: "Ranked | None") -> dict[str, Any] | None:
-    return None if ranked is None else {"rank": ranked.rank, "score": ranked.score}

@@ -1,7 +1,7 @@
 """``agent-storage sources``: lists, shows, deletes and prunes the sources of extractions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,14 +10,15 @@ from app.cli.output import (
     counted,
     fail,
     note,
+    note_more,
     print_json,
-    print_json_lines,
     print_table,
     printable,
     say,
     shown_moment,
 )
 from app.cli.stores import is_remote
+from app.domain.documents import deleted_as_dict, source_as_dict
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -48,18 +49,18 @@ def list_sources(
     api: Api = None,
     as_json: Json = False,
 ) -> None:
-    """List a project's sources; --json prints one object per line."""
+    """List a project's sources."""
     filters = _filters(source_group or (), uri_prefix, gone=gone)
     # Ask for one more, to see whether there are more.
-    rows = run_at(ctx, api, lambda parts: parts.sources().list(project, filters, limit=limit + 1), index=False)
+    found = run_at(ctx, api, lambda parts: parts.sources().list(project, filters, limit=limit + 1), index=False)
+    rows, more = found[:limit], len(found) > limit
     if as_json:
-        print_json_lines(_as_dict(row) for row in rows[:limit])
+        print_json({"items": [source_as_dict(row) for row in rows], "more": more})
     elif rows:
-        _print_rows(rows[:limit])
+        _print_rows(rows)
+        note_more(limit, more=more)
     else:
         note(f"No such sources in project {project}.")
-    if len(rows) > limit:
-        note(f"There are more than these {limit:,}; --limit shows more.")
 
 
 @app.command()
@@ -73,7 +74,7 @@ def show(
     """Show one source: its group, how many extractions it has, and when it was observed."""
     row = run_at(ctx, api, lambda parts: _find(parts, project, source), index=False)
     if as_json:
-        print_json(_as_dict(row))
+        print_json(source_as_dict(row))
         return
     lines = (
         ("uri", row.uri),
@@ -103,9 +104,7 @@ def delete(
         fail("nothing was deleted")
     row, deleted = run_at(ctx, api, lambda parts: _delete(parts, project, source), near=near)
     if as_json:
-        print_json(
-            {"source_id": row.id, "source_uri": row.uri, "deleted_extractions": deleted.extractions},
-        )
+        print_json({"source_id": row.id, "source_uri": row.uri, **deleted_as_dict(deleted)})
     else:
         what = counted(deleted.extractions, "extraction")
         say(f"Deleted source {printable(row.uri)}: {what}, and their vectors.")
@@ -170,16 +169,3 @@ def _print_rows(rows: "SourceRows") -> None:
         [(row.uri, row.group, row.extractions, shown_moment(row.observed_at)) for row in rows],
         wide="source",
     )
-
-
-def _as_dict(row: "SourceRow") -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        "uri": row.uri,
-        "group": row.group,
-        "created_at": row.created_at,
-        "observed_at": row.observed_at,
-        "extractions": row.extractions,
-        "gone": not row.extractions,
-    }

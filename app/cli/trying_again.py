@@ -15,7 +15,10 @@ from app.domain.ids import ExtractionId
 from app.domain.jobs import INDEX_JOBS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.cli.ports import FinishedJob, ServiceParts
+    from app.domain.ids import JobId
     from app.domain.rows import ExtractionRows
 
 _REASONS_TOLD = 20
@@ -33,6 +36,8 @@ class Retrial:
     indexed: int = 0
     set_aside: int = 0
     reasons: "ExtractionRows" = field(default_factory=list)
+    jobs: "Sequence[JobId]" = ()
+    warnings: tuple[str, ...] = ()
     is_remote: bool = False
 
     @property
@@ -48,6 +53,8 @@ class Retrial:
             "indexed": self.indexed,
             "set_aside": self.set_aside,
             "waiting": self.waiting,
+            "jobs": self.jobs,
+            "warnings": self.warnings,
             "set_aside_again": [{"id": row.id, "reason": row.set_aside_reason} for row in self.reasons],
         }
 
@@ -89,9 +96,9 @@ async def try_again(
     worker = parts.worker()
     await worker.recover()
     filters = Filters(extraction_ids=tuple(ids)) if ids else await wanted.of_project(parts, project)
-    await warn(parts, project, filters)
+    warnings = await warn(parts, project, filters)
     retried = await parts.extractions().retry(project, filters)
-    report = Retrial(retried.extractions, is_remote=is_remote(parts))
+    report = Retrial(retried.extractions, jobs=retried.job_ids, warnings=warnings, is_remote=is_remote(parts))
     if not report.tried:
         return report
     with progress() as display:

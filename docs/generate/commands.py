@@ -17,8 +17,14 @@ Every command of `agent-storage`, with its arguments and options.
 `agent-storage COMMAND --help` prints the same in a terminal. `--config FILE` goes before the
 command. A command reads the [configuration](configuration.md) of the current directory.
 
-Results go to standard output, everything else to standard error. With `--json` the result is
-JSON. The exit codes:"""
+Results go to standard output, everything else to standard error.
+
+With `--json` a command prints one JSON object. It has the fields of the
+[API's](api.md) answer to the same request; a command that sends several prints their totals. A
+list is in `items`, and `more` says whether it goes on after `--limit`. Times are in UTC, with `Z`.
+`agent-storage search kettle --json | jq '.items[].extraction.data'` prints what the hits say.
+
+The exit codes:"""
 
 FAILED = "1"
 """The exit code of a command that an error ended."""

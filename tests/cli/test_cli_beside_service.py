@@ -188,14 +188,14 @@ def test_commands_through_a_service_say_what_they_say_here(tmp_path: Path) -> No
         return [
             cli.json("verify", *there),
             cli.json("verify", "--repair", *there),
-            cli.json("projects", "list", *there),
+            cli.items("projects", "list", *there),
             cli("projects", "list", *there).stdout,
             metrics["extractions"],
             metrics["orphans"],
             metrics.keys(),
             cli.json("reindex", *there),
             cli.json("verify", *there),
-            len(cli.json("search", "person", *there)),
+            len(cli.hits("person", *there)),
         ]
 
     there: tuple[str, ...] = ()
@@ -206,7 +206,7 @@ def test_commands_through_a_service_say_what_they_say_here(tmp_path: Path) -> No
         assert "job type" in cli("metrics", *there).stdout.decode()
         assert cli.json("metrics", *there)["jobs"]["reindex"] == {"completed": 1}
         deleted = cli.json("projects", "delete", "words", "--yes", *there)
-        assert deleted == {"project": "words", "deleted_extractions": 2_000}
+        assert (deleted["project"], deleted["deleted"]) == ("words", 2_000)
         assert cli.json("verify", *there)["points"] == 1
         assert (
             "no project 'words'" in cli("projects", "delete", "words", "--yes", *there, code=1).stderr.decode()
@@ -217,16 +217,16 @@ def test_doctor_beside_a_healthy_service_finds_all_well(service: Service, cli: C
     done = cli("doctor")
     assert "All is well." in done.stdout.decode()
     assert f"{THROUGH} {service.url}, which holds" in done.stderr.decode()
-    rows = cli.json("doctor")
+    rows = cli.json("doctor")["parts"]
     assert all(row["ok"] for row in rows)
     parts = {row["part"] for row in rows}
     assert parts == {"configuration", "database", "embedder", "service", "qdrant", "index", "executor"}
-    assert cli.json("doctor", "--near", code=1) != rows
+    assert cli.json("doctor", "--near", code=1)["parts"] != rows
 
 
 def test_doctor_asks_the_service_that_api_names(service: Service, tmp_path: Path) -> None:
     far = Cli(tmp_path)
-    rows = far.json("doctor", "--api", service.url)
+    rows = far.json("doctor", "--api", service.url)["parts"]
     assert {row["part"] for row in rows} == {
         "configuration",
         "service",
@@ -237,7 +237,7 @@ def test_doctor_asks_the_service_that_api_names(service: Service, tmp_path: Path
     }
     assert all(row["ok"] for row in rows)
     assert list(tmp_path.iterdir()) == []
-    [_, row] = far.json("doctor", "--api", "http://127.0.0.1:9", code=1)
+    [_, row] = far.json("doctor", "--api", "http://127.0.0.1:9", code=1)["parts"]
     assert (row["part"], row["ok"]) == ("service", False)
     assert "nothing answers there" in row["error"]
 
@@ -249,10 +249,10 @@ def test_doctor_tells_what_a_service_lacks(tmp_path: Path) -> None:
     with serve_process(tmp_path, {}, workers=0) as service:
         job = json.loads(_post(service, "/v1/reindex"))
         assert job["type"] == "reindex"
-        assert all(row["ok"] for row in cli.json("doctor")), "the job has not begun"
+        assert all(row["ok"] for row in cli.json("doctor")["parts"]), "the job has not begun"
         service.process.send_signal(signal.SIGSTOP)
         try:
-            rows = {row["part"]: row for row in cli.json("doctor", code=1)}
+            rows = {row["part"]: row for row in cli.json("doctor", code=1)["parts"]}
         finally:
             service.process.send_signal(signal.SIGCONT)
         assert not rows["service"]["ok"]
@@ -274,7 +274,7 @@ def test_ctrl_c_leaves_the_service_to_its_job_and_says_so(tmp_path: Path) -> Non
             command.send_signal(signal.SIGINT)
             _, err = command.communicate(timeout=60)
         assert command.wait() == INTERRUPTED
-        [job] = cli.json("jobs", "list")
+        [job] = cli.items("jobs", "list")
         assert job["status"] == "queued"
         assert err.decode() == (
             f"The service continues the job; `agent-storage jobs cancel {job['id']}` stops it.\n"
@@ -305,7 +305,7 @@ def test_what_a_killed_service_has_left_is_passed_over(tmp_path: Path) -> None:
     assert note.exists()
     assert cli("doctor").stderr == b""
     done = cli("search", "fact", "--json")
-    assert len(json.loads(done.stdout)) == 1
+    assert len(json.loads(done.stdout)["items"]) == 1
     assert done.stderr == b""
     with serve_process(tmp_path, {}) as service:
         assert f"{THROUGH} {service.url}" in cli("search", "fact").stderr.decode()
@@ -329,11 +329,11 @@ def test_the_key_is_the_settings_own_or_that_of_the_environment(tmp_path: Path) 
     with serve_process(tmp_path, {"API_API_KEYS": f"{key},{other}"}):
         with_settings = Cli(tmp_path, API_API_KEYS=f"{other},{key}", AGENT_STORAGE_API_KEY="of another service")
         with_settings("ingest", "-", "-p", "p", stdin=fact(1))
-        assert all(row["ok"] for row in with_settings.json("doctor"))
+        assert all(row["ok"] for row in with_settings.json("doctor")["parts"])
         Cli(tmp_path, AGENT_STORAGE_API_KEY=key)("verify")
         without = Cli(tmp_path)
         assert "not authenticated" in without("verify", code=1).stderr.decode()
-        [row] = [row for row in without.json("doctor", code=1) if not row["ok"]]
+        [row] = [row for row in without.json("doctor", code=1)["parts"] if not row["ok"]]
         assert row["part"] == "service"
         assert "not authenticated" in row["error"]
         assert row["hint"] is None, "it runs, and that is its address"

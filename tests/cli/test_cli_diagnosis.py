@@ -48,10 +48,10 @@ def test_metrics_show_the_pool_and_every_lane_in_use(cli: Cli) -> None:
 
 def test_doctor_finds_every_part_well(cli: Cli) -> None:
     cli("db", "upgrade")
-    rows = cli.json("doctor")
+    rows = cli.json("doctor")["parts"]
     assert parts(rows) == {"configuration", "database", "qdrant", "embedder", "index"}
     assert faults(rows) == {}
-    measured = {row["part"] for row in rows if row["ms"] is not None}
+    measured = {row["part"] for row in rows if row["latency_seconds"] is not None}
     assert measured == {"database", "qdrant", "embedder"}
     assert cli("doctor").stderr == b""
 
@@ -61,7 +61,7 @@ def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
     Cli(tmp_path)("db", "upgrade")
     done = cli("doctor", "--json", code=1)
     assert done.stderr == b""
-    rows = cli.json("doctor", code=1)
+    rows = cli.json("doctor", code=1)["parts"]
     assert parts(rows) == {"configuration", "database", "qdrant", "embedder"}
     assert faults(rows).keys() == {"qdrant"}
     assert "refused" in faults(rows)["qdrant"]
@@ -70,7 +70,7 @@ def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
 
 def test_doctor_goes_on_after_the_first_fault(tmp_path: Path) -> None:
     cli = Cli(tmp_path, **NOWHERE, **NO_DATABASE)
-    rows = cli.json("doctor", code=1)
+    rows = cli.json("doctor", code=1)["parts"]
     assert faults(rows).keys() == {"database", "qdrant"}
     assert "embedder" in parts(rows)
     done = cli("doctor", code=1)
@@ -102,22 +102,22 @@ def held(cli: Cli) -> Iterator[Cli]:
 
 
 def test_doctor_says_that_another_process_holds_the_directory(held: Cli) -> None:
-    rows = held.json("doctor", code=1)
+    rows = held.json("doctor", code=1)["parts"]
     assert faults(rows).keys() == {"qdrant"}
     assert "another process is using" in faults(rows)["qdrant"]
     assert {"database", "embedder"} <= parts(rows)
 
 
 def test_doctor_and_a_held_directory_and_no_database(held: Cli) -> None:
-    rows = Cli(held.folder, **NO_DATABASE).json("doctor", code=1)
+    rows = Cli(held.folder, **NO_DATABASE).json("doctor", code=1)["parts"]
     assert faults(rows).keys() == {"database", "qdrant"}
     assert "embedder" in parts(rows)
 
 
 def test_doctor_lists_what_is_wrong_with_the_settings(tmp_path: Path) -> None:
     cli = Cli(tmp_path, DB_POOL_SIZE="0", API_PORT="x")
-    [row] = cli.json("doctor", code=1)
-    assert (row["part"], row["ok"], row["ms"]) == ("configuration", False, None)
+    [row] = cli.json("doctor", code=1)["parts"]
+    assert (row["part"], row["ok"], row["latency_seconds"]) == ("configuration", False, None)
     assert "database.pool_size" in row["error"]
     assert "api.port" in row["error"]
 

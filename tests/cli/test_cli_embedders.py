@@ -22,13 +22,9 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path, EMBEDDING_PROVIDER="wordllama")
 
 
-def lines(told: bytes) -> list[dict[str, object]]:
-    return [json.loads(line) for line in told.splitlines()]
-
-
 def test_the_embedders_that_can_be_used_are_compared(cli: Cli) -> None:
     done = cli("embedders", "compare", "pairs.jsonl", "--json")
-    found = {str(each["embedder"]): each for each in lines(done.stdout)}
+    found = {str(each["embedder"]): each for each in json.loads(done.stdout)["items"]}
     assert list(found) == ["wordllama", "multilingual"]
     for each in found.values():
         assert each["hit@1"] == 1.0
@@ -67,7 +63,7 @@ def test_what_can_not_be_compared_is_said_at_once(cli: Cli, arguments: list[str]
 
 
 def test_they_are_listed(cli: Cli) -> None:
-    found = {str(each["embedder"]): each for each in lines(cli("embedders", "list", "--json").stdout)}
+    found = {str(each["embedder"]): each for each in cli.items("embedders", "list")}
     assert found["wordllama"]["configured"] is True
     assert found["wordllama"]["languages"] == ["en"]
     assert found["multilingual"]["dimension"] == 384

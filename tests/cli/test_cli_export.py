@@ -194,7 +194,7 @@ def test_export_into_ingest_moves_a_store_to_postgres_and_back(tmp_path: Path, p
     for source, target in ((first, second), (second, third)):
         lines = source("export", "-p", "papers").stdout
         report = target.json("ingest", "-", "-p", "papers", stdin=lines)
-        assert (report["stored"], report["refused"]) == (500, 0)
+        assert (report["new"], report["refused"]) == (500, 0)
     tables = [cli("export", "-p", "papers", "--format", "csv").stdout for cli in (first, second, third)]
     assert tables[0] == tables[1] == tables[2]
     assert tables[0].count(b"\r\n") >= 501
@@ -204,13 +204,13 @@ def test_export_into_ingest_moves_a_store_to_postgres_and_back(tmp_path: Path, p
 def test_what_search_found_goes_in_again(tmp_path: Path, kind: str) -> None:
     fill(tmp_path, 50, indexed=True)
     with open_place(kind, tmp_path) as place:
-        hits = place.json("search", "plain", "--limit", "20")
+        hits = place.hits("plain", "--limit", "20")
         assert len(hits) == 20
         assert {hit["project"] for hit in hits} == {"papers"}
         lines = "".join(json.dumps(hit) + "\n" for hit in hits).encode()
         ingest = place.cli("ingest", "-", "-p", "papers", "--json", *place.api, stdin=lines)
     report = json.loads(ingest.stdout)
-    assert (report["stored"], report["already_stored"], report["changed"]) == (0, 20, 0)
+    assert (report["new"], report["known"], report["changed"]) == (0, 20, 0)
 
 
 def test_parquet_is_an_extra(tmp_path: Path) -> None:

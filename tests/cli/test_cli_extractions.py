@@ -80,8 +80,12 @@ def here(tmp_path: Path, stored: Stored) -> Iterator[Place]:  # noqa: ARG001 - l
 
 def listed(place: Place, *arguments: str) -> set[str]:
     """The texts of what is listed, which is as many as are counted."""
-    rows = place.lines("extractions", "list", *arguments)
-    assert place.json("extractions", "count", *arguments) == {"project": "default", "count": len(rows)}
+    rows = place.items("extractions", "list", *arguments)
+    assert place.json("extractions", "count", *arguments) == {
+        "project": "default",
+        "count": len(rows),
+        "warnings": [],
+    }
     return {row["data"].get("fact_text", "four") for row in rows}
 
 
@@ -118,7 +122,7 @@ def test_every_operator_of_a_condition(place: Place, stored: Stored) -> None:  #
 
 def test_a_list_is_in_order(place: Place, stored: Stored) -> None:  # noqa: ARG001 - it is there
     def texts(*options: str) -> list[str]:
-        return [row["data"].get("fact_text") for row in place.lines("extractions", "list", *options)]
+        return [row["data"].get("fact_text") for row in place.items("extractions", "list", *options)]
 
     assert texts("--sort", "fact_text") == ["bread", "one", "open", "street", "three", "two", None][:7]
     assert texts("--sort", "-fact_text", "-n", "2") == ["two", "three"]
@@ -145,8 +149,8 @@ def test_a_mistyped_path_is_told(place: Place, stored: Stored) -> None:  # noqa:
 def test_a_dry_run_deletes_nothing(place: Place, stored: Stored) -> None:
     told = place("extractions", "delete", "--where", "fact_text starts o", "--dry-run")
     assert "Would delete 2 extractions" in told
-    [told] = place.lines("extractions", "delete", "--all", "--dry-run")
-    assert told == {"project": "default", "would_delete": 7, "dry_run": True}
+    would = place.json("extractions", "delete", "--all", "--dry-run")
+    assert would == {"project": "default", "deleted": 7, "jobs": [], "dry_run": True, "warnings": []}
     assert "--dry-run is only for filters" in place(
         "extractions", "delete", stored.ids["one"], "--dry-run", code=2
     )
@@ -175,7 +179,7 @@ def test_a_project_is_described(place: Place, stored: Stored) -> None:  # noqa: 
 
 
 def test_json_has_the_flat_fields_of_an_item_and_goes_back_in(place: Place, stored: Stored) -> None:
-    [row] = place.lines("extractions", "list", "--where", "fact_text=two")
+    [row] = place.items("extractions", "list", "--where", "fact_text=two")
     assert row == {
         "id": stored.ids["two"],
         "project": "default",
@@ -192,10 +196,10 @@ def test_json_has_the_flat_fields_of_an_item_and_goes_back_in(place: Place, stor
         "first_run_id": stored.tuesday,
         "last_run_id": stored.tuesday,
     }
-    rows = place.lines("extractions", "list", "--indexed")
+    rows = place.items("extractions", "list", "--indexed")
     lines = "".join(json.dumps({name: row[name] for name in ITEM}) + "\n" for row in rows).encode()
     place("ingest", "-", "-p", "copy", stdin=lines)
-    copied = place.lines("extractions", "list", "-p", "copy")
+    copied = place.items("extractions", "list", "-p", "copy")
     assert {row["project"] for row in copied} == {"copy"}
     assert {row["data"]["fact_text"]: row["confidence"] for row in copied} == {
         row["data"]["fact_text"]: row["confidence"] for row in rows
@@ -205,7 +209,7 @@ def test_json_has_the_flat_fields_of_an_item_and_goes_back_in(place: Place, stor
 def test_a_list_says_whether_there_are_more(place: Place) -> None:
     assert "There are more than these 3" in place("extractions", "list", "-n", "3")
     assert "There are more" not in place("extractions", "list", "-n", "7")
-    assert len(place.lines("extractions", "list", "-n", "6")) == 6
+    assert len(place.items("extractions", "list", "-n", "6")) == 6
     assert "No such extractions in project default" in place("extractions", "list", "--extraction-type", "none")
 
 
@@ -215,7 +219,7 @@ def test_any_number_is_listed_page_by_page(tmp_path: Path, kind: str) -> None:
         ids = store_extractions(session, 2_100, "many")
     with open_place(kind, tmp_path) as place:
         for limit in (1_001, 5_000):
-            rows = place.lines("extractions", "list", "-p", "many", "-n", str(limit))
+            rows = place.items("extractions", "list", "-p", "many", "-n", str(limit))
             # They came at once, so that their ids decide.
             assert [UUID(row["id"]) for row in rows] == ids[::-1][:limit]
 
@@ -232,8 +236,8 @@ def test_one_is_shown_whole(place: Place, stored: Stored) -> None:
         '"fact_text": "two"',
     ):
         assert part in shown
-    [row] = place.lines("extractions", "list", "--where", "fact_text=two")
-    assert place.lines("extractions", "show", stored.ids["two"]) == [row]
+    [row] = place.items("extractions", "list", "--where", "fact_text=two")
+    assert place.json("extractions", "show", stored.ids["two"]) == row
     unknown = str(uuid4())
     assert f"no extraction {unknown!r}" in place("extractions", "show", unknown, code=1)
 
@@ -248,9 +252,8 @@ def test_what_is_deleted_can_not_be_found_any_more(place: Place, stored: Stored)
     told = place("extractions", "delete", stored.ids["bread"], stored.ids["one"], "--yes", code=1)
     assert "Deleted 1 extraction" in told
     assert "has no extractions with 1 of these 2 ids" in told
-    assert place.lines("extractions", "delete", "--set-aside", "--yes") == [
-        {"project": "default", "deleted_extractions": 3}
-    ]
+    deleted = place.json("extractions", "delete", "--set-aside", "--yes")
+    assert (deleted["project"], deleted["deleted"], deleted["dry_run"]) == ("default", 3, False)
     assert listed(place) == {"open", "street"}
     assert "nothing was deleted" in place("extractions", "delete", "--extraction-type", "none")
     assert "Deleted 2 extractions" in place("extractions", "delete", "--all", stdin=b"y\n")
@@ -264,7 +267,7 @@ def test_jobs_that_waited_before_are_not_counted_as_tried_again(
     with open_stores(tmp_path) as container:
         items = facts("file:more", "five", "six").items
         asyncio.run(container.ingestion().accept("default", items))
-    [told] = here.lines("extractions", "retry", stored.ids["two"])
+    told = here.json("extractions", "retry", stored.ids["two"])
     assert (told["retried"], told["indexed"], told["waiting"]) == (1, 1, 0)
     assert {"five", "six"} <= listed(here, "--indexed")
 
@@ -281,7 +284,7 @@ def test_what_was_set_aside_is_tried_again(place: Place, stored: Stored) -> None
         "extractions", "retry", "--min-confidence", "0.9"
     )
     assert "two" in place.found("two")
-    [told] = place.lines("extractions", "retry", stored.ids["four"])
+    told = place.json("extractions", "retry", stored.ids["four"])
     [again] = told["set_aside_again"]
     assert (told["retried"], told["indexed"], told["set_aside"], told["waiting"]) == (1, 0, 1, 0)
     assert again["id"] == stored.ids["four"]
@@ -326,8 +329,8 @@ def test_a_run_or_project_that_is_not_there_is_named(place: Place) -> None:
 
 
 def test_a_run_narrows_a_search(place: Place) -> None:
-    assert len(place.json("search", "bread", "-p", "default", "--run", "monday")) == 3
-    assert place.json("search", "bread", "-p", "default", "--run", "tuesday") == []
+    assert len(place.hits("bread", "-p", "default", "--run", "monday")) == 3
+    assert place.hits("bread", "-p", "default", "--run", "tuesday") == []
 
 
 def test_extractions_are_listed_while_another_process_has_the_index(here: Place, tmp_path: Path) -> None:
@@ -369,7 +372,7 @@ def test_a_table_fits_the_terminal_and_has_each_uri_whole(here: Place, columns: 
     assert PAGE in cells
     assert columns < 80 or "…" not in cells
     if command == "list" and columns >= 80:
-        for row in here.lines("extractions", "list", "--indexed"):
+        for row in here.items("extractions", "list", "--indexed"):
             assert any(row["id"] in line for line in lines)
 
 

@@ -34,7 +34,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def kinds(place: Place, *arguments: str) -> list[str]:
-    return [change["kind"] for change in place.lines("history", *arguments)]
+    return [change["kind"] for change in place.items("history", *arguments)]
 
 
 def test_the_history_of_a_source_by_its_uri_and_by_its_id(place: Place) -> None:
@@ -42,7 +42,7 @@ def test_the_history_of_a_source_by_its_uri_and_by_its_id(place: Place) -> None:
     assert sorted(kinds(place, PAGE)) == sorted(["removed", "changed", "added", *["added"] * 3])
     assert kinds(place, PAGE)[-3:] == ["added"] * 3
     assert "open from nine to five (confidence was 0.5)" in place("history", PAGE)
-    assert place.lines("history", PAGE) == place.lines("history", source_id(PAGE))
+    assert place.items("history", PAGE) == place.items("history", source_id(PAGE))
     table = place("history", GONE)
     assert table.count("a page about nothing") == 2
     assert table.index("tuesday") < table.index("monday")
@@ -50,22 +50,22 @@ def test_the_history_of_a_source_by_its_uri_and_by_its_id(place: Place) -> None:
 
 
 def test_times_are_written_as_in_the_api(place: Place) -> None:
-    removed = place.lines("history", GONE)[0]
-    [project] = place.json("projects", "list")
+    removed = place.items("history", GONE)[0]
+    [project] = place.items("projects", "list")
     times = [
         removed["at"],
         removed["before"]["created_at"],
         project["created_at"],
-        place.lines("extractions", "list")[0]["created_at"],
+        place.items("extractions", "list")[0]["created_at"],
         place.json("sources", "show", PAGE)["observed_at"],
         place.json("runs", "show", "tuesday")["begun_at"],
-        place.json("jobs", "list")[0]["created_at"],
+        place.items("jobs", "list")[0]["created_at"],
     ]
     assert all(time.endswith("Z") for time in times), times
 
 
 def test_the_history_of_an_extraction_also_of_one_that_is_gone(place: Place) -> None:
-    gone = place.lines("history", GONE)[0]["extraction_id"]
+    gone = place.items("history", GONE)[0]["extraction_id"]
     assert kinds(place, gone) == ["removed", "added"]
     assert kinds(place, gone, "--limit", "1") == ["removed"]
     assert "There are more than these 1" in place("history", gone, "--limit", "1")

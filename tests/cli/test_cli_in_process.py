@@ -134,7 +134,7 @@ def test_following_sources_here() -> None:
         "projects delete default --yes",
     ):
         cli(*line.split())
-    assert json.loads(cli("projects", "list", "--json")) == []
+    assert json.loads(cli("projects", "list", "--json")) == {"items": []}
 
 
 async def test_following_sources_over_the_api(place: Path) -> None:

@@ -72,7 +72,7 @@ def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
 
 
 def stored(place: Place) -> set[tuple[Any, ...]]:
-    hits = place.json("search", "costs", "--limit", "50")
+    hits = place.hits("costs", "--limit", "50")
     found = [hit["data"] | {"page": hit["metadata"]["page"]["number"]} for hit in hits]
     assert all(data.keys() == {"fact_text", "price", "sku", "page"} for data in found)
     uris = [hit["source_uri"] if "source_uri" in hit else hit["source"]["uri"] for hit in hits]
@@ -98,12 +98,12 @@ def here(tmp_path: Path) -> Place:
 
 def test_every_format_says_the_same(place: Place, tmp_path: Path) -> None:
     first = place.json("ingest", written(tmp_path, "it.csv", ROWS), *SHEET, "--run", "sheet")
-    assert (first["stored"], first["indexed"], first["refused"]) == (3, 3, 0)
+    assert (first["new"], first["indexed"], first["refused"]) == (3, 3, 0)
     assert stored(place) == STORED
     assert place.json("runs", "show", "sheet")["id"] == first["run_id"]
     for name in FORMATS:
         again = place.json("ingest", written(tmp_path, name, ROWS), *SHEET)
-        assert (again["stored"], again["already_stored"]) == (0, 3), name
+        assert (again["new"], again["known"]) == (0, 3), name
 
 
 def test_every_format_replaces(place: Place, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_bad_rows_are_skipped_and_kept(place: Place, tmp_path: Path) -> None:
         (5, "d,w,high"),
     ]
     assert "confidence: 'high' is no number" in kept[2]["reason"]
-    assert len(place.json("search", "x", "--limit", "9")) == 2
+    assert len(place.hits("x", "--limit", "9")) == 2
 
 
 def test_columns_that_nobody_has_named_are_refused_before_anything(here: Place, tmp_path: Path) -> None:
@@ -229,12 +229,12 @@ def test_what_was_guessed_is_said(here: Place, tmp_path: Path) -> None:
     path.write_text("url;what;price, EUR\na;x;1.5\nb;y;1.50\n")
     options = ("--map", "source_uri=url", *SET, "--rest", "data")
     done = here.cli("ingest", str(path), *options, "--json")
-    assert json.loads(done.stdout)["stored"] == 2
+    assert json.loads(done.stdout)["new"] == 2
     assert b"separated by semicolons; the header has commas too" in done.stderr
     assert b"such as '1.50'. --number 'price, EUR' takes all as numbers" in done.stderr
     numbers = here("ingest", str(path), *options, "--number", "price, EUR", "--replace", "source")
     assert "--number" not in numbers
-    found = {hit["data"]["price, EUR"] for hit in here.json("search", "x")}
+    found = {hit["data"]["price, EUR"] for hit in here.hits("x")}
     assert found == {1.5}
 
 

@@ -54,7 +54,7 @@ def test_ctrl_c_ends_soon_and_says_what_was_stored(cli: Cli) -> None:
     assert b"Stored " in out
     assert time.monotonic() - asked < 15, "a hang, however busy the machine is"
     said = int(out.decode().split("Stored ")[1].split()[0].replace(",", ""))
-    counts = cli.json("projects", "list")
+    counts = cli.items("projects", "list")
     assert counts[0]["extractions"] == said
     assert finish(cli) == COUNT - said
 
@@ -62,10 +62,10 @@ def test_ctrl_c_ends_soon_and_says_what_was_stored(cli: Cli) -> None:
 def finish(cli: Cli) -> int:
     """Run the ingest to its end; afterwards the stores hold everything and agree."""
     report = cli.json("ingest", "in.jsonl")
-    assert report["stored"] + report["already_stored"] == COUNT
+    assert report["new"] + report["known"] == COUNT
     found = cli.json("verify")
     assert (found["extractions"], found["points"], found["remaining"]) == (COUNT, COUNT, 0)
-    stored: int = report["stored"]
+    stored: int = report["new"]
     return stored
 
 

@@ -41,7 +41,7 @@ class Place:
         return self.cli.json("jobs", *arguments, *self.api)
 
     def listed(self, *arguments: str) -> list[str]:
-        return [job["id"] for job in self.json("list", *arguments)]
+        return [job["id"] for job in self.json("list", *arguments)["items"]]
 
     def queue(self, job_type: str = "embed", **columns: object) -> str:
         """The id of a new job, with ``columns`` set to these values."""
@@ -77,7 +77,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 def test_jobs_are_listed_the_newest_first_and_by_filters(place: Place) -> None:
     assert "No jobs" in place("list")
-    assert place.json("list") == []
+    assert place.json("list") == {"items": [], "more": False}
     papers = project_id_of("papers")
     first = place.queue("embed", project_id=papers)
     second = place.queue("verify", status=JobStatus.FAILED, error="no luck", project_id=papers)
@@ -121,7 +121,7 @@ def test_a_job_is_shown_with_all_that_is_known_of_it(place: Place) -> None:
         "result": {"indexed": 7},
         "error": None,
     }
-    assert list(told) == list(place.json("list")[0])
+    assert list(told) == list(place.json("list")["items"][0])
     shown = place("show", job)
     for part in (job, "completed", "7/9", "indexed 7"):
         assert part in shown
@@ -202,7 +202,7 @@ def test_jobs_are_read_beside_a_service_that_has_the_stores_open(tmp_path: Path)
     line = b'{"source_uri": "doc:1", "extraction_type": "fact", "data": {"text": "x"}}\n'
     with serve_process(tmp_path, {}) as service:
         assert cli.json("ingest", "-", "--api", service.url, stdin=line)["indexed"] == 1
-        [job] = cli.json("jobs", "list")
+        [job] = cli.items("jobs", "list")
         assert job == cli.json("jobs", "show", job["id"], "--api", service.url)
         assert (job["type"], job["status"]) == ("embed", "completed")
         assert cli.json("jobs", "pause", "embed")["paused"] == ["embed"]

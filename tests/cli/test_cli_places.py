@@ -122,8 +122,8 @@ def test_one_folder_holds_data_and_configuration_whatever_the_current_directory(
         (folder / ".env").write_text("WORKER_BATCH_SIZE=9\n")
     Cli(here, AGENT_STORAGE_HOME=str(home))("ingest", "-", stdin=FACT)
     cli = Cli(there, AGENT_STORAGE_HOME="../store")
-    assert len(cli.json("search", "fact")) == 1
-    shown = {entry["key"]: entry for entry in cli.json("config", "show")}
+    assert len(cli.hits("fact")) == 1
+    shown = {entry["key"]: entry for entry in cli.items("config", "show")}
     assert shown["embedding.dimension"]["value"] == 8
     assert shown["embedding.dimension"]["source"] == str(home / "config.yml")
     assert str(shown["worker.batch_size"]["value"]) == "7"
@@ -157,7 +157,7 @@ def test_the_home_folder_stands_behind_a_tilde_everywhere(tmp_path: Path) -> Non
     cli("--config", "~/my.yml", "backup", "~/backups")
     cli("--config", "~/my.yml", "restore", "~/backups", "--overwrite")
     cli.environment["AGENT_STORAGE_CONFIG"] = "~/my.yml"
-    assert len(cli.json("search", "fact")) == 1
+    assert len(cli.hits("fact")) == 1
     assert {path.name for path in home.iterdir()} == {
         "my.yml",
         "in.jsonl",

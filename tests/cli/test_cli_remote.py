@@ -125,8 +125,8 @@ def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Servic
         ("--where", "n=12", "--where", "deep.odd=false"),
         ("--where", "x=1e16", "--limit", "3", "--project", "a"),
     ):
-        ours = here.json("search", "fact number 12", *options)
-        theirs = cli.json("search", "fact number 12", *options, *there)
+        ours = here.hits("fact number 12", *options)
+        theirs = cli.hits("fact number 12", *options, *there)
         assert [hit["score"] for hit in theirs] == pytest.approx([hit["score"] for hit in ours], abs=1e-6)
         assert _plain(theirs) == _plain(ours)
     found = cli("search", "fact number 12", *there).stdout.decode()
@@ -152,8 +152,9 @@ def test_a_command_that_uses_a_service_loads_no_store(cli: Cli, service: Service
 
 
 def _plain(hits: list[Any]) -> list[Any]:
-    """Without scores, which may differ in the last digit, and with them the order."""
-    return sorted(({**hit, "score": None} for hit in hits), key=lambda hit: hit["id"])
+    """Without times, and scores, which may differ in the last digit, and with them the order."""
+    apart = {"score": None, "created_at": None, "extraction": None}
+    return sorted(({**hit, **apart} for hit in hits), key=lambda hit: hit["id"])
 
 
 def _names(folder: Path) -> set[str]:
@@ -168,7 +169,7 @@ def test_the_way_of_a_new_user(cli: Cli, service: Service) -> None:
     again = cli("ingest", str(EXAMPLE), *there).stdout.decode()
     assert "Nothing new: 2,000 of 2,000 were stored already, and weren't stored twice." in again
     assert "wordnet:" in cli("search", "a human being", *there).stdout.decode()
-    [newest, *_] = cli.json("jobs", "list", "--api", service.url)
+    [newest, *_] = cli.items("jobs", "list", "--api", service.url)
     assert (newest["type"], newest["status"], newest["result"]) == (
         "embed",
         "completed",
@@ -185,7 +186,7 @@ def cutting_service(home: Path) -> Iterator[Service]:
 def test_an_ingest_tells_how_many_the_service_cut(cli: Cli, cutting_service: Service) -> None:
     there = ("--api", cutting_service.url)
     assert cli.json("ingest", "-", *there, stdin=lines(3))["cut"] == 3
-    [job, *_] = cli.json("jobs", "list", *there)
+    [job, *_] = cli.items("jobs", "list", *there)
     assert job["result"] == {"indexed": 3, "set_aside": 0, "cut": 3}
 
 
@@ -195,7 +196,7 @@ def test_changed_lines_are_counted_and_found_by_what_they_say_now(cli: Cli, serv
         cli("ingest", "-", *there, *at, stdin=lines(3))
         changed = line(0, source_group=f"group {at}") + line(1)
         report = cli.json("ingest", "-", *there, *at, stdin=changed)
-        assert (report["stored"], report["already_stored"], report["changed"]) == (0, 2, 1)
+        assert (report["new"], report["known"], report["changed"]) == (0, 2, 1)
         said = cli("ingest", "-", *there, *at, stdin=line(0, confidence=len(at) / 4 + 0.1)).stdout.decode()
         assert "Changed the confidence, metadata or group of 1 of them." in said
 
@@ -207,7 +208,7 @@ def test_bad_lines_are_refused_by_number_and_skipped_at_will(cli: Cli, service: 
     assert "Everything before it is stored" in done.stderr.decode()
     assert "Stored 3 new extractions" in done.stdout.decode()
     report = cli.json("ingest", "-", "--skip-invalid", "--api", service.url, stdin=content, code=3)
-    assert (report["stored"], report["already_stored"], report["refused"]) == (2, 3, 2)
+    assert (report["new"], report["known"], report["refused"]) == (2, 3, 2)
     assert (report["indexed"], report["waiting"]) == (2, 0)
     assert (cli.folder / report["rejects_file"]).read_bytes().count(b"\n") == 2
 
@@ -231,7 +232,7 @@ def test_batches_that_are_too_large_for_the_service_are_sent_in_parts(cli: Cli, 
     )
     with serve_process(home, {"API_MAX_ITEMS": "120", "API_MAX_BODY_BYTES": "500000"}) as service:
         report = cli.json("ingest", "-", "--api", service.url, stdin=content)
-        assert (report["stored"], report["indexed"], report["waiting"]) == (510, 510, 0)
+        assert (report["new"], report["indexed"], report["waiting"]) == (510, 510, 0)
         huge = line(1, data={"text": "x" * 600_000})
         error = error_of(cli("ingest", "-", "--api", service.url, stdin=huge, code=1))
     assert "answered 413: " in error
@@ -248,8 +249,8 @@ def test_all_projects_are_searched_in_one_request(cli: Cli, service: Service) ->
         respond(handler, answer.status_code, answer.content)
 
     with answering(note_path) as url:
-        found = cli.json("search", "fact number 2 größer", "--limit", "2", "--api", url)
-        every = cli.json("search", "fact number 2 größer", "--api", url)
+        found = cli.hits("fact number 2 größer", "--limit", "2", "--api", url)
+        every = cli.hits("fact number 2 größer", "--api", url)
     assert [path for path in asked if path.endswith("/search")] == ["/v1/search"] * 2
     assert found == every[:2]
     assert found[0]["data"]["n"] == 2
@@ -271,8 +272,8 @@ def test_a_service_with_keys_wants_one_of_them(cli: Cli, home: Path) -> None:
         assert KEY not in error
         cli.environment["AGENT_STORAGE_API_KEY"] = KEY
         assert cli.json("ingest", "-", *there, stdin=lines(3))["indexed"] == 3
-        assert len(cli.json("search", "fact", *there)) == 3
-        assert len(cli.json("jobs", "list", *there)) == 1
+        assert len(cli.hits("fact", *there)) == 3
+        assert len(cli.items("jobs", "list", *there)) == 1
         cli.environment["AGENT_STORAGE_API_KEY"] = "schlüssel"
         error = error_of(cli("jobs", "list", *there, code=1))
         assert "holds a character that no HTTP header can carry" in error
@@ -402,7 +403,7 @@ def test_a_lost_answer_is_asked_for_again_and_takes_effect_once(cli: Cli, servic
     with answering(lose_every_other) as url:
         report = cli.json("ingest", "-", "--api", url, stdin=lines(250))
     # Told as new, though a first try has stored them.
-    assert (report["stored"], report["already_stored"], report["indexed"]) == (250, 0, 250)
+    assert (report["new"], report["known"], report["indexed"]) == (250, 0, 250)
     assert sum(path.endswith("/extractions") for path in asked) > 3
 
 
@@ -418,7 +419,7 @@ def test_a_service_that_is_too_busy_is_asked_again_when_it_says(cli: Cli, servic
             respond(handler, answer.status_code, answer.content)
 
     with answering(refuse_twice) as url:
-        assert cli.json("jobs", "list", "--api", url) == []
+        assert cli.items("jobs", "list", "--api", url) == []
     assert len(asked) == 3
 
 
@@ -482,10 +483,10 @@ def test_a_service_that_goes_away_is_told_with_what_it_has_accepted(cli: Cli, ho
     assert 200 <= said <= 300, "the last answer may have been lost"
     with serve_process(home, {}) as service:
         report = cli.json("ingest", "-", "--api", service.url, stdin=lines(1_000))
-        assert report["already_stored"] >= said
-        assert report["stored"] + report["already_stored"] == 1_000
-        wait_for(lambda: not cli.json("jobs", "list", "--status", "queued", "--api", service.url))
-        [best, *_] = cli.json("search", "fact number 299 größer", "--api", service.url)
+        assert report["known"] >= said
+        assert report["new"] + report["known"] == 1_000
+        wait_for(lambda: not cli.items("jobs", "list", "--status", "queued", "--api", service.url))
+        [best, *_] = cli.hits("fact number 299 größer", "--api", service.url)
         assert best["data"]["n"] == 299
 
 
@@ -499,7 +500,7 @@ def test_a_service_that_is_started_anew_is_waited_for(cli: Cli, home: Path) -> N
         out, err = process.communicate(b"".join(line(number) for number in range(350, 1_000)), timeout=60)
     assert process.returncode == 0, err.decode()
     report = json.loads(out)
-    assert (report["stored"], report["indexed"], report["waiting"]) == (1_000, 1_000, 0)
+    assert (report["new"], report["indexed"], report["waiting"]) == (1_000, 1_000, 0)
 
 
 def test_ctrl_c_ends_soon_and_says_what_was_stored(cli: Cli, service: Service) -> None:
@@ -524,8 +525,8 @@ def test_a_job_that_is_cancelled_ends_the_ingest_that_waits_for_it(cli: Cli, hom
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
-        wait_for(lambda: bool(cli.json("jobs", "list", "--api", service.url)))
-        [job] = cli.json("jobs", "list", "--api", service.url)
+        wait_for(lambda: bool(cli.items("jobs", "list", "--api", service.url)))
+        [job] = cli.items("jobs", "list", "--api", service.url)
         cli("jobs", "cancel", job["id"], "--api", service.url)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1

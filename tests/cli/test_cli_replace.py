@@ -59,13 +59,13 @@ def test_the_nightly_crawl(place: Place, tmp_path: Path) -> None:
         totals(done),
     )
     assert shown["ended_at"] is not None
-    found = place.json("search", "euro", "-n", "10")
+    found = place.hits("euro", "-n", "10")
     texts = {hit["data"]["fact_text"] for hit in found}
     assert texts == {"36 euro", "open", "red"}
-    assert place.json("search", "euro", "--project", "default", "--source-uri", "b") == []
-    assert len(place.json("search", "euro", "--project", "default", "--source-uri", "a")) == 3
+    assert place.hits("euro", "--project", "default", "--source-uri", "b") == []
+    assert len(place.hits("euro", "--project", "default", "--source-uri", "a")) == 3
     place("runs", "undo", "two", "--yes")
-    texts = {hit["data"]["fact_text"] for hit in place.json("search", "euro", "-n", "10")}
+    texts = {hit["data"]["fact_text"] for hit in place.hits("euro", "-n", "10")}
     assert texts == {"35 euro", "open", "red", "old"}
 
 

@@ -45,12 +45,12 @@ def read(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Read]:
 
 
 def test_runs_are_listed_the_newest_first(read: Read) -> None:
-    rows = read.place.lines("runs", "list")
+    rows = read.place.items("runs", "list")
     assert [(row["name"], row["id"]) for row in rows] == [
         ("tuesday", read.tuesday),
         ("monday", read.monday),
     ]
-    assert [row["name"] for row in read.place.lines("runs", "list", "--limit", "1")] == ["tuesday"]
+    assert [row["name"] for row in read.place.items("runs", "list", "--limit", "1")] == ["tuesday"]
     table = read.place("runs", "list")
     assert read.monday in table
     assert "tuesday" in table
@@ -69,7 +69,7 @@ def test_a_run_is_shown_by_its_name_and_by_its_id(read: Read) -> None:
 
 
 def test_diff_shows_what_a_run_added_changed_and_removed(read: Read) -> None:
-    changes = read.place.lines("runs", "diff", "tuesday")
+    changes = read.place.items("runs", "diff", "tuesday")
     assert Counter(change["kind"] for change in changes) == {"added": 1, "changed": 1, "removed": 2}
     [changed] = [change for change in changes if change["kind"] == "changed"]
     assert changed["before"]["confidence"] == 0.5
@@ -86,7 +86,7 @@ def test_diff_shows_what_a_run_added_changed_and_removed(read: Read) -> None:
 
 
 def test_diff_says_when_there_is_more(read: Read) -> None:
-    assert len(read.place.lines("runs", "diff", "tuesday", "--limit", "1")) == 1
+    assert len(read.place.items("runs", "diff", "tuesday", "--limit", "1")) == 1
     assert "There are more than these 1" in read.place("runs", "diff", "tuesday", "--limit", "1")
     assert "There are more" not in read.place("runs", "diff", "tuesday", "--limit", "4")
 
@@ -101,7 +101,7 @@ def test_undo_puts_back_what_is_found_and_can_be_undone(read: Read) -> None:
     assert "Left" not in told
     assert place.found("bread") == MONDAY_FACTS
     assert place.json("sources", "show", GONE)["extractions"] == 1
-    undoing = place.lines("runs", "list", "--limit", "1")[0]
+    undoing = place.items("runs", "list", "--limit", "1")[0]
     assert undoing["undoes"] == read.tuesday
     undone = place.json("runs", "undo", undoing["id"], "--yes")
     assert (undone["added"], undone["changed"], undone["removed"], undone["left_alone"]["count"]) == (
@@ -162,7 +162,7 @@ def test_undo_names_what_it_left_alone(tmp_path: Path, kind: str) -> None:
         assert "alone, because they were changed after that run" in told
         [opening] = [
             change["extraction_id"]
-            for change in place.lines("runs", "diff", "tuesday")
+            for change in place.items("runs", "diff", "tuesday")
             if change["kind"] == "changed"
         ]
         assert opening in told
@@ -204,20 +204,20 @@ def test_a_name_that_no_path_can_hold_and_pages_of_runs_and_changes(tmp_path: Pa
         asyncio.run(read(container))
     with open_place(kind, tmp_path) as place:
         assert place.json("runs", "show", name)["added"] == count
-        assert len(place.lines("runs", "list", "--limit", "2000")) == count + 1
-        assert len(place.lines("runs", "diff", name, "--limit", "2000")) == count
-        assert len(place.lines("runs", "diff", name, "--limit", "1002")) == 1_002
-        assert len(place.lines("sources", "list", "--limit", "2000")) == count
-        assert len(place.lines("sources", "list", "--limit", "1002")) == 1_002
+        assert len(place.items("runs", "list", "--limit", "2000")) == count + 1
+        assert len(place.items("runs", "diff", name, "--limit", "2000")) == count
+        assert len(place.items("runs", "diff", name, "--limit", "1002")) == 1_002
+        assert len(place.items("sources", "list", "--limit", "2000")) == count
+        assert len(place.items("sources", "list", "--limit", "1002")) == 1_002
         assert "no run 'other/name'" in place("runs", "show", "other/name", code=1)
 
 
 def test_runs_are_read_while_another_process_has_the_index(tmp_path: Path) -> None:
     read_twice(tmp_path)
     with open_place("here", tmp_path) as place, open_stores(tmp_path):
-        assert len(place.lines("runs", "list")) == 2
+        assert len(place.items("runs", "list")) == 2
         assert place.json("runs", "show", "monday")["added"] == 4
-        assert len(place.lines("runs", "diff", "monday")) == 4
+        assert len(place.items("runs", "diff", "monday")) == 4
 
 
 def count_extractions(folder: Path) -> int:
@@ -248,6 +248,6 @@ def test_an_undo_that_is_interrupted_goes_on_when_it_is_called_again(tmp_path: P
         assert process.returncode == 130
         assert b"Traceback" not in err
         place("runs", "undo", "tuesday", "--yes")
-        assert {row["extractions"] for row in place.lines("sources", "list", "--limit", "1000")} == {each}
+        assert {row["extractions"] for row in place.items("sources", "list", "--limit", "1000")} == {each}
         verified = place.json("verify")
         assert (verified["points"], verified["remaining"]) == (sources * each, 0)

@@ -43,11 +43,11 @@ def place(request: pytest.FixtureRequest, stored: Path) -> Iterator[Place]:
 
 
 def ids(place: Place, *arguments: str) -> list[str]:
-    return [hit["id"] for hit in place.json("search", *arguments)]
+    return [hit["id"] for hit in place.hits(*arguments)]
 
 
 def test_a_hit_says_why_it_was_found(place: Place) -> None:
-    first, *_ = place.json("search", "is XR-4471-B in stock?", "--limit", "3")
+    first, *_ = place.hits("is XR-4471-B in stock?", "--limit", "3")
     assert set(first) == {
         *("id", "score", "project_id", "project", "source_uri", "source_group", "extraction_type"),
         *("confidence", "metadata", "data", "meaning", "words", "terms", "highlights", "twins"),
@@ -61,10 +61,10 @@ def test_a_hit_says_why_it_was_found(place: Place) -> None:
 
 
 def test_equal_facts_are_one_result_unless_they_are_wanted_apart(place: Place) -> None:
-    [hit] = [hit for hit in place.json("search", "XR-4471-B") if hit["data"]["fact_text"] == CODE]
+    [hit] = [hit for hit in place.hits("XR-4471-B") if hit["data"]["fact_text"] == CODE]
     [twin] = hit["twins"]
     assert {hit["source_uri"], twin["source_uri"]} == {"shop", "catalogue"}
-    apart = place.json("search", "XR-4471-B", "--no-collapse", "--mode", "words")
+    apart = place.hits("XR-4471-B", "--no-collapse", "--mode", "words")
     assert {hit["source_uri"]: hit["twins"] for hit in apart} == {"shop": [], "catalogue": []}
     shown = place("search", "XR-4471-B", "--limit", "1")
     assert "shop" in shown
@@ -73,7 +73,7 @@ def test_equal_facts_are_one_result_unless_they_are_wanted_apart(place: Place) -
 
 def test_a_mode_asks_its_side_alone(place: Place) -> None:
     for mode, sides in (("auto", (True, True)), ("meaning", (True, False)), ("words", (False, True))):
-        first, *_ = place.json("search", "bread", "--mode", mode)
+        first, *_ = place.hits("bread", "--mode", mode)
         assert (first["meaning"] is not None, first["words"] is not None) == sides
     assert "both" in place("search", "bread", "--mode", "both", code=2)
 
@@ -89,7 +89,7 @@ def test_pages_follow_one_another(place: Place) -> None:
 
 
 def test_what_scores_less_is_left_out(place: Place) -> None:
-    found = place.json("search", "roll 7", "--limit", "22")
+    found = place.hits("roll 7", "--limit", "22")
     bound = found[4]["score"]
     wanted = [hit["id"] for hit in found if hit["score"] >= bound]
     assert ids(place, "roll 7", "--limit", "22", "--min-score", str(bound)) == wanted
@@ -102,7 +102,7 @@ def test_here_and_there_find_the_same(stored: Path) -> None:
         with open_place(kind, stored) as place:
             found.append(
                 [
-                    place.json("search", "bread roll 7 XR-4471-B", "--mode", mode, *arguments)
+                    place.hits("bread roll 7 XR-4471-B", "--mode", mode, *arguments)
                     for mode in ("auto", "meaning", "words")
                     for arguments in (
                         (),
@@ -134,6 +134,8 @@ def test_what_lacks_is_said_beside_the_results(stored: Path) -> None:
     cli = Cli(stored)
     done = cli("search", "XR-4471-B", "--json")
     assert "Incomplete: meaning: " in done.stderr.decode()
-    [hit] = json.loads(done.stdout)
-    assert hit["data"] == {"fact_text": CODE}
+    answer = json.loads(done.stdout)
+    assert "meaning" in answer["degraded"][0]
+    [hit] = answer["items"]
+    assert hit["extraction"]["data"] == {"fact_text": CODE}
     assert cli("search", "XR-4471-B", "--mode", "words").stderr == b""

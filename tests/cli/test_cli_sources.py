@@ -31,7 +31,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def uris(place: Place, *arguments: str) -> set[str]:
-    return {row["uri"] for row in place.lines("sources", "list", *arguments)}
+    return {row["uri"] for row in place.items("sources", "list", *arguments)}
 
 
 def test_sources_are_listed_by_filters(place: Place) -> None:
@@ -41,7 +41,7 @@ def test_sources_are_listed_by_filters(place: Place) -> None:
     assert uris(place, "--source-group", "shops") == {PAGE}
     assert uris(place, "--source-group", "nowhere") == set()
     assert uris(place, "--uri-prefix", "https://shop.example/g") == {GONE}
-    assert len(place.lines("sources", "list", "--limit", "1")) == 1
+    assert len(place.items("sources", "list", "--limit", "1")) == 1
     assert "There are more than these 1" in place("sources", "list", "--limit", "1")
     assert "There are more" not in place("sources", "list", "--limit", "2")
     assert "No such sources" in place("sources", "list", "--source-group", "nowhere")
@@ -57,7 +57,7 @@ def test_a_table_has_each_uri_whole(place: Place) -> None:
 def test_a_source_is_shown_by_its_uri_and_by_its_id(place: Place) -> None:
     shown = place.json("sources", "show", PAGE)
     assert shown == place.json("sources", "show", source_id(PAGE))
-    assert shown == next(row for row in place.lines("sources", "list") if row["uri"] == PAGE)
+    assert shown == next(row for row in place.items("sources", "list") if row["uri"] == PAGE)
     assert {key: shown[key] for key in ("id", "group", "extractions", "gone")} == {
         "id": source_id(PAGE),
         "group": "shops",
@@ -78,11 +78,8 @@ def test_a_deleted_source_can_not_be_found_any_more(place: Place) -> None:
     assert f"Deleted source {PAGE}: 3 extractions" in told
     assert uris(place) == {GONE}
     assert place.found("bread") == []
-    assert place.json("sources", "delete", source_id(GONE), "--yes") == {
-        "source_id": source_id(GONE),
-        "source_uri": GONE,
-        "deleted_extractions": 0,
-    }
+    deleted = place.json("sources", "delete", source_id(GONE), "--yes")
+    assert (deleted["source_id"], deleted["source_uri"], deleted["deleted"]) == (source_id(GONE), GONE, 0)
     assert "no source" in place("sources", "delete", PAGE, "--yes", code=1)
 
 

@@ -46,34 +46,32 @@ def test_the_way_of_a_new_user(tmp_path: Path) -> None:
     assert "embed" in cli("metrics").stdout.decode()
     cli("projects", "delete", "wordnet", "--yes")
     assert cli.json("verify")["points"] == 0
-    assert cli.json("projects", "list") == []
+    assert cli.items("projects", "list") == []
 
 
 def test_every_command_that_prints_data_prints_json(cli: Cli) -> None:
     report = cli.json("ingest", "-", stdin=lines(20))
-    assert {key: report[key] for key in ("project", "stored", "already_stored", "indexed", "refused")} == {
+    assert {key: report[key] for key in ("project", "new", "known", "indexed", "refused")} == {
         "project": "default",
-        "stored": 20,
-        "already_stored": 0,
+        "new": 20,
+        "known": 0,
         "indexed": 20,
         "refused": 0,
     }
-    [best, *_] = cli.json("search", "fact number 7", "--limit", "5")
+    [best, *_] = cli.hits("fact number 7", "--limit", "5")
     assert best["data"] == {"fact_text": "fact number 7", "n": 7}
     assert best["source_uri"] == "doc:7"
     assert cli.json("verify")["remaining"] == 0
     assert cli.json("verify", "--repair")["remaining"] == 0
     assert cli.json("metrics")["extractions"] == {"fact": 20}
-    assert cli.json("projects", "list")[0]["extractions"] == 20
-    assert all(part["ok"] for part in cli.json("doctor"))
+    assert cli.items("projects", "list")[0]["extractions"] == 20
+    assert all(part["ok"] for part in cli.json("doctor")["parts"])
     assert cli.json("reindex") == {"indexed": 20, "set_aside": 0, "cut": 0}
     assert cli.json("optimize") == {"optimized_vectors": 20}
     assert cli.json("db", "upgrade")["revision"]
     assert cli.json("config", "check")["ok"]
-    assert cli.json("projects", "delete", "default", "--yes") == {
-        "project": "default",
-        "deleted_extractions": 20,
-    }
+    deleted = cli.json("projects", "delete", "default", "--yes")
+    assert (deleted["project"], deleted["deleted"]) == ("default", 20)
 
 
 def test_what_is_cut_before_embedding_is_counted(tmp_path: Path) -> None:
@@ -83,7 +81,7 @@ def test_what_is_cut_before_embedding_is_counted(tmp_path: Path) -> None:
     assert "; 2 cut, because" in cli("reindex").stdout.decode()
     assert cli.json("reindex") == {"indexed": 3, "set_aside": 0, "cut": 2}
     assert cli.json("ingest", "-", stdin=line(4000))["cut"] == 1
-    [newest, *_] = cli.json("jobs", "list")
+    [newest, *_] = cli.items("jobs", "list")
     assert newest["result"] == {"indexed": 1, "set_aside": 0, "cut": 1}
 
 
@@ -91,7 +89,7 @@ def test_search_filters(cli: Cli) -> None:
     cli("ingest", "-", stdin=lines(30))
 
     def found(*options: str) -> list[int]:
-        return sorted(result["data"]["n"] for result in cli.json("search", "fact", "--limit", "100", *options))
+        return sorted(result["data"]["n"] for result in cli.hits("fact", "--limit", "100", *options))
 
     assert found("--source-group", "group-1") == list(range(1, 30, 2))
     assert found("--where", "n=4") == [4]
@@ -139,7 +137,7 @@ def test_skipping_goes_on_and_keeps_the_rejects(cli: Cli) -> None:
     content = line(0) + BAD_LINES["not json"] + line(1) + BAD_LINES["empty text"] + line(2)
     (cli.folder / "in.jsonl").write_bytes(content)
     report = cli.json("ingest", "in.jsonl", "--skip-invalid", code=3)
-    assert (report["stored"], report["indexed"], report["refused"]) == (3, 3, 2)
+    assert (report["new"], report["indexed"], report["refused"]) == (3, 3, 2)
     rejects = [json.loads(text) for text in (cli.folder / "in.jsonl.rejects.jsonl").read_bytes().splitlines()]
     assert [reject["line"] for reject in rejects] == [2, 4]
     assert rejects[0]["raw"] == "{bad"
@@ -157,7 +155,7 @@ def test_rejects_never_overwrite_a_file_that_was_named(cli: Cli) -> None:
 
 
 def test_compressed_standard_input_is_read(cli: Cli) -> None:
-    assert cli.json("ingest", "-", stdin=gzip.compress(lines(3)))["stored"] == 3
+    assert cli.json("ingest", "-", stdin=gzip.compress(lines(3)))["new"] == 3
 
 
 def test_a_lost_index_is_told_and_rebuilt(cli: Cli) -> None:
@@ -181,12 +179,12 @@ def test_another_embedder_is_refused_and_reindex_takes_it(cli: Cli) -> None:
     assert "reindex" in cli("search", "fact", "--mode", "meaning", code=1).stderr.decode()
     assert "Incomplete: meaning: " in cli("search", "fact").stderr.decode()
     assert cli.json("reindex")["indexed"] == 5
-    assert len(cli.json("search", "fact")) == 5
+    assert len(cli.hits("fact")) == 5
 
 
 def test_a_byte_order_mark_and_crlf_are_no_fault(cli: Cli) -> None:
     content = b"\xef\xbb\xbf" + lines(3).replace(b"\n", b"\r\n")
-    assert cli.json("ingest", "-", stdin=content)["stored"] == 3
+    assert cli.json("ingest", "-", stdin=content)["new"] == 3
 
 
 def test_files_that_can_not_be_read_are_refused(cli: Cli) -> None:

@@ -44,7 +44,7 @@ def test_show_prints_every_setting_with_its_source(folder: Path, monkeypatch: py
     (folder / ".env").write_text("API_PORT=81\n")
     file = write_yaml(folder / "given.yml", {"logging": {"level": "debug"}})
     done = run("--config", file, "config", "show", "--json")
-    shown = {entry["key"]: (entry["value"], entry["source"]) for entry in json.loads(done.stdout)}
+    shown = {entry["key"]: (entry["value"], entry["source"]) for entry in json.loads(done.stdout)["items"]}
     assert (done.exit_code, done.stderr) == (0, "")
     assert list(shown) == KEYS
     assert shown["database.pool_size"] == (7, "environment DB_POOL_SIZE")
@@ -78,7 +78,9 @@ def test_a_mapping_is_shown_and_accepted(place: str, folder: Path, monkeypatch: 
         write_yaml(folder / "config.yml", {"worker": {"time_limits": {"verify": 7200}}})
     assert run("config", "check").output == "OK\n"
     assert '{"verify": 7200.0}' in run("config", "show").stdout
-    shown = {entry["key"]: entry["value"] for entry in json.loads(run("config", "show", "--json").stdout)}
+    shown = {
+        entry["key"]: entry["value"] for entry in json.loads(run("config", "show", "--json").stdout)["items"]
+    }
     assert shown["worker.time_limits"] == {"verify": 7200.0}
 
 
@@ -121,7 +123,7 @@ def test_show_prints_valid_json_whatever_was_given(value: object, folder: Path) 
     )
     assert done.exit_code == 1
     assert "NaN" not in done.stdout
-    assert len(json.loads(done.stdout)) == len(KEYS)
+    assert len(json.loads(done.stdout)["items"]) == len(KEYS)
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
@@ -144,7 +146,7 @@ def test_show_prints_what_was_given_even_if_it_is_unusable(folder: Path) -> None
         "show",
         "--json",
     )
-    shown = {entry["key"]: entry["value"] for entry in json.loads(done.stdout)}
+    shown = {entry["key"]: entry["value"] for entry in json.loads(done.stdout)["items"]}
     assert done.exit_code == 1
     assert (shown["database.pool_size"], shown["database.max_overflow"]) == ("many", 3)
     assert "Error: database.pool_size = many" in done.stderr
@@ -156,7 +158,7 @@ def test_show_works_without_the_file_it_was_told(folder: Path, monkeypatch: pyte
     assert done.exit_code == 1
     assert {"key": "database.pool_size", "value": 7, "source": "environment DB_POOL_SIZE"} in json.loads(
         done.stdout
-    )
+    )["items"]
     assert (
         done.stderr
         == f"Error: config file = {folder}/missing.yml (--config): can't be read: No such file or directory\n"

@@ -52,7 +52,7 @@ def test_the_page(tmp_path: Path, postgres_url: str) -> None:
         page.run()
         page.environment["AGENT_STORAGE_CONFIG"] = "new.yml"
         moved = page.shell("agent-storage export -p shop").stdout.splitlines()
-        projects = json.loads(page.shell("agent-storage projects list --json").stdout)
+        projects = json.loads(page.shell("agent-storage projects list --json").stdout)["items"]
     assert sorted(json.dumps(json.loads(line)) for line in moved) == sorted(
         map(json.dumps, map(as_written, FACTS))
     )

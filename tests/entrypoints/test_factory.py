@@ -75,7 +75,7 @@ def test_commands_run_with_it(tmp_path: Path) -> None:
     assert "made by deterministic" in refused
     assert "agent-storage reindex" in refused
     own("reindex")
-    [hit] = own.json("search", "teh brigde was close", "--project", "p", "--mode", "meaning")
+    [hit] = own.hits("teh brigde was close", "--project", "p", "--mode", "meaning")
     assert hit["score"] > 0.3
     own("verify")
     refused = plain("search", "bridge", "--project", "p", "--mode", "meaning", code=1).stderr.decode()

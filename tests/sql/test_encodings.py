@@ -54,7 +54,7 @@ def test_upgrade_doctor_and_services_say_the_way_out(unfit_url: str, tmp_path: P
         told = cli(*command, code=1).stderr.decode()
         assert WAY_OUT in " ".join(told.split()), command
         assert "Traceback" not in told
-    [row] = [row for row in cli.json("doctor", code=1) if row["part"] == "database"]
+    [row] = [row for row in cli.json("doctor", code=1)["parts"] if row["part"] == "database"]
     assert WAY_OUT in row["error"]
     assert row["hint"] is None
 

@@ -119,12 +119,12 @@ def test_an_upgrade_keeps_every_row_and_the_store_works_on(engine: Engine, url: 
     # The fixture has no vectors, as a store whose index was lost.
     cli("verify", "--repair")
     cli("verify")
-    (old,) = cli.json("search", FACT, "--project", "shop", "--limit", "1")
+    (old,) = cli.hits(FACT, "--project", "shop", "--limit", "1")
     assert old["data"] == {"text": FACT, INDEXED: 35}
     new = {"source_uri": "https://shop.example/pan", "extraction_type": "offer"}
     line = json.dumps({**new, "data": {"text": "the pan costs 20 euro", INDEXED: 20}})
     assert cli.json("ingest", "-", "--project", "shop", stdin=line.encode())["indexed"] == 1
-    (found,) = cli.json("search", "pan", "--project", "shop", "--where", f"{INDEXED} < 30")
+    (found,) = cli.hits("pan", "--project", "shop", "--where", f"{INDEXED} < 30")
     assert found["source_uri"] == new["source_uri"]
     cli("verify")
 

@@ -66,6 +66,15 @@ class Cli:
         """Run a command with ``--json`` and decode what it printed."""
         return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
 
+    def items(self, *arguments: str) -> list[Any]:
+        """The items of the list that a command prints with ``--json``."""
+        found: list[Any] = self.json(*arguments)["items"]
+        return found
+
+    def hits(self, *arguments: str) -> list[Any]:
+        """The hits of a search, each merged with its extraction."""
+        return [{**hit["extraction"], **hit} for hit in self.items("search", *arguments)]
+
     def loaded(
         self, names: Iterable[str], *arguments: str, stdin: bytes | None = None, code: int = 0
     ) -> set[str]:

@@ -1,7 +1,6 @@
 """Two crawls of two pages, each a run, and the commands on their stores, local and remote."""
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,14 +97,17 @@ class Place:
         """Run a command; return the JSON document that it prints."""
         return self.cli.json(*arguments, *self.api)
 
-    def lines(self, *arguments: str) -> list[Any]:
-        """Run a command; return the JSON lines that it prints."""
-        printed = self.cli(*arguments, *self.api, "--json").stdout
-        return [json.loads(line) for line in printed.splitlines()]
+    def items(self, *arguments: str) -> list[Any]:
+        """The items of the list that a command prints with ``--json``."""
+        return self.cli.items(*arguments, *self.api)
+
+    def hits(self, *arguments: str) -> list[Any]:
+        """The hits of a search, each merged with its extraction."""
+        return self.cli.hits(*arguments, *self.api)
 
     def found(self, query: str) -> list[str]:
         """The texts that a search finds, sorted."""
-        return sorted(hit["data"]["fact_text"] for hit in self.json("search", query, "--limit", "50"))
+        return sorted(hit["data"]["fact_text"] for hit in self.hits(query, "--limit", "50"))
 
 
 PLACES = ("here", "there")

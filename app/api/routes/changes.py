@@ -12,8 +12,9 @@ from app.api.keys import caller_of
 from app.api.parts import OptionsOf, PartsOf
 from app.api.problems import documented
 from app.api.routes.extractions import ExtractionIdOf
-from app.api.schemas.changes import FeedAnswer, HistoryAnswer, change_of
+from app.api.schemas.changes import FeedAnswer, HistoryAnswer
 from app.api.schemas.values import PageLimit, ProjectName
+from app.domain.documents import change_as_dict
 from app.domain.ids import ExtractionId
 
 router = APIRouter(prefix="/v1", tags=["changes"], route_class=ExactRoute)
@@ -56,7 +57,7 @@ async def get_changes(  # noqa: PLR0913, PLR0917 - each is a parameter
         place = None if after is None else read_place(after, "after")
         page = await parts.changes().feed(name, after=place, limit=limit)
         rest = {"cursor": write_place(page.place), "more": not page.is_last, "whole": page.is_whole}
-        return await answer_items(map(change_of, page.changes), rest)
+        return await answer_items(map(change_as_dict, page.changes), rest)
     if last_event_id:
         place = read_place(last_event_id, "last-event-id")
     else:

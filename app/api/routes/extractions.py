@@ -24,14 +24,15 @@ from app.api.schemas.extractions import (
     Replaced,
     Retrial,
     RetriedAnswer,
-    extraction_of,
 )
 from app.api.schemas.values import Label, PageLimit, ProjectName
 from app.api.waiting import WaitOf, answer_deleted, may_wait
+from app.domain.documents import deleted_as_dict, extraction_as_dict
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId
 from app.domain.items import MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_URI_CHARS, OF_AN_ANSWER
 from app.domain.ordering import Place, place_of
+from app.domain.outcomes import Deleted
 from app.domain.sources import ReplaceOptions, ReplaceScope, parse_observed_at
 from app.errors import InvalidField
 from app.intake.where_text import parse_order, write_order
@@ -180,7 +181,7 @@ async def list_extractions(  # noqa: PLR0913, PLR0917 - each is a parameter
         place = (str(rows[-1].id),) if order is None else (write_order(order), *place_of(order, rows[-1]))
         following = write_cursor(name, *place)
     warnings = await parts.fields().warnings(name, filters, rows, order)
-    return await answer_items(map(extraction_of, rows), {"next_cursor": following, "warnings": warnings})
+    return await answer_items(map(extraction_as_dict, rows), {"next_cursor": following, "warnings": warnings})
 
 
 @router.get("/projects/{name}/extractions/count", responses=documented(404))
@@ -211,9 +212,8 @@ async def delete_extractions(
     if dry_run:
         wanted = chosen if body.ids is None else Filters(extraction_ids=tuple(body.ids))
         found = await parts.extractions().count(name, wanted)
-        return answer_json(
-            {"deleted": found, "jobs": [], "waited": None, "dry_run": True, "warnings": warnings}
-        )
+        would = deleted_as_dict(Deleted(found, []), dry_run=True, warnings=warnings)
+        return answer_json({**would, "waited": None})
     if body.ids is not None:
         deleted = await parts.extractions().delete_batch(name, [ExtractionId(each) for each in body.ids])
     else:
@@ -234,7 +234,7 @@ async def retry_extractions(parts: PartsOf, name: ProjectName, body: Retrial) ->
 @router.get("/extractions/{extraction_id}", response_model=Extraction, responses=documented(404))
 async def get_extraction(parts: PartsOf, extraction_id: ExtractionIdOf) -> Response:
     """Get one extraction."""
-    return answer_json(extraction_of(await parts.extractions().get(ExtractionId(extraction_id))))
+    return answer_json(extraction_as_dict(await parts.extractions().get(ExtractionId(extraction_id))))
 
 
 @router.delete(

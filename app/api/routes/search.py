@@ -1,16 +1,14 @@
 """``/v1/search`` and ``/v1/projects/{name}/search``."""
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 
 from app.api.answers import ExactRoute, answer_json
 from app.api.parts import PartsOf
 from app.api.problems import documented
-from app.api.schemas.extractions import extraction_of
 from app.api.schemas.search import Hits, SearchQuery
 from app.api.schemas.values import ProjectName
-from app.domain.search import Query, SearchHit
+from app.domain.documents import hit_as_dict
+from app.domain.search import Query
 from app.services.search import SearchService
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=ExactRoute)
@@ -32,21 +30,9 @@ async def _answer(service: SearchService, query: Query) -> Response:
     found = await service.search(query)
     return answer_json(
         {
-            "items": [_hit(hit) for hit in found],
+            "items": [hit_as_dict(hit) for hit in found],
             "more": found.more,
             "degraded": found.degraded,
             "warnings": found.warnings,
         }
     )
-
-
-def _hit(hit: SearchHit) -> dict[str, Any]:
-    return {
-        "score": hit.score,
-        "meaning": hit.meaning,
-        "words": hit.words,
-        "terms": hit.terms,
-        "highlights": hit.highlights,
-        "twins": hit.twins,
-        "extraction": extraction_of(hit.extraction),
-    }

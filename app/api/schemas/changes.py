@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.api.schemas.extractions import Extraction, extraction_of
-from app.domain.changes import Change, ChangeKind
+from app.api.schemas.extractions import Extraction
+from app.domain.changes import ChangeKind
 
 
 class ChangeShown(BaseModel):
@@ -50,18 +50,3 @@ class FeedAnswer(BaseModel):
     cursor: str
     more: bool
     whole: bool
-
-
-def change_of(change: Change) -> dict[str, Any]:
-    """Make the JSON of a change, as a plain dict; see :func:`extraction_of`."""
-    return {
-        "number": change.number,
-        "kind": change.kind,
-        "at": change.at,
-        "run_id": change.run_id,
-        "source_id": change.source_id,
-        "extraction_id": change.extraction_id,
-        "before": change.before,
-        "after": change.after,
-        "extraction": None if change.extraction is None else extraction_of(change.extraction),
-    }

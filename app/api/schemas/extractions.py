@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas.filters import Filters
 from app.api.schemas.values import Body, Ids, Warnings
-from app.domain.rows import ExtractionRow
 
 
 class Deletion(Body):
@@ -175,28 +174,3 @@ class Count(BaseModel):
 
     count: int
     warnings: Warnings
-
-
-def extraction_of(row: ExtractionRow) -> dict[str, Any]:
-    """Make the JSON of an extraction, as a plain dict.
-
-    orjson writes a thousand dicts in the time that pydantic takes for ten models.
-    """
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        "project": row.project,
-        "source": {"id": row.source_id, "uri": row.source_uri, "group": row.source_group},
-        "source_uri": row.source_uri,
-        "source_group": row.source_group,
-        "extraction_type": row.extraction_type,
-        "confidence": row.confidence,
-        "metadata": row.metadata,
-        "data": row.data,
-        "first_run_id": row.first_run_id,
-        "last_run_id": row.last_run_id,
-        "indexed": row.embedding_id is not None,
-        "set_aside_reason": row.set_aside_reason,
-        "created_at": row.created_at,
-        "changed_at": row.changed_at,
-    }

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.api.schemas.values import Body, Label
+from app.domain.documents import run_as_dict, undone_as_dict
 from app.domain.items import MAX_METADATA_BYTES
 from app.domain.outcomes import Undone
 from app.domain.rows import RunRow
@@ -41,9 +42,7 @@ class Run(BaseModel):
     @classmethod
     def of(cls, row: RunRow) -> Self:
         """Convert the service's value."""
-        members = row._asdict()
-        del members["project_id"]
-        return cls(**members)
+        return cls(**run_as_dict(row))
 
 
 class Runs(BaseModel):
@@ -90,20 +89,4 @@ class UndoneAnswer(BaseModel):
     @classmethod
     def of(cls, undone: Undone) -> Self:
         """Convert the service's value."""
-        left = undone.left_alone
-        return cls(
-            run=undone.run_id,
-            undone_by=undone.undo_run_id,
-            already_undone=undone.already,
-            added=undone.counts.added,
-            changed=undone.counts.changed,
-            removed=undone.counts.removed,
-            left_alone=LeftAlone(
-                count=len(left),
-                items=[
-                    LeftAsItIs(source_id=each.source_id, extraction_id=each.extraction_id)
-                    for each in left[:MOST_LEFT_ALONE]
-                ],
-            ),
-            jobs=list(undone.job_ids),
-        )
+        return cls(**undone_as_dict(undone, MOST_LEFT_ALONE))

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import BaseModel, Field
 
 from app.api.schemas.extractions import Source
+from app.domain.documents import source_as_dict
 from app.domain.rows import SourceRow
 
 
@@ -22,9 +23,7 @@ class SourceShown(Source):
     @classmethod
     def of(cls, row: SourceRow) -> Self:
         """Convert the service's value."""
-        members = row._asdict()
-        del members["project_id"]
-        return cls(**members, gone=not row.extractions)
+        return cls(**source_as_dict(row))
 
 
 class Sources(BaseModel):

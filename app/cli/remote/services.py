@@ -11,7 +11,7 @@ from urllib.parse import quote
 from app.cli.ports import Lines
 from app.cli.remote.connection import Connection
 from app.cli.remote.filtering import body_of
-from app.cli.remote.paging import project_path
+from app.cli.remote.paging import pages_of, project_path
 from app.cli.remote.reading import extraction_of, moment_of
 from app.cli.remote.reading import read_as as _read
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
@@ -141,11 +141,11 @@ class RemoteJobs:
 
     async def list(self, filters: JobFilters, *, limit: int = 100) -> JobRows:
         """The newest jobs that pass the filters."""
-        params: dict[str, Any] = {"type": list(filters.types), "status": list(filters.statuses), "limit": limit}
-        if filters.project is not None:
-            params["project"] = filters.project
-        answer = await self._service.get("/v1/jobs", params)
-        return _read("/v1/jobs", lambda jobs: [job_of(each) for each in jobs["items"]], answer)
+        path, found = "/v1/jobs", JobRows()
+        params = {"type": tuple(filters.types), "status": tuple(filters.statuses), "project": filters.project}
+        async for page in pages_of(self._service, path, params, limit):
+            found += _read(path, lambda jobs: [job_of(each) for each in jobs["items"]], page)
+        return found
 
     async def cancel(self, job_id: JobId) -> JobRow:
         """Cancel a job; a running one is asked to stop."""
