@@ -1,21 +1,19 @@
-"""The feed of a project's changes: its cursors, and event streams that follow it."""
+"""Event streams that follow the feed of a project's changes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from itertools import zip_longest
 
 from app.api.answers import as_json
-from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.api.event_streams import SIGN_OF_LIFE, SIGN_OF_LIFE_S, EventStream, StreamPlaces, happens_within
 from app.api.parts import ApiParts
 from app.domain.changes import Change, FeedPage, FeedPlace
+from app.domain.cursors import write_place
 from app.domain.documents import change_as_dict
 from app.errors import AgentStorageError, HistoryPruned, InvalidField, NotFound
 
 _LOOK_S = 1.0
 _AT_ONCE = 200
-_MOST = 2**63
 
 
 class ChangeStreams:
@@ -49,7 +47,7 @@ class ChangeStreams:
         # answer to that request names the error.
         with suppress(NotFound, HistoryPruned, InvalidField):
             while not self._stopping.is_set():
-                for place, change in _placed(start, page):
+                for place, change in page.placed(start):
                     yield _event(place, change)
                 start, page = page.place, await self._next(project, page)
                 if not page.changes and not self._stopping.is_set():
@@ -76,43 +74,6 @@ class ChangeStreams:
                     raise
                 waits = True
         return FeedPage([], page.place, is_last=page.is_last)
-
-
-def write_place(place: FeedPlace) -> str:
-    """Make the cursor of a place in a feed."""
-    return write_cursor(*map(str, place))
-
-
-def read_place(cursor: str, field: str) -> FeedPlace:
-    """Decode the place in a feed of a cursor that came in ``field``.
-
-    Raises:
-        InvalidField: this service didn't make the cursor.
-    """
-    try:
-        place = FeedPlace(*map(int, read_cursor(cursor, len(FeedPlace._fields))))
-        if not all(0 <= each < _MOST for each in place):
-            raise no_cursor()
-    except (InvalidField, ValueError):
-        raise InvalidField(field, no_cursor().reason) from None
-    return place
-
-
-def _placed(start: FeedPlace, page: FeedPage) -> Iterator[tuple[FeedPlace, Change]]:
-    """Yield each change with the place right after it.
-
-    After an entry's last change, the place is the next entry, not a position within this one.
-    """
-    place = start
-    for change, following in zip_longest(page.changes, page.changes[1:]):
-        if following is None:
-            place = page.place
-        elif following.number != change.number:
-            place = FeedPlace(place.epoch, change.number + 1, 0)
-        else:
-            taken = place.taken if change.number == place.number else 0
-            place = FeedPlace(place.epoch, change.number, taken + 1)
-        yield place, change
 
 
 def _event(place: FeedPlace, change: Change) -> bytes:

@@ -1,37 +1,14 @@
-"""Cursors: places in lists, opaque to clients."""
+"""Cursors of the API's lists, by id, by time, and by order."""
 
-import base64
-import binascii
 from datetime import UTC, datetime
 from uuid import UUID
 
-import orjson
-
+from app.domain.cursors import no_cursor, read_cursor, write_cursor
 from app.domain.ordering import Order, Place, read_place
 from app.errors import InvalidField
 from app.intake.where_text import write_order
 
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%f%z"
-
-
-def write_cursor(*place: object) -> str:
-    """Make a cursor for a place in a list."""
-    return base64.urlsafe_b64encode(orjson.dumps(place, default=str)).decode().rstrip("=")
-
-
-def read_cursor(cursor: str, parts: int) -> list[str]:
-    """Decode the place of a cursor.
-
-    Raises:
-        InvalidField: this service didn't make the cursor.
-    """
-    try:
-        place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
-        place = None
-    if not isinstance(place, list) or len(place) != parts or not all(isinstance(each, str) for each in place):
-        raise no_cursor()
-    return place
 
 
 def read_id(cursor: str) -> UUID:
@@ -90,11 +67,6 @@ def read_moment_and_id(cursor: str) -> tuple[datetime, UUID]:
         return datetime.strptime(moment, _MOMENT).astimezone(UTC), _id_of(text)  # refuses one without an offset
     except (ValueError, OverflowError):
         raise no_cursor() from None
-
-
-def no_cursor() -> InvalidField:
-    """Make the error for an invalid cursor."""
-    return InvalidField("cursor", "wasn't made by this service; begin again without it")
 
 
 def _id_of(text: str) -> UUID:

@@ -3,8 +3,8 @@
 from fastapi import Response
 
 from app.api.answers import answer_items
-from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.domain.changes import History
+from app.domain.cursors import no_cursor, read_cursor, write_cursor
 from app.domain.documents import change_as_dict
 
 _MOST = 2**63

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from app.cli.extraction_rows import shown_text
 from app.cli.naming import unless_missing
-from app.cli.output import note, note_more, print_json, print_table, shown_moment
-from app.domain.changes import Change, ChangeKind, History
+from app.cli.output import note, note_more, print_json, print_json_lines, print_table, shown_moment
+from app.domain.changes import Change, ChangeKind, FeedPage, FeedPlace, History
+from app.domain.cursors import write_place
 from app.domain.documents import change_as_dict
 from app.domain.ids import ExtractionId, RunId, SourceId
 from app.domain.text import TextRules
@@ -78,6 +79,18 @@ def print_changes(named: NamedHistory, limit: int, rules: TextRules, *, as_json:
     note_more(limit, more=more)
     if not more and not whole:
         note(_NOT_WHOLE)
+
+
+def print_feed(named: NamedHistory, rules: TextRules) -> None:
+    """Print a page of the feed for people."""
+    changes = named.history.changes
+    _print_with_sources(changes, named.sources or {}, dict(_texts(changes, rules)))
+
+
+def print_feed_lines(page: FeedPage, start: FeedPlace) -> None:
+    """Print a page of the feed as JSON lines, each with the cursor after it."""
+    lines = ({**change_as_dict(each), "cursor": write_place(place)} for place, each in page.placed(start))
+    print_json_lines(lines)
 
 
 def _print_with_sources(changes: Iterable[Change], sources: Mapping[SourceId, str], texts: _Texts) -> None:

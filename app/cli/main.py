@@ -17,6 +17,7 @@ from app.cli import (
     embedders,
     export,
     extractions,
+    feed,
     history,
     index,
     ingest,
@@ -88,6 +89,7 @@ app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
 app.command("export")(export.export)
 app.command("history")(history.history)
+app.command("changes")(feed.changes)
 app.command("verify")(index.verify)
 app.command("metrics")(metrics.metrics)
 app.command("adopt")(index.adopt)

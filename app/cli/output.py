@@ -58,6 +58,12 @@ def print_json(value: object) -> None:
     typer.echo(_json(value, orjson.OPT_INDENT_2))
 
 
+def print_json_lines(values: Iterable[object]) -> None:
+    """Print one JSON document per line to standard output."""
+    for value in values:
+        typer.echo(_json(value))
+
+
 @dataclass(slots=True)
 class JsonItems:
     """Prints a JSON document whose ``items`` come bit by bit, so that none are held."""

@@ -6,7 +6,7 @@ All are in one module, because :class:`ServiceParts` names each of them, and non
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from app.domain.changes import History
+from app.domain.changes import FeedPage, FeedPlace, History
 from app.domain.export import ExportPage
 from app.domain.fields import Description, Facets
 from app.domain.filters import ANY, Filters
@@ -253,6 +253,10 @@ class Changes(Protocol):
 
     async def of_run(self, project: str, run_id: RunId, *, limit: int = 100) -> History:
         """The newest changes under a run, ``limit`` or more if there are as many."""
+        ...
+
+    async def feed(self, project: str, *, after: FeedPlace | None = None, limit: int = 100) -> FeedPage:
+        """A project's changes in commit order: the ``limit`` next after a place."""
         ...
 
 

@@ -1,8 +1,10 @@
 """Changes of facts from the ledger: their history, and the feed that consumers follow."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from app.domain.ids import ExtractionId, RunId, SourceId
@@ -62,6 +64,22 @@ class FeedPage:
     place: FeedPlace
     is_last: bool
     is_whole: bool = True
+
+    def placed(self, start: FeedPlace) -> Iterator[tuple[FeedPlace, Change]]:
+        """Yield each change with the place right after it; ``start`` is the page's own.
+
+        After an entry's last change, the place is the next entry, not a position within this one.
+        """
+        place = start
+        for change, following in zip_longest(self.changes, self.changes[1:]):
+            if following is None:
+                place = self.place
+            elif following.number != change.number:
+                place = FeedPlace(place.epoch, change.number + 1, 0)
+            else:
+                taken = place.taken if change.number == place.number else 0
+                place = FeedPlace(place.epoch, change.number, taken + 1)
+            yield place, change
 
 
 @dataclass(frozen=True, slots=True)

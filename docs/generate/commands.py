@@ -23,6 +23,7 @@ With `--json` a command prints one JSON object. It has the fields of the
 [API's](api.md) answer to the same request; a command that sends several prints their totals. A
 list is in `items`, and `more` says whether it goes on after `--limit`. Times are in UTC, with `Z`.
 `agent-storage search kettle --json | jq '.items[].extraction.data'` prints what the hits say.
+Only `changes` prints one object a line (JSON lines), because a feed has no end.
 
 The exit codes:"""
 

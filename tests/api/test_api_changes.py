@@ -15,9 +15,9 @@ from support.facts import fact, replaced
 from support.waiting import PATIENCE_S, until
 
 from app.api.admission import Admission
-from app.api.cursors import write_cursor
 from app.api.event_streams import MAX_STREAMS_A_CALLER
 from app.database import Database
+from app.domain.cursors import write_cursor
 from app.domain.ids import project_id_of
 from app.domain.sources import ReplaceOptions, SourceFacts
 from app.services.storage.repositories.ledger import LedgerRepository

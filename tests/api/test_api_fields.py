@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from support.api import Api, raw_item, serving
 
-from app.api.cursors import write_cursor
+from app.domain.cursors import write_cursor
 from app.intake.where_parser import OPERATORS
 
 PATH = "/v1/projects/papers/extractions"

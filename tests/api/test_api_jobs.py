@@ -15,7 +15,7 @@ from support.api import Api, problem_of, raw_item, serving
 from support.jobs import queue_jobs, statuses
 from support.waiting import until
 
-from app.api.cursors import write_cursor
+from app.domain.cursors import write_cursor
 from app.errors import AgentStorageError
 from app.services.jobs.running import RunningJob
 from containers import Container

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from support.api import Api, problem_of, raw_item, serving
 
-from app.api.cursors import write_cursor
+from app.domain.cursors import write_cursor
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from support.api import Api, problem_of, serving
 from support.facts import replaced
 
-from app.api.cursors import write_cursor
 from app.api.schemas.runs import MOST_LEFT_ALONE, UndoneAnswer
 from app.database import Database
+from app.domain.cursors import write_cursor
 from app.domain.ids import RunId, SourceId, project_id_of
 from app.domain.outcomes import LeftAlone, Undone
 from app.services.storage.repositories.ledger import LedgerRepository

@@ -37,6 +37,7 @@ THEIRS = {
 
 OURS = {
     "history": "doc:2 -p seeded",
+    "changes": "-p seeded",
     "metrics": "--json",
     "backup": "backups",
     "embedders list": "",

@@ -55,8 +55,8 @@ COMMANDS = {
 }
 """Arguments for each command, in an order in which all succeed."""
 
-TRIED_ELSEWHERE = {"jobs show", "jobs retry", "jobs cancel", "extractions show", "chaos"}
-"""They need an id, or a minute."""
+TRIED_ELSEWHERE = {"jobs show", "jobs retry", "jobs cancel", "extractions show", "chaos", "changes"}
+"""They need an id, or a minute, or print one object a line."""
 
 
 def commands_with_json() -> set[str]:

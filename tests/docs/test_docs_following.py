@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.pages import json_values, reading
+from support.pages import Page, json_values, reading
 from support.parts import make_item, open_container
 from support.processes import serve_process
 
@@ -27,7 +27,8 @@ async def test_the_page(tmp_path: Path) -> None:
         assert "toaster" in before
         page.run()
         [listed] = json_values(page.shell(f"{now.strip()} --json --limit 50").stdout)
-        assert {hit["data"]["fact_text"] for hit in listed} == set(re.findall(r'"fact_text": "(.*?)"', monday))
+        texts = {hit["extraction"]["data"]["fact_text"] for hit in listed["items"]}
+        assert texts == set(re.findall(r'"fact_text": "(.*?)"', monday))
         page.shell("agent-storage verify")
 
         with serve_process(tmp_path, {}) as service:
@@ -41,9 +42,18 @@ async def test_the_page(tmp_path: Path) -> None:
                 item = make_item(0)
                 await page.python({"container": container, "uri": item.source_uri, "items": [item]})
 
+            follow_the_feed(page)
             page.replaced["curl -sSN"] = "! timeout 2 curl -sSN"  # the stream has no end
             pages, _, stream = page.run().stdout.partition("event: ")
         [feed] = json_values(pages.partition("id: ")[0])
         kinds = [change["kind"] for change in feed["items"]]
         assert {"added", "changed", "removed"} == set(kinds)
         assert stream.count("data: ") == len(kinds)
+
+
+def follow_the_feed(page: Page) -> None:
+    """Print the feed, and go on after one of its changes, without waiting for new ones."""
+    whole, follow = page.take("bash").splitlines()
+    first, *others = json_values(page.shell(f"{whole} --json").stdout)
+    follow = follow.replace("CURSOR", first["cursor"]).replace(" --follow", "")
+    assert json_values(page.shell(follow).stdout) == others

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.api.answers import ExactRoute, answer_items
-from app.api.change_streams import ChangeStreams, read_place, write_place
+from app.api.change_streams import ChangeStreams
 from app.api.event_streams import wants_events
 from app.api.histories import answer_history, read_number
 from app.api.keys import caller_of
@@ -14,6 +14,7 @@ from app.api.problems import documented
 from app.api.routes.extractions import ExtractionIdOf
 from app.api.schemas.changes import FeedAnswer, HistoryAnswer
 from app.api.schemas.values import PageLimit, ProjectName
+from app.domain.cursors import read_place, write_place
 from app.domain.documents import change_as_dict
 from app.domain.ids import ExtractionId
 

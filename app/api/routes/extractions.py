@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app.api.answers import ExactRoute, answer_items, answer_json
 from app.api.bodies import NDJSON
-from app.api.cursors import read_id_in, read_place_in, write_cursor
+from app.api.cursors import read_id_in, read_place_in
 from app.api.filtering import WantedExtractions
 from app.api.ingest import Intake, checked_key
 from app.api.parts import OptionsOf, PartsOf
@@ -27,6 +27,7 @@ from app.api.schemas.extractions import (
 )
 from app.api.schemas.values import Label, PageLimit, ProjectName
 from app.api.waiting import WaitOf, answer_deleted, may_wait
+from app.domain.cursors import write_cursor
 from app.domain.documents import deleted_as_dict, extraction_as_dict
 from app.domain.filters import ANY, Filters
 from app.domain.ids import ExtractionId

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Response
 
 from app.api.answers import ExactRoute
-from app.api.cursors import no_cursor, read_cursor, write_cursor
 from app.api.parts import PartsOf
 from app.api.problems import documented
 from app.api.schemas.extractions import DeletedAnswer
 from app.api.schemas.projects import NewProject, Project, Projects
 from app.api.schemas.values import PageLimit, ProjectName
 from app.api.waiting import WaitOf, answer_deleted, may_wait
+from app.domain.cursors import no_cursor, read_cursor, write_cursor
 from app.domain.ids import project_id_of
 from app.errors import InvalidField
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 
 from app.api.answers import ExactRoute
-from app.api.cursors import read_id, write_cursor
+from app.api.cursors import read_id
 from app.api.histories import answer_history, read_number
 from app.api.parts import PartsOf
 from app.api.problems import documented
@@ -15,6 +15,7 @@ from app.api.schemas.extractions import DeletedAnswer
 from app.api.schemas.sources import PrunedSources, Sources, SourceShown
 from app.api.schemas.values import Labels, PageLimit, ProjectName, UriPrefix
 from app.api.waiting import WaitOf, answer_deleted, may_wait
+from app.domain.cursors import write_cursor
 from app.domain.ids import SourceId
 from app.domain.sources import SourceFilters
 

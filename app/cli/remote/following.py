@@ -10,7 +10,8 @@ from urllib.parse import quote
 from app.cli.remote.connection import Connection
 from app.cli.remote.paging import pages_of, project_path
 from app.cli.remote.reading import deleted_of, extraction_of, job_ids_of, moment_of, read_as, run_id_of
-from app.domain.changes import Change, ChangeKind, History
+from app.domain.changes import Change, ChangeKind, FeedPage, FeedPlace, History
+from app.domain.cursors import read_place, write_place
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId, project_id_of
 from app.domain.outcomes import Counts, Deleted, LeftAlone, Undone
 from app.domain.rows import RunRow, RunRows, SourceRow, SourceRows
@@ -143,6 +144,12 @@ class RemoteChanges:
         """The newest changes under a run, ``limit`` or more if there are as many."""
         return await self._history(f"{project_path(project)}/runs/{run_id}/changes", limit)
 
+    async def feed(self, project: str, *, after: FeedPlace | None = None, limit: int = 100) -> FeedPage:
+        """A project's changes in commit order: the ``limit`` next after a place."""
+        path = f"{project_path(project)}/changes"
+        place = {} if after is None else {"after": write_place(after)}
+        return read_as(path, _feed_page, await self._service.get(path, {"limit": str(limit), **place}))
+
     async def _history(self, path: str, limit: int) -> History:
         changes: list[Change] = []
         whole, is_last = False, True
@@ -196,6 +203,15 @@ def _undone(answer: _Answer, project_id: ProjectId) -> Undone:
         job_ids=job_ids_of(answer),
         more_left_alone=int(left["count"]) - len(left["items"]),
         already=bool(answer.get("already_undone")),  # absent from the answer of an older service
+    )
+
+
+def _feed_page(page: _Answer) -> FeedPage:
+    return FeedPage(
+        [_change(each) for each in page["items"]],
+        read_place(page["cursor"], "cursor"),
+        is_last=not page["more"],
+        is_whole=bool(page["whole"]),
     )
 
 
