@@ -57,6 +57,8 @@ _FULL = Kind(
     30.0,
 )
 
+_DOCTOR = "the service's log says why, and `agent-storage doctor` on its machine what to check."
+
 KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.InvalidInput: Kind(422, "invalid-input", "Invalid input"),
     errors.NotFound: Kind(404, "not-found", "Not found"),
@@ -72,7 +74,11 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
     errors.DeadlineExceeded: Kind(503, "deadline-exceeded", "Took too long", retry_after_s=1.0),
     errors.ShuttingDown: Kind(503, "shutting-down", "Shutting down", retry_after_s=5.0),
     errors.DatabaseUnavailable: Kind(
-        503, "database-unavailable", "Database unavailable", "The database can't be reached at the moment.", 2.0
+        503,
+        "database-unavailable",
+        "Database unavailable",
+        f"The database can't be reached at the moment; {_DOCTOR}",
+        2.0,
     ),
     errors.DatabaseDiskFull: _FULL,
     errors.DatabaseReadOnly: Kind(
@@ -85,11 +91,19 @@ KINDS: Mapping[type[AgentStorageError], Kind] = {
         503, "database-timeout", "Database timeout", "The database exceeded a time limit.", 2.0
     ),
     errors.QdrantUnavailable: Kind(
-        503, "qdrant-unavailable", "Qdrant unavailable", "Qdrant can't be reached at the moment.", 2.0
+        503,
+        "qdrant-unavailable",
+        "Qdrant unavailable",
+        f"Qdrant can't be reached at the moment; {_DOCTOR}",
+        2.0,
     ),
     errors.QdrantDiskFull: _FULL,
     errors.EmbeddingUnavailable: Kind(
-        503, "embedder-unavailable", "Embedder unavailable", "The embedder can't be reached at the moment.", 2.0
+        503,
+        "embedder-unavailable",
+        "Embedder unavailable",
+        f"The embedder can't be reached at the moment; {_DOCTOR}",
+        2.0,
     ),
     errors.EmbeddingRejected: Kind(422, "embedding-rejected", "The text can't be embedded"),
     errors.EmbedderMismatch: _INDEX,

@@ -137,7 +137,7 @@ def run(
         ):
             yield parts
 
-    return _run(opening(), command)
+    return _run(opening(), command, settings)
 
 
 def run_without_store(ctx: typer.Context, command: Callable[[CommandParts], Coroutine[Any, Any, T]]) -> T:
@@ -180,12 +180,19 @@ def _service(ctx: typer.Context, api: str | None, *, index: bool, near: bool) ->
     return None if holder is None else through(holder, settings)
 
 
-def _run(opening: AbstractContextManager[P], command: Callable[[P], Coroutine[Any, Any, T]]) -> T:
+def _run(
+    opening: AbstractContextManager[P],
+    command: Callable[[P], Coroutine[Any, Any, T]],
+    settings: "Settings | None" = None,
+) -> T:
+    """Open the parts and run the command; ``settings`` are those of stores that are opened here."""
     try:
         with opening as parts:
             return asyncio.run(command(parts))
     except AgentStorageError as error:
-        fail(error)
+        from app.cli.hints import with_hint
+
+        fail(error if settings is None else with_hint(error, settings))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -10,28 +10,10 @@ import typer
 
 from app.cli.command_parts import CommandParts
 from app.cli.context import BOTH, Api, CliContext, Json, Near, context_of, usage_error
+from app.cli.hints import PARTS, SAY_WHAT_TO_DO, hint_for, part_of
 from app.cli.output import counted, fail, print_json, print_table, say
 from app.cli.stores import Service, is_new, missing_store, service_at, service_beside, through
-from app.errors import (
-    AgentStorageError,
-    ConfigurationError,
-    DatabaseDamaged,
-    DatabaseDiskFull,
-    DatabaseEncodingUnfit,
-    DatabaseError,
-    DatabaseReadOnly,
-    DatabaseWritesRefused,
-    DataDirectoryLocked,
-    EmbeddingError,
-    ExtraMissing,
-    QdrantDiskFull,
-    QdrantError,
-    SchemaMismatch,
-    ServiceError,
-    StoreMissing,
-    UnsupportedDialect,
-)
-from app.settings.masking import masked_url
+from app.errors import AgentStorageError, ConfigurationError, DataDirectoryLocked, ServiceError
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -39,25 +21,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 5.0
 _RETRYING_S = 3.0  # less than _PATIENCE_S, so that the part's own error is shown, not "no answer"
 
-_PARTS: tuple[tuple[str, tuple[type[AgentStorageError], ...]], ...] = (
-    ("qdrant", (QdrantError,)),
-    ("database", (DatabaseError, UnsupportedDialect)),
-    ("embedder", (EmbeddingError, ExtraMissing)),
-)
-_ASKED = tuple(part for part, _ in _PARTS)
-_SAY_WHAT_TO_DO = (
-    DatabaseDamaged,
-    DatabaseDiskFull,
-    DatabaseEncodingUnfit,
-    DatabaseReadOnly,
-    DatabaseWritesRefused,
-    DataDirectoryLocked,
-    QdrantDiskFull,
-    SchemaMismatch,
-    StoreMissing,
-    UnsupportedDialect,
-)
-
+_ASKED = tuple(part for part, _ in PARTS)
 _Broken = dict[str, AgentStorageError]
 
 
@@ -176,7 +140,7 @@ def _ask_what_opens(context: CliContext, settings: "Settings", known: "_Broken |
                 with context.open_parts(_openable(settings, broken, folder)) as parts:
                     return _failed(broken, settings) + asyncio.run(_ask(parts, broken, settings))
             except AgentStorageError as error:
-                part = _part_of(error)
+                part = part_of(error)
                 if part in broken or part == "container":
                     return _failed({**broken, part: error}, settings)
                 broken[part] = error
@@ -208,7 +172,7 @@ async def _ask(parts: CommandParts, broken: _Broken, settings: "Settings") -> li
             h.part,
             round(h.latency_seconds * 1e3, 1),
             h.error,
-            None if h.ok else _hint(h.part, settings),
+            None if h.ok else hint_for(h.part, settings),
             await _note(parts) if h.part == "qdrant" and h.ok else None,
         )
         for h in health
@@ -240,32 +204,11 @@ async def _ask_index(parts: CommandParts) -> _Row:
     return _Row("index")
 
 
-def _part_of(error: AgentStorageError) -> str:
-    return next((part for part, classes in _PARTS if isinstance(error, classes)), "container")
-
-
 def _failed(broken: _Broken, settings: "Settings") -> list[_Row]:
     return [
-        _Row(part, None, str(error), None if isinstance(error, _SAY_WHAT_TO_DO) else _hint(part, settings))
+        _Row(part, None, str(error), None if isinstance(error, SAY_WHAT_TO_DO) else hint_for(part, settings))
         for part, error in broken.items()
     ]
-
-
-def _hint(part: str, settings: "Settings") -> str:
-    """What to check when a part doesn't answer."""
-    embedding, qdrant = settings.embedding, settings.qdrant
-    if part == "database":
-        return f"Is it running, and is database.url right? It is {masked_url(settings.database.url)}."
-    if part == "qdrant" and qdrant.url and qdrant.mode == "server":
-        return (
-            f"Is it running, and are qdrant.url and qdrant.api_key right? The URL is {masked_url(qdrant.url)}."
-        )
-    if part == "qdrant":
-        return f"Is its directory readable and writable? qdrant.path is {qdrant.path}."
-    if part == "embedder" and embedding.provider == "openai":
-        url = masked_url(embedding.base_url)
-        return f"Are embedding.base_url, embedding.model and embedding.api_key right? The URL is {url}."
-    return "`agent-storage config show` shows its configuration."
 
 
 def graph(ctx: typer.Context) -> None:

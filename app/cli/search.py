@@ -12,8 +12,11 @@ from app.domain.documents import hit_as_dict
 from app.domain.search import MAX_HITS, SearchMode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.text import Text
 
+    from app.cli.context import CliContext
     from app.cli.ports import ServiceParts
     from app.domain.search import Query, SearchHit, SearchHits
     from app.domain.text import TextRules
@@ -58,6 +61,7 @@ def search(
     found = run_at(ctx, api, lambda parts: _search(parts, asked, wanted), near=near)
     for lack in found.degraded:
         note(f"Incomplete: {lack}")
+    _note_absent_qdrant(context_of(ctx), api, found.degraded)
     for warning in found.warnings:
         note(f"Warning: {warning}")
     if as_json:
@@ -71,6 +75,15 @@ def search(
             note(f"There are more than the {MAX_HITS:,} results that a search returns; narrow it by filters.")
     else:
         note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
+
+
+def _note_absent_qdrant(context: "CliContext", api: str | None, degraded: "Iterable[str]") -> None:
+    """Say what to check if this command's Qdrant server gave no answer."""
+    from app.cli.hints import hint_for
+
+    settings = context.settings()
+    if api is None and settings.qdrant.mode == "server" and any("Qdrant" in lack for lack in degraded):
+        note(f"Qdrant: {hint_for('qdrant', settings)}")
 
 
 async def _search(parts: "ServiceParts", asked: "Query", wanted: WantedExtractions) -> "SearchHits":

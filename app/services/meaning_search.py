@@ -84,6 +84,11 @@ class MeaningSearch:
         self._unrelated: float | None = None
         self._vectors: dict[str, Vector] = {}  # recently used, the oldest first
 
+    @property
+    def trouble(self) -> str | None:
+        """Why Qdrant's last request failed, while it is tried again."""
+        return self._qdrant.trouble
+
     async def unrelated(self) -> float:
         """The embedder's cosine similarity of an unrelated query and passage.
 

@@ -131,7 +131,7 @@ class SearchService:
             lacks = tuple(
                 lack
                 for name, task in zip(("meaning", "words"), tasks, strict=True)
-                if (lack := _lack(name, task))
+                if (lack := self._lack(name, task))
             )
             if len(lacks) == len(tasks):
                 raise tasks[0].exception() or tasks[1].exception() or AssertionError
@@ -140,6 +140,16 @@ class SearchService:
         finally:
             for task in tasks:
                 task.cancel()
+
+    def _lack(self, name: str, task: "asyncio.Future[T]") -> str | None:
+        """What the answer lacks without this side, if it has none."""
+        if task.done():
+            return _failure(name, task)
+        late = f"{name}: no answer in {self._patience_s:g} s"
+        if name == "words":
+            return f"{late} from the database"
+        trouble = self._meaning.trouble
+        return f"{late} from Qdrant or the embedder" if trouble is None else f"{late} from Qdrant ({trouble})"
 
 
 def _depth(query: Query) -> int:
@@ -152,9 +162,7 @@ def _depth(query: Query) -> int:
     return next(step for step in STEPS if step >= min(wanted, STEPS[-1]))
 
 
-def _lack(name: str, task: "asyncio.Future[T]") -> str | None:
-    if not task.done():
-        return f"{name}: no answer in time"
+def _failure(name: str, task: "asyncio.Future[T]") -> str | None:
     error = task.exception()
     if error is None:
         return None

@@ -68,6 +68,31 @@ def test_doctor_names_the_qdrant_that_is_not_there(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9" in faults(rows)["qdrant"]
 
 
+@pytest.mark.parametrize("command", ["search x", "search x --mode meaning", "verify", "ingest facts.jsonl"])
+def test_every_command_says_which_qdrant_is_absent_and_what_to_check(tmp_path: Path, command: str) -> None:
+    (tmp_path / "facts.jsonl").write_text(
+        '{"source_uri": "a", "extraction_type": "fact", "data": {"text": "x"}}'
+    )
+    Cli(tmp_path)("ingest", "facts.jsonl")
+    secret = {"QDRANT_URL": "http://me:hidden@127.0.0.1:9", "QDRANT_RETRY_TIMEOUT": "3"}
+    done = Cli(tmp_path, **secret)(*command.split(), code=0 if command == "search x" else 1)
+    told = done.stderr.decode()
+    assert "refused" in told
+    assert "Qdrant: Is it running, and are qdrant.url and qdrant.api_key right?" in told
+    assert "127.0.0.1:9" in told
+    assert "hidden" not in told
+
+
+@pytest.mark.parametrize("command", ["search x", "sources list", "ingest facts.jsonl"])
+def test_every_command_says_which_database_is_absent_and_what_to_check(tmp_path: Path, command: str) -> None:
+    (tmp_path / "facts.jsonl").write_text("{}")
+    done = Cli(tmp_path, DATABASE_URL="postgresql://me:hidden@127.0.0.1:9/facts")(*command.split(), code=1)
+    told = done.stderr.decode()
+    assert "Database: Is it running, and is database.url right?" in told
+    assert "It is postgresql+psycopg://me:********@127.0.0.1:9/facts." in told
+    assert "hidden" not in told
+
+
 def test_doctor_goes_on_after_the_first_fault(tmp_path: Path) -> None:
     cli = Cli(tmp_path, **NOWHERE, **NO_DATABASE)
     rows = cli.json("doctor", code=1)["parts"]

@@ -89,6 +89,11 @@ class QdrantRepository:
         self._nearest = NearestPoints(client, self._requests)
 
     @property
+    def trouble(self) -> str | None:
+        """Why Qdrant's last request failed, while it is tried again."""
+        return self._requests.trouble
+
+    @property
     def protocol(self) -> str:
         """The protocol, REST or gRPC; empty before the first request, and without a server."""
         return str(getattr(self._client, "protocol", ""))

@@ -31,6 +31,8 @@ class Requests:
         self._retry = retry
         self._instruments = instruments
         self._most: dict[str, int] = {}
+        self.trouble: str | None = None
+        """Why the last request failed that may be tried again; None once one has succeeded."""
 
     def size(self, operation: str, wanted: int) -> int:
         """How many of the wanted members to send at once."""
@@ -89,15 +91,17 @@ class Requests:
             try:
                 return await self._lane.run(self.measured, operation, fn, *args, timeout_s=left_s)
             except ClientFailure as failure:
-                reason = failure.reason
+                reason = self.trouble = failure.reason
                 raise
 
         try:
-            return await retrying(self._retry, attempt, retry_after=_retry_after)
+            done = await retrying(self._retry, attempt, retry_after=_retry_after)
         except (DeadlineExceeded, GaveUp) as error:
             within = f"{reason} (within {self._retry.total_s:g} s)"
             later_s = error.retry_after_s
             raise QdrantUnavailable(operation, self._collection, within, retry_after_s=later_s) from error
+        self.trouble = None
+        return done
 
     def refused(self, operation: str, failure: ClientFailure) -> QdrantError:
         """Convert the failure to a QdrantError."""
