@@ -11,7 +11,7 @@ import typer
 
 from app.cli.context import Api, Json, Near, at_home, context_of, run_at, to_the_end, usage_error
 from app.cli.index_jobs import first_of, indexing_beside
-from app.cli.ingest_report import Report, print_report
+from app.cli.ingest_report import Report, accepted_in, print_report
 from app.cli.input_file import (
     Constants,
     Ignored,
@@ -23,6 +23,7 @@ from app.cli.input_file import (
     Texts,
     mapping_of,
 )
+from app.cli.interruption import Interruption, say_interrupted
 from app.cli.output import note, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
@@ -138,16 +139,25 @@ def ingest(
     job = _Ingest(Report(project), source, rejects_file, hands_in)
     text_fields = context_of(ctx).settings().embedding.text_fields
     batch_size = context_of(ctx).settings().worker.batch_size
+    interrupted = Interruption()
     try:
-        run_at(
-            ctx, api, lambda parts: job.run(parts, text_fields, batch_size), near=near, missing=IfMissing.CREATE
-        )
+        with interrupted:
+            run_at(
+                ctx,
+                api,
+                lambda parts: job.run(parts, text_fields, batch_size),
+                near=near,
+                missing=IfMissing.CREATE,
+            )
     finally:
         for warning in job.report.warnings:
             note(f"Warning: {warning}.")
         for remark in job.report.remarks:
             note(printable(remark))
-        print_report(job.report, as_json=as_json)
+        if interrupted.happened:
+            say_interrupted(accepted_in(job.report), from_stdin=source.is_stdin)
+        if as_json or not interrupted.happened:
+            print_report(job.report, as_json=as_json)
         if not as_json:
             say_run(ctx, api, project, job.report.run_id)
     if job.report.first_reject is not None:

@@ -68,6 +68,13 @@ def print_report(report: Report, *, as_json: bool) -> None:
         _print_refusal(report, report.first_reject)
 
 
+def accepted_in(report: Report) -> str:
+    """What an interrupted ingest has accepted."""
+    accepted = report.stored + report.known
+    known = f" ({report.known:,} of them were stored already)" if report.known else ""
+    return f"{counted(accepted, 'extraction')} {'was' if accepted == 1 else 'were'} accepted{known}"
+
+
 def _print_known(report: Report, total: int) -> None:
     everything = "" if report.stored else "Nothing new: "
     say(f"{everything}{report.known:,} of {total:,} were stored already, and weren't stored twice.")

@@ -92,6 +92,11 @@ class InputFile:
     format: Format | None = None
     mapping: "ColumnMapping | None" = None
 
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is standard input, which can't be read again."""
+        return self.name == "-"
+
     def require(self) -> None:
         """End the command if the file doesn't exist, before a store is created."""
         from app.intake.opening import check_there

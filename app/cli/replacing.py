@@ -10,6 +10,7 @@ import typer
 
 from app.cli.context import context_of, run_at
 from app.cli.index_jobs import first_of, indexing_beside, say_waiting
+from app.cli.interruption import Interruption, say_interrupted
 from app.cli.output import counted, note, print_json, printable, progress, say
 from app.cli.request_run import OfRun, say_run
 from app.cli.stores import IfMissing, Remote, is_remote
@@ -73,6 +74,13 @@ class FileReplacement:
         self._source = source
         self._options = options
         self._of_run = of_run
+
+    def say_interrupted(self) -> None:
+        """Say what Ctrl-C has left undone."""
+        done = f"at least {counted(len(self.report.sources), 'source')} replaced, each as a whole"
+        if self.report.dry_run:
+            done = "nothing was changed"
+        say_interrupted(done, from_stdin=self._source.is_stdin)
 
     async def run(
         self, parts: "ServiceParts", replacement: "SourceReplacement", text_fields: tuple[str, ...]
@@ -225,7 +233,13 @@ def replace_file(
         await _with_remarks(job, job.run(parts, replacement, text_fields))
 
     missing = IfMissing.IMAGINE if job.report.dry_run else IfMissing.CREATE
-    run_at(ctx, api, replace_all, near=near, missing=missing)
+    interrupted = Interruption()
+    try:
+        with interrupted:
+            run_at(ctx, api, replace_all, near=near, missing=missing)
+    finally:
+        if interrupted.happened:
+            job.say_interrupted()
     _print(job.report, as_json=as_json, remote=job.report.is_remote)
     if not as_json:
         say_run(ctx, api, job.report.project, job.report.run_id)

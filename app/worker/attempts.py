@@ -148,8 +148,8 @@ def _check_result(job: RunningJob, done: Done) -> None:
 
 
 def _log(outcome: Outcome) -> None:
-    if isinstance(outcome, Completed):
-        logger.debug("job completed")
+    if isinstance(outcome, Completed) or (isinstance(outcome, HandedBack) and outcome.reason is None):
+        logger.debug("job %s", outcome.name)  # an interruption is as usual as a success
     elif isinstance(outcome, Failed | Retried):
         error = outcome.error
         known = isinstance(error, AgentStorageError) and error.__cause__ is None

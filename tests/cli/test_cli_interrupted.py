@@ -50,13 +50,31 @@ def test_ctrl_c_ends_soon_and_says_what_was_stored(cli: Cli) -> None:
     asked = time.monotonic()
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert b"Traceback" not in err
-    assert b"Stored " in out
+    assert out == b""
     assert time.monotonic() - asked < 15, "a hang, however busy the machine is"
-    said = int(out.decode().split("Stored ")[1].split()[0].replace(",", ""))
+    last = err.decode().splitlines()[-1]
+    assert "job" not in err.decode(), "nothing but that line follows what was said at the start"
+    assert last.endswith(
+        "were accepted. To go on, run the same command again, which stores nothing twice: agent-storage ingest in.jsonl"
+    )
+    said = int(last.split("Interrupted: ")[1].split()[0].replace(",", ""))
     counts = cli.items("projects", "list")
     assert counts[0]["extractions"] == said
     assert finish(cli) == COUNT - said
+
+
+def test_ctrl_c_in_a_replace_says_what_to_run(cli: Cli) -> None:
+    process = cli.start("ingest", "in.jsonl", "--replace", "source", "-p", "default")
+    wait_until_stored(cli, 1_000)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, b"")
+    last = err.decode().splitlines()[-1]
+    assert "sources replaced, each as a whole. To go on, run the same command again" in last
+    assert last.endswith("agent-storage ingest in.jsonl --replace source -p default")
+    report = cli.json("ingest", "in.jsonl", "--replace", "source")
+    assert report["added"] + report["unchanged"] == COUNT
+    assert report["unchanged"] >= 1_000
 
 
 def finish(cli: Cli) -> int:

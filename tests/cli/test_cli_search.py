@@ -47,12 +47,12 @@ def ids(place: Place, *arguments: str) -> list[str]:
 
 
 def test_a_hit_says_why_it_was_found(place: Place) -> None:
-    first, *_ = place.hits("is XR-4471-B in stock?", "--limit", "3")
-    assert set(first) == {
-        *("id", "score", "project_id", "project", "source_uri", "source_group", "extraction_type"),
-        *("confidence", "metadata", "data", "meaning", "words", "terms", "highlights", "twins"),
-    }
-    assert first["data"] == {"fact_text": CODE}
+    found = place.json("search", "is XR-4471-B in stock?", "--limit", "3")
+    assert (found.keys(), found["degraded"]) == ({"items", "more", "degraded", "warnings"}, [])
+    first = found["items"][0]
+    why = {"score", "meaning", "words", "terms", "highlights", "twins"}
+    assert set(first) == {*why, "extraction"}
+    assert first["extraction"]["data"] == {"fact_text": CODE}
     assert first["words"]["rank"] == 1
     assert first["meaning"]["rank"] >= 1
     spans = first["highlights"]["fact_text"]
