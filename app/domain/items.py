@@ -29,12 +29,6 @@ OF_AN_ANSWER = frozenset(
         "set_aside_reason",
         "created_at",
         "changed_at",
-        "score",
-        "meaning",
-        "words",
-        "terms",
-        "highlights",
-        "twins",
     }
 )
 """The fields that responses add to an extraction.

@@ -207,7 +207,7 @@ def test_what_search_found_goes_in_again(tmp_path: Path, kind: str) -> None:
         hits = place.hits("plain", "--limit", "20")
         assert len(hits) == 20
         assert {hit["project"] for hit in hits} == {"papers"}
-        lines = "".join(json.dumps(hit) + "\n" for hit in hits).encode()
+        lines = "".join(json.dumps(hit["extraction"]) + "\n" for hit in hits).encode()
         ingest = place.cli("ingest", "-", "-p", "papers", "--json", *place.api, stdin=lines)
     report = json.loads(ingest.stdout)
     assert (report["new"], report["known"], report["changed"]) == (0, 20, 0)
