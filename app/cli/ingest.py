@@ -75,7 +75,7 @@ def ingest(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --replace: report what would change, and change nothing.")
+        bool, typer.Option("--dry-run", help="With --replace: list what would change, and change nothing.")
     ] = False,
     allow_mass_delete: Annotated[
         bool,
@@ -158,7 +158,7 @@ def ingest(
             say_interrupted(accepted_in(job.report), from_stdin=source.is_stdin)
         if as_json or not interrupted.happened:
             print_report(job.report, as_json=as_json)
-        if not as_json:
+        if not as_json and not interrupted.happened:
             say_run(ctx, api, project, job.report.run_id)
     if job.report.first_reject is not None:
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from app.cli.context import context_of, run_at
+from app.cli.extraction_rows import shown_text
 from app.cli.index_jobs import first_of, indexing_beside, say_waiting
 from app.cli.interruption import Interruption, say_interrupted
-from app.cli.output import counted, note, print_json, printable, progress, say
+from app.cli.output import counted, note, print_json, print_table, printable, progress, say
 from app.cli.request_run import OfRun, say_run
 from app.cli.stores import IfMissing, Remote, is_remote
 from app.domain.documents import replaced_source_as_dict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from app.cli.ports import FinishedJob, JobRunner, Lines, ServiceParts, SourceReplacement
     from app.domain.outcomes import Replaced, ReplacedSource
     from app.domain.sources import ReplaceOptions, SourceFacts
+    from app.domain.text import TextRules
     from app.executor import Lane
     from app.intake.rows import RowReader
     from app.intake.source_lines import SourceLines
@@ -36,6 +38,9 @@ _BATCHES_AT_ONCE = 4
 Most replaced facts are already stored, and cost a quarter of new ones. Each transaction also queues
 its own jobs.
 """
+
+_MOST_SHOWN = 20
+_LONGEST_TEXT = 200
 
 _TOTALS = ("added", "changed", "unchanged", "removed")
 
@@ -240,7 +245,7 @@ def replace_file(
     finally:
         if interrupted.happened:
             job.say_interrupted()
-    _print(job.report, as_json=as_json, remote=job.report.is_remote)
+    _print(job.report, context_of(ctx).text_rules(), as_json=as_json, remote=job.report.is_remote)
     if not as_json:
         say_run(ctx, api, job.report.project, job.report.run_id)
 
@@ -266,7 +271,24 @@ async def _with_remarks(job: FileReplacement, running: Awaitable[None]) -> None:
             note(printable(remark))
 
 
-def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
+def _print_facts(report: _Report, rules: "TextRules") -> None:
+    """List the first facts that a dry run would change."""
+    found = [(source.source_uri, fact) for source in report.sources for fact in source.facts or ()]
+    if not found:
+        return
+    print_table(
+        ("change", "text", "source and id"),
+        [
+            (fact.kind, shown_text(fact.extraction_type, fact.data, rules)[:_LONGEST_TEXT], (uri, str(fact.id)))
+            for uri, fact in found[:_MOST_SHOWN]
+        ],
+        whole=("source and id",),
+    )
+    if len(found) > _MOST_SHOWN:
+        note(f"And {len(found) - _MOST_SHOWN:,} more; --json lists all.")
+
+
+def _print(report: _Report, rules: "TextRules", *, as_json: bool, remote: bool) -> None:
     if as_json:
         print_json(_as_dict(report))
         return
@@ -274,6 +296,7 @@ def _print(report: _Report, *, as_json: bool, remote: bool) -> None:
     sources = counted(len(report.sources), "source")
     if report.dry_run:
         say(f"Would replace {sources} of project {report.project}: {totals}. Nothing was changed.")
+        _print_facts(report, rules)
         return
     say(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
     if report.indexed:

@@ -81,7 +81,9 @@ def deleted_as_dict(deleted: Deleted, *, dry_run: bool = False, warnings: Sequen
 
 def replaced_source_as_dict(source: ReplacedSource) -> dict[str, Any]:
     """What replacing one source has changed."""
-    return {"id": source.source_id, "uri": source.source_uri, **asdict(source.counts), "gone": source.gone}
+    facts = None if source.facts is None else [fact._asdict() for fact in source.facts]
+    counts = asdict(source.counts)
+    return {"id": source.source_id, "uri": source.source_uri, **counts, "gone": source.gone, "facts": facts}
 
 
 def undone_as_dict(undone: Undone, most_left_alone: int | None = None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The results of operations: ingestion, replacing, deleting, retrying, undoing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from app.domain.changes import ChangeKind
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 
 
@@ -59,13 +60,26 @@ class Counts:
         return Counts.total([self, other])
 
 
+class ChangedFact(NamedTuple):
+    """A fact that a dry run would add, change or remove. ``data`` is the fact's."""
+
+    kind: ChangeKind
+    id: ExtractionId
+    extraction_type: str
+    data: Mapping[str, Any]
+
+
 class ReplacedSource(NamedTuple):
-    """What replacing one source has changed. ``gone``: the source has no facts left."""
+    """What replacing one source has changed. ``gone``: the source has no facts left.
+
+    ``facts`` lists what a dry run would change; otherwise it is None.
+    """
 
     source_id: SourceId
     source_uri: str
     counts: Counts
     gone: bool = False
+    facts: Sequence[ChangedFact] | None = None
 
 
 @dataclass(frozen=True, slots=True)

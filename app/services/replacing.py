@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.database import WriteSession
+from app.domain.changes import ChangeKind
 from app.domain.filters import Filters
 from app.domain.ids import ExtractionId, JobId, ProjectId, SourceId, source_id_of
 from app.domain.items import Item, extraction_id_of
-from app.domain.outcomes import Counts, Replaced, ReplacedSource
+from app.domain.outcomes import ChangedFact, Counts, Replaced, ReplacedSource
 from app.domain.sources import ReplaceOptions, SourceFacts
 from app.errors import MassDeleteRefused, StaleReplace
 from app.services.creating import create_facts
@@ -197,6 +198,8 @@ class _Replacing:
         self._session = session
         self._project_id = project_id
         self._run_id = options.run_id
+        self._is_dry = options.dry_run
+        self._removed: dict[SourceId, list[RemovedFact]] = {}  # of a dry run, to be listed
         self._facts = FactRepository(session)
         self._changes = ChangesBySource()
         self._job_ids: list[JobId] = []
@@ -218,7 +221,13 @@ class _Replacing:
         changes = [*removed, *self._changes.values()]
         record(self._session, self._project_id, changes, self._run_id, Counts.total(counts.values()))
         sources = [
-            ReplacedSource(plan.held.id, plan.facts.source_uri, counts[plan.held.id], gone=not plan.wanted)
+            ReplacedSource(
+                plan.held.id,
+                plan.facts.source_uri,
+                counts[plan.held.id],
+                gone=not plan.wanted,
+                facts=self._changed_facts(plan, changed) if self._is_dry else None,
+            )
             for plan in plans
         ]
         return Replaced(sources, [*self._job_ids, *added])
@@ -288,6 +297,8 @@ class _Replacing:
         entries, gone = list[SourceChanges](), list[ExtractionId]()
         for removed in self._facts.iter_removed([id_ for plan in plans for id_ in plan.removed]):
             gone += [fact.id for fact in removed]
+            for fact in removed if self._is_dry else ():
+                self._removed.setdefault(fact.source_id, []).append(fact)
             entries += self._noted(removed)
         self._job_ids += [queue_vectors_deletion(self._session, page, self._project_id) for page in pages(gone)]
         return entries
@@ -299,6 +310,20 @@ class _Replacing:
         for fact in removed:
             (further if fact.source_id in full else self._changes)[fact.source_id].removed.append(fact)
         return list(further.values())
+
+    def _changed_facts(self, plan: _Plan, changed: Collection[ExtractionId]) -> list[ChangedFact]:
+        """List what a plan adds, changes and removes."""
+        altered = [fact.id for fact in plan.kept if plan.is_regrouped or fact.id in changed]
+        of_items = [(ChangeKind.ADDED, plan.added), (ChangeKind.CHANGED, altered)]
+        given = [
+            ChangedFact(kind, id_, plan.wanted[id_].extraction_type, plan.wanted[id_].data)
+            for kind, ids in of_items
+            for id_ in ids
+        ]
+        removed = self._removed.get(plan.held.id, ())
+        return given + [
+            ChangedFact(ChangeKind.REMOVED, fact.id, fact.extraction_type, fact.data) for fact in removed
+        ]
 
     def _counts(self, plan: _Plan, changed: Collection[ExtractionId]) -> Counts:
         kept = len(plan.kept)

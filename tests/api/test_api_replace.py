@@ -86,7 +86,15 @@ async def test_a_dry_run_says_the_same_and_writes_nothing(api: Api, engine: Engi
     assert (tried["dry_run"], tried["jobs"], tried["run_id"]) == (True, [], None)
     assert (await texts(api), count(engine, LedgerEntry), count(engine, Run)) == before
     done = await api.replaced(now, **options)
-    assert (done["sources"], totals(done)) == (tried["sources"], totals(tried))
+    assert totals(done) == totals(tried)
+    assert done["sources"] == [{**each, "facts": None} for each in tried["sources"]]
+    listed = {
+        (each["uri"], one["kind"], one["data"]["fact_text"])
+        for each in tried["sources"]
+        for one in each["facts"]
+    }
+    assert {("a", "added", "36 euro"), ("c", "added", "new")} <= listed
+    assert sum(kind == "removed" for _, kind, _ in listed) == tried["removed"]
 
 
 async def test_metadata_follows_what_is_handed_in(api: Api) -> None:

@@ -50,7 +50,8 @@ def test_the_nightly_crawl(place: Place, tmp_path: Path) -> None:
     done = place.json(
         "ingest", second, "--replace", "source", "--run", "two", "--run-meta", "model=m", "--run-meta", "a=b=c"
     )
-    assert (totals(done), done["sources"]) == (totals(tried), tried["sources"])
+    assert totals(done) == totals(tried)
+    assert done["sources"] == [{**each, "facts": None} for each in tried["sources"]]
     assert {each["uri"]: each["gone"] for each in done["sources"]} == {"a": False, "b": True}
     shown = place.json("runs", "show", "two")
     assert (shown["id"], shown["metadata"], totals(shown)) == (
@@ -67,6 +68,31 @@ def test_the_nightly_crawl(place: Place, tmp_path: Path) -> None:
     place("runs", "undo", "two", "--yes")
     texts = {hit["data"]["fact_text"] for hit in place.hits("euro", "-n", "10")}
     assert texts == {"35 euro", "open", "red", "old"}
+
+
+def test_a_dry_run_lists_what_would_change(place: Place, tmp_path: Path) -> None:
+    first, second = lines(tmp_path, "1.jsonl", FIRST), lines(tmp_path, "2.jsonl", SECOND)
+    place("ingest", first, "--replace", "source", "-p", "default")
+    told = place("ingest", second, "--replace", "source", "--dry-run")
+    for kind, text in (("added", "36 euro"), ("changed", "open"), ("removed", "35 euro"), ("removed", "old")):
+        assert f"{kind} {text} " in " ".join(told.replace("│", " ").split())
+    assert "red" not in told.split("Nothing was changed.")[1].split("source and id")[1].split()
+    tried = place.json("ingest", second, "--replace", "source", "--dry-run")
+    a, b = tried["sources"]
+    assert [(fact["kind"], fact["data"]["fact_text"]) for fact in a["facts"]] == [
+        ("added", "36 euro"),
+        ("changed", "open"),
+        ("removed", "35 euro"),
+    ]
+    ids = {row["data"]["fact_text"]: row["id"] for row in place.items("extractions", "list")}
+    assert [(fact["kind"], fact["id"]) for fact in b["facts"]] == [("removed", ids["old"])]
+
+
+def test_a_dry_run_lists_the_first_and_counts_the_others(place: Place, tmp_path: Path) -> None:
+    many = lines(tmp_path, "3.jsonl", [fact(f"s{number}", "same") for number in range(50)])
+    assert "And 30 more; --json lists all." in place("ingest", many, "--replace", "source", "--dry-run")
+    told = place.json("ingest", many, "--replace", "source", "--dry-run")
+    assert sum(len(source["facts"]) for source in told["sources"]) == 50
 
 
 def test_the_whole_project_from_a_compressed_file(place: Place, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Replacing sources: added, changed, kept and removed facts, the jobs, and rejections."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,7 +200,13 @@ async def test_a_dry_run_tells_the_same_and_writes_nothing(
     assert sum(parts, Replaced()).sources == told.sources
     assert everything(engine) == before
     done = await replace(container, *given, options=ReplaceOptions(scope), key="key")
-    assert done.sources == told.sources
+    assert done.sources == [each._replace(facts=None) for each in told.sources]
+    listed = Counter(str(fact.kind) for each in told.sources for fact in each.facts or ())
+    assert (listed["added"], listed["changed"], listed["removed"]) == (
+        told.counts.added,
+        told.counts.changed,
+        told.counts.removed,
+    )
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
         ),
     ] = None,
     dry_run: Annotated[
-        bool, Query(description="For a replace: report what would change, and change nothing.")
+        bool, Query(description="For a replace: list what would change, and change nothing.")
     ] = False,
     allow_mass_delete: Annotated[
         bool, Query(description="For a replace: allow it to remove most facts of a source or of the project.")

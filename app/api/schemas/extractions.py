@@ -1,7 +1,7 @@
 """Extractions, and the outcomes of storing, replacing, deleting and retrying them."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field, model_validator
@@ -121,6 +121,15 @@ class Accepted(BaseModel):
     )
 
 
+class ChangedFact(BaseModel):
+    """A fact that a dry run would add, change or remove."""
+
+    kind: Literal["added", "changed", "removed"]
+    id: UUID
+    extraction_type: str
+    data: dict[str, Any]
+
+
 class ReplacedSource(BaseModel):
     """What replacing a source changed. ``gone``: the source has no facts left."""
 
@@ -131,6 +140,9 @@ class ReplacedSource(BaseModel):
     unchanged: int
     removed: int
     gone: bool
+    facts: list[ChangedFact] | None = Field(
+        description="In a dry run, the facts that would change; null otherwise."
+    )
 
 
 class Replaced(BaseModel):

@@ -14,10 +14,11 @@ from app.cli.remote.filtering import body_of
 from app.cli.remote.paging import pages_of, project_path
 from app.cli.remote.reading import extraction_of, moment_of
 from app.cli.remote.reading import read_as as _read
+from app.domain.changes import ChangeKind
 from app.domain.ids import ExtractionId, JobId, ProjectId, RunId, SourceId
 from app.domain.items import Item
 from app.domain.jobs import JobFilters, JobRow, JobRows, JobStatus, JobTypeNames, has_ended
-from app.domain.outcomes import Accepted, Counts, Replaced, ReplacedSource
+from app.domain.outcomes import Accepted, ChangedFact, Counts, Replaced, ReplacedSource
 from app.domain.search import Query, Ranked, SearchHit, SearchHits, Twin
 from app.domain.sources import ReplaceOptions
 from app.errors import JobCancelled, JobFailed, JobStalled, ServiceError
@@ -267,11 +268,26 @@ def _replaced(answer: Mapping[str, Any]) -> Replaced:
             str(each["uri"]),
             Counts(each["added"], each["changed"], each["unchanged"], each["removed"]),
             bool(each["gone"]),
+            _changed_facts(each["facts"]),
         )
         for each in answer["sources"]
     ]
     jobs = [JobId(uuid.UUID(each)) for each in answer["jobs"]]
     return Replaced(sources, jobs, warnings=_warnings(answer))
+
+
+def _changed_facts(facts: "Sequence[Mapping[str, Any]] | None") -> list[ChangedFact] | None:
+    if facts is None:
+        return None
+    return [
+        ChangedFact(
+            ChangeKind(each["kind"]),
+            ExtractionId(uuid.UUID(each["id"])),
+            each["extraction_type"],
+            each["data"],
+        )
+        for each in facts
+    ]
 
 
 def _warnings(answer: Mapping[str, Any]) -> tuple[str, ...]:
