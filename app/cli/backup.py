@@ -108,31 +108,36 @@ def restore(
         Path | None,
         typer.Argument(
             metavar="DIR_OR_FILE",
-            help="A backup, or a folder of backups, of which the newest intact one is restored.",
+            help="A backup, or a folder of backups: the newest one that is complete and unchanged is restored.",
             callback=at_home,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", "--yes", "-y", help="Replace a store that holds something.")
+        bool,
+        typer.Option(
+            "--overwrite", "--yes", "-y", help="Replace a database that holds data; that data is lost."
+        ),
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Restore nothing; report what the database holds, and whether it is usable."
+            "--check", help="Restore nothing; say what the database holds, and whether this version can use it."
         ),
     ] = False,
     _api: Annotated[str | None, no_api(_RESTORE_NEAR)] = None,
     as_json: Json = False,
 ) -> None:
-    """Replace the database with a backup.
+    """Put a backup in the place of the database.
 
-    Stop the service first, and run `verify --repair` afterwards.
+    Before: stop the service, and everything else that uses the database. After: run `agent-storage
+    verify --repair`, because a backup has no index, and the present one may not fit.
 
-    SQLite: checks the backup and migrates it to this version's schema, and then replaces the
-    database in one transaction. If the restore fails or is interrupted, the old database stays.
-    The command needs the database file, and so has no --api.
+    SQLite: the backup is checked, and brought to this version's schema if it is older. Then it
+    replaces the database, at once and as a whole: if that fails or is interrupted, the database
+    stays as it was. The command works on the database file, and so has no --api.
 
-    PostgreSQL: prints the pg_restore command to run. Afterwards, --check reports what it restored.
+    PostgreSQL: nothing is restored. The command prints the pg_restore command to run. After that,
+    `agent-storage restore --check` says whether the database is complete.
     """
     if check:
         if path is not None or overwrite:
@@ -168,7 +173,7 @@ def _print_restored(done: "Restored") -> None:
         f"Restored {_listed(done.contents.counts)} from {done.backup.file}, as of {shown_moment(manifest.began_at, seconds=True)} "
         f"UTC.{migrated}"
     )
-    note(f"The index may differ from the restored database: run `{REPAIR}` now.")
+    note(f"The index may not fit the restored database yet: run `{REPAIR}` now.")
 
 
 async def _restore(parts: CommandParts, path: Path, *, overwrite: bool) -> "Restored":
@@ -226,7 +231,11 @@ def _print_check(found: "StoreCheck", *, as_json: bool) -> None:
         print_table(("", "found"), [*rows, *((name, f"{count:,}") for name, count in contents.counts.items())])
         for problem in _problems(found):
             note(problem)
-        say(f"This version can use it. Next: `{REPAIR}`." if found.is_usable else "It can't be used as it is.")
+        say(
+            f"This version can use it. Next: `{REPAIR}`."
+            if found.is_usable
+            else "This version can't use it as it is."
+        )
     if not found.is_usable:
         raise typer.Exit(1)
 

@@ -37,7 +37,7 @@ EXIT_CODES = (
     (str(SOME_REFUSED), "`ingest --skip-invalid` rejected some lines and stored the others."),
     (
         str(DIFFER),
-        "`verify` found differences between the two stores that remain; `chaos` found a broken promise.",
+        "`verify` found differences between the two stores that remain; a check of `chaos` failed.",
     ),
     (str(INTERRUPTED), "Ctrl-C."),
 )

@@ -70,9 +70,9 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_none_is_told(tmp_path: Path) -> None:
-    assert b"no program that can be run" in Cli(tmp_path)("chaos", "--qdrant", "nowhere", code=1).stderr
+    assert b"nowhere can't be run" in Cli(tmp_path)("chaos", "--qdrant", "nowhere", code=1).stderr
     told = Cli(tmp_path)("chaos", "--database-url", "postgresql://h/n", code=2).stderr
-    assert b"wants --qdrant too" in told
+    assert b"requires --qdrant, too" in told
     assert list(tmp_path.iterdir()) == []
 
 

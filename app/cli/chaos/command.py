@@ -26,15 +26,17 @@ _MINUTE_S = 60.0
 
 
 def chaos(
-    minutes: Annotated[float, typer.Option(min=0.05, max=24 * 60, help="How long to inject faults.")] = 5.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.05, max=24 * 60, help="How long the load and the faults last.")
+    ] = 5.0,
     folder: Annotated[
         Path | None,
         typer.Option(
             "--folder",
             metavar="DIR",
             callback=at_home,
-            help="An empty folder for the stores and logs, which is kept. Default: a temporary one, deleted if all promises "
-            "held.",
+            help="An empty folder for the test's stores and logs, which are kept. Default: a temporary one, deleted if all "
+            "checks pass.",
         ),
     ] = None,
     copy_of: Annotated[
@@ -43,7 +45,7 @@ def chaos(
             "--copy-of",
             metavar="BACKUP",
             callback=at_home,
-            help="A backup to start with, instead of an empty store.",
+            help="Begin with the content of this backup, which stays as it is, instead of an empty store.",
         ),
     ] = None,
     qdrant: Annotated[
@@ -52,29 +54,36 @@ def chaos(
             "--qdrant",
             metavar="PROGRAM",
             callback=at_home,
-            help="A Qdrant server's program, which is started, and killed too.",
+            help="Test with a Qdrant server, instead of the embedded engine: the path of its program. It is killed, too.",
         ),
     ] = None,
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", metavar="URL", help="An empty PostgreSQL database, instead of SQLite."),
+        typer.Option(
+            "--database-url",
+            metavar="URL",
+            help="Test on this PostgreSQL database, which must be empty, instead of on SQLite.",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeat the fault sequence of an earlier run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeat the faults of an earlier test, which printed its seed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Inject faults into a separate store under load, and check that nothing acknowledged was lost.
+    """Test whether crashes lose data on this machine, in a store made for the test, never in yours.
 
-    Processes are killed, suspended and denied disk space, while extractions are ingested, replaced,
-    deleted and searched. Afterwards, the stores' content is compared with what was acknowledged,
-    and the two stores with each other. The stores of the settings are never touched: everything
-    happens in a separate folder. Exit code 4 if a promise was broken.
+    A service is started in a separate folder. While made-up extractions are stored, replaced,
+    deleted and searched, its processes are killed and suspended, and its disk is full for a while.
+    Afterwards the command checks that everything that the service confirmed is there, that nothing
+    is there twice, that nothing deleted is back, and that index and database agree. Exit code 4 if
+    a check fails.
     """
     if database_url is not None and copy_of is not None:
         usage_error("--copy-of is only for SQLite; restore into the PostgreSQL database with pg_restore")
     if database_url is not None and qdrant is None:
-        usage_error("--database-url wants --qdrant too: several processes can't share the embedded engine")
+        usage_error("--database-url requires --qdrant, too: several processes can't share the embedded engine")
     if qdrant is not None and not (qdrant.is_file() and os.access(qdrant, os.X_OK)):
-        fail(f"{qdrant} is no program that can be run; give --qdrant the program of a Qdrant server")
+        fail(f"{qdrant} can't be run; give --qdrant the path of a Qdrant server's program")
     place = _made_folder(folder)
     report = _run(_place_in(place, qdrant, database_url), minutes * _MINUTE_S, copy_of, seed)
     if folder is None and report.held:
@@ -155,7 +164,7 @@ def _run(place: "Place", seconds: float, copy_of: Path | None, seed: int | None)
                 )
             )
     except (AgentStorageError, ExceptionGroup) as error:
-        note(f"The logs are in {place.folder}; --seed {drawn} repeats this sequence.")
+        note(f"The logs are in {place.folder}; --seed {drawn} repeats these faults.")
         fail(first_of(error) if isinstance(error, ExceptionGroup) else error)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -167,20 +176,20 @@ def _print(report: "Report") -> None:
     print_table(("fault", "times"), _rows(report.faults))
     print_table(("request", "count"), [*_rows(report.counts), *_rows(report.refusals, "refused: ")])
     print_table(
-        ("broken promise", "count"),
+        ("check", "found"),
         [
-            ("acknowledged facts that are lost", report.lost),
-            ("facts that are stored twice", report.doubled),
+            ("confirmed facts that are missing", report.lost),
+            ("facts that are there twice", report.doubled),
             ("deleted facts that are back", report.returned),
             ("jobs that failed permanently", report.failed_jobs),
-            ("differences between the stores, before a repair", report.differing),
-            ("differences that remain after one repair", report.left),
+            ("differences between index and database, before a repair", report.differing),
+            ("differences that are left after one repair", report.left),
         ],
     )
     for name, reason in report.not_tried.items():
         say(f"Not tried: {name}: {reason}.")
-    verdict = "Every promise held" if report.held else "A promise was broken"
-    say(f"{verdict}, in {report.seconds:,.0f} s; --seed {report.seed} repeats this sequence.")
+    verdict = "All checks passed" if report.held else "A check failed"
+    say(f"{verdict}, in {report.seconds:,.0f} s; --seed {report.seed} repeats these faults.")
 
 
 def _rows(counts: Mapping[str, int], before: str = "") -> list[tuple[str, int]]:
