@@ -23,8 +23,9 @@ define install
 @{ $(PIP) install --require-hashes --requirement $(1) 2>&1 || touch $(VENV)/failed; } | tee $(VENV)/pip.log | { \
 	all=$$(grep -c '==' $(1)) n=0; \
 	while read -r line; do case $$line in Collecting*|Ignoring*|'Requirement already'*) \
-		n=$$((n + 1)); printf '\r  %d of %d packages' $$n $$all;; Installing*) printf ', installing';; esac; \
-	done; echo; }
+		n=$$((n + 1)); [ ! -t 1 ] || printf '\r  %d of %d packages' $$n $$all;; \
+		Installing*) [ ! -t 1 ] || printf ', installing';; esac; \
+	done; [ ! -t 1 ] || echo; }
 @[ ! -e $(VENV)/failed ] || { cat $(VENV)/pip.log >&2; exit 1; }
 endef
 

@@ -11,7 +11,7 @@ import typer
 
 from app.cli.context import Api, Json, Near, at_home, context_of, run_at, to_the_end, usage_error
 from app.cli.index_jobs import first_of, indexing_beside
-from app.cli.ingest_report import Report, accepted_in, print_report
+from app.cli.ingest_report import Report, accepted_in, print_report, report_as_dict
 from app.cli.input_file import (
     Constants,
     Ignored,
@@ -24,7 +24,7 @@ from app.cli.input_file import (
     mapping_of,
 )
 from app.cli.interruption import Interruption, say_interrupted
-from app.cli.output import note, printable, progress
+from app.cli.output import note, print_json, printable, progress
 from app.cli.rejects import RejectsFile
 from app.cli.replacing import FileReplacement, replace_file
 from app.cli.request_run import OfRun, of_run, say_run
@@ -150,18 +150,23 @@ def ingest(
                 missing=IfMissing.CREATE,
             )
     finally:
-        for warning in job.report.warnings:
-            note(f"Warning: {warning}.")
-        for remark in job.report.remarks:
-            note(printable(remark))
+        _say_remarks(job.report)
         if interrupted.happened:
             say_interrupted(accepted_in(job.report), from_stdin=source.is_stdin)
-        if as_json or not interrupted.happened:
-            print_report(job.report, as_json=as_json)
-        if not as_json and not interrupted.happened:
+        elif not as_json:
+            print_report(job.report)
             say_run(ctx, api, project, job.report.run_id)
+        if as_json:
+            print_json(report_as_dict(job.report))
     if job.report.first_reject is not None:
         raise typer.Exit(SOME_REFUSED if skip_invalid else 1)
+
+
+def _say_remarks(report: Report) -> None:
+    for warning in report.warnings:
+        note(f"Warning: {warning}.")
+    for remark in report.remarks:
+        note(printable(remark))
 
 
 def _options(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.cli.index_jobs import say_waiting
-from app.cli.output import counted, note, print_json, printable, say
+from app.cli.output import counted, note, printable, say
 
 if TYPE_CHECKING:
     from app.domain.ids import RunId
@@ -39,11 +39,8 @@ class Report:
         return max(0, self.stored - self.indexed - self.set_aside)
 
 
-def print_report(report: Report, *, as_json: bool) -> None:
-    """Print the outcome, for people or as JSON."""
-    if as_json:
-        print_json(_as_dict(report))
-        return
+def print_report(report: Report) -> None:
+    """Print the outcome for people."""
     total = report.stored + report.known
     if report.stored:
         rate = (
@@ -95,7 +92,8 @@ def _print_refusal(report: Report, first: "Reject") -> None:
         note(f"{report.rejects_file} lists what was refused, with the reasons.")
 
 
-def _as_dict(report: Report) -> dict[str, Any]:
+def report_as_dict(report: Report) -> dict[str, Any]:
+    """The outcome as JSON."""
     first = report.first_reject
     return {
         "project": report.project,

@@ -17,8 +17,9 @@ from app.domain.sources import ReplaceOptions, ReplaceScope, SourceFacts
 from app.errors import InvalidField, SourceRepeated
 from app.services.jobs.waiting import check_wait, with_waiting
 from app.services.language_watch import LanguageWatch
+from app.services.mass_delete import MassDeleteGuard
 from app.services.metrics.instruments import Instruments, NullInstruments
-from app.services.replacing import MassDeleteGuard, replace_project, replace_sources
+from app.services.replacing import replace_project, replace_sources
 from app.services.storage.repositories.idempotency import IdempotencyRepository
 from app.services.storing import store
 from app.services.wakeup import Wakeup

@@ -148,4 +148,4 @@ def test_a_list_says_whether_it_goes_on(tmp_path: Path) -> None:
         assert (len(everything["items"]) > 1, everything["more"]) == (True, False), command
     assert "There are more than these 1" in cli("runs", "list", "--limit", "1").stderr.decode()
     nothing = cli.json("extractions", "list", "--extraction-type", "none")
-    assert nothing == {"items": [], "more": False, "warnings": []}
+    assert nothing == {"items": [], "more": False, "warnings": ['no fact has the type "none"']}

@@ -117,13 +117,13 @@ def test_a_second_undo_says_that_the_run_is_already_undone_and_changes_nothing(r
     place = read.place
     undoing = place.json("runs", "undo", "tuesday", "--yes")
     assert undoing["already_undone"] is False
-    before = place.lines("runs", "list")
+    before = place.items("runs", "list")
     told = place("runs", "undo", "tuesday", "--yes")
     assert "Run tuesday is already undone; nothing was changed." in told
     assert f"The undo is run {undoing['undone_by']};" in told
     again = place.json("runs", "undo", "tuesday", "--yes")
-    assert again == {**undoing, "already_undone": True, "added": 0, "changed": 0, "removed": 0}
-    assert place.lines("runs", "list") == before
+    assert again == {**undoing, "already_undone": True, "added": 0, "changed": 0, "removed": 0, "jobs": []}
+    assert place.items("runs", "list") == before
     assert place.found("bread") == MONDAY_FACTS
 
 

@@ -253,7 +253,7 @@ async def test_an_answer_says_where_an_index_would_help(
     container: Container, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(engine, 30)
-    monkeypatch.setattr("app.services.fields._LOOKED_AT", 20)
+    monkeypatch.setattr("app.services.filter_warnings._LOOKED_AT", 20)
     fields = container.fields()
 
     async def said(where: str) -> str:
@@ -272,5 +272,5 @@ async def test_an_answer_says_where_an_index_would_help(
     assert "no index finds n" not in await said("n > 3 or m = 2")
     await indexing(container, "n", "m").apply()
     assert "the index on m is still being filled" in await said("m = 2")
-    monkeypatch.setattr("app.services.fields._LOOKED_AT", 30)
+    monkeypatch.setattr("app.services.filter_warnings._LOOKED_AT", 30)
     assert "no index" not in await said("m = 2")
