@@ -5,8 +5,9 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -54,7 +55,18 @@ _TOLD_TO_PAGES = ("x-request-id", "x-next-cursor", "x-warnings", "retry-after")
 
 
 class Application(FastAPI):
-    """FastAPI, with the problem schema among its components."""
+    """FastAPI, with the problem schema among its components, and the methods of each path."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - FastAPI's
+        self.methods_by_path: dict[str, set[str]] = {}
+        super().__init__(**options)
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:  # noqa: ANN401 - FastAPI's
+        """Include the router, and note its paths; making the document takes half a second."""
+        super().include_router(router, **options)
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                self.methods_by_path.setdefault(route.path, set()).update(route.methods or ())
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -67,7 +79,7 @@ class Application(FastAPI):
         return self._document
 
 
-def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
+def create_app(parts: ApiParts, options: ApiOptions) -> Application:
     """Create the whole API. A server that stops sets ``app.state.stopping``, to end streams."""
     app = Application(
         title="agent-storage",
@@ -87,7 +99,7 @@ def create_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
     return _completed(app, parts, options)
 
 
-def create_status_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
+def create_status_app(parts: ApiParts, options: ApiOptions) -> Application:
     """Create an app of ``/health`` and ``/metrics``, for a process that only runs workers."""
     app = Application(
         title="agent-storage worker",
@@ -100,7 +112,7 @@ def create_status_app(parts: ApiParts, options: ApiOptions) -> FastAPI:
     return _completed(app, parts, options)
 
 
-def _completed(app: FastAPI, parts: ApiParts, options: ApiOptions) -> FastAPI:
+def _completed(app: Application, parts: ApiParts, options: ApiOptions) -> Application:
     app.include_router(status.router)
     app.include_router(docs.router)
     app.state.parts = parts

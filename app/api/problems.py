@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -231,8 +231,7 @@ def _way_out(request: Request, error: HTTPException, allowed: str) -> str:
         return f"this path takes only {allowed}; {listed}" if allowed else f"not with this method; {listed}"
     if error.status_code != _NO_PATH:
         return error.detail
-    paths = request.app.openapi()["paths"]
-    near = get_close_matches(request.scope["path"][:_PATH_CHARS], paths, n=1)
+    near = get_close_matches(request.scope["path"][:_PATH_CHARS], request.app.methods_by_path, n=1)
     return f"there is no such path{f'; did you mean {near[0]}?' if near else ''}; {listed}".replace("?;", "?")
 
 
@@ -241,10 +240,10 @@ def _allowed(request: Request) -> str:
 
     If several templates match, the one with the fewest parameters counts.
     """
-    paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
+    paths: Mapping[str, Collection[str]] = request.app.methods_by_path
     fitting = [template for template in paths if _fits(template, request.scope["path"])]
     meant = min(fitting, key=lambda template: len(_PARAMETER.findall(template)), default=None)
-    return "" if meant is None else ", ".join(sorted(method.upper() for method in paths[meant]))
+    return "" if meant is None else ", ".join(sorted(paths[meant]))
 
 
 def _fits(template: str, path: str) -> bool:

@@ -205,6 +205,10 @@ class TestTheFramework:
             told = problem_of(answer, 405, "method-not-allowed")
             assert f"this path takes only {answer.headers['allow']}; GET /openapi.json lists" in told["detail"]
 
+    async def test_the_paths_are_known_without_making_the_document(self, api: Api) -> None:
+        known = {path: {method.lower() for method in of} for path, of in api.app.methods_by_path.items()}
+        assert known == {path: set(of) for path, of in api.app.openapi()["paths"].items()}
+
     async def test_an_unknown_path_is_answered_with_the_nearest_and_never_repeated(self, api: Api) -> None:
         for path, near in (
             ("/v1/project", "did you mean /v1/projects? "),

@@ -9,9 +9,8 @@ from typing import Any
 
 import httpx2
 import orjson
-from fastapi import FastAPI
 
-from app.api.app import create_app, create_status_app
+from app.api.app import Application, create_app, create_status_app
 from app.api.bodies import NDJSON
 from app.api.parts import ApiOptions
 from app.entrypoints.api import options_of
@@ -48,7 +47,7 @@ class Api:
     """A running API, with a client for it and the parts behind it."""
 
     client: httpx2.AsyncClient
-    app: FastAPI
+    app: Application
     container: Container
     server: HttpServer
     port: int
