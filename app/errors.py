@@ -81,7 +81,7 @@ class AddressInUse(AgentStorageError):
         self.host = host
         self.port = port
         super().__init__(
-            f"can't listen on {host} port {port}: {reason}. Stop the program that does, or choose another --port."
+            f"can't listen on {host} port {port}: {reason}. Stop the program that uses it, or choose another --port."
         )
 
 
@@ -220,7 +220,7 @@ class JobStateConflict(Conflict):
     def __init__(self, job_id: object, status: str, wanted: str) -> None:
         self.job_id = job_id
         self.status = status
-        super().__init__(f"job {job_id} is {status}, and so can't be {wanted}")
+        super().__init__(f"job {job_id} is {status}, so it can't be {wanted}")
 
 
 class RunEnded(Conflict):
@@ -245,7 +245,7 @@ class StaleReplace(Conflict):
 
 
 class MassDeleteRefused(Conflict):
-    """A replace would remove most facts of a source or a project."""
+    """A replace would remove more than half of the facts of a source or a project."""
 
     def __init__(self, what: str, removed: int, of: int) -> None:
         self.removed = removed
@@ -260,7 +260,9 @@ class HistoryPruned(Conflict):
     """The request needs entries that have been pruned from the ledger."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what} has been pruned from the ledger, which retention.history bounds")
+        super().__init__(
+            f"{what} has been pruned from the ledger; retention.history sets how long entries are kept"
+        )
 
 
 class IdempotencyConflict(Conflict):
@@ -292,7 +294,7 @@ class Saturated(AgentStorageError):
 
 
 class DeadlineExceeded(AgentStorageError):
-    """The deadline passed, counted from the call. A call that has started may take effect."""
+    """The deadline passed, counted from the call. A call that has started may still take effect."""
 
     retryable: ClassVar[bool] = True
 
@@ -303,7 +305,7 @@ class DeadlineExceeded(AgentStorageError):
 
 
 class ShuttingDown(AgentStorageError):
-    """The executor is shutting down: it takes no new work and dropped what was waiting."""
+    """The executor is shutting down: it takes no new calls, and has dropped the waiting ones."""
 
     retryable: ClassVar[bool] = True
 
@@ -368,7 +370,7 @@ class JobStalled(AgentStorageError):
 
 
 class DatabaseError(AgentStorageError):
-    """The database refused a statement; never contains the statement's values."""
+    """The database refused a statement. The message never contains the statement's values."""
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -442,9 +444,7 @@ class DatabaseTimeout(DatabaseError):
         self.limit_s = limit_s
         self.setting = setting
         limit = f"than {setting} allows" if limit_s is None else f"than {limit_s:g} s ({setting})"
-        super().__init__(
-            f"{what} for longer {limit}, and the database ended it; its transaction was rolled back"
-        )
+        super().__init__(f"{what} for longer {limit}, so the database ended it and rolled back its transaction")
 
 
 class DatabaseDiskFull(DatabaseUnavailable):
@@ -489,9 +489,9 @@ class DatabaseEncodingUnfit(DatabaseError):
         self.database = database
         self.encoding = encoding
         super().__init__(
-            f"the database {database} has the encoding {encoding}, which can't hold every text; it must be UTF8, and "
-            "can't be changed. Create another with `createdb -E UTF8 -T template0 NAME`, name it in database.url, and "
-            "run `agent-storage db upgrade`."
+            f"the database {database} has the encoding {encoding}, which can't hold every text. It must be UTF8, and "
+            "a database's encoding can't be changed: create another database with `createdb -E UTF8 -T template0 "
+            "NAME`, name it in database.url, and run `agent-storage db upgrade`."
         )
 
 
@@ -509,7 +509,7 @@ class DatabaseDamaged(DatabaseError):
 
 
 class SchemaMismatch(DatabaseError):
-    """The database's schema isn't the one that this version works with."""
+    """The database's schema isn't the one that this version needs."""
 
     def __init__(self, found: str | None, expected: str) -> None:
         self.found = found
@@ -579,7 +579,7 @@ class HandlerCrashed(AgentStorageError):
 
 
 class JobCancelled(AgentStorageError):
-    """The running job was asked to stop; the work that it has done so far stays."""
+    """The running job was cancelled; the work that it has finished stays."""
 
     def __init__(self, job_id: object) -> None:
         self.job_id = job_id
@@ -690,7 +690,7 @@ class StoreHasData(Conflict):
 
 
 class ExtraMissing(AgentStorageError):
-    """A feature needs a package that is only installed with an extra of this one."""
+    """A feature needs a package that is only installed with an extra of agent-storage."""
 
     def __init__(self, package: str, extra: str, what: str) -> None:
         self.package = package
@@ -736,7 +736,7 @@ class QdrantUnavailable(QdrantError):
 
 
 class QdrantDiskFull(QdrantUnavailable):
-    """The disk of the embedded engine's directory is too full; nothing was written."""
+    """The disk of the embedded engine's directory, or of the Qdrant server, is full."""
 
 
 class CollectionMissing(QdrantError):
@@ -837,7 +837,7 @@ class EmbeddingUnavailable(EmbeddingError):
 
 
 class IndexMismatch(AgentStorageError):
-    """The stored vectors differ in kind from this process's, and the two are never mixed."""
+    """This process makes vectors differently from the stored ones; the two are never mixed."""
 
 
 class EmbedderMismatch(IndexMismatch):
@@ -848,7 +848,7 @@ class EmbedderMismatch(IndexMismatch):
         self.configured = configured
         super().__init__(
             f"the index was made by {stored}, and the configured embedder is {configured}; vectors of two "
-            "embedders are never mixed. Configure the former again, or run `agent-storage reindex`. For your own "
+            "embedders are never mixed. Configure the index's embedder again, or run `agent-storage reindex`. For your own "
             "embedder, set container.factory to the function that makes its container."
         )
 
@@ -860,8 +860,8 @@ class TextsMismatch(IndexMismatch):
         self.stored = stored
         self.configured = configured
         super().__init__(
-            f"the index was made from texts of {stored}, and texts are now made by {configured}; vectors of texts "
-            "made by different rules are never mixed. Run `agent-storage reindex`, or, if the version is the same, "
+            f"the index was made from texts of {stored}, but this process makes texts by {configured}; vectors of "
+            "texts made by different rules are never mixed. Run `agent-storage reindex`, or, if the version is the same, "
             "restore embedding.text_fields, embedding.take_fields and embedding.leave_fields."
         )
 
@@ -871,8 +871,8 @@ class IndexMissing(AgentStorageError):
 
     def __init__(self) -> None:
         super().__init__(
-            "extractions are marked as indexed, and Qdrant has no collection: qdrant.path or qdrant.url has "
-            "changed, or the data is gone. Correct the setting, or run `agent-storage reindex`."
+            "extractions are marked as indexed, but Qdrant has no collection: qdrant.path or qdrant.url has "
+            "changed, or the data is lost. Correct the setting, or run `agent-storage reindex`."
         )
 
 
@@ -881,7 +881,7 @@ class GenerationMismatch(AgentStorageError):
 
     def __init__(self, collection: str, generation: int) -> None:
         super().__init__(
-            f"the vectors in the collection {collection!r} aren't of generation {generation}, the one in SQL: SQL or "
+            f"the vectors in the collection {collection!r} aren't of SQL's current generation, {generation}: SQL or "
             "Qdrant was restored from a backup made before a reindex. Run `agent-storage verify --repair`."
         )
 

@@ -130,11 +130,11 @@ def test_a_job_is_shown_with_all_that_is_known_of_it(place: Place) -> None:
 def test_a_job_is_cancelled_and_tried_again(place: Place) -> None:
     job = place.queue()
     assert f"Job {job} is cancelled." in place("cancel", job)
-    assert f"job {job} is cancelled, and so can't be cancelled" in place("cancel", job, code=1)
+    assert f"job {job} is cancelled, so it can't be cancelled" in place("cancel", job, code=1)
     assert f"Job {job} is queued." in place("retry", job)
     running = place.queue(status=JobStatus.RUNNING)
     assert place.json("cancel", running)["status"] == "cancelling"
-    assert f"job {running} is cancelling, and so can't be retried" in place("retry", running, code=1)
+    assert f"job {running} is cancelling, so it can't be retried" in place("retry", running, code=1)
     failed = place.queue(status=JobStatus.FAILED, failures=10)
     assert place.json("retry", failed)["failures"] == 0
 

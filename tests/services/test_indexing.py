@@ -395,7 +395,7 @@ async def test_texts_made_otherwise_are_refused_with_the_way_out(
     container: Container, engine: Engine, tmp_path: Path
 ) -> None:
     await fill(container, [make_item(1)])
-    refused = pytest.raises(TextsMismatch, match=r'"text", "summary"\], and .*leave_fields \["n"\]; .*reindex')
+    refused = pytest.raises(TextsMismatch, match=r'"text", "summary"\], but .*leave_fields \["n"\]; .*reindex')
     rules = TextRules(FIELDS, leave=("n",))
     with open_container(tmp_path, engine=engine, text_rules=rules) as other:
         with refused:
