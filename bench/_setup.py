@@ -45,7 +45,7 @@ class IngestRun(NamedTuple):
 
 
 def run_ingest(file: Path) -> IngestRun:
-    """Ingest a file by the command, in a process of its own, into a new folder."""
+    """Ingest a file with the command, in a separate process, into a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "app.entrypoints.cli", "ingest", str(file.resolve()), "--json"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

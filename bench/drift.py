@@ -1,9 +1,9 @@
-"""A vector store that has lost everything: what LangChain's index() reports, and what we do.
+"""A vector store that has lost everything: what LangChain's index() and agent-storage do.
 
 Both store the same documents. Then the collection is emptied, as by a restore of an older snapshot,
-and the same documents are stored again. LangChain's record manager knows them and skips each. Ours
-stores nothing twice either, but reports what is missing (``verify``) and embeds it again (``verify
---repair``).
+and the same documents are stored again. LangChain's record manager knows them and skips each.
+agent-storage stores nothing twice either, but reports the missing vectors (``verify``) and embeds
+the documents again (``verify --repair``).
 
     python bench/drift.py [FILE] [--count 2000]
 """
@@ -21,7 +21,7 @@ SIZE = 256
 
 
 def langchain(items: list[dict[str, Any]]) -> None:
-    """Print what ``index()`` reports the second time, and how many vectors there are then."""
+    """Print what the second ``index()`` reports, and how many vectors there are after it."""
     from langchain_classic.indexes import SQLRecordManager, index
     from langchain_core.documents import Document
     from langchain_core.embeddings import DeterministicFakeEmbedding

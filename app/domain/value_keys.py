@@ -32,7 +32,7 @@ ANY_WORD = "m"
 SEVERAL = "+"
 """The key of a fact with more than one value at the path.
 
-Two bounds may hold for two different values, with none of its values between them.
+Of a span's two bounds, each may hold for a different value, with no value between them.
 """
 _NUMBER, _TEXT, _TIME, _WORD = "n", "s", "t", "w"
 _NAMED: dict[bool | None, str] = {None: "z", False: "bf", True: "bt"}
@@ -139,7 +139,7 @@ def _written(number: float) -> str:
     The bits of IEEE 754 floats are in the order of the numbers, except for the sign. They are
     flipped so that the order holds across signs.
     """
-    nearest = float(number) or 0.0  # there is one zero
+    nearest = float(number) or 0.0  # -0.0 equals 0.0
     [bits] = struct.unpack(">Q", struct.pack(">d", nearest))
     bits = bits ^ 0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else bits | 1 << 63
     lacks = number - int(nearest) if isinstance(number, int) and abs(number) <= _INT64 else 0

@@ -138,7 +138,7 @@ def _converted(name: str, column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow h
         return json_values(column)
     except OverflowError:  # Parquet has dates that Python doesn't have
         raise BrokenStream(
-            f"the column {name!r} has a date outside the years 1 to 9999 (cast it to text, or leave it out by "
+            f"the column {name!r} has a date outside the years 1 to 9999 (cast it to text, or leave it out with "
             f"--ignore {shlex.quote(name)}),"
         ) from None
 

@@ -30,7 +30,7 @@ def check_type(name: str, path: Path, arrow_type: Any) -> None:  # noqa: ANN401 
     if needed is not None:
         raise InvalidInput(
             f"the column {name!r} is of the type {arrow_type}, and {'.'.join(path)} needs {needed}; cast it, map another, "
-            f"or leave it out by --ignore {shlex.quote(name)}"
+            f"or leave it out with --ignore {shlex.quote(name)}"
         )
 
 

@@ -161,7 +161,7 @@ def _value(value: object, path: Path, place: str) -> Value:
     if isinstance(value, dict):
         moment = time_of(value["time"]) if value.keys() == {"time"} and isinstance(value["time"], str) else None
         if moment is None:
-            raise _refused(place, 'takes no object but a time, such as {"time": "2025-01-31T08:30:00Z"}')
+            raise _refused(place, 'must be no object except a time, such as {"time": "2025-01-31T08:30:00Z"}')
         return _made(place, lambda: value_at(path, moment))
     if isinstance(value, list):
         raise _refused(place, "takes no list; write one condition for each, or in with values")

@@ -67,7 +67,8 @@ class IngestionService:
         """Store the items under a project, creating it if it doesn't exist.
 
         When this returns, every item is on disk, and so is the job for the new ones. Storing the
-        same items again is a no-op; as the same part of a ``request`` they get the same answer.
+        same items again is a no-op. If they are the same part of a ``request``, the answer is also
+        the same.
 
         An item that is already stored may have another confidence, other metadata, or another group
         for its source: these are updated, and the job that updates the index's payloads is stored
@@ -75,8 +76,8 @@ class IngestionService:
         last one counts. If a run is given, all changes belong to it.
 
         With ``wait``, it returns when the jobs have ended, or after that many seconds; the result's
-        ``waited`` says which. The result's ``warnings`` say which of the project's languages the
-        embedder wasn't made for.
+        ``waited`` says which of the two. The result's ``warnings`` say which of the project's
+        languages the embedder wasn't made for.
 
         Raises:
             InvalidField: the project name is invalid, or ``wait`` is longer than a minute.
@@ -119,8 +120,8 @@ class IngestionService:
             InvalidField: the project name is invalid, or ``wait`` is longer than a minute.
             InvalidInput: a source is given twice.
             StaleReplace: a source was last replaced with a later observation.
-            MassDeleteRefused: most facts of a source or the project would go, and that isn't
-                allowed.
+            MassDeleteRefused: more than half of the facts of a source or the project would be
+                removed, and the options don't allow it.
             IdempotencyConflict: the key was used for something else.
             NotFound, RunEnded: the run can't be used.
         """
@@ -245,7 +246,7 @@ class ReplaceStream:
             self._named[id_] = facts.line
 
     def _fingerprint(self, sources: Sequence[SourceFacts] | None) -> str:
-        """A hash of everything that identifies this part; for the end, of the named sources."""
+        """A hash of everything that identifies this part; the end's is of the named sources."""
         if sources is None:
             named = hashlib.sha256(b"".join(sorted(id_.bytes for id_ in self._named))).hexdigest()
             return f"rest {named}"
@@ -305,7 +306,7 @@ def _store_once(  # noqa: PLR0913, PLR0917 - what `accept` was called with
 
 
 def _fingerprint(ids: Sequence[ExtractionId], items: Sequence[Item]) -> str:
-    """A hash of the items: ids cover what can't change, the rest is added."""
+    """A hash of the items: of their ids, and of the values that ids don't cover."""
     rest = [
         (item.source_group, item.confidence, *(() if item.metadata is None else (item.metadata,)))
         for item in items

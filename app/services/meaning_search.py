@@ -90,7 +90,7 @@ class MeaningSearch:
         return self._qdrant.trouble
 
     async def unrelated(self) -> float:
-        """The embedder's cosine similarity of an unrelated query and passage.
+        """The cosine similarity that the embedder gives an unrelated query and passage.
 
         Measured once, on texts about different subjects; some models give 0.1, others 0.8.
         """
@@ -132,7 +132,7 @@ class MeaningSearch:
     async def _answer_at_once(
         self, vector: Vector, filters: Filters, limit: int, answer: Answer[T]
     ) -> _Answered[T] | None:
-        """Answer with the nearest points; None if ghosts or SQL's filters leave too few."""
+        """Answer with the nearest points; None if ghosts or SQL's filters leave too few of them."""
         if filters.for_sql:
             return None
         points = await self._search(vector, limit, filters)

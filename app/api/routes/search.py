@@ -22,7 +22,7 @@ async def search(parts: PartsOf, name: ProjectName, body: SearchQuery) -> Respon
 
 @router.post("/search", response_model=Hits)
 async def search_all(parts: PartsOf, body: SearchQuery) -> Response:
-    """Find extractions of all projects. By words, the time grows with the number of projects."""
+    """Find extractions of all projects. A search by words takes longer with more projects."""
     return await _answer(parts.search(), body.as_query(None))
 
 

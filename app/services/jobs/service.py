@@ -19,7 +19,7 @@ Cursor = tuple[datetime, JobId]
 
 
 class JobService:
-    """Follows and controls all jobs, no matter which worker runs them."""
+    """Follows and controls all jobs, whichever worker runs them."""
 
     def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database

@@ -18,7 +18,7 @@ from app.services.storage.repositories.id_lists import among, texts
 _DOCUMENT_BYTES = 4 * 2**20
 """The most bytes of rows for a statement, unless one row is larger.
 
-Writing or binding a text holds Python's lock: 63 ms for 27 MiB.
+Writing or binding a text holds the GIL: 63 ms for 27 MiB.
 """
 
 
@@ -63,7 +63,7 @@ def _held(session: Session, table: Table, ids: Collection[str]) -> set[str]:
 def _insert_sqlite(session: Session, table: Table, columns: Columns, *, skip_known: bool = False) -> None:
     """Insert rows with one statement for each JSON document of rows.
 
-    With a statement for each row, the driver would release Python's lock at each and wait to get it
+    With a statement for each row, the driver would release the GIL at each and wait to get it
     back: up to 5 ms a row while other threads compute.
     """
     dialect = session.connection().dialect

@@ -185,7 +185,7 @@ class ExtractionRepository:
         # The given ids aren't parsed again: parsing would take longer than everything else.
         spelled = dict(zip(texts(ids), ids, strict=True))
         found = select(cast(_TABLE.c.id, Text).label("id")).where(among(_TABLE.c.id, ids, self._dialect))
-        if self._dialect == "sqlite":  # one row: the driver releases Python's lock at each
+        if self._dialect == "sqlite":  # one row: the driver releases the GIL at each
             every = select(func.json_group_array(found.subquery().c.id))
             there: Iterable[str] = orjson.loads(self._session.scalar(every) or "[]")
         else:

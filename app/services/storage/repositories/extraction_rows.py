@@ -62,7 +62,7 @@ def _by_ids() -> Select[Any]:
 
 @cache
 def _documents_by_ids() -> Select[Any]:
-    """For SQLite: one JSON document, because the driver releases Python's lock at each row."""
+    """For SQLite: one JSON document, because the driver releases the GIL at each row."""
     of: dict[str, ColumnElement[Any]] = {**_JOINED}
     of |= {name: func.json(cast(_TABLE.c[name], Text)) for name in ("data", "metadata")}
     of |= {"confidence": digits_of_confidence()}

@@ -51,7 +51,7 @@ class StoredFact(NamedTuple):
 
 
 class RemovedFact(NamedTuple):
-    """A removed extraction, complete except for its mark."""
+    """A removed extraction, with the values that an undo stores again."""
 
     id: ExtractionId
     source_id: SourceId
@@ -134,7 +134,7 @@ class FactRepository:
     def iter_removed(
         self, ids: Sequence[ExtractionId | str], *, project_id: ProjectId | None = None
     ) -> Iterator[list[RemovedFact]]:
-        """Delete extractions, of a project or any, and yield them whole, in pages of about 8 MB.
+        """Delete extractions of a project or of all, and yield their rows, in pages of about 8 MB.
 
         The caller must have locked them, and must queue the deletion of their vectors in the same
         transaction.
@@ -184,7 +184,7 @@ def _canonical(metadata: Mapping[str, Any] | None) -> bytes:
 
 
 def _on_sqlite(chosen: ColumnElement[bool]) -> Select[tuple[str]]:
-    """One JSON document, because the driver releases Python's lock at each row."""
+    """Read one JSON document, because the driver releases the GIL at each row."""
     metadata = case((_TABLE.c.metadata.is_(None), null()), else_=func.json(cast(_TABLE.c.metadata, String)))
     ids = (cast(_TABLE.c[name], Text) for name in ("id", "source_id", "last_run_id"))
     return select(func.json_group_array(func.json_array(*ids, digits_of_confidence(), metadata))).where(chosen)

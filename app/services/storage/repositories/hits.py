@@ -53,7 +53,7 @@ def seen_of(session: Session, ids: Ids) -> tuple[IndexSeen | None, Mapping[str, 
 def _seen(dialect: str) -> Select[Any]:
     """The statement. Cached: building it takes as long as running it.
 
-    It returns one JSON document, because SQLite's driver releases Python's lock at each row.
+    It returns one JSON document, because SQLite's driver releases the GIL at each row.
     """
     values = (cast(_TABLE.c.id, Text), cast(_TABLE.c.project_id, Text), _TABLE.c.embedding_id.is_not(None))
     if dialect == "postgresql":

@@ -1,8 +1,8 @@
 """Read the parts of extractions that are needed to index them.
 
 On SQLite all rows come back as one JSON document. With separate rows, the driver would release
-Python's lock at each and wait up to 5 ms to get it back while other threads embed and upsert:
-seconds for a thousand rows.
+the GIL at each and wait up to 5 ms to get it back while other threads embed and upsert: seconds for
+a thousand rows.
 """
 
 from collections.abc import Iterator

@@ -109,7 +109,7 @@ class WordsRepository:
         """The version of the rules that made these extractions' words, by id, if they have any."""
         columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.made_by
         chosen = among(_TABLE.c.extraction_id, ids, self._dialect)
-        if self._dialect == "sqlite":  # one row: the driver releases Python's lock at each
+        if self._dialect == "sqlite":  # one row: the driver releases the GIL at each
             found: dict[str, int] = orjson.loads(
                 self._session.scalar(select(func.json_group_object(*columns)).where(chosen)) or "{}"
             )
@@ -185,7 +185,7 @@ def _selected(dialect: str) -> tuple[ColumnElement[Any], ...]:
     """The columns to read :class:`Documents`: one row, with a JSON array for each list.
 
     Reading rows would take three times as long: each is an object or two, and SQLite's driver
-    releases Python's lock at each. PostgreSQL writes a tsvector with quotes around each token.
+    releases the GIL at each. PostgreSQL writes a tsvector with quotes around each token.
     """
     tokens = func.replace(cast(_TABLE.c.tokens, Text), "'", "")
     columns = cast(_TABLE.c.extraction_id, Text), _TABLE.c.length, _TABLE.c.counts, tokens

@@ -1,6 +1,6 @@
 """The identity of the rules by which the index's texts were composed.
 
-An index from before gets ``version 1``: texts by the rules of that time, with unrecorded settings.
+An existing index gets ``version 1``: the rules before this revision, with unrecorded settings.
 Later versions compose other texts, so that index is refused until a reindex.
 
 Revision ID: 0006
