@@ -31,7 +31,7 @@ _SHOWN_CHARS = 60
 
 
 class Kind(Enum):
-    """The kind of value that a field of a fact holds, in words."""
+    """The kind of value that a field of a fact holds, for messages."""
 
     TEXT = "a text"
     NUMBER = "a number"
@@ -105,7 +105,7 @@ def checked_text(text: object, what: str) -> str:
             text.encode()
         except UnicodeEncodeError:
             raise InvalidField(
-                "where", f"{what} contains half a surrogate pair, which is no character"
+                "where", f"{what} contains half a surrogate pair, which isn't a character"
             ) from None
         text = composed(text, "where")
     if len(text) > MAX_TEXT_CHARS:

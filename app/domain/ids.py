@@ -32,7 +32,7 @@ def project_id_of(name: str) -> ProjectId:
     if not _PROJECT_NAME.fullmatch(name):
         raise InvalidField(
             "project",
-            f"{name[:100]!r} is no project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
+            f"{name[:100]!r} isn't a project name: 1 to 100 of the letters A to Z, digits, '.', '-' and '_', "
             "the first a letter or digit",
         )
     return ProjectId(uuid.uuid5(_NAMESPACE, f"project:{name}"))

@@ -135,7 +135,7 @@ def parse_item(raw: object, text_fields: Sequence[str], limits: ItemLimits = _LI
 
 
 def is_answer(raw: Mapping[str, object]) -> bool:
-    """Whether this is an extraction from a response of the product itself."""
+    """Whether this is an extraction from a response of agent-storage itself."""
     return "id" in raw and "project" in raw
 
 
@@ -219,7 +219,7 @@ def _canonical(value: object, field: str, depth: int, limits: ItemLimits) -> obj
         return members
     if isinstance(value, list):
         return [_canonical(member, field, depth + 1, limits) for member in value]
-    raise InvalidField(field, f"{_kind(value)} is no JSON value")
+    raise InvalidField(field, f"{_kind(value)} isn't a JSON value")
 
 
 def _composed_texts(value: Any) -> Any:  # noqa: ANN401 - a JSON value
@@ -242,7 +242,7 @@ def _canonical_number(value: float, field: str) -> float:
             raise InvalidField(field, "an integer outside 64 bits; write it as a string")
         return value
     if not math.isfinite(value):
-        raise InvalidField(field, f"{value} is no JSON number")
+        raise InvalidField(field, f"{value} isn't a JSON number")
     return int(value) if value.is_integer() and abs(value) < _INT64 else value
 
 

@@ -111,7 +111,7 @@ def _numbers(field: str) -> Cells:
     def number(cell: str) -> object:
         text = cell.strip()
         if not _NUMBER.fullmatch(text) or len(text) > 1_000:  # noqa: PLR2004 - more than a float's longest
-            raise InvalidField(field, f"{cell[:_TOLD_CHARS]!r} is no number such as 0.9 or 1200")
+            raise InvalidField(field, f"{cell[:_TOLD_CHARS]!r} isn't a number such as 0.9 or 1200")
         return int(text) if text.lstrip("+-").isdigit() else float(text)
 
     return number

@@ -62,7 +62,7 @@ class _Lines:
             return line.decode()
         except UnicodeDecodeError as error:
             self.fault = (
-                f"not UTF-8: byte {line[error.start]:#04x} in line {self.count:,}; save it as `CSV UTF-8`, or convert it by "
+                f"not UTF-8: byte {line[error.start]:#04x} in line {self.count:,}; save it as `CSV UTF-8`, or convert it with "
                 "`iconv -f WINDOWS-1252 -t UTF-8`"
             )
             return line.decode(errors="replace")
@@ -117,7 +117,7 @@ class CsvRows:
         except csv.Error as error:
             if lines.ended:
                 raise BrokenStream(
-                    f"a quotation mark isn't closed (the row of line {first_line:,} goes on to the end),"
+                    f"a quotation mark isn't closed (the row of line {first_line:,} continues to the end),"
                 ) from None
             cells, fault = [], f"not CSV: {error} (line {first_line:,} of the file)"
         if cells is None:
@@ -159,7 +159,7 @@ class CsvRows:
         if others:
             seen = " and ".join(_DELIMITER_NAMES[other] for other in others)
             self._remarks_of_header.append(
-                f"The columns were taken to be separated by {_DELIMITER_NAMES[delimiter]}; the header has {seen} too."
+                f"The columns are read as separated by {_DELIMITER_NAMES[delimiter]}; the header also has {seen}."
             )
         return csv.reader(chain((first,), self._lines), delimiter=delimiter, strict=True)
 
@@ -171,7 +171,7 @@ class CsvRows:
         except csv.Error as error:
             if b"\r" in self._lines.taken[0].rstrip(b"\r\n"):
                 raise self._unusable(
-                    "its lines end in a carriage return only, as on old Macs; convert them by `tr '\\r' '\\n'`"
+                    "its lines end in a carriage return only, as on old Macs; convert them with `tr '\\r' '\\n'`"
                 ) from None
             raise self._unusable(f"the header isn't CSV: {error}") from None
         if self._lines.fault is not None:

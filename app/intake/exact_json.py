@@ -114,4 +114,4 @@ def _twice(pairs: Sequence[tuple[str, object]]) -> str:
 
 
 def _refuse_constant(name: str) -> object:
-    raise InvalidInput(f"not JSON: {name} is no JSON number")
+    raise InvalidInput(f"not JSON: {name} isn't a JSON number")

@@ -36,7 +36,7 @@ _TITLES = {
     Format.CSV: "CSV",
     Format.PARQUET: "Parquet",
 }
-_EXCEL_WAY_OUT = "save it as CSV there (as `CSV UTF-8`), and hand that in"
+_EXCEL_WAY_OUT = "save it there as CSV (`CSV UTF-8`), and ingest that file"
 
 
 class _Look(NamedTuple):
@@ -68,7 +68,7 @@ def check_look(head: bytes, source: str, expected: Format) -> None:
         return
     way_out = look.way_out or f"add `--format {look.format}`"
     if source == "-" and look.format is Format.PARQUET:  # needs a file, which can be read from its end
-        way_out = f"hand it in by `{_command(source, look.format)}`"
+        way_out = f"run `{_command(source, look.format)}`"
     raise InvalidInput(f"{named(source)} looks like {look.what}, not {_TITLES[expected]}; {way_out}")
 
 
@@ -92,9 +92,9 @@ def _command(source: str, format_: Format | None) -> str:
 
 
 _CONVERTED = (
-    (b"\x28\xb5\x2f\xfd", "a file packed by zstd", "zstd -dc {}"),
-    (b"BZh", "a file packed by bzip2", "bzip2 -dc {}"),
-    (b"\xfd7zXZ\0", "a file packed by xz", "xz -dc {}"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", "zstd -dc {}"),
+    (b"BZh", "a file compressed with bzip2", "bzip2 -dc {}"),
+    (b"\xfd7zXZ\0", "a file compressed with xz", "xz -dc {}"),
     (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8 {}"),
     (b"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8 {}"),
 )
@@ -127,7 +127,7 @@ def _piped(tool: str, source: str, expected: Format) -> str:
     name = "FILE" if source == "-" else shlex.quote(source)
     if expected is Format.PARQUET:
         return f"unpack it first: `{tool.format(name)} > data.parquet`"
-    return f"hand it in by `{tool.format(name)} | {_command('-', expected)}`"
+    return f"run `{tool.format(name)} | {_command('-', expected)}`"
 
 
 def _text_look(head: bytes, source: str, expected: Format) -> _Look | None:
@@ -141,7 +141,7 @@ def _text_look(head: bytes, source: str, expected: Format) -> _Look | None:
     if expected is not Format.CSV and _is_table(text):
         return _Look("CSV", Format.CSV)
     if expected is Format.PARQUET or (expected is Format.JSON and text):
-        return _Look("something else", way_out="name its format by --format jsonl, json, csv or parquet")
+        return _Look("something else", way_out="name its format with --format jsonl, json, csv or parquet")
     return None
 
 
@@ -149,12 +149,12 @@ def _object_look(text: bytes, source: str, expected: Format) -> _Look:
     first, newline, _ = text.partition(b"\n")
     name = "" if source == "-" else f" {shlex.quote(source)}"
     if not first[1:].strip() and newline:
-        way_out = f"hand it in by `jq -c .{name} | agent-storage ingest -`"
-        return _Look("JSON objects that go over several lines", way_out=way_out)
+        way_out = f"run `jq -c .{name} | agent-storage ingest -`"
+        return _Look("JSON objects that span several lines", way_out=way_out)
     if expected is not Format.JSON or newline or not _is_whole(first):
         return _Look("JSON lines", Format.JSONL)
     way_out = (
-        f"one extraction is taken by `{_command(source, Format.JSONL)}`, and an array within it by "
+        f"if it is one extraction, run `{_command(source, Format.JSONL)}`; if it holds an array of them, run "
         f"`jq .NAME{name} | agent-storage ingest - --format json`"
     )
     return _Look("one JSON object", way_out=way_out)

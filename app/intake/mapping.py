@@ -38,7 +38,7 @@ def path_of(name: str) -> Path:
     if (path := _own_path(name)) is None:
         guess = f"; is data.{name} meant?" if name and all(name.split(".")) else ""
         raise InvalidInput(
-            f"{name!r} is no field of an extraction: the fields are {', '.join(FIELDS)}, data.NAME and metadata.NAME{guess}"
+            f"{name!r} isn't a field of an extraction: the fields are {', '.join(FIELDS)}, data.NAME and metadata.NAME{guess}"
         )
     return path
 
@@ -164,15 +164,15 @@ def unmapped(columns: Sequence[str]) -> InvalidInput:
     """Make the error for columns that aren't mapped."""
     if own := [name for name in columns if _own_path(name) is not None]:
         return InvalidInput(
-            f"{listed(own)}: --map takes this field from another column; leave this column out by --ignore "
+            f"{listed(own)}: --map takes this field from another column; leave this column out with --ignore "
             f"{shlex.quote(own[0])}, or map it elsewhere"
         )
     are, each, all_ = (
-        ("is no field", "it is", "it") if len(columns) == 1 else ("are no fields", "each is", "all")
+        ("isn't a field", "it is", "it") if len(columns) == 1 else ("aren't fields", "each is", "all")
     )
     return InvalidInput(
-        f"{listed(columns)} {are} of an extraction. Say what {each} by --map FIELD=COLUMN, such as --map source_uri=url or "
-        f"--map data.price=price; put {all_} into the data by --rest data; or leave one out by --ignore COLUMN"
+        f"{listed(columns)} {are} of an extraction. Say what {each} with --map FIELD=COLUMN, such as --map source_uri=url or "
+        f"--map data.price=price; put {all_} into the data with --rest data; or leave one out with --ignore COLUMN"
     )
 
 
@@ -193,10 +193,12 @@ def _own_path(name: str) -> Path | None:
 
 def _way_to(name: str) -> str:
     if name == "extraction_type":
-        return "say what kind of facts these are by --set extraction_type=KIND, or name the column that does by --map"
+        return (
+            "say what kind of facts these are with --set extraction_type=KIND, or name their column with --map"
+        )
     if name == "data":
-        return "name its columns by --map data.NAME=COLUMN, or take all others by --rest data"
-    return f"name its column by --map {name}=COLUMN"
+        return "name its columns with --map data.NAME=COLUMN, or take all others with --rest data"
+    return f"name its column with --map {name}=COLUMN"
 
 
 def _put(item: dict[str, Any], path: Path, value: object) -> None:

@@ -82,7 +82,7 @@ def _pair_of(row: object, place: str) -> Pair:
             value.encode()
         except UnicodeEncodeError:
             raise InvalidInput(
-                f"{place}: {field!r} holds half a surrogate pair, which is no character"
+                f"{place}: {field!r} holds half a surrogate pair, which isn't a character"
             ) from None
     query, text = map(str, found)
     return Pair(query, text)

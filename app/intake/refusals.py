@@ -1,4 +1,4 @@
-"""Translate pydantic's validation errors to this project's words."""
+"""Translate pydantic's validation errors to agent-storage's own messages."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

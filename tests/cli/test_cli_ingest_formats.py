@@ -172,18 +172,18 @@ def test_bad_rows_are_skipped_and_kept(place: Place, tmp_path: Path) -> None:
         (4, "c,caf�,"),
         (5, "d,w,high"),
     ]
-    assert "confidence: 'high' is no number" in kept[2]["reason"]
+    assert "confidence: 'high' isn't a number" in kept[2]["reason"]
     assert len(place.hits("x", "--limit", "9")) == 2
 
 
 def test_columns_that_nobody_has_named_are_refused_before_anything(here: Place, tmp_path: Path) -> None:
     for name in ("it.csv", "it.parquet"):
         told = here("ingest", written(tmp_path, name, ROWS), *MAPPED, *SET, code=1)
-        assert f"{name}: 'id', 'price', 'sku' are no fields of an extraction." in told
-        assert "--rest data; or leave one out by --ignore COLUMN" in told
+        assert f"{name}: 'id', 'price', 'sku' aren't fields of an extraction." in told
+        assert "--rest data; or leave one out with --ignore COLUMN" in told
     for name in ("it.json", "it.jsonl"):
         told = here("ingest", written(tmp_path, name, ROWS), *MAPPED, *SET, code=1)
-        assert "1: 'id', 'price', 'sku' are no fields of an extraction." in told
+        assert "1: 'id', 'price', 'sku' aren't fields of an extraction." in told
         assert "Stored nothing" in told
 
 
@@ -199,9 +199,9 @@ def test_a_number_that_isnt_one_never_becomes_null(here: Place, tmp_path: Path) 
     path = tmp_path / "it.parquet"
     columns = {"source_uri": ["a"], "extraction_type": ["t"], "data.x": [float("nan")], "data.text": ["x"]}
     parquet.write_table(pa.table(columns), path)
-    assert "row 1: data.x: nan is no JSON number" in here("ingest", str(path), code=1)
+    assert "row 1: data.x: nan isn't a JSON number" in here("ingest", str(path), code=1)
     told = here("ingest", str(path), "--replace", "source", code=1)
-    assert "row 1: not JSON: NaN is no JSON number" in told
+    assert "row 1: not JSON: NaN isn't a JSON number" in told
 
 
 def test_a_wrong_format_is_told_with_the_command_that_works(here: Place, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_what_was_guessed_is_said(here: Place, tmp_path: Path) -> None:
     options = ("--map", "source_uri=url", *SET, "--rest", "data")
     done = here.cli("ingest", str(path), *options, "--json")
     assert json.loads(done.stdout)["new"] == 2
-    assert b"separated by semicolons; the header has commas too" in done.stderr
+    assert b"separated by semicolons; the header also has commas" in done.stderr
     assert b"such as '1.50'. --number 'price, EUR' takes all as numbers" in done.stderr
     numbers = here("ingest", str(path), *options, "--number", "price, EUR", "--replace", "source")
     assert "--number" not in numbers
@@ -246,8 +246,8 @@ def test_what_was_guessed_is_said(here: Place, tmp_path: Path) -> None:
         (("--map", "source_uri="), "--map takes FIELD=COLUMN"),
         (("--map", "source_uri=a", "--map", "source_uri=b"), "--map gives source_uri twice"),
         (("--map", "source_uri=a", "--set", "source_uri=b"), "both give source_uri"),
-        (("--set", "type=x"), "'type' is no field of an extraction"),
-        (("--set", "confidence=high"), "'high' is no number"),
+        (("--set", "type=x"), "'type' isn't a field of an extraction"),
+        (("--set", "confidence=high"), "'high' isn't a number"),
         (("--text", "a", "--number", "a"), "both name the column 'a'"),
         (("--rest", "all"), "--rest"),
         (("--format", "xlsx"), "--format"),

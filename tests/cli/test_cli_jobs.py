@@ -192,7 +192,7 @@ def test_a_type_of_an_added_handler_is_paused_once_there_is_a_job_of_it(place: P
 
 def test_wrong_filters_are_usage_errors(place: Place) -> None:
     assert "choose from queued, running" in place("list", "--status", "done", code=2)
-    assert "is no project name" in place("list", "--project", "no such/name", code=2)
+    assert "isn't a project name" in place("list", "--project", "no such/name", code=2)
     place("list", "--limit", "0", code=2)
 
 

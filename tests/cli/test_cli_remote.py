@@ -132,7 +132,7 @@ def test_a_service_does_what_the_same_commands_do_here(cli: Cli, service: Servic
     found = cli("search", "fact number 12", *there).stdout.decode()
     assert "fact number 12 größer" in found
     assert "no project 'nowhere'" in error_of(cli("search", "fact", "--project", "nowhere", *there, code=1))
-    assert "is no project name" in error_of(cli("search", "fact", "--project", "../x", *there, code=1))
+    assert "isn't a project name" in error_of(cli("search", "fact", "--project", "../x", *there, code=1))
     assert "the query is empty" in error_of(cli("search", " ", "--project", "a", *there, code=1))
     assert _names(cli.folder) == {"here"}, "a command that uses a service opens no stores of its own"
 

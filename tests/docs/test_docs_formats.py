@@ -23,7 +23,7 @@ def test_the_spreadsheet(tmp_path: Path) -> None:
         assert page.take("json") in EXAMPLE.read_text(encoding="utf-8")
         sheet = page.save("text")
         told = page.run(code=1).stderr
-        assert "'no', 'url', 'product', 'price', 'sku', 'remark' are no fields of an extraction" in told
+        assert "'no', 'url', 'product', 'price', 'sku', 'remark' aren't fields of an extraction" in told
 
         mapped, search = page.take("bash").splitlines()
         done = page.shell(mapped)

@@ -62,8 +62,8 @@ def nested(depth: int) -> dict[str, Any]:
         ({"data": [1]}, "data: must be a JSON object, not an array"),
         ({"data": {}}, "data: "),
         ({"data": {"fact_text": "  "}}, "data: "),
-        ({"data": {"fact_text": "x", "n": math.nan}}, "data.n: nan is no JSON number"),
-        ({"data": {"fact_text": "x", "n": [math.inf]}}, "data.n: inf is no JSON number"),
+        ({"data": {"fact_text": "x", "n": math.nan}}, "data.n: nan isn't a JSON number"),
+        ({"data": {"fact_text": "x", "n": [math.inf]}}, "data.n: inf isn't a JSON number"),
         ({"data": {"fact_text": "x", "n": 2**63}}, "data.n: an integer outside 64 bits"),
         ({"data": {"fact_text": "a\0b"}}, r"data.fact_text: contains the character U\+0000"),
         ({"data": {"fact_text": "x", "\0": 1}}, r"data: contains the character U\+0000"),
@@ -98,7 +98,7 @@ def test_the_limits_themselves_are_accepted() -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "a b", "ü", "a" * 101, "x\n", "../etc"])
 def test_a_bad_project_name_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="no project name"):
+    with pytest.raises(InvalidInput, match="isn't a project name"):
         project_id_of(name)
 
 

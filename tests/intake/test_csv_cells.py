@@ -74,7 +74,7 @@ def test_text_and_number_decide() -> None:
     assert [number(cell) for cell in ("1.50", "007", " 3 ", "1e3", "-0.5")] == [1.5, 7, 3, 1000.0, -0.5]
     assert isinstance(number("007"), int)
     for cell in ("1,5", "n/a", "nan", "inf", "1_0", "0x1", "9" * 2_000):
-        with pytest.raises(InvalidInput, match=r"^data\.price: .* is no number such as"):
+        with pytest.raises(InvalidInput, match=r"^data\.price: .* isn't a number such as"):
             number(cell)
 
 
@@ -103,8 +103,8 @@ def test_a_cell_of_another_field(path: tuple[str, ...], cell: str, meaning: obje
 @pytest.mark.parametrize(
     ("path", "cell", "reason"),
     [
-        (("confidence",), "high", "confidence: 'high' is no number such as 0.9"),
-        (("confidence",), "0,9", "confidence: '0,9' is no number"),
+        (("confidence",), "high", "confidence: 'high' isn't a number such as 0.9"),
+        (("confidence",), "0,9", "confidence: '0,9' isn't a number"),
         (("gone",), "yes", "gone: 'yes' is neither true nor false"),
         (("data",), "{'a': 1}", "data: not JSON: .*; its column holds JSON objects"),
     ],

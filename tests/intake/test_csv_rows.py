@@ -79,9 +79,7 @@ def test_the_name_of_a_tsv_tells_the_delimiter() -> None:
 def test_a_delimiter_that_was_guessed_is_told() -> None:
     reader = reader_of(b"url;text;price, EUR\nu;a;1\n")
     reader.begin()
-    assert reader.remarks == [
-        "The columns were taken to be separated by semicolons; the header has commas too."
-    ]
+    assert reader.remarks == ["The columns are read as separated by semicolons; the header also has commas."]
     sure = reader_of(b"url;text\nu;a\n")
     sure.begin()
     assert list(sure.remarks) == []
@@ -140,7 +138,7 @@ def test_a_column_without_a_name_has_its_place() -> None:
         rest="data",
     )
     assert rows(b",url,text\n0,u,a\n", mapping) == [("u", {"text": "a"})]
-    with pytest.raises(InvalidInput, match="'column 1' is no field"):
+    with pytest.raises(InvalidInput, match="'column 1' isn't a field"):
         reader_of(b",source_uri,extraction_type,data.text\n", ColumnMapping()).begin()
 
 

@@ -63,12 +63,12 @@ def test_a_name_means_a_format(name: str, expected: Format) -> None:
             Format.JSONL,
             "Parquet, not JSON lines; add `--format parquet`",
         ),
-        (XLSX, Format.CSV, "an Excel workbook, not CSV; save it as CSV there"),
+        (XLSX, Format.CSV, "an Excel workbook, not CSV; save it there as CSV"),
         (XLSX, Format.JSONL, "an Excel workbook, not JSON lines"),
         (
             zipped("a.csv"),
             Format.CSV,
-            "a zip archive, not CSV; hand it in by `unzip -p it | agent-storage ingest - --format csv`",
+            "a zip archive, not CSV; run `unzip -p it | agent-storage ingest - --format csv`",
         ),
         (b"\xd0\xcf\x11\xe0\xa1", Format.CSV, "an old Excel workbook"),
         (
@@ -79,12 +79,12 @@ def test_a_name_means_a_format(name: str, expected: Format) -> None:
         (
             LINE.decode().encode("utf-16-le"),
             Format.JSONL,
-            "UTF-16LE, not JSON lines; hand it in by `iconv -f UTF-16LE",
+            "UTF-16LE, not JSON lines; run `iconv -f UTF-16LE",
         ),
         (
             b"\x28\xb5\x2f\xfd\0",
             Format.JSON,
-            "a file packed by zstd, not a JSON array; hand it in by `zstd -dc it | ",
+            "a file compressed with zstd, not a JSON array; run `zstd -dc it | ",
         ),
         (LINE, Format.CSV, "JSON lines, not CSV; add `--format jsonl`"),
         (LINE * 2, Format.JSON, "JSON lines, not a JSON array"),
@@ -97,11 +97,11 @@ def test_a_name_means_a_format(name: str, expected: Format) -> None:
         (
             b'{\n "rows": []}',
             Format.JSON,
-            "JSON objects that go over several lines, not a JSON array; .*`jq -c . it | ",
+            "JSON objects that span several lines, not a JSON array; .*`jq -c . it | ",
         ),
-        (b'{\n "source_uri": "u"}', Format.JSONL, "JSON objects that go over several lines"),
+        (b'{\n "source_uri": "u"}', Format.JSONL, "JSON objects that span several lines"),
         (LINE, Format.PARQUET, "JSON lines, not Parquet"),
-        (b"whatever", Format.PARQUET, "something else, not Parquet; name its format by --format"),
+        (b"whatever", Format.PARQUET, "something else, not Parquet; name its format with --format"),
         (b"whatever", Format.JSON, "something else, not a JSON array"),
     ],
 )

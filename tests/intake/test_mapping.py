@@ -33,15 +33,15 @@ def test_a_column_can_be_two_fields_and_gives_way_where_another_is_mapped() -> N
 @pytest.mark.parametrize(
     ("columns", "mapping", "reason"),
     [
-        ([*NAMES, "price", "url"], ColumnMapping(), "'price', 'url' are no fields of an extraction. Say what"),
-        ([*NAMES, "url"], ColumnMapping(), "'url' is no field of an extraction. Say what it is by --map"),
-        ([*NAMES, "data."], ColumnMapping(), "'data.' is no field"),
+        ([*NAMES, "price", "url"], ColumnMapping(), "'price', 'url' aren't fields of an extraction. Say what"),
+        ([*NAMES, "url"], ColumnMapping(), "'url' isn't a field of an extraction. Say what it is with --map"),
+        ([*NAMES, "data."], ColumnMapping(), "'data.' isn't a field"),
         ([*NAMES, "a", "a"], ColumnMapping(rest="data"), "there are two columns 'a'"),
         (NAMES, ColumnMapping(mapped={URI: "link"}), "no column 'link'; there are 'source_uri', 'extr"),
         (
             [*NAMES, "url"],
             ColumnMapping(mapped={URI: "url"}),
-            "'source_uri': --map takes this field from another column; leave this column out by --ignore source_uri",
+            "'source_uri': --map takes this field from another column; leave this column out with --ignore source_uri",
         ),
         (NAMES, ColumnMapping(ignored=frozenset({"nope"})), "there is no column 'nope'"),
         (NAMES, ColumnMapping(texts=frozenset({"nope"})), "there is no column 'nope'"),
@@ -50,14 +50,14 @@ def test_a_column_can_be_two_fields_and_gives_way_where_another_is_mapped() -> N
         (
             ["data.text", "extraction_type"],
             ColumnMapping(),
-            "no column gives source_uri; name its column by --map",
+            "no column gives source_uri; name its column with --map",
         ),
         (
             ["data.text", "source_uri"],
             ColumnMapping(),
             "no column gives extraction_type; say what kind .* --set",
         ),
-        (["source_uri", "extraction_type"], ColumnMapping(), "no column gives data; name its columns by"),
+        (["source_uri", "extraction_type"], ColumnMapping(), "no column gives data; name its columns with"),
         (["source_uri", "gone"], ColumnMapping(), None),
     ],
 )
@@ -90,7 +90,7 @@ def test_options_that_contradict_each_other_are_refused(given: dict[str, Any], r
 
 @pytest.mark.parametrize("name", ["price", "data.", "data..x", ".data", "Data.x", "source_uri.x", ""])
 def test_a_name_that_is_no_field_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="is no field of an extraction: the fields are source_uri"):
+    with pytest.raises(InvalidInput, match="isn't a field of an extraction: the fields are source_uri"):
         path_of(name)
 
 
@@ -137,7 +137,7 @@ def test_keys_of_an_object_are_columns() -> None:
     mapping = ColumnMapping(mapped={URI: "url"}, constants={TYPE: "x"}, ignored=frozenset({"id"}))
     found = mapping.item_of_object({"url": "u", "id": 7, "data.n": None, "metadata": {"p": 1}})
     assert found == {"source_uri": "u", "extraction_type": "x", "data": {"n": None}, "metadata": {"p": 1}}
-    with pytest.raises(InvalidInput, match="'price' is no field"):
+    with pytest.raises(InvalidInput, match="'price' isn't a field"):
         mapping.item_of_object({"url": "u", "price": 1})
     with pytest.raises(InvalidInput, match="extraction_type: is given twice"):
         mapping.item_of_object({"url": "u", "extraction_type": "y"})

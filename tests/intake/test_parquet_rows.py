@@ -141,7 +141,7 @@ def test_a_row_that_cant_be_used_is_named(tmp_path: Path) -> None:
     [batch] = read(write(tmp_path, columns))
     assert [item.source_uri for item in batch.items] == ["a", "d"]
     assert [(reject.line, reject.reason) for reject in batch.rejects] == [
-        (2, "data.n: nan is no JSON number"),
+        (2, "data.n: nan isn't a JSON number"),
         (3, "source_uri: missing"),
     ]
     assert b"'source_uri': 'b'" in batch.rejects[0].raw

@@ -240,7 +240,7 @@ def test_any_text_has_its_vector_or_is_refused_by_its_place(embedder: Embedder, 
         refused = texts[int(place)]
         assert {
             "it is blank": not refused.strip(),
-            "it holds half a surrogate pair, which is no character": re.search(r"[\ud800-\udfff]", refused),
+            "it holds half a surrogate pair, which isn't a character": re.search(r"[\ud800-\udfff]", refused),
             "the model has no token for it": isinstance(embedder, _WITH_A_VOCABULARY),
         }[reason]
     else:

@@ -68,7 +68,7 @@ async def test_projects_are_apart(container: Container, engine: Engine) -> None:
 
 
 async def test_a_bad_project_name_stores_nothing(container: Container, engine: Engine) -> None:
-    with pytest.raises(InvalidInput, match="no project name"):
+    with pytest.raises(InvalidInput, match="isn't a project name"):
         await container.ingestion().accept("no good", [make_item(1)])
     assert set(counts(engine).values()) == {0}
 

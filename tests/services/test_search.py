@@ -204,7 +204,7 @@ async def test_an_unknown_project_is_named(container: Container) -> None:
         ({"text": "x" * 10_001}, "10,001 characters"),
         ({"limit": 0}, "limit of 0"),
         ({"limit": 1_001}, "limit of 1001"),
-        ({"project": "no good"}, "no project name"),
+        ({"project": "no good"}, "isn't a project name"),
         ({"filters": Filters(indexed=False)}, "search them by words"),
         ({"filters": Filters(set_aside=True)}, "search them by words"),
     ],

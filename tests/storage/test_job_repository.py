@@ -443,7 +443,7 @@ class TestList:
             jobs.create("embed", {}, project_id=make_project(session, "b"))
             assert [row.id for row in jobs.list(JobFilters(project="a"), limit=9)] == [its]
             assert jobs.list(JobFilters(project="none"), limit=9) == []
-            with pytest.raises(InvalidField, match="no project name"):
+            with pytest.raises(InvalidField, match="isn't a project name"):
                 jobs.list(JobFilters(project="no name"), limit=9)
 
 

@@ -74,5 +74,5 @@ def _refuse_unusable(text: str, place: int) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise EmbeddingRejected(
-            f"text {place}: it holds half a surrogate pair, which is no character"
+            f"text {place}: it holds half a surrogate pair, which isn't a character"
         ) from None
