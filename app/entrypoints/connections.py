@@ -17,7 +17,7 @@ _LEAST = 16
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The limits of one connection, and the most connections.
+    """The limits of one connection, and the maximum number of connections.
 
     ``max_header_lines`` includes trailers, and bounds the memory for the objects of many short
     lines within 64 KiB. ``head_s`` is the time from a request's first byte to the end of its head.
@@ -38,7 +38,7 @@ class ConnectionLimits:
     max_connections: int = 1_000
 
     def within(self, files: int) -> int:
-        """The most connections for a limit of ``files`` open files.
+        """The maximum number of connections for a limit of ``files`` open files.
 
         Half of the files are left to the stores and to connections that are being accepted.
         """

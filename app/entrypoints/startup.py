@@ -82,12 +82,12 @@ class Startup:
     async def _prepare_index(self) -> None:
         """Open the index; don't wait for a running rebuild.
 
-        A rebuild can take hours, and only searches and index jobs have to wait for it.
+        A rebuild can take hours, and only searches by meaning and index jobs have to wait for it.
         """
         try:
             await self._container.indexing().prepare()
         except IndexRebuilding as error:
-            logger.warning("%s Until then searches are refused and index jobs wait.", error)
+            logger.warning("%s Until then searches by meaning are refused and index jobs wait.", error)
 
     async def _ping_qdrant(self) -> None:
         """Ping Qdrant once; the repository's own ping retries silently until its timeout."""

@@ -43,7 +43,7 @@ class ReindexingService:
     async def run(self) -> AsyncGenerator[Indexed, None]:
         """Rebuild the index, yielding each batch's counts. After an interruption, call it again.
 
-        It then goes on where it stopped. Meanwhile, index jobs wait and searches are refused.
+        It resumes where it stopped. Meanwhile, index jobs wait and searches by meaning are refused.
 
         Raises:
             ForeignCollection: the collection belongs to another store.

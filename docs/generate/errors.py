@@ -68,7 +68,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.InvalidVector: (
         "Check the embedder: each vector must have its dimension, be finite in float32, and not be zero."
     ),
-    errors.SourceRepeated: "Sort the lines by source, so that all lines of a source stand together.",
+    errors.SourceRepeated: "Sort the lines by source, so that all lines of a source are consecutive.",
     errors.NotFound: "Check the name or id, and the project. The thing may have been deleted since.",
     errors.Conflict: "Read the current state, and decide again.",
     errors.ProjectExists: "Use the existing project, or choose another name.",
@@ -100,7 +100,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.ShuttingDown: "Retry once the process has started again.",
     errors.ServiceError: "Do as the answer says; the service's log has more under the request id.",
     errors.ServiceUnavailable: "Check the URL of `--api` and that the service runs, and retry.",
-    errors.JobFailed: "Remove the cause that the message gives, then `agent-storage jobs retry ID`.",
+    errors.JobFailed: "Remove the cause that the message gives, then run `agent-storage jobs retry ID`.",
     errors.JobStalled: (
         "Check that a worker runs and that the job's type isn't paused: `agent-storage jobs show "
         "ID`, `agent-storage jobs resume TYPE`."
@@ -122,7 +122,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "Retry. If it lasts, narrow the query, add an index (`database.data_indexes`), or raise "
         "the setting that the message names."
     ),
-    errors.DatabaseDiskFull: "Free space on the disk of the database. Nothing has to be restarted.",
+    errors.DatabaseDiskFull: "Free space on the disk of the database; no restart is needed.",
     errors.DatabaseReadOnly: (
         "Let the process's user write to the file and its folder, or set another `database.url`."
     ),
@@ -135,7 +135,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "and run `agent-storage db upgrade`."
     ),
     errors.DatabaseDamaged: (
-        "Stop what uses the database, `agent-storage restore DIR --overwrite`, then "
+        "Stop the processes that use the database. Run `agent-storage restore DIR --overwrite`, then "
         "`agent-storage verify --repair`."
     ),
     errors.SchemaMismatch: (
@@ -166,12 +166,12 @@ WHAT_TO_DO: Mapping[Error, str] = {
     errors.ExportFailed: "Free space, or let the user write to the folder, and repeat.",
     errors.QdrantError: "Read Qdrant's own message in the error, and its log.",
     errors.QdrantUnavailable: "Check that Qdrant runs and that `qdrant.url` leads to it. Then retry.",
-    errors.QdrantDiskFull: "Free space on the disk of `qdrant.path`. Nothing has to be restarted.",
+    errors.QdrantDiskFull: "Free space on the disk of `qdrant.path`, or of the Qdrant server; no restart is needed.",
     errors.CollectionMissing: (
         "Run `agent-storage reindex`, unless another process is creating the collection."
     ),
     errors.ForeignCollection: (
-        "Name another `qdrant.collection`. After a restore, when the collection is this store's: "
+        "Name another `qdrant.collection`. After a restore, if the collection is this store's, run "
         "`agent-storage adopt`."
     ),
     errors.CollectionMismatch: (
@@ -187,7 +187,7 @@ WHAT_TO_DO: Mapping[Error, str] = {
         "extractions retry` tries it again."
     ),
     errors.EmbeddingUnavailable: (
-        "Check the endpoint at `embedding.base_url`. Jobs are tried again without your help."
+        "Check the endpoint at `embedding.base_url`. Jobs are retried automatically."
     ),
     errors.IndexMismatch: "Run `agent-storage reindex`, or restore the old settings.",
     errors.EmbedderMismatch: "Configure the embedder that the message names, or run `agent-storage reindex`.",

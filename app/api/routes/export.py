@@ -106,7 +106,7 @@ async def export(  # noqa: PLR0913, PLR0917 - each is a parameter
     early at 8 MiB of JSON.
 
     Each page (of at most 1,000 extractions in a stream) is read from one snapshot. Other writes may
-    happen between pages; an extraction that exists all the time is exported exactly once. CSV
+    happen between pages; an extraction that exists throughout is exported exactly once. CSV
     without `after` begins with a line of column names.
     """
     encoder = encoder_of(ExportFormat(form.value), goes_on=after is not None)

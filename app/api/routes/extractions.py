@@ -129,7 +129,7 @@ async def hand_in(  # noqa: PLR0913, PLR0917 - each is a parameter
     is invalid, those before it are stored, and the problem says how many. The request is
     idempotent: sending it again stores nothing twice.
 
-    With `replace`, the lines of a source must follow one another, and the source gets exactly these
+    With `replace`, the lines of a source must be consecutive, and the source gets exactly these
     facts: new ones are stored, missing ones are removed, and confidence, metadata and group are
     updated. `{"source_uri": "...", "gone": true}` empties a source. With NDJSON, a source is
     replaced when all its lines have arrived.

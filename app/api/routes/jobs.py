@@ -104,10 +104,10 @@ async def verify(parts: PartsOf, body: Verification = _ALL) -> Job:
 
 @router.post("/reindex", status_code=202)
 async def reindex(parts: PartsOf) -> Job:
-    """Queue a rebuild of the index with the service's embedder; searches are refused meanwhile.
+    """Queue a rebuild of the index with the service's embedder.
 
-    One runs at a time. A rebuild that fails or is cancelled leaves the index unfinished; the next
-    one continues it.
+    Searches by meaning are refused meanwhile. One rebuild runs at a time. A rebuild that fails or
+    is cancelled leaves the index unfinished; the next one continues it.
     """
     return _job(await parts.jobs().reindex())
 

@@ -10,11 +10,11 @@ from app.domain.items import MAX_LABEL_CHARS, MAX_URI_CHARS, MOST_DECOMPOSED
 from app.domain.normal_form import composed
 
 MOST_FAULTS = 100
-"""The maximum of errors that are reported for one body."""
+"""The maximum number of errors that are reported for one body."""
 
 
 def _composed(text: object) -> object:
-    """Normalize to NFC, whose length is what counts; skip a text that is too long in any form."""
+    """Normalize to NFC, whose length is limited; skip a text that is too long in any form."""
     if isinstance(text, str) and len(text) <= MOST_DECOMPOSED * MAX_LABEL_CHARS:
         return composed(text, "label")
     return text
