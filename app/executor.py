@@ -310,6 +310,6 @@ def _do_nothing() -> None:
 
 
 def _retrieve(call: asyncio.Future[Any]) -> None:
-    """Retrieve a call's exception, so that asyncio doesn't log it if the caller has left."""
+    """Retrieve a call's exception, so that asyncio doesn't log it if the caller is gone."""
     if not call.cancelled():
         call.exception()

@@ -45,7 +45,7 @@ def noted(folder: Path, holder: Holder) -> Iterator[None]:
     note: int | None = None
     try:
         note = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _OWNER_ONLY)
-        fcntl.flock(note, fcntl.LOCK_EX)  # only waits for a command that is reading the note
+        fcntl.flock(note, fcntl.LOCK_EX)  # a command that is reading the note holds the lock only briefly
         os.fchmod(note, _OWNER_ONLY)
         os.ftruncate(note, 0)
         os.write(note, orjson.dumps(asdict(holder)))

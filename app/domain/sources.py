@@ -28,8 +28,8 @@ class ReplaceOptions:
 
     ``observed_at`` is when the sources were observed, for lines that don't say so; None is now.
     ``dry_run`` reports what would change and writes nothing. Without ``allow_mass_delete``, a
-    replace that removes more than half of the facts of a source or the project is refused, if that
-    is more than 20 facts.
+    replace is refused if it removes more than 20 facts, and more than half of those of a source or
+    the project.
     """
 
     scope: ReplaceScope = ReplaceScope.SOURCE

@@ -102,7 +102,7 @@ class ChangeService:
         return await self._database.read(lambda session: ProjectRepository(session).get(project).last_change)
 
     async def feed(self, project: str, *, after: FeedPlace | None = None, limit: int = 100) -> FeedPage:
-        """A project's changes in commit order: the ``limit`` next after a place.
+        """A project's changes in commit order: the next ``limit`` after a place.
 
         Without a place, from the beginning. No change is missing or comes twice, however many
         transactions write at once. A page of large facts ends early.

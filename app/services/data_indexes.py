@@ -97,7 +97,7 @@ class DataIndexing:
     async def _fill(self, indexes: Sequence[IndexRow], unit: UnitOfWork) -> AsyncIterator[Progress]:
         """Fill indexes that have progressed equally far together: reading the facts takes longest.
 
-        Each page is a transaction, so other writers wait no longer than one page takes.
+        Each page is a transaction, so other writers wait for one page at most.
         """
         paths, numbers = ", ".join(each.path for each in indexes), {each.number for each in indexes}
         total = await self._database.read(lambda session: ExtractionRepository(session).count())

@@ -52,7 +52,7 @@ class ExtractionService:
     async def list(
         self, project: str, filters: Filters, *, after: ExtractionId | None = None, limit: int = 100
     ) -> ExtractionRows:
-        """A project's extractions that pass the filters, by id: the ``limit`` next after ``after``.
+        """A project's extractions that pass the filters, by id: the next ``limit`` after ``after``.
 
         Raises:
             NotFound: the project doesn't exist.

@@ -32,7 +32,7 @@ class Health:
         self._pings = dict(pings)
 
     async def check(self, timeout_s: float = 1.0, parts: Collection[str] | None = None) -> list[PartHealth]:
-        """Ping all parts, or these, at once; one without an answer in ``timeout_s`` timed out."""
+        """Ping all parts, or these, concurrently; a part must answer within ``timeout_s``."""
         asked = {part: ping for part, ping in self._pings.items() if parts is None or part in parts}
         return list(await asyncio.gather(*(_ask(part, ping, timeout_s) for part, ping in asked.items())))
 

@@ -30,7 +30,7 @@ class MassDeleteGuard:
         """Refuse to remove too many facts of one source.
 
         Raises:
-            MassDeleteRefused: more than half would go, and that isn't allowed.
+            MassDeleteRefused: more than half would be removed, and that isn't allowed.
         """
         if not self.allowed and removed > FEW and removed * 2 > of:
             raise MassDeleteRefused(f"source {uri[:200]!r}", removed, of)
@@ -39,7 +39,7 @@ class MassDeleteGuard:
         """Refuse to remove too many facts of the project. Call it before removing them.
 
         Raises:
-            MassDeleteRefused: with those removed before, more than half would go, and that isn't
+            MassDeleteRefused: with those removed before, more than half would be removed, and that isn't
                 allowed.
         """
         together = self._removed + removed

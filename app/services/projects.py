@@ -1,4 +1,4 @@
-"""Create, list and delete whole projects."""
+"""Create, list and delete projects."""
 
 from app.database import Database, WriteSession
 from app.domain.filters import Filters
@@ -41,7 +41,7 @@ class ProjectService:
         return await self._database.read(lambda session: ProjectRepository(session).summary(name))
 
     async def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
-        """The projects by name, with counts: the ``limit`` next after ``after``; None is all."""
+        """The projects by name, with counts: the next ``limit`` after ``after``; None is all."""
         return await self._database.read(
             lambda session: ProjectRepository(session).list(after=after, limit=limit)
         )

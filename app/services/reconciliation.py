@@ -201,7 +201,7 @@ class ReconciliationService:
         await unit.save(clear)
 
     async def _delete(self, ghosts: list[ExtractionId], unit: UnitOfWork) -> None:
-        """Delete ghosts; embed rows again that were stored meanwhile and may have lost theirs."""
+        """Delete ghosts; embed rows stored meanwhile again, which may have lost their vectors."""
         await self._qdrant.delete_batch(ghosts)
 
         def queue_returned(session: WriteSession) -> None:

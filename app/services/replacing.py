@@ -65,7 +65,7 @@ def replace_sources(
 
     Raises:
         StaleReplace: a source was last replaced with a later observation.
-        MassDeleteRefused: too much would go, and that isn't allowed.
+        MassDeleteRefused: too many facts would be removed, and that isn't allowed.
         NotFound, RunEnded: the run can't be used.
     """
     _prepare(session, project_id, options, guard)

@@ -23,7 +23,7 @@ _ENTRIES = 100
 
 
 class RunService:
-    """A project's runs. A run is given by its id or its name; the newest of that name is meant."""
+    """A project's runs. A run is given by its id, or by its name: the newest of that name."""
 
     def __init__(self, database: Database, wakeup: Wakeup, instruments: Instruments | None = None) -> None:
         self._database = database
@@ -82,7 +82,7 @@ class RunService:
     async def list(
         self, project: str, *, after: tuple[datetime, RunId] | None = None, limit: int = 100
     ) -> RunRows:
-        """A project's runs, the newest first: the ``limit`` next after (begun_at, id).
+        """A project's runs, the newest first: the next ``limit`` after (begun_at, id).
 
         Raises:
             NotFound: the project doesn't exist.

@@ -1,4 +1,4 @@
-"""Walk two sorted streams of pages in step."""
+"""Merge two sorted streams of pages."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing

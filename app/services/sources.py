@@ -30,7 +30,7 @@ class SourceService:
     async def list(
         self, project: str, filters: SourceFilters, *, after: SourceId | None = None, limit: int = 100
     ) -> SourceRows:
-        """A project's sources that pass the filters, by id: the ``limit`` next after ``after``.
+        """A project's sources that pass the filters, by id: the next ``limit`` after ``after``.
 
         Raises:
             NotFound: the project doesn't exist.

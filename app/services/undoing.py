@@ -24,7 +24,7 @@ from app.services.storing import differs_in_payload, record
 def undo_entries(
     session: WriteSession, undone: Undone, *, before: int | None, limit: int
 ) -> tuple[Undone, int | None]:
-    """Undo the run's ``limit`` next entries before ``before``.
+    """Undo the run's next ``limit`` entries before ``before``.
 
     Returns what was undone, and the ``before`` of the next call, which is None at the end.
     """

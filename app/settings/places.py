@@ -30,7 +30,7 @@ def home_folder(variables: Mapping[str, str | None]) -> Path | None:
 
 
 def expanded(path: str) -> str:
-    """Replace ``~`` or ``~user`` at the start of a path by the home folder.
+    """Replace ``~`` or ``~user`` at the start of a path with the home folder.
 
     Raises:
         ValueError: there is no such user.
@@ -44,7 +44,7 @@ def expanded(path: str) -> str:
 
 
 def expanded_url(url: str) -> str:
-    """Replace ``~`` at the start of SQLite's file in a database URL by the home folder.
+    """Replace ``~`` at the start of SQLite's file in a database URL with the home folder.
 
     Raises:
         ValueError: there is no such user.

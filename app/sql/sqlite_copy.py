@@ -74,7 +74,7 @@ def copy_to_new(source: Driver, file: Path, advance: Advance) -> None:
 
 
 def copy_over(source: Path, target: Driver, file: str, advance: Advance) -> None:
-    """Replace the contents of ``target`` by those of an unused file, in one transaction.
+    """Replace the contents of ``target`` with those of an unused file, in one transaction.
 
     Until the commit, ``target`` is unchanged, even if this process is killed.
 

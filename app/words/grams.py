@@ -27,7 +27,7 @@ class Gram(NamedTuple):
 
 
 def grams(run: str) -> list[Gram]:
-    """Return the pairs of adjacent characters in a run, or its only character, then each Han one.
+    """Return the pairs of adjacent characters in a run, or its only one, then each Han character.
 
     The run is of an unspaced script. A single Han character is often a word, which pairs wouldn't
     find inside a longer run.

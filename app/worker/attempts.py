@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 _NOT_COUNTED = (Saturated, IndexRebuilding, IndexMismatch)
 """Errors after which the job waits and isn't counted as failed.
 
-A full lane, which requests can keep full for long. An index that is being rebuilt, or that another
-embedder made, whose workers can run the job.
+Requests can keep a lane full for long. If the index is being rebuilt, or another embedder made it,
+the job can run later or in another worker.
 """
 
 _LAST_WORDS_S = 1.0

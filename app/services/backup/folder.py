@@ -103,7 +103,7 @@ class BackupFolder:
         return Backup(file, manifest)
 
     def whole(self) -> tuple[list[Backup], list[BackupError]]:
-        """The whole backups, newest first, judged by size, and the errors of the others."""
+        """The complete backups, newest first, judged by size, and the errors of the others."""
         found, broken = list[Backup](), list[BackupError]()
         for file in sorted(self.path.glob("agent-storage-*.json"), reverse=True):
             if _NAME.fullmatch(file.stem):
@@ -114,7 +114,7 @@ class BackupFolder:
         return found, broken
 
     def keep(self, newest: int, store_id: str | None) -> list[Path]:
-        """Delete that store's whole backups except the ``newest``; return the deleted files."""
+        """Delete that store's complete backups except the ``newest``; return the deleted files."""
         backups = [each for each in self.whole()[0] if each.manifest.store_id == store_id]
         gone = backups[newest:]
         for backup in gone:

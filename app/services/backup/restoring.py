@@ -48,7 +48,7 @@ class Restored:
 
 
 def restore_backup(target: Path, path: Path, work: Work, *, overwrite: bool) -> Restored:
-    """Replace the contents of the database ``target`` by those of the backup at ``path``.
+    """Replace the contents of the database ``target`` with those of the backup at ``path``.
 
     No other process can open the database from the first check until the end. Raises what
     :meth:`BackupService.restore` raises.
@@ -71,7 +71,7 @@ def restore_backup(target: Path, path: Path, work: Work, *, overwrite: bool) -> 
 
 
 def held(counts: Mapping[str, int]) -> str:
-    """A store's contents, in words."""
+    """A store's contents, for messages."""
     return "holds " + ", ".join(
         f"{count:,} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items() if count
     )

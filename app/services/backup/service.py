@@ -51,7 +51,7 @@ class StoreCheck:
 
 
 class BackupService:
-    """Backs up and restores SQLite's file; for PostgreSQL, it gives the commands that do.
+    """Backs up and restores SQLite's file; for PostgreSQL, it gives the commands to run.
 
     Cancelled work ends soon. It leaves no partial backup, and the store unchanged.
     """
@@ -68,19 +68,19 @@ class BackupService:
     async def back_up(self, folder: Path, report: Report, *, keep: int | None = None) -> BackedUp:
         """Copy a snapshot of the database into ``folder``, and check it. Writers go on meanwhile.
 
-        With ``keep``, only that many of this store's whole backups stay in the folder, the newest.
+        With ``keep``, only the newest ``keep`` complete backups of this store stay in the folder.
 
         Raises:
             NothingToBackUp: the database doesn't exist, or was never migrated.
             BackupRunning: another backup is being written to the folder.
             BackupFailed: the folder can't be written to, or its disk is full.
-            DatabaseDamaged: the database is damaged; no backup was kept of it, and none deleted.
+            DatabaseDamaged: the database is damaged; the copy was deleted, older backups weren't.
             BackupUnsupported: the database isn't a file.
         """
         return await self._run(report, self._back_up, folder, keep)
 
     async def restore(self, path: Path, report: Report, *, overwrite: bool = False) -> Restored:
-        """Restore the backup at ``path``, or the newest whole one of that folder.
+        """Restore the backup at ``path``, or the newest complete one of that folder.
 
         The backup is checked and migrated to this version's schema before anything changes, and the
         change is one transaction. Afterwards the index may differ from SQL until ``verify

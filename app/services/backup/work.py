@@ -8,7 +8,7 @@ Report = Callable[[str, int, int], object]
 
 
 class Stopped(Exception):  # noqa: N818 - not an error, and no caller is left to see it
-    """The work was stopped; it has left nothing behind."""
+    """The work was stopped, and has left no files behind."""
 
 
 class Work:

@@ -36,7 +36,7 @@ class ExportService:
     async def page(
         self, project: str, filters: Filters = ANY, *, after: str | None = None, limit: int = MAX_PAGE_ROWS
     ) -> ExportPage:
-        """The ``limit`` next extractions after a cursor that pass the filters, from one snapshot.
+        """The next ``limit`` extractions after a cursor that pass the filters, from one snapshot.
 
         A page ends early at 8 MiB of JSON, but has at least one extraction.
 
@@ -53,11 +53,11 @@ class ExportService:
     ) -> AsyncIterator[ExportPage]:
         """All pages after a cursor, each read by :meth:`page`; the last one may be empty.
 
-        Other transactions may write between pages. An extraction that exists all the time comes
-        exactly once, as stored when its page was read; an extraction stored or deleted meanwhile
-        may come or not. The next page is read while the caller works on the current one. Pages
-        after the first wait for a thread without a limit on waiting callers, so the caller must
-        bound the number of exports.
+        Other transactions may write between pages. An extraction that exists throughout is
+        yielded exactly once, as stored when its page was read; one that is stored or deleted
+        meanwhile may be missing. The next page is read while the caller works on the current one.
+        Pages after the first wait for a thread without a limit on waiting callers, so the caller
+        must bound the number of exports.
         """
         async with aclosing(reading_ahead(self._pages(project, filters, after))) as pages:
             async for page in pages:

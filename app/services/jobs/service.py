@@ -47,7 +47,7 @@ class JobService:
         return await self._database.read(lambda session: JobRepository(session).get_rows(job_ids))
 
     async def list(self, filters: JobFilters, *, after: Cursor | None = None, limit: int = 100) -> JobRows:
-        """The newest jobs that pass the filters: the ``limit`` next after (created_at, id)."""
+        """The newest jobs that pass the filters: the next ``limit`` after (created_at, id)."""
         return await self._database.read(
             lambda session: JobRepository(session).list(filters, after=after, limit=limit)
         )

@@ -38,7 +38,7 @@ def check_wait(seconds: float | None) -> None:
 
 
 async def with_waiting(database: Database, outcome: Outcome, seconds: float | None) -> Outcome:
-    """The outcome with the state of its jobs, after waiting for them; as it is if None seconds."""
+    """The outcome with the state of its jobs, after waiting; unchanged if ``seconds`` is None."""
     if seconds is None:
         return outcome
     return replace(outcome, waited=await wait_for_jobs(database, outcome.job_ids, seconds))

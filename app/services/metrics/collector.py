@@ -44,7 +44,7 @@ class MetricsCollector:
         self._sampler = StoreSampler(database.dialect)
 
     async def collect(self) -> Metrics:
-        """All metrics, with one thread hop and one read transaction, which the gauges don't count.
+        """All metrics, by one read transaction in one thread hop. The gauges don't count it.
 
         Raises:
             DatabaseError: the database couldn't be read.

@@ -110,7 +110,9 @@ def _extractions(sample: StoreSample) -> Iterator[Metric]:
 
 def _pool(pool: PoolStats) -> Iterator[Metric]:
     name = "agent_storage_database_pool"
-    yield GaugeMetricFamily(f"{name}_size", "The most connections that the pool keeps open.", value=pool.size)
+    yield GaugeMetricFamily(
+        f"{name}_size", "The maximum number of connections that the pool keeps open.", value=pool.size
+    )
     if pool.checked_out is not None:
         in_use = "Connections that are in use."
         yield GaugeMetricFamily(f"{name}_checked_out_connections", in_use, value=pool.checked_out)

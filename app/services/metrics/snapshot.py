@@ -34,7 +34,7 @@ class PoolStats:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """All metrics. SQL's figures are from one transaction, which the gauges don't count.
+    """All metrics. SQL's figures are from one transaction; the gauges don't count it.
 
     ``jobs`` counts by type and status, ``extractions`` by type. ``orphans`` are extractions without
     a vector that are still to be embedded; those ``set_aside`` are not among them.

@@ -19,14 +19,14 @@ from app.words.languages import stemmed_as
 from app.words.tokens import QueryTerm, query_terms
 
 MOST_CANDIDATES = 500
-"""The most extractions of a project that are ranked."""
+"""The maximum number of extractions of a project that are ranked."""
 
 _LISTED = 2_000
-"""The most extractions to list for a word. A more frequent word only ranks what others find."""
+"""Up to this many extractions are listed for a word. A more frequent one only ranks."""
 
 _ENOUGH = 200
 _MOST_WORDS = 64
-"""The most words of a query; of a longer one, the rarest count."""
+"""The maximum number of words of a query; of a longer one, the rarest count."""
 
 _SAMPLE = 2_000
 _REMEMBERED_PROJECTS = 64
@@ -41,7 +41,7 @@ Measured: below it, hardly any candidate gets among the first fifty.
 """
 
 _CERTAIN_MOST = 10
-"""The most extractions that an identifier may have to count as certain."""
+"""An identifier that is in more extractions than this doesn't count as certain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,7 +265,7 @@ class QdrantRepository:
     ) -> AsyncIterator[list[ExtractionId]]:
         """Yield the ids of all points that pass the filters, ascending, ``page`` at a time.
 
-        Points that are stored or deleted meanwhile may be missing; each other point comes once.
+        Points that are stored or deleted meanwhile may be missing; all others come exactly once.
 
         Raises:
             QdrantError: a point's ID isn't an extraction's; :meth:`iter_point_ids` yields those

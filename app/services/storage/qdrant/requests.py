@@ -109,10 +109,7 @@ class Requests:
         return made(operation, self._collection, failure.reason)
 
     def measured(self, operation: str, fn: Callable[..., T], *args: object) -> T:
-        """Call ``fn`` and measure it. Runs on the lane's thread.
-
-        So a request whose caller has left is measured to its end.
-        """
+        """Call ``fn`` on the lane's thread and measure it, even if its caller was cancelled."""
         if self._instruments is None:
             return fn(*args)
         started = time.monotonic()

@@ -38,7 +38,7 @@ class ComparableRow(NamedTuple):
 def comparable_rows(
     session: Session, after: str | None, limit: int, project_id: ProjectId | None
 ) -> list[ComparableRow]:
-    """The ``limit`` next rows by id after ``after`` (None: the first), of one project or all."""
+    """The next ``limit`` rows by id after ``after`` (None: the first), of one project or all."""
     if session.get_bind().dialect.name == "postgresql":
         return _in_order(session.execute(_page(after, limit, project_id, _TABLE.c.confidence)))
     # One JSON document, as in :mod:`.indexable`.

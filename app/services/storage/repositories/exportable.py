@@ -80,7 +80,7 @@ def _of_sqlite(session: Session, filters: Filters) -> Select[Any]:
 
 
 def _next_of(passing: Select[Any]) -> Select[Any]:
-    """The ``limit`` next rows by id after ``after``."""
+    """The next ``limit`` rows by id after ``after``."""
     beyond = passing.where(_TABLE.c.id > bindparam("after", type_=_TABLE.c.id.type))
     return beyond.order_by(_TABLE.c.id).limit(bindparam("limit", type_=Integer))
 
@@ -93,7 +93,7 @@ def _fits(page: FromClause) -> ColumnElement[bool]:
 def rows_to_export(
     session: Session, statement: Select[Any], *, after: ExtractionId | None, limit: int, most_bytes: int
 ) -> tuple[ExportRows, int]:
-    """The ``limit`` next extractions by id after ``after``, and the bytes of their JSON.
+    """The next ``limit`` extractions by id after ``after``, and the bytes of their JSON.
 
     It stops after the extraction whose JSON reaches ``most_bytes``, so it returns none only at the
     end.

@@ -126,7 +126,7 @@ class ExtractionRepository:
         return sorted(self._stored(joined_rows().where(_TABLE.c.source_id == source_id)), key=attrgetter("id"))
 
     def list(self, filters: Filters = ANY, *, after: ExtractionId | None = None, limit: int) -> ExtractionRows:
-        """The extractions that pass the filters, by id: the ``limit`` next after ``after``."""
+        """The extractions that pass the filters, by id: the next ``limit`` after ``after``."""
         return self._stored(self._page(filters, after, limit))
 
     def list_within(
@@ -164,7 +164,7 @@ class ExtractionRepository:
         return self._session.scalar(passing(self._session, filters, func.count(), whole=True)) or 0
 
     def list_ids(self, filters: Filters, *, after: ExtractionId | None = None, limit: int) -> ExtractionIds:
-        """The ids of the extractions that pass the filters: the ``limit`` next after ``after``."""
+        """The ids of the extractions that pass the filters: the next ``limit`` after ``after``."""
         return self._ids(passing(self._session, filters, _TABLE.c.id).where(beyond(after)), limit)
 
     def iter_ids_of_sources(self, sources: Ids, *, size: int) -> Generator[Sequence[ExtractionId], None, None]:
@@ -205,7 +205,7 @@ class ExtractionRepository:
     def find_orphaned(
         self, *, after: ExtractionId | None = None, limit: int, project_id: ProjectId | None = None
     ) -> ExtractionIds:
-        """The ids of orphans that aren't set aside: the ``limit`` next after ``after``."""
+        """The ids of orphans that aren't set aside: the next ``limit`` after ``after``."""
         orphaned = select(_TABLE.c.id).where(text(ORPHANED), in_project(project_id), beyond(after))
         return self._ids(orphaned, limit)
 

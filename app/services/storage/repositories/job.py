@@ -111,7 +111,7 @@ class JobRepository:
         return {row.id: JobStatus(row.status) for row in self._session.execute(query)}
 
     def list(self, filters: JobFilters, *, after: tuple[datetime, JobId] | None = None, limit: int) -> JobRows:
-        """The jobs that pass the filters, newest first: the ``limit`` next after (created_at, id).
+        """The jobs that pass the filters, newest first: the next ``limit`` after (created_at, id).
 
         Raises:
             InvalidField: the project name in the filters is invalid.

@@ -32,7 +32,7 @@ from app.services.storage.repositories.job_totals import EndedJob, JobTotalRepos
 from app.services.storage.repositories.statements import rows_changed
 
 MOST_LAPSES = 20
-"""How often a job's worker may die while running it; then the job is taken to be the cause."""
+"""How many workers may die while running a job before the job is considered the cause."""
 
 CLOCK_TOLERANCE_S = 10.0
 """How far the database's clock may go back before jobs' times are corrected."""
@@ -81,7 +81,7 @@ class LeaseRepository:
     def claim(self, types: Sequence[str], *, limit: int, lease_s: float) -> list[ClaimedJob]:
         """Claim up to ``limit`` jobs of these types: highest priority first, then longest due.
 
-        Jobs can be claimed that are queued and due, or whose lease has expired, unless their type
+        Jobs that are queued and due, or whose lease has expired, can be claimed unless their type
         is paused. No two callers get the same job.
         """
         claimed = self._session.execute(

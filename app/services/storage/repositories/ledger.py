@@ -158,7 +158,7 @@ class LedgerRepository:
             self._session.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(first_change=started))
 
     def after(self, project_id: ProjectId, number: int, *, limit: int) -> LedgerRows:
-        """A project's entries in order: the ``limit`` next after ``number``, fewer if large."""
+        """A project's entries in order: the next ``limit`` after ``number``, fewer if large."""
         chosen = [_TABLE.c.project_id == project_id, _TABLE.c.number > number]
         return self._page(chosen, _TABLE.c.number, limit)
 
@@ -170,7 +170,7 @@ class LedgerRepository:
         before: int | None = None,
         limit: int,
     ) -> LedgerRows:
-        """A source's entries, newest first: the ``limit`` next before ``before``, fewer if large.
+        """A source's entries, newest first: the next ``limit`` before ``before``, fewer if large.
 
         In one project, or in any.
         """
@@ -180,7 +180,7 @@ class LedgerRepository:
         return self._page(chosen, _TABLE.c.number.desc(), limit)
 
     def of_run(self, run_id: RunId, *, before: int | None = None, limit: int) -> LedgerRows:
-        """A run's entries, newest first: the ``limit`` next before ``before``, fewer if large."""
+        """A run's entries, newest first: the next ``limit`` before ``before``, fewer if large."""
         chosen: list[ColumnElement[bool]] = [
             literal_column("run_id IS NOT NULL", Boolean),
             _TABLE.c.run_id == run_id,

@@ -86,7 +86,7 @@ class ProjectRepository:
         return [*self._session.scalars(select(Project.id))]
 
     def list(self, *, after: str | None = None, limit: int | None = None) -> ProjectSummaries:
-        """The projects by name, with counts: the ``limit`` next after ``after``; None is all."""
+        """The projects by name, with counts: the next ``limit`` after ``after``; None is all."""
         chosen = true() if after is None else Project.name > after
         page = select(Project.__table__).where(chosen).order_by(Project.name).limit(limit)
         return [ProjectSummary(*row) for row in self._session.execute(_summaries(page))]

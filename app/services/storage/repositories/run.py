@@ -34,7 +34,7 @@ class RunRepository:
         run_id: RunId | None = None,
         undoes: RunId | None = None,
     ) -> RunId:
-        """Begin a run, and return its id; if ``run_id`` exists, it is a no-op."""
+        """Begin a run, and return its id; a no-op if ``run_id`` exists."""
         if run_id is not None and self._session.get(Run, run_id) is not None:
             return run_id
         given = {} if run_id is None else {"id": run_id}
@@ -77,7 +77,7 @@ class RunRepository:
     def list(
         self, project_id: ProjectId, *, after: tuple[datetime, RunId] | None = None, limit: int
     ) -> RunRows:
-        """A project's runs, the newest first: the ``limit`` next after (begun_at, id)."""
+        """A project's runs, the newest first: the next ``limit`` after (begun_at, id)."""
         query = select(*_ROW).where(_TABLE.c.project_id == project_id)
         if after is not None:
             place = (bindparam(None, after[0], UtcDateTime), bindparam(None, after[1], UuidText))

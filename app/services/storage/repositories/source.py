@@ -117,7 +117,7 @@ class SourceRepository:
     def list(
         self, project_id: ProjectId, filters: SourceFilters, *, after: SourceId | None = None, limit: int
     ) -> SourceRows:
-        """A project's sources that pass the filters, by id: the ``limit`` next after ``after``."""
+        """A project's sources that pass the filters, by id: the next ``limit`` after ``after``."""
         query = _with_counts().where(
             _TABLE.c.project_id == project_id,
             _TABLE.c.source_group.in_(filters.source_groups) if filters.source_groups else true(),
@@ -128,7 +128,7 @@ class SourceRepository:
         return [SourceRow(*row) for row in self._session.execute(query.order_by(_TABLE.c.id).limit(limit))]
 
     def with_facts(self, project_id: ProjectId, *, after: SourceId | None = None, limit: int) -> SourceUris:
-        """(id, URI) of a project's sources with extractions: the ``limit`` next after ``after``."""
+        """(id, URI) of a project's sources with extractions: the next ``limit`` after ``after``."""
         query = select(_TABLE.c.id, _TABLE.c.uri).where(
             _TABLE.c.project_id == project_id, ~_no_facts(), true() if after is None else _TABLE.c.id > after
         )
