@@ -39,8 +39,8 @@ class MassDeleteGuard:
         """Refuse to remove too many facts of the project. Call it before removing them.
 
         Raises:
-            MassDeleteRefused: with those removed before, more than half would be removed, and that isn't
-                allowed.
+            MassDeleteRefused: with those removed before, more than half would be removed, and that
+                isn't allowed.
         """
         together = self._removed + removed
         if self.allowed or together <= FEW:
