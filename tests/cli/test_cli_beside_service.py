@@ -278,7 +278,7 @@ def test_ctrl_c_leaves_the_service_to_its_job_and_says_so(tmp_path: Path) -> Non
         [job] = cli.items("jobs", "list")
         assert job["status"] == "queued"
         assert err.decode() == (
-            f"The service continues the job; `agent-storage jobs cancel {job['id']}` stops it.\n"
+            f"The service continues the job; `agent-storage jobs cancel {job['id']} --api {service.url}` stops it.\n"
         )
         assert cli.json("jobs", "cancel", job["id"])["status"] == "cancelled"
 

@@ -56,7 +56,7 @@ def test_a_command_without_a_store_fails_names_the_database_and_makes_nothing(
 
 
 def test_doctor_without_a_store_says_so_checks_the_rest_and_makes_nothing(cli: Cli) -> None:
-    rows = {row["part"]: row for row in cli.json("doctor", code=1)}
+    rows = {row["part"]: row for row in cli.json("doctor", code=1)["parts"]}
     assert {part: row["ok"] for part, row in rows.items()} == {
         "configuration": True,
         "database": False,

@@ -38,7 +38,8 @@ def test_the_page(tmp_path: Path) -> None:
         assert shown["items"][0]["extraction"].pop("…") == "the rest of the fact"
         assert part_of(answer, shown) == shown
 
-        page.environment["QDRANT_URL"] = f"http://127.0.0.1:{free_port()}"
+        url = f"http://127.0.0.1:{free_port()}"
+        page.environment["QDRANT_URL"] = page.replaced["http://127.0.0.1:6333"] = url
         assert page.shell(both_command(page.text)).stderr == page.take("text")
 
 

@@ -49,7 +49,7 @@ def test_the_page(tmp_path: Path, postgres_url: str, postgres_server: PostgresSe
             page.run()
             page.run()
             page.replaced["--minutes 5"] = "--minutes 0.05"
-            assert "Every promise held" in page.run().stdout
+            assert "All checks passed" in page.run().stdout
             look_at_what_is_stored(page)
     finally:
         postgres_server.drop(name)
