@@ -107,7 +107,8 @@ def go_through_a_service(page: Page) -> None:
 
 
 def look_at_what_is_stored(page: Page) -> None:
-    [stored] = json_values(page.shell("agent-storage extractions list -p mine --limit 1 --json").stdout)
+    [listed] = json_values(page.shell("agent-storage extractions list -p mine --limit 1 --json").stdout)
+    [stored] = listed["items"]
     page.replaced["show ID"] = f"show {stored['id']}"
     page.run(stdin="y\n")
     assert page.shell("agent-storage extractions count -p mine").stdout.strip() == "2"
