@@ -247,11 +247,12 @@ class StaleReplace(Conflict):
 class MassDeleteRefused(Conflict):
     """A replace would remove more than half of the facts of a source or a project."""
 
-    def __init__(self, what: str, removed: int, of: int) -> None:
+    def __init__(self, what: str, removed: int, of: int, *, at_least: bool = False) -> None:
         self.removed = removed
         self.of = of
+        count = f"at least {removed:,}" if at_least and removed < of else f"{removed:,}"
         super().__init__(
-            f"this would remove {removed:,} of the {of:,} facts of {what}; if that is meant, allow it with "
+            f"this would remove {count} of the {of:,} facts of {what}; if that is meant, allow it with "
             "allow_mass_delete (--allow-mass-delete)"
         )
 
@@ -909,7 +910,7 @@ class ReindexSuperseded(Conflict):
 
 
 class IndexChanged(AgentStorageError):
-    """The index was rebuilt with another embedder or other texts since this process started."""
+    """The index was made with another embedder or other texts than this process uses."""
 
     retryable: ClassVar[bool] = True
     retry_after_s = 30.0
@@ -918,6 +919,6 @@ class IndexChanged(AgentStorageError):
         self.stored = stored
         self.configured = configured
         super().__init__(
-            f"the index was rebuilt by {stored}, and this process still uses {configured}. Restart it with "
-            "the settings of that `agent-storage reindex`."
+            f"the index was made by {stored}, and this process uses {configured}. After a reindex, restart the process "
+            "with its settings; after a change of settings, run `agent-storage reindex`, or change them back."
         )

@@ -300,7 +300,7 @@ class BoundedExecutor:
         self._pool.shutdown(wait=not busy)
         for lane in busy:
             logger.warning(
-                "%d calls on the %s lane still run after %g s", lane.stats().active, lane.name, timeout_s
+                "calls on the %s lane that still run after %g s: %d", lane.name, timeout_s, lane.stats().active
             )
         return not busy
 

@@ -508,7 +508,7 @@ async def test_closing_gives_up_at_its_deadline_and_says_which_lane_is_stuck(
     with caplog.at_level(logging.WARNING, "app.executor"):
         assert await (await in_thread(executor.close, 0.2)) is False
     assert 0.2 <= time.monotonic() - started < 10
-    assert caplog.messages == ["2 calls on the test-2 lane still run after 0.2 s"]
+    assert caplog.messages == ["calls on the test-2 lane that still run after 0.2 s: 2"]
     gate.open()
     assert await asyncio.gather(*running) == ["held", "held"]  # their callers still get the results
     assert await (await in_thread(executor.close, 20)) is True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.output import note, say
+from app.cli.output import counted, note, say
 from app.errors import AgentStorageError
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ async def run_queued(
         way = "the service completes that" if remote else "`agent-storage verify --repair` completes that"
         note(f"{unfinished}; {way}: {error}")
         raise typer.Exit(1) from None
+
+
+def say_indexed(indexed: int) -> None:
+    """Say how many extractions are indexed."""
+    they = "it" if indexed == 1 else "they"
+    say(f"Indexed {counted(indexed, 'extraction')}; {they} can be searched now.")
 
 
 def say_waiting(waiting: int, *, remote: bool) -> None:

@@ -155,6 +155,7 @@ def ingest(
             say_interrupted(accepted_in(job.report), from_stdin=source.is_stdin)
         elif not as_json:
             print_report(job.report)
+        if not as_json:
             say_run(ctx, api, project, job.report.run_id)
         if as_json:
             print_json(report_as_dict(job.report))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app.cli.index_jobs import say_waiting
+from app.cli.index_jobs import say_indexed, say_waiting
 from app.cli.output import counted, note, printable, say
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def print_report(report: Report) -> None:
     if not total:
         say("Stored nothing.")
     if report.indexed:
-        say(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
+        say_indexed(report.indexed)
     if report.cut:
         say(f"Cut {report.cut:,} of them before embedding: they are longer than the model takes.")
     if report.set_aside:

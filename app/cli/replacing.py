@@ -10,7 +10,7 @@ import typer
 
 from app.cli.context import context_of, run_at
 from app.cli.extraction_rows import shown_text
-from app.cli.index_jobs import first_of, indexing_beside, say_waiting
+from app.cli.index_jobs import first_of, indexing_beside, say_indexed, say_waiting
 from app.cli.interruption import Interruption, say_interrupted
 from app.cli.output import counted, note, print_json, print_table, printable, progress, say
 from app.cli.request_run import OfRun, say_run
@@ -245,6 +245,7 @@ def replace_file(
     finally:
         if interrupted.happened:
             job.say_interrupted()
+            say_run(ctx, api, job.report.project, job.report.run_id)
     _print(job.report, context_of(ctx).text_rules(), as_json=as_json, remote=job.report.is_remote)
     if not as_json:
         say_run(ctx, api, job.report.project, job.report.run_id)
@@ -300,7 +301,7 @@ def _print(report: _Report, rules: "TextRules", *, as_json: bool, remote: bool) 
         return
     say(f"Replaced {sources} of project {report.project} in {report.seconds:.1f} s: {totals}.")
     if report.indexed:
-        say(f"Indexed {counted(report.indexed, 'extraction')}; they can be searched now.")
+        say_indexed(report.indexed)
     if report.set_aside:
         say(f"Set aside {report.set_aside:,}: they can't be embedded.")
     if waiting := max(0, report.total("added") - report.indexed - report.set_aside):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List the runs of pipelines, show what one changed, or undo it.", no_args_is_help=True)
 
 _MOST_SHOWN = 20
+_RECENT = 1_000
+"""How many runs are examined for the same name: an interrupted command run again has two."""
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id or name; of a name, the newest run.")]
 
@@ -116,11 +118,13 @@ def undo(
     question = f"Undo what run {printable(run)!r} changed in project {project!r}?"
     if not yes and not typer.confirm(question, err=True):
         fail("nothing was undone")
-    undone = run_at(ctx, api, lambda parts: _undo(parts, project, run), near=near)
+    undone, namesakes = run_at(ctx, api, lambda parts: _undo(parts, project, run), near=near)
     if as_json:
         print_json(undone_as_dict(undone))
     else:
         _print_undone(run, undone, undo_hint(ctx, api, project, undone.undo_run_id))
+    for each in namesakes:
+        note(f"Another run is named {printable(run)}: {undo_hint(ctx, api, project, each.id)} undoes it.")
 
 
 async def _get(parts: "ServiceParts", project: str, run: str) -> "RunRow":
@@ -137,7 +141,8 @@ async def _diff(parts: "ServiceParts", project: str, run: str, limit: int, *, as
     return NamedHistory(history) if as_json else await NamedHistory.with_sources(parts, project, history)
 
 
-async def _undo(parts: "ServiceParts", project: str, run: str) -> "Undone":
+async def _undo(parts: "ServiceParts", project: str, run: str) -> "tuple[Undone, list[RunRow]]":
+    """Undo a run; also return the other recent runs of that name that aren't undone."""
     from app.cli.index_jobs import run_queued
     from app.domain.jobs import INDEX_JOBS
 
@@ -149,7 +154,9 @@ async def _undo(parts: "ServiceParts", project: str, run: str) -> "Undone":
     await run_queued(
         worker, INDEX_JOBS, "Undid the run, but the index isn't updated yet", remote=is_remote(parts)
     )
-    return undone
+    recent = await parts.runs().list(project, limit=_RECENT)
+    gone = {row.id, *(each.undoes for each in recent)}
+    return undone, [each for each in recent if each.name == run and each.id not in gone]
 
 
 def _print_rows(rows: "RunRows") -> None:

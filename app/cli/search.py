@@ -40,7 +40,10 @@ def search(
         SearchMode, typer.Option("--mode", "-m", help="By meaning, by words, or by both (auto).")
     ] = SearchMode.AUTO,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="Only results with this score or more, from 0 to 1.")
+        float | None,
+        typer.Option(
+            "--min-score", help="Only results with this score or more: from 0 to 1, by meaning alone from -1."
+        ),
     ] = None,
     collapse: Annotated[
         bool,
@@ -74,7 +77,16 @@ def search(
         elif found.more:
             note(f"There are more than the {MAX_HITS:,} results that a search returns; narrow it by filters.")
     else:
-        note("Nothing found. Fewer filters may help; `agent-storage projects list` shows what is stored.")
+        note(_nothing_found(asked, wanted, incomplete=bool(found.degraded)))
+
+
+def _nothing_found(asked: "Query", wanted: WantedExtractions, *, incomplete: bool) -> str:
+    if incomplete:
+        return "Nothing found, but the search was incomplete."
+    narrowed = not wanted.is_all or asked.min_score is not None
+    where = "" if asked.project is None else f" in project {printable(asked.project)}"
+    ways = "Fewer filters may help; " if narrowed else ""
+    return f"Nothing found{where}. {ways}`agent-storage projects list` shows what is stored."
 
 
 def _note_absent_qdrant(context: "CliContext", api: str | None, degraded: "Iterable[str]") -> None:

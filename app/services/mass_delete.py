@@ -49,7 +49,7 @@ class MassDeleteGuard:
             now = ExtractionRepository(session).count(Filters(project_id=self.project_id))
             self._before = now - self._net
         if together * 2 > self._before:
-            raise MassDeleteRefused(f"project {self.project!r}", together, self._before)
+            raise MassDeleteRefused(f"project {self.project!r}", together, self._before, at_least=True)
 
     def note(self, sources: Sequence[SourceFacts], replaced: Replaced) -> None:
         """Count the removed facts, except those of sources that were declared gone."""

@@ -67,5 +67,5 @@ def require_members(name: str, part: object) -> None:
     needed = REPLACEABLE[name]
     missing = sorted(each for each in needed.members if not hasattr(part, each))
     if missing:
-        given = f"the {type(part).__qualname__} {part!r:.80}"
+        given = f"the {type(part).__qualname__} of {type(part).__module__}"
         raise UnfitPart(name, given, f"it has no {', '.join(missing)}", f"{needed.described}.", missing)

@@ -127,6 +127,18 @@ def test_a_second_undo_says_that_the_run_is_already_undone_and_changes_nothing(r
     assert place.found("bread") == MONDAY_FACTS
 
 
+def test_an_undo_says_that_another_run_has_the_name(read: Read) -> None:
+    """A command that was interrupted and is run again makes a second run of the same name."""
+    place = read.place
+    [older] = [run["id"] for run in place.items("runs", "list") if run["name"] == "tuesday"]
+    new = b'{"source_uri": "doc:9", "extraction_type": "claim", "data": {"text": "new bread"}}'
+    place("ingest", "-", "--run", "tuesday", stdin=new)
+    assert f"Another run is named tuesday: `agent-storage runs undo {older}" in place(
+        "runs", "undo", "tuesday", "--yes"
+    )
+    assert "Another run" not in place("runs", "undo", older, "--yes")
+
+
 def hinted(told: str) -> list[str]:
     """The command that an output names, as a shell splits it."""
     [command] = re.findall("`agent-storage (.+?)`", told)

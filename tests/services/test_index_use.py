@@ -386,9 +386,7 @@ class TestTwoEmbedders:
         old, new = open_process(), open_process(text_rules=TextRules(("n", "fact_text")))
         await fill(old, [make_item(n) for n in range(3)])
         await rebuilt(new)
-        with pytest.raises(
-            IndexChanged, match=r'\["n", "fact_text"\], and this process still uses .*"summary"'
-        ):
+        with pytest.raises(IndexChanged, match=r'\["n", "fact_text"\], and this process uses .*"summary"'):
             await found_by(old, "mountain")
         with pytest.raises(IndexChanged):
             await found_by(old, "mountain", extraction_types=("none",))

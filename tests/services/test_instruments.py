@@ -1,6 +1,6 @@
 """What is measured where it happens, and who reports it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from support.parts import open_container
 
-from app.errors import EmbeddingRejected, QdrantError, QdrantUnavailable
+from app.errors import EmbeddingError, EmbeddingRejected, EmbeddingUnavailable, QdrantError, QdrantUnavailable
 from app.executor import Lane
 from app.retry import RetryPolicy
 from app.services.embedding.deterministic import DeterministicEmbedder
+from app.services.embedding.embedder import TextRole
 from app.services.embedding.measured import MeasuredEmbedder
 from app.services.metrics.instruments import Instruments, NullInstruments
 from app.services.metrics.prometheus import PrometheusInstruments
@@ -110,11 +111,45 @@ class TestEmbedder:
         assert value("embedded_texts_total") == 0
         assert value("embedding_errors_total") == 1
 
+    async def test_another_shape_than_its_identity_promises_is_an_error_of_the_embedder(
+        self, make_lane: Callable[..., Lane], instruments: PrometheusInstruments, value: Value
+    ) -> None:
+        """No text is to blame, so none may be set aside."""
+        measured = MeasuredEmbedder(Shortening(make_lane("embedding"), 8), instruments)
+        with pytest.raises(EmbeddingError, match=r"shape \(2, 7\) for 2 texts, .* 8 dimensions"):
+            await measured.embed(["a", "b"])
+        assert value("embedding_errors_total") == 1
+
+    async def test_an_unknown_exception_of_an_embedder_is_taken_for_transient(
+        self, make_lane: Callable[..., Lane], instruments: PrometheusInstruments, value: Value
+    ) -> None:
+        measured = MeasuredEmbedder(Raising(make_lane("embedding"), 8), instruments)
+        with pytest.raises(EmbeddingUnavailable, match="failed: KeyError: .'a'") as failed:
+            await measured.embed(["a"])
+        assert isinstance(failed.value.__cause__, KeyError)
+        assert value("embedding_errors_total") == 1
+
     def test_every_consumer_has_it(self, tmp_path: Path) -> None:
         with open_container(tmp_path) as container:
             measured = container.measured_embedder()
             for consumer in (container.indexing(), container.reindexing(), container.meaning_search()):
                 assert consumer._embedder is measured
+
+
+class Shortening(DeterministicEmbedder):
+    """Returns vectors that lack their last number."""
+
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
+        """See :meth:`Embedder.embed`."""
+        return (await super().embed(texts, role))[:, :-1]
+
+
+class Raising(DeterministicEmbedder):
+    """Has a bug."""
+
+    async def embed(self, texts: Sequence[str], role: TextRole = TextRole.PASSAGE) -> NDArray[np.float32]:
+        """See :meth:`Embedder.embed`."""
+        raise KeyError(texts[0], role)
 
 
 class Failing:
