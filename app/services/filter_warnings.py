@@ -135,12 +135,15 @@ class _Facts:
         missing = [each for each in labels if each.value not in _values(each.name, self._rows)]
         found = 0
         for name, value in missing:
-            if found == _MOST_WARNINGS or not self._sample:
-                return
-            near = _values(name, self._sample)
-            if value not in near and not self._stored.first_is(self._project_id, name, value, most=_LOOKED_AT):
+            # The sample is read last: a page of hits often lacks one of several sources asked for.
+            if found == _MOST_WARNINGS or self._stored.has_label(
+                self._project_id, name, value, most=_LOOKED_AT
+            ):
+                continue
+            if self._sample:
                 found += 1
-                yield f"{self._none} the {name} {_shown(value)}{_nearest(value, near)}"
+                none = "no fact has" if self._stored.finds(self._project_id, name) else self._none
+                yield f"{none} the {name} {_shown(value)}{_nearest(value, _values(name, self._sample))}"
 
     def other_kinds(self, conditions: Iterable[Leaf]) -> Iterator[str]:
         """A warning for each path whose values are never of the kind that it is compared with."""

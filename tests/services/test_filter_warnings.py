@@ -124,6 +124,24 @@ async def test_a_type_beyond_the_sample_is_known(filled: Container, monkeypatch:
     assert warning.startswith('none of 5 facts looked at has the type "x"')
 
 
+async def test_every_source_and_group_of_a_project_is_known(
+    filled: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filter_warnings, "SAMPLED", 1)
+    monkeypatch.setattr(filter_warnings, "_LOOKED_AT", 1)
+    others = [
+        {"source_uri": f"b{n}", "source_group": f"g{n}", "extraction_type": "x", "data": {"fact_text": str(n)}}
+        for n in range(5)
+    ]
+    await filled.ingestion().accept("shop", [parse_item(each, ["fact_text"]) for each in others])
+    uris, groups = tuple(f"b{n}" for n in range(5)), tuple(f"g{n}" for n in range(5))
+    assert await filled.fields().warnings("shop", Filters(source_uris=uris, source_groups=groups)) == ()
+    assert await filled.fields().warnings("shop", Filters(source_uris=("zzzz",), source_groups=("yyyy",))) == (
+        'no fact has the group "yyyy"',
+        'no fact has the source "zzzz"',
+    )
+
+
 async def test_an_order_by_a_path_that_no_fact_has_is_told(filled: Container) -> None:
     async def of(order: str) -> tuple[str, ...]:
         return await filled.fields().warnings("shop", Filters(), order=parse_order(order))
