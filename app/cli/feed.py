@@ -59,10 +59,13 @@ class _Feed:
         self._place = place
         self._rules = rules
         self._as_json = as_json
-        self._more = False
+        self._more: bool | None = None  # until a page is read
 
     async def run(self, parts: "ServiceParts", limit: int | None, *, follow: bool) -> None:
-        """Print up to ``limit`` changes; say where to continue, however this ends."""
+        """Print up to ``limit`` changes; say where to continue, however this ends.
+
+        Before a page is read, it isn't known whether ``--after`` can be continued from.
+        """
         try:
             await self._run(parts, limit, follow=follow)
         finally:
@@ -100,6 +103,6 @@ class _Feed:
     def _tell_place(self) -> None:
         from app.domain.cursors import write_place
 
-        if self._place is not None:
+        if self._place is not None and self._more is not None:
             there_is = "There are more changes" if self._more else "These are all changes so far"
             note(f"{there_is}; `--after {write_place(self._place)}` continues after them.")

@@ -12,6 +12,8 @@ from support.cli import COMMAND
 from support.following import GONE, PAGE, PLACES, Place, open_place, read_twice
 from support.waiting import wait_for
 
+from app.domain.changes import FeedPlace
+from app.domain.cursors import write_place
 from app.exit_codes import INTERRUPTED
 
 pytestmark = pytest.mark.slow
@@ -67,6 +69,14 @@ def test_it_says_where_to_continue(place: Place) -> None:
 def test_what_is_no_cursor_is_refused(place: Place) -> None:
     assert "--after: wasn't made by this service" in place("changes", "--after", "x", code=2)
     assert "no project 'nowhere'" in place("changes", "-p", "nowhere", code=1)
+
+
+def test_a_place_that_was_refused_isnt_named_as_one_to_continue_from(place: Place) -> None:
+    cursor = write_place(FeedPlace(epoch=1, number=2, taken=0))
+    told = place("changes", "--after", cursor, code=1)
+    assert "is of another project" in told
+    assert "These are all" not in told
+    assert "These are all" not in place("changes", "--after", cursor, "-p", "nowhere", code=1)
 
 
 def test_it_follows_the_feed_until_ctrl_c(place: Place, tmp_path: Path) -> None:
