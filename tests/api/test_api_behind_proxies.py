@@ -60,6 +60,9 @@ async def test_a_stripped_prefix_is_in_every_link(tmp_path: Path) -> None:
             assert (await api.client.get(f"/storage{path}")).status_code == 200
         assert (await api.client.get("/storage")).status_code == 404
         assert (await api.client.get("/storagehealth/live")).status_code == 404
+        for path in ("/storage/v1/project", "/v1/project"):
+            told = (await api.client.get(path)).json()["detail"]
+            assert "did you mean /storage/v1/projects? GET /storage/openapi.json lists" in told
 
 
 async def test_events_are_not_held_back_by_a_proxy(api: Api) -> None:
