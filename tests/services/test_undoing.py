@@ -1,5 +1,6 @@
 """Undoing runs of random histories, checked by row and by point, also after later runs."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -284,6 +285,17 @@ async def test_the_undoing_is_a_run_with_counts_of_its_own(container: Container)
     assert (again.counts, again.job_ids) == (Counts(), [])
     assert (again.undo_run_id, again.already) == (undone.undo_run_id, True)
     assert len(await container.runs().list(PROJECT)) == 2
+
+
+async def test_of_undos_at_once_the_one_that_changed_something_is_kept(container: Container) -> None:
+    run_id = await begun(container, "run")
+    await replaced(container, "a", "one", run_id=run_id)
+    undoing = [container.runs().undo(PROJECT, str(run_id)) for _ in range(4)]
+    undone = await asyncio.gather(*undoing)
+    assert sorted((each.counts.removed, each.already) for each in undone) == [(0, True)] * 3 + [(1, False)]
+    rows = await container.runs().list(PROJECT)
+    assert {row.id for row in rows} == {run_id} | {each.undo_run_id for each in undone}
+    assert len(rows) == 2
 
 
 async def test_a_run_is_undone_again_after_its_undo_was_undone(container: Container) -> None:

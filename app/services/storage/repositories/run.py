@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import Select, bindparam, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.domain.ids import ProjectId, RunId
@@ -93,9 +93,15 @@ class RunRepository:
         return set(self._session.scalars(select(_TABLE.c.id).where(_TABLE.c.undoes == run_id)))
 
     def standing_undoing_of(self, run_id: RunId) -> RunId | None:
-        """The newest ended run that undoes this one and isn't undone itself; None without one."""
-        ended = select(_TABLE.c.id).where(_TABLE.c.undoes == run_id, _TABLE.c.ended_at.is_not(None))
-        newest_first = ended.order_by(_TABLE.c.begun_at.desc(), _TABLE.c.id.desc())
+        """The newest run that undoes this one and isn't undone itself; None without one.
+
+        It has changed something, perhaps while another undo ran, or else has ended.
+        """
+        changed = _TABLE.c.first_change.is_not(None)
+        undoing = select(_TABLE.c.id).where(
+            _TABLE.c.undoes == run_id, or_(changed, _TABLE.c.ended_at.is_not(None))
+        )
+        newest_first = undoing.order_by(changed.desc(), _TABLE.c.begun_at.desc(), _TABLE.c.id.desc())
         undoings = self._session.scalars(newest_first).all()
         return next((id_ for id_ in undoings if self.standing_undoing_of(id_) is None), None)
 
