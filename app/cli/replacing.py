@@ -42,6 +42,7 @@ its own jobs.
 _MOST_SHOWN = 20
 _LONGEST_TEXT = 200
 
+_CHANGED = ("added", "changed", "removed")
 _TOTALS = ("added", "changed", "unchanged", "removed")
 
 
@@ -285,8 +286,11 @@ def _print_facts(report: _Report, rules: "TextRules") -> None:
         ],
         whole=("source and id",),
     )
-    if len(found) > _MOST_SHOWN:
-        note(f"And {len(found) - _MOST_SHOWN:,} more; --json lists all.")
+    more = sum(report.total(name) for name in _CHANGED) - min(len(found), _MOST_SHOWN)
+    if more > 0:
+        note(
+            f"And {more:,} more; --json lists {'all' if more + _MOST_SHOWN == len(found) else f'{len(found):,}'}."
+        )
 
 
 def _print(report: _Report, rules: "TextRules", *, as_json: bool, remote: bool) -> None:

@@ -72,7 +72,8 @@ class ChangedFact(NamedTuple):
 class ReplacedSource(NamedTuple):
     """What replacing one source has changed. ``gone``: the source has no facts left.
 
-    ``facts`` lists what a dry run would change; otherwise it is None.
+    ``facts`` lists what a dry run would change, unless it has listed 10,000 facts already. It is
+    None otherwise.
     """
 
     source_id: SourceId
@@ -98,6 +99,11 @@ class Replaced:
     def counts(self) -> Counts:
         """The counts of all sources together."""
         return Counts.total(source.counts for source in self.sources)
+
+    @property
+    def listed(self) -> int:
+        """How many facts a dry run lists."""
+        return sum(len(source.facts or ()) for source in self.sources)
 
     def __add__(self, other: "Replaced") -> "Replaced":
         return Replaced(

@@ -25,6 +25,8 @@ from app.services.storing import store
 from app.services.wakeup import Wakeup
 
 MAX_KEY_CHARS = 255
+MOST_LISTED = 10_000
+"""How many facts a dry run lists; it holds them in memory."""
 _OPTIONS = ReplaceOptions()
 
 
@@ -161,6 +163,7 @@ class ReplaceStream:
         self._options = options
         self._key = None if key is None else RequestPart(key).key
         self._parts = 0
+        self._room = MOST_LISTED
         self._named: dict[SourceId, int] = {}
         self._project_id = project_id_of(project)
         self._guard = MassDeleteGuard(project, self._project_id, options.allow_mass_delete)
@@ -182,10 +185,12 @@ class ReplaceStream:
         return await self._write(partial(self._replace_project, sources=()), None)
 
     def _replace_sources(self, session: WriteSession, *, sources: Sequence[SourceFacts]) -> Replaced:
-        return replace_sources(session, self._project_id, sources, self._options, self._guard)
+        return replace_sources(session, self._project_id, sources, self._options, self._guard, self._room)
 
     def _replace_project(self, session: WriteSession, *, sources: Sequence[SourceFacts]) -> Replaced:
-        return replace_project(session, self._project_id, sources, self._named, self._options, self._guard)
+        return replace_project(
+            session, self._project_id, sources, self._named, self._options, self._guard, self._room
+        )
 
     async def _write(
         self, work: Callable[[WriteSession], Replaced], sources: Sequence[SourceFacts] | None
@@ -209,6 +214,7 @@ class ReplaceStream:
         try:
             replaced, counts = await self._database.write(written, repeatable=False)
         except _NotWritten as dry:
+            self._room -= dry.replaced.listed
             return Replaced(dry.replaced.sources)
         self._instruments.facts(counts)
         if replaced.job_ids:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 
 from app.database import WriteSession
 from app.domain.changes import ChangeKind
@@ -54,14 +55,15 @@ class _Plan:
         return Assertion(self.wanted[id_].confidence, self.wanted[id_].metadata)
 
 
-def replace_sources(
+def replace_sources(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     session: WriteSession,
     project_id: ProjectId,
     sources: Sequence[SourceFacts],
     options: ReplaceOptions,
     guard: MassDeleteGuard,
+    room: int = 0,
 ) -> Replaced:
-    """Make the facts of each source exactly those given.
+    """Make the facts of each source exactly those given; a dry run lists up to ``room`` of them.
 
     Raises:
         StaleReplace: a source was last replaced with a later observation.
@@ -70,7 +72,7 @@ def replace_sources(
     """
     _prepare(session, project_id, options, guard)
     held = SourceRepository(session).hold_batch(project_id, [each.source_uri for each in sources])
-    return _replace(session, project_id, sources, held, options, guard)
+    return _replace(session, project_id, sources, held, options, guard, room)
 
 
 def replace_project(  # noqa: PLR0913, PLR0917 - what is replaced, and how
@@ -80,6 +82,7 @@ def replace_project(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     named: Collection[SourceId],
     options: ReplaceOptions,
     guard: MassDeleteGuard,
+    room: int = 0,
 ) -> Replaced:
     """Make the facts of each source exactly those given, and empty all sources not ``named``.
 
@@ -91,11 +94,12 @@ def replace_project(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     # Lock all of them first: once the ledger has an entry, other writers wait for this transaction.
     held = repository.hold_batch(project_id, [each.source_uri for each in sources], others=rest)
     FactRepository(session).lock_of_sources(list(held))
-    replaced = _replace(session, project_id, sources, held, options, guard)
+    replaced = _replace(session, project_id, sources, held, options, guard, room)
     emptied = [SourceFacts(uri, (), observed_at=options.observed_at) for uri in rest.values()]
     for start in range(0, len(emptied), _A_PAGE):
         page = emptied[start : start + _A_PAGE]
-        replaced += _replace(session, project_id, page, held, options, guard)
+        room_left = room - replaced.listed
+        replaced += _replace(session, project_id, page, held, options, guard, room_left)
     return replaced
 
 
@@ -125,6 +129,7 @@ def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
     held: Mapping[SourceId, HeldSource],
     options: ReplaceOptions,
     guard: MassDeleteGuard,
+    room: int,
 ) -> Replaced:
     holding = [held[source_id_of(project_id, each.source_uri)] for each in sources]
     stored = _by_source(FactRepository(session).find_of_sources([each.id for each in holding]))
@@ -134,7 +139,7 @@ def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
         for facts, source in zip(sources, holding, strict=True)
     ]
     _check(session, plans, guard)
-    replaced = _Replacing(session, project_id, options).run(plans)
+    replaced = _Replacing(session, project_id, options, room).run(plans)
     guard.note(sources, replaced)
     return replaced
 
@@ -142,11 +147,14 @@ def _replace(  # noqa: PLR0913, PLR0917 - what is replaced, and how
 class _Replacing:
     """Carries out plans, all in the caller's transaction."""
 
-    def __init__(self, session: WriteSession, project_id: ProjectId, options: ReplaceOptions) -> None:
+    def __init__(
+        self, session: WriteSession, project_id: ProjectId, options: ReplaceOptions, room: int
+    ) -> None:
         self._session = session
         self._project_id = project_id
         self._run_id = options.run_id
         self._is_dry = options.dry_run
+        self._room = room
         self._removed: dict[SourceId, list[RemovedFact]] = {}  # of a dry run, to be listed
         self._facts = FactRepository(session)
         self._changes = ChangesBySource()
@@ -244,8 +252,9 @@ class _Replacing:
         """Remove the facts that weren't given; large removals get ledger entries of their own."""
         entries, gone = list[SourceChanges](), list[ExtractionId]()
         for removed in self._facts.iter_removed([id_ for plan in plans for id_ in plan.removed]):
+            listed = min(len(gone), self._room)
             gone += [fact.id for fact in removed]
-            for fact in removed if self._is_dry else ():
+            for fact in removed[: self._room - listed] if self._is_dry else ():
                 self._removed.setdefault(fact.source_id, []).append(fact)
             entries += self._noted(removed)
         self._job_ids += [queue_vectors_deletion(self._session, page, self._project_id) for page in pages(gone)]
@@ -260,18 +269,21 @@ class _Replacing:
         return list(further.values())
 
     def _changed_facts(self, plan: _Plan, changed: Collection[ExtractionId]) -> list[ChangedFact]:
-        """List what a plan adds, changes and removes."""
+        """List what a plan adds, changes and removes, while there is room."""
         altered = [fact.id for fact in plan.kept if plan.is_regrouped or fact.id in changed]
         of_items = [(ChangeKind.ADDED, plan.added), (ChangeKind.CHANGED, altered)]
-        given = [
+        of_removed = self._removed.get(plan.held.id, ())
+        given = (
             ChangedFact(kind, id_, plan.wanted[id_].extraction_type, plan.wanted[id_].data)
             for kind, ids in of_items
             for id_ in ids
-        ]
-        removed = self._removed.get(plan.held.id, ())
-        return given + [
-            ChangedFact(ChangeKind.REMOVED, fact.id, fact.extraction_type, fact.data) for fact in removed
-        ]
+        )
+        removed = (
+            ChangedFact(ChangeKind.REMOVED, fact.id, fact.extraction_type, fact.data) for fact in of_removed
+        )
+        listed = list(islice(chain(given, removed), self._room))
+        self._room -= len(listed)
+        return listed
 
     def _counts(self, plan: _Plan, changed: Collection[ExtractionId]) -> Counts:
         kept = len(plan.kept)

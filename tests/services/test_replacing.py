@@ -30,6 +30,7 @@ from app.errors import (
     StaleReplace,
 )
 from app.models import Base, Job
+from app.services import ingestion
 from containers import Container
 
 PROJECT = "papers"
@@ -207,6 +208,23 @@ async def test_a_dry_run_tells_the_same_and_writes_nothing(
         told.counts.changed,
         told.counts.removed,
     )
+
+
+@pytest.mark.parametrize(("room", "listed"), [(0, (0, 0)), (1, (1, 0)), (3, (3, 0)), (4, (3, 1)), (9, (3, 2))])
+async def test_a_dry_run_lists_the_first_facts_and_counts_all(
+    container: Container, monkeypatch: pytest.MonkeyPatch, room: int, listed: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(ingestion, "MOST_LISTED", room)
+    await replace(container, facts("a", "one", "two"), facts("b", "three", "four"))
+    stream = container.ingestion().replacing(PROJECT, ReplaceOptions(ReplaceScope.PROJECT, dry_run=True))
+    parts = [await stream.take([facts("a", "five")]), await stream.finish()]
+    assert tuple(part.listed for part in parts) == listed
+    assert [part.counts for part in parts] == [Counts(added=1, removed=2), Counts(removed=2)]
+    whole = ReplaceOptions(ReplaceScope.PROJECT, dry_run=True)
+    told = await replace(container, facts("a", "five"), options=whole)
+    assert (told.listed, told.counts.removed) == (min(room, 5), 4)
+    told = await replace(container, facts("a", "five"), facts("b", "six"), options=whole)
+    assert (told.listed, told.counts) == (min(room, 6), Counts(added=2, removed=4))
 
 
 @pytest.mark.parametrize(
