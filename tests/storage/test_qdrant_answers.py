@@ -1,5 +1,6 @@
 """Long answers of a real server over HTTP, on a connection that is kept."""
 
+import socket
 import statistics
 import time
 import uuid
@@ -45,4 +46,16 @@ def test_a_long_answer_waits_for_no_delayed_acknowledgement() -> None:
     finally:
         new.delete_collection(name)
         new.close()
+        client.close()
+
+
+def test_a_kernel_that_refuses_the_option_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "TCP_QUICKACK", 9_999, raising=False)
+    name = f"answers-{uuid.uuid4().hex[:12]}"
+    client = open_vector_client(settings_of_real("real-rest", collection=name), connections=1)
+    try:
+        client.create_collection(DIMENSION)
+        assert not client.scroll(None, 1, None, payloads=True)[0]
+    finally:
+        client.delete_collection()
         client.close()
