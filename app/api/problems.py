@@ -232,9 +232,8 @@ def _way_out(request: Request, error: HTTPException, allowed: str) -> str:
     if error.status_code != _NO_PATH:
         return error.detail
     near = get_close_matches(request.scope["path"][:_PATH_CHARS], request.app.methods_by_path, n=1)
-    return f"there is no such path{f'; did you mean {root}{near[0]}?' if near else ''}; {listed}".replace(
-        "?;", "?"
-    )
+    hint = f"did you mean {root}{near[0]}? " if near else ""
+    return f"there is no such path; {hint}{listed}"
 
 
 def _allowed(request: Request) -> str:

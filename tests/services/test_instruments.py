@@ -124,7 +124,7 @@ class TestEmbedder:
         self, make_lane: Callable[..., Lane], instruments: PrometheusInstruments, value: Value
     ) -> None:
         measured = MeasuredEmbedder(Raising(make_lane("embedding"), 8), instruments)
-        with pytest.raises(EmbeddingUnavailable, match="failed: KeyError: .'a'") as failed:
+        with pytest.raises(EmbeddingUnavailable, match="failed: KeyError") as failed:
             await measured.embed(["a"])
         assert isinstance(failed.value.__cause__, KeyError)
         assert value("embedding_errors_total") == 1
