@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 DIFFER = 4
 
-_ADOPT_NEAR = "a service can't run with a foreign index; stop it, and run this command on its machine"
-_OPTIMIZE_NEAR = (
-    "a service can't answer while the embedded engine optimizes; stop it, optimize on its machine, and start it"
-)
+_ADOPT_NEAR = "a service can't run with a foreign index; stop it, run this command on its machine, and start it"
+_OPTIMIZE_NEAR = "a service can't answer while the embedded engine optimizes; stop it, run this command on its machine, and start it"
 
 
 def verify(
@@ -68,7 +66,7 @@ def _verdict(found: Differences) -> str:
     aside = f" {found.set_aside:,} are set aside, because they can't be embedded." if found.set_aside else ""
     if found.remaining:
         return f"The stores differ; `agent-storage verify --repair` repairs them.{cut}{aside}"
-    return f"The stores agree.{cut}{aside}"
+    return f"The stores agree{' now, after the repair' if found.repaired else ''}.{cut}{aside}"
 
 
 async def _verify(parts: "ServiceParts", *, repair: bool) -> Differences:

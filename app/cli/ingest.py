@@ -137,15 +137,14 @@ def ingest(
     usual = Path("rejects.jsonl" if file == "-" else f"{file}.rejects.jsonl")
     rejects_file = RejectsFile(rejects or usual, replaces=rejects is None) if skip_invalid else None
     job = _Ingest(Report(project), source, rejects_file, hands_in)
-    text_fields = context_of(ctx).settings().embedding.text_fields
-    batch_size = context_of(ctx).settings().worker.batch_size
+    settings = context_of(ctx).settings()
     interrupted = Interruption()
     try:
         with interrupted:
             run_at(
                 ctx,
                 api,
-                lambda parts: job.run(parts, text_fields, batch_size),
+                lambda parts: job.run(parts, settings.embedding.text_fields, settings.worker.batch_size),
                 near=near,
                 missing=IfMissing.CREATE,
             )

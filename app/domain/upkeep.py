@@ -58,6 +58,11 @@ class Differences:
         found = self.orphans + self.ghosts + self.missing + self.stale + self.words_missing + self.words_stale
         return found if self.left is None else self.left
 
+    @property
+    def repaired(self) -> int:
+        """How many differences a repair has made right."""
+        return sum(count for name, count in asdict(self).items() if name.startswith("repaired_"))
+
     def as_dict(self) -> dict[str, int]:
         """Return the counts, and how many differences remain."""
         counts = {name: count for name, count in asdict(self).items() if name != "left"}

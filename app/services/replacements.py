@@ -53,8 +53,9 @@ def checked_replacement(name: str, part: object, collection: str) -> object:
     if name in REPLACEABLE:
         require_members(name, part)
     if type(part).__module__ == "builtins" and name not in _MAPPINGS:
-        given = f"the {type(part).__qualname__} {part!r:.80}"
-        raise UnfitPart(name, given, "it is a plain value", "Pass an object that does what that part does")
+        raise UnfitPart(
+            name, _described(part), "it is a plain value", "Pass an object that does what that part does"
+        )
     return part
 
 
@@ -67,5 +68,12 @@ def require_members(name: str, part: object) -> None:
     needed = REPLACEABLE[name]
     missing = sorted(each for each in needed.members if not hasattr(part, each))
     if missing:
-        given = f"the {type(part).__qualname__} of {type(part).__module__}"
+        given = _described(part)
         raise UnfitPart(name, given, f"it has no {', '.join(missing)}", f"{needed.described}.", missing)
+
+
+def _described(part: object) -> str:
+    """Name the part in a message: a plain value by itself, another object by its class."""
+    kind = type(part)
+    is_plain = kind.__module__ == "builtins"
+    return f"the {kind.__qualname__} {part!r:.80}" if is_plain else f"the {kind.__module__}.{kind.__qualname__}"

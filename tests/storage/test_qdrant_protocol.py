@@ -134,6 +134,7 @@ def test_what_was_stored_by_either_is_read_by_the_other(
 
 def test_doctor_says_which(rest: QdrantStub, grpc: QdrantGrpcStub, tmp_path: Path) -> None:
     cli = Cli(tmp_path, QDRANT_URL=rest.url, QDRANT_GRPC_PORT=str(grpc.port))
+    cli("db", "upgrade")
     rows = {row["part"]: row for row in cli.json("doctor")["parts"]}
     assert rows["qdrant"]["note"] == "over gRPC"
     assert rows["database"]["note"] is None
