@@ -68,8 +68,8 @@ OURS = {
 REFUSED = {
     "serve": ("--port 65000", "It is the service at"),
     "worker": ("", "It is the service at"),
-    "adopt": ("--yes", "stop it, and run this command"),
-    "optimize": ("", "stop it, optimize"),
+    "adopt": ("--yes", "stop it, run this command"),
+    "optimize": ("", "stop it, run this command"),
     "restore": ("backups", "database"),
     "extractions show": (ANY_JOB, "no extraction"),
     "jobs show": (ANY_JOB, "no job"),

@@ -128,7 +128,7 @@ class Partial:
         (
             "qdrant_client",
             Partial,
-            r"Partial .* can't be the container's qdrant_client: it has no batch_size, close, count",
+            r"\.Partial can't be the container's qdrant_client: it has no batch_size, close, count",
         ),
         ("qdrant_client", dict, r"the dict \{\} can't be the container's qdrant_client: it has no batch_size"),
         (
@@ -137,7 +137,7 @@ class Partial:
             r"it has no embed, identity, languages, ping\. app\.services\..*\.Embedder .*; see docs/extending/embedder\.md",
         ),
         ("embedder", lambda: example.NumpyClient, "the class NumpyClient can't be the container's embedder"),
-        ("embedder", Pingless, r"the Pingless .* can't be the container's embedder: it has no ping\."),
+        ("embedder", Pingless, r"the \S+\.Pingless can't be the container's embedder: it has no ping\."),
         (
             "engine",
             lambda: "sqlite://",
@@ -146,7 +146,7 @@ class Partial:
         (
             "executor",
             lambda: ThreadPoolExecutor(1),
-            "ThreadPoolExecutor .* can't be the container's executor: it has no close, find_lane, lane",
+            r"the concurrent\.futures\.thread\.ThreadPoolExecutor can't be the container's executor: it has no close, find_lane, lane",
         ),
         ("search", dict, r"the dict \{\} can't be the container's search: it is a plain value"),
         ("wakeup", lambda: None, "the NoneType None can't be the container's wakeup"),
