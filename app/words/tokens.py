@@ -62,8 +62,6 @@ def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) ->
     """
     tokens = list[Token]()
     without = frozenset[str]() if among is None else _chunks_without(among, text, language)
-    if without is None:
-        return tokens
     for found in chunks().finditer(text):
         if found[0] in without:
             continue
@@ -74,8 +72,8 @@ def tokenize(text: str, language: str, among: AbstractSet[str] | None = None) ->
     return tokens
 
 
-def _chunks_without(wanted: AbstractSet[str], text: str, language: str) -> AbstractSet[str] | None:
-    """Return chunks of the text without any wanted term; None if no chunk has one.
+def _chunks_without(wanted: AbstractSet[str], text: str, language: str) -> AbstractSet[str]:
+    """Return chunks of the text that have none of the wanted terms.
 
     The terms of a chunk are known without their places, for most chunks from a dictionary. Text in
     scripts without spaces isn't examined.
@@ -84,8 +82,7 @@ def _chunks_without(wanted: AbstractSet[str], text: str, language: str) -> Abstr
         return frozenset()
     runs = text.split()
     of_runs = counts_of_chunks(runs, language)
-    having = {run for run, (terms, _) in zip(runs, of_runs, strict=True) if not wanted.isdisjoint(terms)}
-    return set(runs) - having if having else None
+    return {run for run, (terms, _) in zip(runs, of_runs, strict=True) if wanted.isdisjoint(terms)}
 
 
 def terms_of(text: str, language: str) -> dict[str, int]:

@@ -2,34 +2,28 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from support.parts import open_container
+from support.parts import item_of, open_container
 
-from app.domain.items import Item, parse_item
 from app.errors import NotFound
 from containers import Container
 
 pytestmark = pytest.mark.contract
 
 
-def item(type_: str, data: dict[str, Any], **members: Any) -> Item:
-    return parse_item({"source_uri": "a", "extraction_type": type_, "data": data, **members}, ["fact_text"])
-
-
 @pytest.fixture
 async def filled(tmp_path: Path, engine: Engine) -> AsyncIterator[Container]:
     with open_container(tmp_path, engine=engine) as container:
         items = [
-            item(
+            item_of(
                 "lamp",
                 {"fact_text": f"lamp {n}", "price": {"amount": n, "old": [n, None]}, "tags": ["indoor", "red"]},
             )
             for n in range(8)
         ]
-        note = item("note", {"fact_text": "note", "at": "2025-01-31", "ok": True}, metadata={"page": 3})
+        note = item_of("note", {"fact_text": "note", "at": "2025-01-31", "ok": True}, metadata={"page": 3})
         await container.ingestion().accept("shop", [*items, note])
         yield container
 

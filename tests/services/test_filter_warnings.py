@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from support.parts import open_container
+from support.parts import item_of, open_container
 
 from app.domain.filters import Filters
-from app.domain.items import Item, parse_item
+from app.domain.items import parse_item
 from app.domain.search import Query, SearchMode
 from app.intake.where_text import parse_order, parse_where
 from app.services import filter_warnings
@@ -18,15 +18,11 @@ from containers import Container
 pytestmark = pytest.mark.contract
 
 
-def item(type_: str, data: dict[str, Any], **members: Any) -> Item:
-    return parse_item({"source_uri": "a", "extraction_type": type_, "data": data, **members}, ["fact_text"])
-
-
 @pytest.fixture
 async def filled(tmp_path: Path, engine: Engine) -> AsyncIterator[Container]:
     with open_container(tmp_path, engine=engine) as container:
         items = [
-            item(
+            item_of(
                 "lamp",
                 {
                     "fact_text": f"lamp {n}",
@@ -37,7 +33,7 @@ async def filled(tmp_path: Path, engine: Engine) -> AsyncIterator[Container]:
             )
             for n in range(8)
         ]
-        note = item(
+        note = item_of(
             "note",
             {"fact_text": "note", "at": "2025-01-31", "mixed": [1, "1"]},
             metadata={"page": 3},

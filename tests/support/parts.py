@@ -51,6 +51,11 @@ def make_item(number: int, **changes: Any) -> Item:
     return parse_item({**raw, **changes}, FIELDS)
 
 
+def item_of(type_: str, data: dict[str, Any], **members: Any) -> Item:
+    """An item of source ``a``, with this type and data."""
+    return parse_item({"source_uri": "a", "extraction_type": type_, "data": data, **members}, FIELDS)
+
+
 async def index_all(container: Container) -> int:
     """Run the queued index jobs; return how many extractions got their vector."""
     indexed, worker = 0, container.worker()
